@@ -1,0 +1,78 @@
+# `make help` lists what there is. Every target makes the environment it needs.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PORT   ?= 50051
+# Where `make train` keeps its run; it goes on from there after an interruption.
+RUN    ?= runs/cifar10net
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test check format proto train bench constraints clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.serve ## Start a server, classify the sample photographs, stop it
+	@$(BIN)/python examples/demo.py
+
+serve: $(VENV)/.serve ## Serve exported_models/ on port $(PORT) until Ctrl-C
+	@$(BIN)/cifar10net serve --port $(PORT)
+
+test: $(VENV)/.test ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.check ## Lint, format, types, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m pytest -q tests/test_stubs.py
+
+format: $(VENV)/.check ## Format and fix what can be fixed
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+proto: $(VENV)/.test ## Generate service/pb/ from proto/
+	@$(BIN)/python proto/generate.py
+
+train: $(VENV)/.train ## Train CIFAR10Net and export it (minutes; CIFAR10NET_DATA or a download)
+	@if [ -e $(RUN)/checkpoint.pt ]; then $(BIN)/cifar10net-train fit --resume $(RUN); \
+	else $(BIN)/cifar10net-train fit --out $(RUN); fi
+	@$(BIN)/cifar10net-train export --run $(RUN)
+
+bench: $(VENV)/.serve ## Measure the server on this machine
+	@$(BIN)/python -m benchmarks.serving
+
+constraints: $(VENV)/.check $(VENV)/.train ## Pin what is installed now in constraints.txt
+	@{ sed '/^[^#]/,$$d' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean: ## Remove the environment and everything that tools left
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# One environment; each stamp says that one set of packages is in it.
+$(VENV)/.pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -q --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.serve: $(VENV)/.pip pyproject.toml constraints.txt
+	@echo "installing what serving needs into $(VENV)/"
+	@$(BIN)/pip install -q -c constraints.txt -e '.[cpu]'
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.serve
+	@echo "installing what training needs into $(VENV)/ (PyTorch: a few minutes)"
+	@$(BIN)/pip install -q -c constraints.txt -e '.[cpu,train]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.train
+	@$(BIN)/pip install -q -c constraints.txt --group test
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.test
+	@$(BIN)/pip install -q -c constraints.txt --group check
+	@touch $@
