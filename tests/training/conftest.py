@@ -1,0 +1,63 @@
+"""A small run that several training tests look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from training.config import TrainConfig
+from training.dataset import DataSet, Split
+from training.run import Run
+from training.train import fit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class RecordingReporter:
+    """Remembers what a run told it."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int]] = []
+        self.rows: list[dict[str, Any]] = []
+
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:  # noqa: ARG002
+        self.steps.append((epoch, step))
+
+    def on_epoch(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+
+@pytest.fixture
+def reporter() -> RecordingReporter:
+    return RecordingReporter()
+
+
+@pytest.fixture(scope="session")
+def data_set(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    return DataSet(synthetic, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def train_split(data_set: DataSet) -> Split:
+    return data_set.split("train")
+
+
+@pytest.fixture(scope="session")
+def test_split(data_set: DataSet) -> Split:
+    return data_set.split("test")
+
+
+@pytest.fixture(scope="session")
+def quick() -> TrainConfig:
+    """Return settings that learn the synthetic classes in a second: 3 epochs of 10 steps."""
+    return TrainConfig(epochs=3, batch_size=25, validation_per_class=5, peak_learning_rate=0.05, threads=1)
+
+
+@pytest.fixture(scope="session")
+def finished(quick: TrainConfig, train_split: Split, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return an unbroken run of ``quick``."""
+    run = Run(tmp_path_factory.mktemp("runs") / "finished")
+    fit(run, quick, train_split, RecordingReporter())
+    return run

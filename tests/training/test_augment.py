@@ -1,0 +1,55 @@
+"""Flips and shifts move pixels and change none."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.augment import flip_and_shift
+
+
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 20), shift=st.integers(0, 4))
+def test_each_image_is_a_shifted_window_of_itself_or_its_mirror(seed: int, n: int, shift: int) -> None:
+    images = np.random.default_rng(seed).integers(0, 256, (n, 8, 9, 3), dtype=np.uint8)
+    before = images.copy()
+
+    moved = flip_and_shift(images, np.random.default_rng(seed), shift)
+
+    assert moved.shape == images.shape
+    assert moved.dtype == np.uint8
+    assert moved.flags.c_contiguous
+    assert np.array_equal(images, before)
+    for image, result in zip(images, moved, strict=True):
+        padded = np.pad(image, ((shift, shift), (shift, shift), (0, 0)), mode="reflect")
+        windows = [
+            padded[down : down + 8, right : right + 9]
+            for down in range(2 * shift + 1)
+            for right in range(2 * shift + 1)
+        ]
+        assert any(
+            np.array_equal(result, window) or np.array_equal(result, window[:, ::-1]) for window in windows
+        )
+
+
+def test_the_same_generator_state_gives_the_same_batch() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
+
+    first = flip_and_shift(images, np.random.default_rng(7), 2)
+    second = flip_and_shift(images, np.random.default_rng(7), 2)
+    other = flip_and_shift(images, np.random.default_rng(8), 2)
+
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_about_half_are_mirrored_and_every_shift_occurs() -> None:
+    image = np.arange(32 * 32 * 3, dtype=np.int64).reshape(1, 32, 32, 3) % 251
+    images = np.repeat(image.astype(np.uint8), 2000, axis=0)
+
+    kept = flip_and_shift(images, np.random.default_rng(0), 0)
+    moved = flip_and_shift(images, np.random.default_rng(0), 2)
+
+    mirrored = (kept != images).any(axis=(1, 2, 3)).mean()
+    assert 0.45 < mirrored < 0.55
+    assert len({result.tobytes() for result in moved}) == 2 * 5 * 5

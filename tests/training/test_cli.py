@@ -1,0 +1,161 @@
+"""``cifar10net-train`` as a user meets it: real processes, exit codes, one sentence an error."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from training.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUICK = ("--epochs", "2", "--batch-size", "25", "--validation-per-class", "5", "--threads", "1")
+
+
+def _command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "training.cli", *map(str, arguments)]
+
+
+def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(_command(*arguments), capture_output=True, text=True, check=False, timeout=120)
+
+
+def _main(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[object, str]:
+    """Run the command line in this process; returns exit code and standard error."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["cifar10net-train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return ended.value.code, capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def trained(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a finished ``run``, its exported ``repository`` and a ``cache``."""
+    folder = tmp_path_factory.mktemp("trained")
+    where = ("--data", synthetic, "--cache-dir", folder / "cache")
+    fit = _run("fit", *where, "--out", folder / "run", *QUICK)
+    assert (fit.returncode, fit.stderr) == (0, "")
+    assert re.search(r"epoch +2/2 +loss \d\.\d+ +validation loss \d\.\d+ +top-1 \d+\.\d+%", fit.stdout)
+    export = _run("export", *where, "--run", folder / "run", "--to", folder / "repository")
+    assert (export.returncode, export.stderr) == (0, "")
+    return folder
+
+
+def test_summary_prints_the_parameters_of_the_table() -> None:
+    done = _run("summary")
+
+    assert done.returncode == 0
+    for number in ("1,216", "8,020", "10,020", "3,210", "22,466", "3,920,000"):
+        assert f" {number} " in done.stdout
+
+
+def test_evaluate_says_the_same_of_the_run_and_of_its_export(trained: Path, synthetic: Path) -> None:
+    where = ("--data", synthetic, "--cache-dir", trained / "cache")
+    run = _run("evaluate", *where, "--model", trained / "run")
+    onnx = _run("evaluate", *where, "--model", trained / "repository" / "cifar10net" / "1" / "model.onnx")
+
+    assert run.returncode == onnx.returncode == 0
+    assert "on PyTorch" in run.stdout
+    assert "on ONNX Runtime" in onnx.stdout
+    assert "1,000 images: test split, image folder" in run.stdout
+    assert run.stdout.splitlines()[-12:] == onnx.stdout.splitlines()[-12:]  # the confusion matrix
+    validation = _run("evaluate", *where, "--model", trained / "run", "--split", "validation")
+    assert "lower --validation-per-class" in validation.stderr  # 500 a class are not there
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(trained: Path, synthetic: Path, tmp_path: Path) -> None:
+    where = ("--data", synthetic, "--cache-dir", trained / "cache")
+    run = tmp_path / "run"
+    with subprocess.Popen(
+        _command("fit", *where, "--out", run, *QUICK[2:], "--epochs", 100_000),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.start()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while "epoch" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+        process.stdout.read()
+        watchdog.cancel()
+
+    assert process.returncode == 130
+    assert re.search(
+        rf"stopped and saved at epoch \d+, step \d+; go on with: .*--resume {run}$", said.strip()
+    )
+    assert (run / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fit",), "give one of --out (a new run) and --resume"),
+        (("fit", "--resume", "{run}", "--epochs", "9"), "--epochs has no effect with --resume"),
+        (("fit", "--out", "x", "--epochs", "many"), "'many' is not a valid integer"),
+        (("fit", "--out", "x", "--network", "alexnet"), "'alexnet' is not"),
+        (("evaluate",), "Missing option '--model'"),
+        (("summary", "--network", "alexnet"), "'alexnet' is not"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(
+    trained: Path,
+    synthetic: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    filled = [each.format(run=trained / "run") for each in arguments]
+    where = () if arguments[0] == "summary" else ("--data", synthetic, "--cache-dir", trained / "cache")
+    code, said = _main(capsys, filled[0], *where, *filled[1:])
+
+    assert code == 2
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fit", "--data", "{tmp}/none", "--out", "{tmp}/new"), "no data set at"),
+        (("fit", "--data", "{tmp}", "--out", "{tmp}/new"), "is no form of CIFAR-10"),
+        (("fit", "--data", "{data}", "--out", "{tmp}/new"), "class airplane has 30 training images"),
+        (("fit", "--data", "{data}", "--out", "{run}", *QUICK), "already holds a run"),
+        (("fit", "--data", "{data}", "--out", "/dev/null/run", *QUICK), "cannot write /dev/null/run"),
+        (("fit", "--data", "{data}", "--resume", "{tmp}"), "no checkpoint at"),
+        (("fit", "--data", "{data}", "--out", "{tmp}/new", "--epochs", "0"), "epochs is 0, wanted 1 to"),
+        (("evaluate", "--data", "{data}", "--model", "{tmp}/none.onnx"), "no model at"),
+        (
+            ("evaluate", "--data", "{data}", "--model", "{data}/test/cat/0001.png"),
+            "is not a readable checkpoint",
+        ),
+        (("export", "--data", "{data}", "--run", "{tmp}"), "no checkpoint at"),
+        (("export", "--data", "{data}", "--run", "{run}", "--to", "/dev/null"), "cannot write /dev/null"),
+    ],
+)
+def test_a_failure_is_one_sentence_and_exit_code_1(
+    trained: Path,
+    synthetic: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    filled = [each.format(tmp=tmp_path, data=synthetic, run=trained / "run") for each in arguments]
+    code, said = _main(capsys, *filled, "--cache-dir", trained / "cache")
+
+    assert code == 1
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert message in said
+    assert list(tmp_path.iterdir()) == []

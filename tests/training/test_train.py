@@ -1,0 +1,206 @@
+"""A run learns, repeats itself exactly, and goes on after an interruption as if there had been none."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from training.config import TrainConfig
+from training.errors import CheckpointError, Interrupted, TrainingError
+from training.run import Checkpoint, Run, load_checkpoint
+from training.train import fit, learning_rate, resume, trained_network
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.training.conftest import RecordingReporter
+    from training.dataset import Split
+
+
+def _same(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_run_learns_and_records_every_epoch(finished: Run) -> None:
+    rows = finished.metrics()
+
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[-1]["loss"] < rows[0]["loss"] / 2
+    assert rows[-1]["validation_top1"] > 0.8  # ten colours; chance is 0.1
+    assert finished.load().is_finished
+
+
+def test_the_same_seed_gives_the_same_weights(
+    finished: Run, quick: TrainConfig, train_split: Split, reporter: RecordingReporter, tmp_path: Path
+) -> None:
+    again = fit(Run(tmp_path / "again"), quick, train_split, reporter)
+    other = fit(Run(tmp_path / "other"), dataclasses.replace(quick, seed=1), train_split, reporter)
+
+    expected = finished.load()
+    assert _same(again.model, expected.model)
+    assert _same(again.average, expected.average)
+    assert not _same(other.model, expected.model)
+
+
+def _losses(run: Run) -> list[tuple[int, float, float]]:
+    return [(row["epoch"], row["loss"], row["validation_loss"]) for row in run.metrics()]
+
+
+class _StopsAt:
+    """Sends this process a signal after some step, as Ctrl-C would."""
+
+    def __init__(self, epoch: int, step: int, number: int) -> None:
+        self._when = (epoch, step)
+        self._number = number
+
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:  # noqa: ARG002
+        if (epoch, step) == self._when:
+            os.kill(os.getpid(), self._number)
+
+    def on_epoch(self, row: dict[str, Any]) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "stops", [_StopsAt(0, 1, signal.SIGINT), _StopsAt(1, 7, signal.SIGTERM), _StopsAt(1, 10, signal.SIGINT)]
+)
+def test_an_interrupted_run_continues_to_the_same_weights(
+    finished: Run,
+    quick: TrainConfig,
+    train_split: Split,
+    reporter: RecordingReporter,
+    tmp_path: Path,
+    stops: _StopsAt,
+) -> None:
+    run = Run(tmp_path / "run")
+    with pytest.raises(Interrupted, match=rf"fit --resume {run.folder}"):
+        fit(run, quick, train_split, stops)
+
+    resumed = resume(run, train_split, reporter)
+
+    expected = finished.load()
+    assert _same(resumed.model, expected.model)
+    assert _same(resumed.average, expected.average)
+    assert reporter.steps[0] != (0, 1)  # it did not begin anew
+    assert _losses(run) == _losses(finished)
+
+
+def test_a_run_that_died_before_its_checkpoint_repeats_the_epoch_once(
+    finished: Run, quick: TrainConfig, train_split: Split, reporter: RecordingReporter, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "run")
+    with pytest.raises(Interrupted):
+        fit(run, quick, train_split, _StopsAt(1, 2, signal.SIGINT))
+    run.record({**finished.metrics()[1], "loss": 99.0})  # epoch 2 was recorded, then the power went
+
+    resume(run, train_split, reporter)
+
+    assert [row["epoch"] for row in run.metrics()] == [1, 2, 3]
+    assert run.metrics()[1]["loss"] != 99.0
+
+
+def test_resuming_a_finished_run_does_nothing(
+    finished: Run, train_split: Split, reporter: RecordingReporter
+) -> None:
+    resume(finished, train_split, reporter)
+
+    assert reporter.steps == []
+
+
+def test_a_run_folder_is_never_overwritten(
+    finished: Run, quick: TrainConfig, train_split: Split, reporter: RecordingReporter
+) -> None:
+    with pytest.raises(CheckpointError, match="already holds a run"):
+        fit(finished, quick, train_split, reporter)
+
+
+def test_signal_handlers_are_put_back(finished: Run) -> None:
+    assert finished.metrics()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(
+    quick: TrainConfig, train_split: Split, reporter: RecordingReporter, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(quick, peak_learning_rate=100.0, momentum=0.99, weight_decay=1.0)
+
+    with pytest.raises(TrainingError, match="lower --peak-learning-rate"):
+        fit(Run(tmp_path), config, train_split, reporter)
+
+
+def test_a_batch_larger_than_the_data_is_refused(
+    quick: TrainConfig, train_split: Split, reporter: RecordingReporter, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(quick, batch_size=251)
+
+    with pytest.raises(TrainingError, match="250 images are left to train on, fewer than one batch of 251"):
+        fit(Run(tmp_path / "run"), config, train_split, reporter)
+
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("epochs", 0), ("batch_size", 1), ("weight_decay", -1.0), ("seed", -1)]
+)
+def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
+    with pytest.raises(TrainingError, match=rf"{name} is {value}, wanted"):
+        TrainConfig(**{name: value})  # type: ignore[arg-type]
+
+
+def test_the_learning_rate_rises_and_falls_once() -> None:
+    config = TrainConfig(peak_learning_rate=0.2, warmup_fraction=0.25)
+    rates = [learning_rate(config, step / 1000) for step in range(1001)]
+
+    assert rates[0] == pytest.approx(0.2 / 25)
+    assert max(rates) == rates[250] == pytest.approx(0.2)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+    assert rates[:251] == sorted(rates[:251])
+    assert rates[250:] == sorted(rates[250:], reverse=True)
+
+
+def test_the_trained_network_is_the_averaged_one_and_plain(finished: Run) -> None:
+    checkpoint = finished.load()
+
+    network = trained_network(checkpoint)
+
+    assert sum(value.numel() for value in network.parameters()) == 22_466
+    assert torch.equal(network.get_parameter("layers.fc.bias"), checkpoint.average["layers.fc.bias"])
+
+
+def _changed(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:
+    return dataclasses.replace(checkpoint, **changes)
+
+
+def test_a_checkpoint_of_another_network_is_refused(finished: Run) -> None:
+    checkpoint = finished.load()
+    unknown = _changed(checkpoint, config=dataclasses.replace(checkpoint.config, network="resnet"))
+    fewer = {key: value for key, value in checkpoint.average.items() if "conv3" not in key}
+
+    with pytest.raises(CheckpointError, match="no network is called 'resnet'"):
+        trained_network(unknown)
+    with pytest.raises(CheckpointError, match="weights of another network than cifar10net"):
+        trained_network(_changed(checkpoint, average=fewer))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt is not a readable checkpoint"):
+        load_checkpoint(path)
+
+
+def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "foreign.pt")
+
+    with pytest.raises(CheckpointError, match=r"foreign\.pt is not a checkpoint of cifar10net-train"):
+        load_checkpoint(tmp_path / "foreign.pt")
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        load_checkpoint(tmp_path / "missing.pt")

@@ -1,0 +1,1 @@
+"""Builds, trains, evaluates and exports networks for CIFAR-10."""

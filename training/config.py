@@ -1,0 +1,53 @@
+"""Every number that shapes a training run, checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.errors import TrainingError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What ``fit`` does; where a default came from is told in docs/experiments.md."""
+
+    network: str = "cifar10net"
+    seed: int = 0
+    """Fixes the initial weights, the order of the images and their augmentation."""
+    epochs: int = 60
+    """Passes over the training images."""
+    batch_size: int = 250
+    """Images a step."""
+    peak_learning_rate: float = 0.1
+    """Reached after ``warmup_fraction`` of the steps, then down to nothing along a cosine."""
+    warmup_fraction: float = 0.25
+    momentum: float = 0.9
+    """Nesterov momentum of SGD."""
+    weight_decay: float = 5e-4
+    """L2 penalty of convolution and matrix weights; biases have none."""
+    shift_px: int = 2
+    """Largest random shift along each axis."""
+    average_decay: float = 0.998
+    """Share of the old value that the averaged weights keep at each step."""
+    validation_per_class: int = 500
+    """Training images of each class held out for validation."""
+    threads: int = 1
+    """CPU threads; part of the configuration because sums round differently with another number."""
+
+    def __post_init__(self) -> None:
+        for name, smallest, largest in (
+            ("seed", 0, 2**32 - 1),
+            ("epochs", 1, 100_000),
+            ("batch_size", 2, 50_000),
+            ("peak_learning_rate", 1e-8, 100),
+            ("warmup_fraction", 0, 0.9),
+            ("momentum", 0, 0.9999),
+            ("weight_decay", 0, 1),
+            ("shift_px", 0, 31),
+            ("average_decay", 0, 0.999999),
+            ("validation_per_class", 1, 5_000),
+            ("threads", 1, 1_024),
+        ):
+            value = getattr(self, name)
+            if not smallest <= value <= largest:
+                raise TrainingError(f"{name} is {value}, wanted {smallest} to {largest}")

@@ -1,0 +1,57 @@
+"""Everything that can go wrong while training, told in one sentence for the terminal.
+
+* TrainingError         the command line prints it and exits with 1, without a traceback
+  * DataError           the data set is missing, damaged, or not CIFAR-10 shaped
+  * CheckpointError     a run or checkpoint cannot be read, or belongs to another network
+  * ExportError         the ONNX file would not answer as the network does
+  * WriteError          a file could not be written; nothing half-written is left
+  * MissingPackageError an optional package that the command needs is not installed
+* Interrupted           Ctrl-C or SIGTERM: the run was saved and can go on
+"""
+
+from __future__ import annotations
+
+
+class TrainingError(Exception):
+    """A failure that the user can understand and mend; the message is the whole story."""
+
+
+class DataError(TrainingError):
+    """The data set is missing, damaged, or not shaped like CIFAR-10."""
+
+
+class CheckpointError(TrainingError):
+    """A run folder or checkpoint cannot be read, or holds another network."""
+
+
+class ExportError(TrainingError):
+    """The exported file does not answer as the network that it came from."""
+
+
+class WriteError(TrainingError):
+    """A file could not be written."""
+
+    def __init__(self, path: object, reason: OSError) -> None:
+        super().__init__(
+            f"cannot write {path}: {reason.strerror or reason}; free some space or choose another "
+            "folder, nothing half-written was left there"
+        )
+
+
+class MissingPackageError(TrainingError):
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"this needs {package}, which is not installed: pip install '.[{extra}]' in the checkout"
+        )
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the run was saved as asked
+    """The run was stopped by Ctrl-C or SIGTERM, after saving."""
+
+    def __init__(self, run_dir: object, epoch: int, step: int) -> None:
+        super().__init__(
+            f"stopped and saved at epoch {epoch + 1}, step {step}; "
+            f"go on with: cifar10net-train fit --resume {run_dir}"
+        )

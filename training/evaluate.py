@@ -1,0 +1,137 @@
+"""How good a network is on labelled images.
+
+In: anything that maps uint8 images to class probabilities, and a split. Out: loss, top-1, top-3,
+accuracy by class and the confusion matrix. Knows nothing of how the network was made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from training.errors import CheckpointError, MissingPackageError
+from training.sources import CLASS_NAMES, IMAGE_SHAPE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from training.dataset import Split
+
+Predictor = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+"""Images uint8 (n, 32, 32, 3) to probabilities float32 (n, 10)."""
+
+_BATCH = 500
+_SMALLEST_PROBABILITY = 1e-30  # keeps the logarithm of a rounded-off zero finite
+_TOP = 3
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Measured on ``n`` images; rates are 0 to 1."""
+
+    n: int
+    loss: float
+    """Mean cross-entropy in nats."""
+    top1: float
+    top3: float
+    confusion: npt.NDArray[np.int64]
+    """(10, 10): rows are true classes, columns are predicted ones."""
+
+    @property
+    def per_class(self) -> npt.NDArray[np.float64]:
+        """Top-1 accuracy of each class (10,); NaN for a class without images."""
+        totals = self.confusion.sum(axis=1)
+        correct = np.diag(self.confusion)
+        share: npt.NDArray[np.float64] = np.divide(
+            correct, totals, out=np.full(len(totals), np.nan), where=totals > 0
+        )
+        return share
+
+    @property
+    def top1_standard_error(self) -> float:
+        """Binomial standard error of ``top1``: sqrt(p (1 - p) / n)."""
+        return math.sqrt(self.top1 * (1 - self.top1) / self.n)
+
+
+def evaluate(predict: Predictor, split: Split) -> Evaluation:
+    """Measure a predictor on a split."""
+    return score(predict_all(predict, split.images), split)
+
+
+def score(probabilities: npt.NDArray[np.float32], split: Split) -> Evaluation:
+    """Measure probabilities (n, 10) against the labels of the ``n`` images they belong to."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    hits = order == split.labels[:, None]
+    confusion = np.zeros((len(CLASS_NAMES), len(CLASS_NAMES)), np.int64)
+    np.add.at(confusion, (split.labels, order[:, 0]), 1)
+    likelihood = probabilities[np.arange(len(split)), split.labels].astype(np.float64)
+    return Evaluation(
+        n=len(split),
+        loss=float(-np.log(np.maximum(likelihood, _SMALLEST_PROBABILITY)).mean()),
+        top1=float(hits[:, 0].mean()),
+        top3=float(hits[:, :_TOP].any(axis=1).mean()),
+        confusion=confusion,
+    )
+
+
+def predict_all(predict: Predictor, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Probabilities (n, 10) of all images, batch by batch."""
+    return np.concatenate(
+        [predict(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
+    )
+
+
+def torch_predictor(network: nn.Module) -> Predictor:
+    """Wrap a network that gives logits; it is put in evaluation mode for each call."""
+
+    def predict(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        was_training = network.training
+        network.eval()
+        with torch.inference_mode():
+            logits = network(torch.from_numpy(np.ascontiguousarray(images)))
+            probabilities: npt.NDArray[np.float32] = torch.softmax(logits, dim=1).numpy()
+        network.train(was_training)
+        return probabilities
+
+    return predict
+
+
+def onnx_predictor(path: Path) -> Predictor:
+    """Load an exported ``.onnx`` in ONNX Runtime on the CPU.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or takes or gives something else.
+        MissingPackageError: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime  # noqa: PLC0415 - training itself runs without it
+    except ImportError as error:
+        raise MissingPackageError("onnxruntime", "cpu,train") from error
+    if not path.is_file():
+        raise CheckpointError(f"no model at {path}: the file does not exist")
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own types share no base but Exception
+        raise CheckpointError(f"{path} is not a readable ONNX model ({error})") from error
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    shapes = [_signature(value) for value in (*inputs, *outputs)]
+    wanted = [("tensor(uint8)", list(IMAGE_SHAPE)), ("tensor(float)", [len(CLASS_NAMES)])]
+    if shapes != wanted:
+        raise CheckpointError(f"{path} has inputs and outputs {shapes}, wanted {wanted}")
+
+    def predict(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        probabilities: npt.NDArray[np.float32] = session.run([outputs[0].name], {inputs[0].name: images})[0]
+        return probabilities
+
+    return predict
+
+
+def _signature(value: Any) -> tuple[str, list[int]]:  # noqa: ANN401 - onnxruntime has no types
+    return value.type, value.shape[1:]

@@ -1,0 +1,103 @@
+"""The texts beside an exported model: a card for people, ``config.pbtxt`` for Triton."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from training.sources import CLASS_NAMES, IMAGE_SHAPE
+
+if TYPE_CHECKING:
+    from training.config import TrainConfig
+    from training.evaluate import Evaluation
+    from training.run import Checkpoint
+
+LARGEST_BATCH = 4_096
+
+
+def recipe_text(config: TrainConfig) -> str:
+    """Every setting of a run in one line."""
+    return " ".join(f"{name}={value}" for name, value in asdict(config).items())
+
+
+def config_pbtxt(name: str) -> str:
+    """Model configuration for NVIDIA Triton's ONNX Runtime backend."""
+    return f"""\
+# Makes this folder a model of a Triton model repository. cifar10net itself does not read it: what
+# it serves is in model.onnx alone.
+name: "{name}"
+platform: "onnxruntime_onnx"
+max_batch_size: {LARGEST_BATCH}
+input [
+  {{
+    name: "images"
+    data_type: TYPE_UINT8
+    format: FORMAT_NHWC
+    dims: [ {", ".join(map(str, IMAGE_SHAPE))} ]
+  }}
+]
+output [
+  {{
+    name: "probabilities"
+    data_type: TYPE_FP32
+    dims: [ {len(CLASS_NAMES)} ]
+    label_filename: "labels.txt"
+  }}
+]
+dynamic_batching {{ }}
+"""
+
+
+def model_card(
+    checkpoint: Checkpoint,
+    evaluation: Evaluation,
+    data_description: str,
+    size_bytes: int,
+    difference: float,
+) -> str:
+    """Markdown that says what the model is, how it was made and how good it is."""
+    config = checkpoint.config
+    classes = "\n".join(
+        f"| {label} | {accuracy:.1%} |"
+        for label, accuracy in zip(CLASS_NAMES, evaluation.per_class, strict=True)
+    )
+    settings = "\n".join(f"| {name} | {value} |" for name, value in asdict(config).items())
+    made_with = "\n".join(f"| {name} | {value} |" for name, value in sorted(checkpoint.provenance.items()))
+    return f"""\
+# {config.network}
+
+Written by `cifar10net-train export`; do not edit. Takes `images`, uint8 (batch, 32, 32, 3), RGB pixels as
+they are; gives `probabilities`, float32 (batch, {len(CLASS_NAMES)}). Preprocessing and softmax are inside the
+graph. {size_bytes:,} bytes. Labels, accuracy, recipe and provenance are in the file's metadata too.
+
+## How good it is
+
+| measured on | {evaluation.n:,} images: test split, {data_description} |
+|---|---|
+| top-1 | {evaluation.top1:.2%} (standard error {evaluation.top1_standard_error:.2%}) |
+| top-3 | {evaluation.top3:.2%} |
+| cross-entropy | {evaluation.loss:.4f} nats |
+| largest difference between ONNX Runtime and PyTorch | {difference:.1e} on the same images |
+
+The test split was read once, by the export; the validation images, held out of the training split,
+chose the recipe.
+
+| class | top-1 |
+|---|---|
+{classes}
+
+## How it was made
+
+| setting | value |
+|---|---|
+{settings}
+
+| made with | |
+|---|---|
+{made_with}
+
+## What it is not for
+
+It knows ten classes and 32x32 pixels. A picture of anything else gets one of the ten all the same, often
+with a high probability: the probabilities are not calibrated for images unlike CIFAR-10.
+"""

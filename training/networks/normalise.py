@@ -1,0 +1,40 @@
+"""The first layer of every network: pixels as they are stored become numbers around zero."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Normalise(nn.Module):
+    """Divide by 255, subtract the mean, divide by the standard deviation, channel by channel.
+
+    Mean and deviation are measured once, on the training images, and travel with the weights as
+    buffers, so that training, export and serving cannot disagree.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(
+        self, mean: Sequence[float] = (0.0, 0.0, 0.0), std: Sequence[float] = (1.0, 1.0, 1.0)
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Shift and scale pixels.
+
+        Args:
+            images: (n, h, w, 3) uint8.
+
+        Returns:
+            (n, 3, h, w) float32, in channels-last memory.
+        """
+        return (images.permute(0, 3, 1, 2).float() / 255.0 - self.mean) / self.std

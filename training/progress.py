@@ -1,0 +1,68 @@
+"""Tells a person how a training run goes: a bar on a terminal, a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.console import Console
+
+
+class ProgressReporter:
+    """Shows steps and epochs on a console; a context manager, because a bar must be closed."""
+
+    def __init__(self, console: Console, epochs: int) -> None:
+        self._console = console
+        self._epochs = epochs
+        self._validation = "-"
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  val {task.fields[validation]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task(
+            "fit", total=None, epoch=0, epochs=epochs, loss=float("nan"), validation="-"
+        )
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Move the bar."""
+        self._bar.update(
+            self._task,
+            total=self._epochs * steps,
+            completed=epoch * steps + step,
+            epoch=epoch + 1,
+            loss=loss,
+            validation=self._validation,
+        )
+
+    def on_epoch(self, row: dict[str, Any]) -> None:
+        """Print a line that stays."""
+        self._validation = f"{row['validation_top1']:.2%}"
+        self._console.print(
+            f"epoch {row['epoch']:>3}/{self._epochs}  loss {row['loss']:.4f}  "
+            f"validation loss {row['validation_loss']:.4f}  top-1 {row['validation_top1']:.2%}  "
+            f"top-3 {row['validation_top3']:.2%}  {row['images_per_s']:,.0f} images/s",
+            highlight=False,
+        )

@@ -1,0 +1,116 @@
+"""A run folder: what one training did, and where it can go on.
+
+``config.json`` is what was asked; ``metrics.jsonl`` has one line an epoch; ``checkpoint.pt`` is the
+latest state, complete enough to continue to the same weights as an unbroken run.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from training.config import TrainConfig
+from training.errors import CheckpointError
+from training.files import replacing, write_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHECKPOINT_NAME = "checkpoint.pt"
+_CONFIG_NAME = "config.json"
+_METRICS_NAME = "metrics.jsonl"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run between two steps."""
+
+    config: TrainConfig
+    epoch: int
+    """Epochs that are complete."""
+    step: int
+    """Steps done of the epoch after them."""
+    loss_sum: float
+    """Sum of the losses of those steps."""
+    model: dict[str, Any]
+    average: dict[str, Any]
+    """The same weights, averaged over recent steps."""
+    optimizer: dict[str, Any]
+    provenance: dict[str, str]
+    """Commit, libraries and machine that began the run."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every epoch of the configuration is done."""
+        return self.epoch >= self.config.epochs
+
+
+class Run:
+    """Reads and writes one run folder; every file appears whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def begin(self, config: TrainConfig) -> None:
+        """Start a new run. Raises CheckpointError if one is already there."""
+        if (self.folder / CHECKPOINT_NAME).exists():
+            raise CheckpointError(
+                f"{self.folder} already holds a run: continue it with --resume {self.folder}, "
+                "or choose another --out"
+            )
+        write_text(self.folder / _CONFIG_NAME, json.dumps(asdict(config), indent=2) + "\n")
+        write_text(self.folder / _METRICS_NAME, "")
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the latest checkpoint. Raises WriteError."""
+        content = {"format": _FORMAT, **vars(checkpoint), "config": asdict(checkpoint.config)}
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        with replacing(self.folder / CHECKPOINT_NAME) as file:
+            file.write(buffer.getbuffer())
+
+    def load(self) -> Checkpoint:
+        """Read the latest checkpoint. Raises CheckpointError."""
+        return load_checkpoint(self.folder / CHECKPOINT_NAME)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the recorded epochs, oldest first."""
+        try:
+            text = (self.folder / _METRICS_NAME).read_text()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in text.splitlines()]
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Add the metrics of an epoch, in place of any row of the same or a later epoch.
+
+        A run that died between recording an epoch and saving its checkpoint repeats that epoch.
+        """
+        rows = [old for old in self.metrics() if old["epoch"] < row["epoch"]] + [row]
+        write_text(self.folder / _METRICS_NAME, "".join(f"{json.dumps(each)}\n" for each in rows))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint file; nothing in it is executed.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or not one of ours.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
+            raise CheckpointError(f"{path} is not a checkpoint of cifar10net-train")
+        return Checkpoint(**{**content, "config": TrainConfig(**content["config"])})
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"no checkpoint at {path}: the file does not exist; start with cifar10net-train fit"
+        ) from error
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} is not a readable checkpoint ({reason})") from error
