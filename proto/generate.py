@@ -1,0 +1,29 @@
+"""Generates ``service/pb/`` from the ``.proto`` files; ``make proto`` runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SOURCES = {"proto/cifar10net/v1": ("classifier.proto",)}
+PACKAGE = "service/pb"
+
+
+def generate(out: Path) -> None:
+    """Write the stubs of every source into ``out / service / pb``."""
+    for folder, names in SOURCES.items():
+        # PACKAGE=folder makes the generated imports read `from service.pb import ...`.
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PACKAGE}={folder}"]
+        command += [f"--{kind}_out={out}" for kind in ("python", "grpc_python")]
+        command += [f"--{kind}_out=quiet:{out}" for kind in ("mypy", "mypy_grpc")]
+        command += [f"{PACKAGE}/{name}" for name in names]
+        # The mypy plugins lie beside the interpreter of this environment.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": path}, check=True)  # noqa: S603
+
+
+if __name__ == "__main__":
+    generate(ROOT)
