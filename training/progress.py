@@ -65,4 +65,5 @@ class ProgressReporter:
             f"validation loss {row['validation_loss']:.4f}  top-1 {row['validation_top1']:.2%}  "
             f"top-3 {row['validation_top3']:.2%}  {row['images_per_s']:,.0f} images/s",
             highlight=False,
+            soft_wrap=True,
         )

@@ -1,0 +1,1 @@
+"""Serves image classifiers over gRPC, and asks such a server."""

@@ -1,0 +1,237 @@
+"""``cifar10net``: serve, classify, models and health; reads flags, then environment, then defaults."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from service.client import DEFAULT_SERVER, Client
+from service.config import (
+    DEFAULT_TOP_K,
+    LARGEST_TOP_K,
+    PROVIDERS,
+    ClientConfig,
+    ImageLimits,
+    ServerConfig,
+)
+from service.errors import ClientError, StartupError
+from service.logs import configure as configure_logs
+from service.process import READY_PREFIX, check_health
+from service.report import as_lines, as_object
+from service.server import serve as serve_forever
+from service.server import usable_cpus
+
+_FAILED = 1
+_COULD_NOT_RUN = 2
+
+_server_option = click.option("--server", default=DEFAULT_SERVER, metavar="HOST:PORT", help="Server to ask.")
+_deadline_option = click.option(
+    "--deadline-s",
+    type=float,
+    default=ClientConfig.deadline_s,
+    help="Seconds that a call may take, retries included.",
+)
+
+
+@click.group(
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "show_default": True,
+        "auto_envvar_prefix": "CIFAR10NET",
+    }
+)
+@click.version_option(version("cifar10net"))
+def cli() -> None:
+    """Serve image classifiers over gRPC, and ask such a server.
+
+    Every option can be set by an environment variable, such as CIFAR10NET_SERVE_PORT.
+    """
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        cli()
+    except StartupError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(_FAILED)
+    except ClientError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(_COULD_NOT_RUN)
+
+
+@cli.command()
+@click.option(
+    "--models",
+    type=click.Path(path_type=Path),
+    default=ServerConfig.models,
+    help="Model repository: <model>/<version>/model.onnx.",
+)
+@click.option(
+    "--default-model",
+    help="Answers requests that name none. Default: cifar10net, else the first by name.",
+)
+@click.option("--host", default=ServerConfig.host, help="Address to listen on; 0.0.0.0 or :: for all.")
+@click.option("--port", type=int, default=ServerConfig.port, help="0 lets the system choose.")
+@click.option(
+    "--provider",
+    type=click.Choice(PROVIDERS),
+    default=ServerConfig.provider,
+    help="ONNX Runtime execution provider; never replaced by another in silence.",
+)
+@click.option("--threads", type=int, help="Of the model. Default: the CPUs this process may use.")
+@click.option("--decode-threads", type=int, help="Pictures decoded at a time. Default: as --threads.")
+@click.option("--max-batch", type=int, default=ServerConfig.max_batch, help="Images a run.")
+@click.option(
+    "--max-pending-images",
+    type=int,
+    default=ServerConfig.max_pending_images,
+    help="Images admitted and unanswered; calls beyond are RESOURCE_EXHAUSTED.",
+)
+@click.option(
+    "--max-image-bytes",
+    type=int,
+    default=ImageLimits.max_bytes,
+    help="Largest encoded image.",
+)
+@click.option(
+    "--max-image-pixels",
+    type=int,
+    default=ImageLimits.max_pixels,
+    help="Largest picture, width times height.",
+)
+@click.option("--grace-s", type=float, default=ServerConfig.grace_s, help="For calls in flight at SIGTERM.")
+@click.option(
+    "--drain-delay-s",
+    type=float,
+    default=ServerConfig.drain_delay_s,
+    help="How long to accept calls after SIGTERM, while health says NOT_SERVING.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "console", "json"]),
+    default="auto",
+    help="auto: console on a terminal, else json.",
+)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+def serve(  # noqa: PLR0913 - click passes each option by name
+    *,
+    threads: int | None,
+    decode_threads: int | None,
+    max_image_bytes: int,
+    max_image_pixels: int,
+    log_format: Any,  # noqa: ANN401 - checked by click
+    log_level: str,
+    **settings: Any,  # noqa: ANN401 - checked by ServerConfig
+) -> None:
+    """Serve the models of a repository until SIGTERM."""
+    configure_logs(log_format, log_level)
+    threads = usable_cpus() if threads is None else threads
+    config = ServerConfig(
+        threads=threads,
+        decode_threads=threads if decode_threads is None else decode_threads,
+        limits=ImageLimits(max_bytes=max_image_bytes, max_pixels=max_image_pixels),
+        **settings,
+    )
+    with asyncio.Runner(loop_factory=_new_event_loop()) as runner:
+        runner.run(serve_forever(config, lambda address: click.echo(f"{READY_PREFIX}{address}")))
+
+
+def _new_event_loop() -> Any:  # noqa: ANN401 - uvloop's and asyncio's loops share no exported type
+    """Use uvloop where it exists: every system but Windows."""
+    try:
+        import uvloop  # noqa: PLC0415 - it is not installed on Windows
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+@cli.command()
+@click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
+@_server_option
+@click.option("--top", type=click.IntRange(1, LARGEST_TOP_K), default=DEFAULT_TOP_K, help="Classes an image.")
+@click.option("--model", default="", help="Model to ask; default: the server's.")
+@click.option("--model-version", default="", help="Its version; default: the newest.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a file, one a line.")
+@_deadline_option
+def classify(  # noqa: PLR0913 - click passes each option by name
+    *,
+    files: tuple[Path, ...],
+    server: str,
+    top: int,
+    model: str,
+    model_version: str,
+    as_json: bool,
+    deadline_s: float,
+) -> None:
+    """Print the most likely classes of picture files.
+
+    Exit code 0: all were classified; 1: some could not be, which standard error explains; 2: the
+    server did not answer.
+    """
+    failed = False
+    with Client(server, ClientConfig(deadline_s=deadline_s)) as client:
+        results = client.classify_iter(files, top_k=top, model=model, version=model_version)
+        for path, result in zip(files, results, strict=True):
+            if as_json:
+                click.echo(json.dumps(as_object(str(path), result), ensure_ascii=False))
+            elif result.error is None:
+                click.echo(as_lines(str(path), result))
+            if result.error is not None:
+                failed = True
+                click.echo(f"{path}: {result.error.message}", err=True)
+    if failed:
+        sys.exit(_FAILED)
+
+
+@cli.command()
+@_server_option
+@_deadline_option
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a model, one a line.")
+def models(*, server: str, deadline_s: float, as_json: bool) -> None:
+    """List the models that a server answers for."""
+    with Client(server, ClientConfig(deadline_s=deadline_s)) as client:
+        found = client.models()
+    if as_json:
+        for model in found:
+            click.echo(json.dumps(vars(model), ensure_ascii=False))
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("model", "version", "default", "provider", "classes", "top-1", "top-3"):
+        table.add_column(title)
+    for model in found:
+        table.add_row(
+            model.name,
+            model.version,
+            "yes" if model.is_default else "",
+            model.provider,
+            str(len(model.labels)),
+            model.metadata.get("accuracy_top1", "?"),
+            model.metadata.get("accuracy_top3", "?"),
+        )
+    Console(highlight=False).print(table)
+
+
+@cli.command()
+@_server_option
+@click.option("--service", default="", help="gRPC service to ask about; default: the server.")
+@click.option("--timeout-s", type=float, default=5.0, help="Seconds to wait for an answer.")
+def health(*, server: str, service: str, timeout_s: float) -> None:
+    """Print a server's health; exit code 0 only for SERVING."""
+    status = check_health(server, timeout_s, service)
+    click.echo(status)
+    if status != "SERVING":
+        sys.exit(_FAILED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Settings of the server and of the client: frozen, and checked when they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.errors import ConfigError
+
+DEFAULT_PORT = 50051
+PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino")
+IMAGE_SIDE = 32
+IMAGE_BYTES = IMAGE_SIDE * IMAGE_SIDE * 3
+DEFAULT_TOP_K = 3
+LARGEST_TOP_K = 10
+MAX_CALL_IMAGES = 4_096
+MAX_MESSAGE_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageLimits:
+    """What a picture may be at most, checked before its pixels are decoded."""
+
+    max_bytes: int = 16 << 20
+    """Of an encoded image."""
+    max_pixels: int = 64_000_000
+    """Width times height."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """How to serve."""
+
+    models: Path = Path("exported_models")
+    """Model repository: ``<model>/<version>/model.onnx``."""
+    default_model: str | None = None
+    """Answers requests that name no model; None: cifar10net if it is there, else the first."""
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    """0 lets the system choose."""
+    provider: str = "cpu"
+    threads: int = 1
+    """Of ONNX Runtime for one batch."""
+    decode_threads: int = 1
+    """Pictures decoded at the same time."""
+    max_batch: int = 64
+    """Images a run of the model."""
+    max_pending_images: int = 16_384
+    """Images admitted and not yet answered; a call beyond is refused."""
+    limits: ImageLimits = ImageLimits()
+    grace_s: float = 30.0
+    """How long calls in flight may take to finish after SIGTERM."""
+    drain_delay_s: float = 0.0
+    """How long to go on accepting calls after SIGTERM, once health says NOT_SERVING."""
+
+    def __post_init__(self) -> None:
+        if self.provider not in PROVIDERS:
+            raise ConfigError(f"provider is {self.provider!r}, wanted one of {', '.join(PROVIDERS)}")
+        for name, value, smallest, largest in (
+            ("port", self.port, 0, 65_535),
+            ("threads", self.threads, 1, 1_024),
+            ("decode_threads", self.decode_threads, 1, 1_024),
+            ("max_batch", self.max_batch, 1, MAX_CALL_IMAGES),
+            ("max_pending_images", self.max_pending_images, MAX_CALL_IMAGES, 1 << 24),
+            ("limits.max_bytes", self.limits.max_bytes, IMAGE_BYTES, MAX_MESSAGE_BYTES),
+            ("limits.max_pixels", self.limits.max_pixels, IMAGE_SIDE**2, 1 << 30),
+            ("grace_s", self.grace_s, 0, 86_400),
+            ("drain_delay_s", self.drain_delay_s, 0, 86_400),
+        ):
+            _check_range(name, value, smallest, largest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientConfig:
+    """How to ask."""
+
+    deadline_s: float = 30.0
+    """For each call, retries included."""
+    max_attempts: int = 4
+    """Tries of a call that finds the server UNAVAILABLE; 1 never retries."""
+    call_images: int = 1_024
+    """Most images a call; longer lists become several calls."""
+    call_bytes: int = 8 << 20
+    """Most image bytes a call, unless one image alone is larger."""
+
+    def __post_init__(self) -> None:
+        for name, value, smallest, largest in (
+            ("deadline_s", self.deadline_s, 0.001, 86_400),
+            ("max_attempts", self.max_attempts, 1, 5),  # 5 is gRPC's own cap
+            ("call_images", self.call_images, 1, MAX_CALL_IMAGES),
+            ("call_bytes", self.call_bytes, IMAGE_BYTES, MAX_MESSAGE_BYTES - (1 << 20)),
+        ):
+            _check_range(name, value, smallest, largest)
+
+
+def _check_range(name: str, value: float, smallest: float, largest: float) -> None:
+    if not smallest <= value <= largest:
+        raise ConfigError(f"{name} is {value}, wanted {smallest} to {largest}")

@@ -1,0 +1,164 @@
+"""Any picture becomes 32x32 RGB pixels, or an ImageError that says why not.
+
+In: the bytes of a file somebody sent, or a decoded Pillow image. Out: uint8 (32, 32, 3). The pixels stay
+0 to 255: normalising them is the model's business.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from service.config import IMAGE_BYTES, IMAGE_SIDE, ImageLimits
+from service.errors import ImageError, ImageErrorCode
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSE = {  # EXIF orientation (CIPA DC-008, table 6) to what turns the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def rely_on_own_limits() -> None:
+    """Switch off Pillow's process-wide pixel guard, which warns on stderr below its own limit.
+
+    For a process that decodes only through ``from_encoded``, which checks ``ImageLimits`` instead.
+    """
+    Image.MAX_IMAGE_PIXELS = None
+
+
+def from_encoded(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
+    """Decode a JPEG, PNG, WebP, BMP or GIF file, recognised by its bytes, and fit it.
+
+    Raises:
+        ImageError: EMPTY, UNSUPPORTED_FORMAT, CORRUPT or TOO_LARGE.
+    """
+    if not data:
+        raise ImageError(ImageErrorCode.EMPTY, "has no bytes, wanted an encoded picture or raw pixels")
+    if len(data) > limits.max_bytes:
+        raise ImageError(
+            ImageErrorCode.TOO_LARGE,
+            f"has {len(data):,} bytes, wanted at most {limits.max_bytes:,}; send it smaller",
+        )
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_pixels(image, limits)
+            return fit(image)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            ImageErrorCode.UNSUPPORTED_FORMAT,
+            f"begins with {data[:8].hex(' ')}, which is no JPEG, PNG, WebP, BMP or GIF",
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
+        raise ImageError(
+            ImageErrorCode.TOO_LARGE,
+            f"unpacks to more than {limits.max_pixels:,} pixels; send it smaller",
+        ) from error
+    except Exception as error:  # damaged files make Pillow raise a dozen types
+        raise ImageError(
+            ImageErrorCode.CORRUPT,
+            f"cannot be decoded ({_reason(error)}); the file is damaged or incomplete",
+        ) from error
+
+
+def from_pixels(data: bytes) -> npt.NDArray[np.uint8]:
+    """Take raw pixels as they are.
+
+    Raises:
+        ImageError: EMPTY or WRONG_SIZE.
+    """
+    if len(data) != IMAGE_BYTES:
+        raise ImageError(
+            ImageErrorCode.WRONG_SIZE if data else ImageErrorCode.EMPTY,
+            f"has {len(data):,} bytes, expected {IMAGE_BYTES:,} ({IMAGE_SIDE}x{IMAGE_SIDE} RGB, row by row)",
+        )
+    return np.frombuffer(data, np.uint8).reshape(IMAGE_SIDE, IMAGE_SIDE, 3)
+
+
+def fit(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Turn upright, lay on white, convert to RGB, crop the central square, reduce to 32x32.
+
+    A picture that is 32x32 already is not resampled. Large JPEGs are decoded at a reduced size, never
+    below twice the target.
+
+    Args:
+        image: any Pillow image, not necessarily loaded.
+
+    Returns:
+        uint8 (32, 32, 3).
+
+    Raises:
+        Exception: whatever Pillow raises for pixels that cannot be decoded.
+    """
+    image.draft(None, (2 * IMAGE_SIDE, 2 * IMAGE_SIDE))  # JPEG only; no effect on the others
+    image.load()
+    turn = _TRANSPOSE.get(_orientation(image))
+    image = _resampleable(image)
+    if image.size != (IMAGE_SIDE, IMAGE_SIDE):
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        image = image.resize(
+            (IMAGE_SIDE, IMAGE_SIDE),
+            Image.Resampling.BICUBIC,  # with antialiasing, as all of Pillow's filters but NEAREST
+            box=(left, top, left + side, top + side),
+            reducing_gap=3.0,
+        )
+    image = _on_white(image)
+    if turn is not None:  # a square crop about the centre may be turned after it is small
+        image = image.transpose(turn)
+    return np.asarray(image)
+
+
+def _check_pixels(image: Image.Image, limits: ImageLimits) -> None:
+    pixels = image.width * image.height
+    if pixels > limits.max_pixels:
+        raise ImageError(
+            ImageErrorCode.TOO_LARGE,
+            f"is {image.width}x{image.height} = {pixels:,} pixels, wanted at most "
+            f"{limits.max_pixels:,}; send it smaller",
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8; a picture with damaged EXIF is taken to be upright, as viewers do."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # noqa: BLE001 - the pixels are fine, and EXIF is parsed with any error
+        return 1
+
+
+def _resampleable(image: Image.Image) -> Image.Image:
+    """Convert to L, RGB, LA or RGBA, the modes that can be resampled."""
+    if image.mode.startswith("I"):
+        # 16 bits a value; Pillow's own conversion clips instead of scaling.
+        values = np.asarray(image).astype(np.uint32)
+        return Image.fromarray((np.minimum(values, 0xFFFF) / 257).round().astype(np.uint8))
+    if image.mode in {"L", "RGB", "LA", "RGBA"} and "transparency" not in image.info:
+        return image
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode not in {"LA", "RGBA"}:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

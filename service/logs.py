@@ -1,0 +1,34 @@
+"""Sets up the server's log: key-value events on standard error, for people or for programs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+LogFormat = Literal["auto", "console", "json"]
+
+
+def configure(log_format: LogFormat, level: str) -> None:
+    """Set up structlog for this process; called once, by the command line.
+
+    Args:
+        log_format: ``json`` is a JSON object a line; ``auto`` is console on a terminal, else JSON.
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+    """
+    as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    rendering: list[structlog.typing.Processor] = [structlog.dev.ConsoleRenderer()]
+    if as_json:
+        rendering = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=[*shared, *rendering],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

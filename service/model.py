@@ -1,0 +1,170 @@
+"""One ``.onnx`` file in ONNX Runtime: a uint8 batch becomes class probabilities.
+
+The only module that imports onnxruntime. The file is trusted for nothing: its signature, labels and
+answers are checked before it is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from service.config import IMAGE_SIDE
+from service.errors import ModelError, ProviderError
+
+try:
+    import onnxruntime
+except ImportError:  # the client lives without it
+    onnxruntime = None
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+_PROVIDERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "cpu": ("CPUExecutionProvider", {}),
+    "cuda": ("CUDAExecutionProvider", {}),
+    "tensorrt": ("TensorrtExecutionProvider", {}),
+    "openvino": ("OpenVINOExecutionProvider", {"device_type": "CPU"}),
+}
+_EXTRAS = {"cpu": "cpu", "cuda": "gpu", "tensorrt": "gpu", "openvino": "openvino"}
+_LOG_ERRORS_ONLY = 3
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a loaded model is."""
+
+    name: str
+    version: int
+    labels: tuple[str, ...]
+    provider: str
+    """The execution provider that is active, by ONNX Runtime's name."""
+    metadata: dict[str, str]
+
+
+class OnnxModel:
+    """A loaded model; ``run`` may be called from one thread at a time."""
+
+    def __init__(self, path: Path, name: str, version: int, provider: str, threads: int) -> None:
+        """Load and check a model file.
+
+        Args:
+            path: the ``.onnx`` file.
+            name: name of the model in its repository.
+            version: its version number.
+            provider: one of ``service.config.PROVIDERS``.
+            threads: threads of one run.
+
+        Raises:
+            ModelError: the file is missing or damaged, or its inputs, outputs or labels are not
+                those of an image classifier of ours.
+            ProviderError: the provider is not installed, or not the one that became active.
+        """
+        self._session = _open_session(path, provider, threads)
+        self._input, self._output, classes = _check_signature(self._session, path)
+        metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        labels = tuple(metadata.pop("labels", "").split(","))
+        if len(labels) != classes or len(set(labels)) != classes or not all(labels):
+            raise ModelError(
+                f"{path} names {len(labels)} labels {labels} for {classes} classes, wanted a "
+                "distinct name each in its metadata; export it again with cifar10net-train export"
+            )
+        self.info = ModelInfo(name, version, labels, self._session.get_providers()[0], metadata)
+
+    def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Classify a batch.
+
+        Args:
+            images: uint8 (n, 32, 32, 3), n at least 1.
+
+        Returns:
+            float32 (n, classes): softmax probabilities.
+        """
+        probabilities: npt.NDArray[np.float32] = self._session.run([self._output], {self._input: images})[0]
+        return probabilities
+
+    def warm_up(self, batch: int) -> None:
+        """Run the smallest and the largest batch once, and check that probabilities come out.
+
+        Raises:
+            ModelError: a run failed, or its answer is not a row of probabilities an image.
+        """
+        name = f"{self.info.name} version {self.info.version}"
+        for n in (1, batch):
+            images = np.linspace(0, 255, n * IMAGE_SIDE * IMAGE_SIDE * 3).astype(np.uint8)
+            try:
+                answer = self.run(images.reshape(n, IMAGE_SIDE, IMAGE_SIDE, 3))
+            except Exception as error:  # onnxruntime's own types share no base but Exception
+                raise ModelError(f"{name} failed its warm-up with {n} images: {_reason(error)}") from error
+            sums = answer.sum(axis=1)
+            if answer.shape != (n, len(self.info.labels)) or not np.allclose(sums, 1, atol=_SUM_TOLERANCE):
+                raise ModelError(
+                    f"{name} answered {answer.shape} with sums {sums[:3]} in its warm-up, wanted "
+                    f"({n}, {len(self.info.labels)}) probabilities that sum to 1; it has no "
+                    "softmax or damaged weights"
+                )
+
+
+def _open_session(path: Path, provider: str, threads: int) -> Any:  # noqa: ANN401 - no types
+    if onnxruntime is None:
+        raise ProviderError(
+            "onnxruntime is not installed: pip install one of the extras cpu, gpu and openvino"
+        )
+    wanted, settings = _PROVIDERS[provider]
+    available = onnxruntime.get_available_providers()
+    if wanted not in available:
+        raise ProviderError(
+            f"provider {provider} needs {wanted}, and this onnxruntime "
+            f"{onnxruntime.__version__} has {', '.join(available)}; install the extra "
+            f"{_EXTRAS[provider]} instead, in an environment without the others"
+        )
+    if not path.is_file():
+        raise ModelError(f"no model at {path}: the file does not exist")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_ERRORS_ONLY
+    # A waiting pool must not burn the cores that requests are decoded on.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(path, sess_options=options, providers=[(wanted, settings)])
+    except Exception as error:
+        raise ModelError(f"{path} is not a model that {wanted} can load: {_reason(error)}") from error
+    active = session.get_providers()[0]
+    if active != wanted:
+        # onnxruntime falls back to the CPU with no more than a warning (its issue 23372).
+        raise ProviderError(
+            f"provider {provider} was asked for and {active} is active: {wanted} could not start; "
+            "check the drivers and libraries it needs"
+        )
+    return session
+
+
+def _check_signature(session: Any, path: Path) -> tuple[str, str, int]:  # noqa: ANN401 - no types
+    """Return the names of input and output and the number of classes."""
+    inputs = [(value.type, value.shape[1:]) for value in session.get_inputs()]
+    outputs = [(value.type, value.shape[1:]) for value in session.get_outputs()]
+    batched = all(not isinstance(value.shape[0], int) for value in session.get_inputs() if value.shape)
+    if not (
+        batched
+        and inputs == [("tensor(uint8)", [IMAGE_SIDE, IMAGE_SIDE, 3])]
+        and len(outputs) == 1
+        and outputs[0][0] == "tensor(float)"
+        and len(outputs[0][1]) == 1
+        and isinstance(outputs[0][1][0], int)
+    ):
+        raise ModelError(
+            f"{path} takes {inputs} and gives {outputs} behind a batch axis, wanted one uint8 "
+            f"[batch,{IMAGE_SIDE},{IMAGE_SIDE},3] input of any batch size and one float32 "
+            "[batch,classes] output"
+        )
+    return session.get_inputs()[0].name, session.get_outputs()[0].name, outputs[0][1][0]
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

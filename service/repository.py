@@ -1,0 +1,121 @@
+"""Which models a server has: found in a folder, loaded, warmed up, and looked up by name.
+
+In: a folder ``<model>/<version>/model.onnx``. Out: for a name and version as callers write them, the model
+that answers. Knows nothing of gRPC messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.batcher import Batcher
+from service.errors import ModelError, NotServingError, UnknownModelError
+from service.model import ModelInfo, OnnxModel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from service.config import ServerConfig
+
+_FILE_NAME = "model.onnx"
+_PREFERRED = "cifar10net"
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model and the batcher that runs it."""
+
+    info: ModelInfo
+    batcher: Batcher
+
+
+class Repository:
+    """The models of one server; empty until ``open`` has succeeded."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, ServedModel] = {}
+        self.default: str | None = None
+
+    def open(self, models: Iterable[OnnxModel], default: str | None, max_batch: int) -> None:
+        """Begin to answer with these models; called within the event loop.
+
+        Raises:
+            ModelError: ``default`` is none of them.
+        """
+        served = {model.info.name: ServedModel(model.info, Batcher(model.run, max_batch)) for model in models}
+        default = default or (_PREFERRED if _PREFERRED in served else min(served))
+        if default not in served:
+            raise ModelError(
+                f"the default model {default!r} is not in the repository, which has: "
+                f"{', '.join(sorted(served))}"
+            )
+        for model in served.values():
+            model.batcher.start()
+        self._models, self.default = served, default
+
+    def get(self, name: str, version: str) -> ServedModel:
+        """Find the model that answers.
+
+        Args:
+            name: a model's name; empty is the default model.
+            version: a version number in decimal; empty is the newest.
+
+        Raises:
+            UnknownModelError: there is no such model or version.
+            NotServingError: no model is loaded yet.
+        """
+        if self.default is None:
+            raise NotServingError("the server is still loading its models; ask again in a moment")
+        model = self._models.get(name or self.default)
+        if model is None:
+            raise UnknownModelError(
+                f"no model is called {name[:100]!r}; there are: {', '.join(sorted(self._models))}"
+            )
+        if version not in {"", str(model.info.version)}:
+            raise UnknownModelError(
+                f"model {model.info.name} has no version {version[:100]!r}; it has: {model.info.version}"
+            )
+        return model
+
+    def list(self) -> list[ModelInfo]:
+        """Every model that answers, default first, then by name."""
+        infos = [model.info for model in self._models.values()]
+        return sorted(infos, key=lambda info: (info.name != self.default, info.name))
+
+    async def close(self) -> None:
+        """Stop all models; whoever still waits gets NotServingError."""
+        for model in self._models.values():
+            await model.batcher.close()
+
+
+def load_models(config: ServerConfig) -> list[OnnxModel]:
+    """Load and warm up the newest version of every model in the repository folder.
+
+    Raises:
+        ModelError: the folder is missing or has no model, or a model is damaged or fails its
+            warm-up.
+        ProviderError: the provider that was asked for is not active.
+    """
+    models = []
+    for name, version, path in _find(config.models):
+        model = OnnxModel(path, name, version, config.provider, config.threads)
+        model.warm_up(config.max_batch)
+        models.append(model)
+    return models
+
+
+def _find(root: Path) -> list[tuple[str, int, Path]]:
+    """Name, newest version and file of each model, by name."""
+    if not root.is_dir():
+        raise ModelError(f"no model repository at {root}: the folder does not exist")
+    newest: dict[str, tuple[int, Path]] = {}
+    for path in root.glob(f"*/*/{_FILE_NAME}"):
+        folder = path.parent
+        if folder.name.isdecimal() and int(folder.name) > 0:
+            found = (int(folder.name), path)
+            newest[folder.parent.name] = max(newest.get(folder.parent.name, found), found)
+    if not newest:
+        raise ModelError(f"{root} has no model: wanted <model>/<version>/{_FILE_NAME} in it")
+    return [(name, *newest[name]) for name in sorted(newest)]

@@ -1,0 +1,222 @@
+"""Plain Python values to messages and back, for the clients.
+
+In: pictures as callers have them (paths, file bytes, Pillow images, NumPy arrays). Out: requests that
+stay below the message limit, and answers as dataclasses. Knows nothing of channels.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from service.config import IMAGE_BYTES, IMAGE_SIDE, ClientConfig
+from service.errors import ImageError, ImageErrorCode
+from service.images import fit
+from service.pb import classifier_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
+"""A path to a picture file, its bytes, a Pillow image, or an array uint8 (height, width, 3)."""
+
+_PACKED_AXES = 4  # n, height, width, channels
+_IMAGE_MESSAGE_BYTES = 16  # tags and lengths around an image's bytes, rounded up
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class and its probability, 0 to 1."""
+
+    index: int
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What the server says of one image: classes, best first, or an error."""
+
+    classes: tuple[ClassScore, ...]
+    error: ImageError | None
+    model: str
+    version: str
+    """Both empty for an image that could not be sent."""
+
+    @property
+    def best(self) -> ClassScore:
+        """The most likely class. Raises the image's ImageError if it has none."""
+        if self.error is not None:
+            raise self.error
+        return self.classes[0]
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """One model version that a server answers for; as ``Model`` in the proto."""
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    provider: str
+    is_default: bool
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive images of a longer list: those that can be sent, and why the others cannot."""
+
+    size: int
+    """How many images of the list it stands for."""
+    images: tuple[pb.Image, ...] = ()
+    packed_pixels: bytes = b""
+    errors: Mapping[int, ImageError] = field(default_factory=dict)
+    """By position in the chunk; these images are not sent."""
+
+    def request(self, top_k: int, model: str, version: str) -> pb.ClassifyRequest | None:
+        """Make the call's request; None if none of the images can be sent."""
+        if not self.images and not self.packed_pixels:
+            return None
+        return pb.ClassifyRequest(
+            model=model,
+            version=version,
+            top_k=top_k,
+            images=self.images,
+            packed_pixels=self.packed_pixels,
+        )
+
+    def results(self, response: pb.ClassifyResponse | None) -> list[ImageResult]:
+        """Pair the answers with the images, in the order of the list."""
+        response = response or pb.ClassifyResponse()
+        answers = (_result(response, index, result) for index, result in enumerate(response.results))
+        return [
+            ImageResult((), self.errors[index], "", "") if index in self.errors else next(answers)
+            for index in range(self.size)
+        ]
+
+
+def chunks(images: Iterable[ImageLike], config: ClientConfig) -> Iterator[Chunk]:
+    """Read images one by one and gather them into requests of bounded size.
+
+    Raises:
+        TypeError: an item is no kind of image; the message names its position.
+        ValueError: an array is not uint8 (height, width, 3), or (n, 32, 32, 3) for all at once.
+    """
+    if isinstance(images, np.ndarray) and images.ndim == _PACKED_AXES:
+        yield from _packed_chunks(images, config)
+        return
+    if isinstance(images, str | bytes | os.PathLike | Image.Image | np.ndarray):
+        raise TypeError(f"images is one {type(images).__name__}, wanted a list of images")
+    messages: list[pb.Image] = []
+    errors: dict[int, ImageError] = {}
+    size = size_bytes = 0
+    for index, image in enumerate(images):
+        try:
+            message = _to_message(image, index)
+        except ImageError as error:
+            errors[size] = error
+            size += 1
+            continue
+        cost = len(message.encoded) + len(message.pixels) + _IMAGE_MESSAGE_BYTES
+        if messages and (len(messages) == config.call_images or size_bytes + cost > config.call_bytes):
+            yield Chunk(size, tuple(messages), errors=errors)
+            messages, errors, size, size_bytes = [], {}, 0, 0
+        messages.append(message)
+        size += 1
+        size_bytes += cost
+    if size:
+        yield Chunk(size, tuple(messages), errors=errors)
+
+
+def _packed_chunks(images: npt.NDArray[np.uint8], config: ClientConfig) -> Iterator[Chunk]:
+    if images.dtype != np.uint8 or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE, 3):
+        raise ValueError(f"images is an array {images.dtype} {images.shape}, wanted uint8 (n, 32, 32, 3)")
+    step = max(1, min(config.call_images, config.call_bytes // IMAGE_BYTES))
+    for start in range(0, len(images), step):
+        rows = images[start : start + step]
+        yield Chunk(len(rows), packed_pixels=rows.tobytes())
+
+
+def describe_models(response: pb.ListModelsResponse) -> list[ModelDescription]:
+    """Convert the answer of ListModels."""
+    return [
+        ModelDescription(
+            name=model.name,
+            version=model.version,
+            labels=tuple(model.labels),
+            provider=model.provider,
+            is_default=model.is_default,
+            metadata=dict(model.metadata),
+        )
+        for model in response.models
+    ]
+
+
+def _to_message(image: ImageLike, index: int) -> pb.Image:
+    """Raises ImageError for a file that cannot be read or a Pillow image that cannot be loaded."""
+    if isinstance(image, bytes):
+        return pb.Image(encoded=image)
+    if isinstance(image, str | os.PathLike):
+        return _read(Path(image))
+    if isinstance(image, np.ndarray):
+        return pb.Image(pixels=_array_pixels(image, index))
+    if isinstance(image, Image.Image):
+        return _fitted(image)
+    raise TypeError(
+        f"images[{index}] is a {type(image).__name__}, wanted a path, bytes, a Pillow image or a NumPy array"
+    )
+
+
+def _read(path: Path) -> pb.Image:
+    try:
+        return pb.Image(encoded=path.read_bytes())
+    except OSError as error:
+        raise ImageError(
+            ImageErrorCode.UNREADABLE_FILE, f"cannot be read: {error.strerror or error}"
+        ) from error
+
+
+def _array_pixels(image: npt.NDArray[np.uint8], index: int) -> bytes:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:  # noqa: PLR2004 - axes, channels
+        raise ValueError(
+            f"images[{index}] is an array {image.dtype} {image.shape}, wanted uint8 (height, width, 3) RGB"
+        )
+    if image.shape[:2] == (IMAGE_SIDE, IMAGE_SIDE):
+        return image.tobytes()
+    return fit(Image.fromarray(image)).tobytes()
+
+
+def _fitted(image: Image.Image) -> pb.Image:
+    """Reduce a decoded picture here, as the server would, rather than encode and send it large."""
+    try:
+        # draft() would change the caller's image; a copy is loaded first.
+        return pb.Image(pixels=fit(image.copy()).tobytes())
+    except Exception as error:  # a lazily opened file fails here with any type
+        raise ImageError(ImageErrorCode.CORRUPT, f"cannot be decoded: {error}") from error
+
+
+def _result(response: pb.ClassifyResponse, index: int, result: pb.ImageResult) -> ImageResult:
+    error = None
+    if result.WhichOneof("outcome") == "error":
+        # The server counts within the call; here the caller knows which image it is.
+        message = result.error.message.removeprefix(f"images[{index}] ")
+        error = ImageError(_error_code(result.error.code), message)
+    classes = tuple(
+        ClassScore(score.index, score.label, score.probability) for score in result.prediction.classes
+    )
+    return ImageResult(classes, error, response.model, response.version)
+
+
+def _error_code(number: int) -> ImageErrorCode:
+    """A newer server may know codes that this client does not."""
+    try:
+        return ImageErrorCode(number)
+    except ValueError:
+        return ImageErrorCode.UNSPECIFIED

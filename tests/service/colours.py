@@ -1,0 +1,40 @@
+"""A real model of three classes that needs no training: it names the strongest colour channel."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+COLOURS = ("red", "green", "blue")
+
+
+def colour_model(labels: str | None = ",".join(COLOURS), *, side: int = 32, softmax: bool = True) -> bytes:
+    """Make a real three-class model: the share of each channel in the image's light, sharpened."""
+    nodes = [
+        helper.make_node("Cast", ["images"], ["light"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["light", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Div", ["mean", "scale"], ["logits"]),
+        helper.make_node("Softmax" if softmax else "Identity", ["logits"], ["probabilities"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", side, side, 3])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 3])],
+        [
+            numpy_helper.from_array(np.array([1, 2], np.int64), "axes"),
+            numpy_helper.from_array(np.array(32.0, np.float32), "scale"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    if labels is not None:
+        helper.set_model_props(model, {"labels": labels, "accuracy_top1": "1.0"})
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def expected_probabilities(images: np.ndarray) -> np.ndarray:
+    """Compute what the colour model answers, in NumPy: uint8 (n, 32, 32, 3) to float64 (n, 3)."""
+    scores = np.exp(images.mean(axis=(1, 2)) / 32.0)
+    return scores / scores.sum(axis=1, keepdims=True)

@@ -1,0 +1,255 @@
+"""The client library: any picture in, plain answers out, long lists cut, only safe calls repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from concurrent import futures
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.client import AsyncClient, Client
+from service.config import ClientConfig
+from service.errors import ClientError, ConfigError, ImageError, ImageErrorCode, ServerUnavailableError
+from service.pb import classifier_pb2 as pb
+from service.pb import classifier_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from service.wire import ImageResult
+
+
+def _png(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _classify_async(
+    server: str, images: Any, config: ClientConfig | None = None, **options: Any
+) -> list[ImageResult]:
+    async def main() -> list[ImageResult]:
+        async with AsyncClient(server, config) as client:
+            return await client.classify(images, **options)
+
+    return asyncio.run(main())
+
+
+def _classify_sync(
+    server: str, images: Any, config: ClientConfig | None = None, **options: Any
+) -> list[ImageResult]:
+    with Client(server, config) as client:
+        return client.classify(images, **options)
+
+
+either = pytest.mark.parametrize("classify", [_classify_sync, _classify_async])
+
+
+@either
+def test_every_kind_of_image_gives_the_same_answer(
+    server: str, tmp_path: Path, classify: Callable[..., list[ImageResult]]
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8)
+    path = tmp_path / "image.png"
+    path.write_bytes(_png(image))
+
+    with Image.open(path) as opened:
+        results = classify(
+            server, [path, str(path), path.read_bytes(), opened, Image.fromarray(image), image]
+        )
+
+    assert len(results) == 6
+    assert len({result.classes for result in results}) == 1
+    assert (results[0].model, results[0].version, results[0].error) == ("colours", "1", None)
+    assert results[0].best is results[0].classes[0]
+    assert sum(each.probability for each in results[0].classes) == pytest.approx(1, abs=1e-6)
+
+
+@either
+@pytest.mark.parametrize(
+    "config",
+    [
+        ClientConfig(),
+        ClientConfig(call_images=7),
+        ClientConfig(call_bytes=10_000),
+        ClientConfig(call_images=1),
+    ],
+)
+def test_long_lists_are_cut_and_put_together_in_order(
+    server: str, coloured: np.ndarray, classify: Callable[..., list[ImageResult]], config: ClientConfig
+) -> None:
+    mixed = [_png(image) if index % 2 else image for index, image in enumerate(coloured)]
+
+    separate = classify(server, mixed, config, top_k=1)
+    packed = classify(server, coloured, config, top_k=1)
+
+    assert [result.best.index for result in separate] == [index % 3 for index in range(90)]
+    assert packed == separate
+    assert classify(server, [], config) == []
+
+
+@either
+def test_a_bad_image_keeps_its_place_and_its_own_error(
+    server: str, coloured: np.ndarray, tmp_path: Path, classify: Callable[..., list[ImageResult]]
+) -> None:
+    with Image.open(io.BytesIO(_png(coloured[0])[:-30])) as truncated:
+        images = [coloured[0], tmp_path / "none.png", coloured[1], b"junk", truncated, tmp_path, coloured[2]]
+        results = classify(server, images, ClientConfig(call_images=2))
+
+    assert [result.error and result.error.code for result in results] == [
+        None,
+        ImageErrorCode.UNREADABLE_FILE,
+        None,
+        ImageErrorCode.UNSUPPORTED_FORMAT,
+        ImageErrorCode.CORRUPT,
+        ImageErrorCode.UNREADABLE_FILE,
+        None,
+    ]
+    assert [results[index].best.index for index in (0, 2, 6)] == [0, 1, 2]
+    assert str(results[3].error).startswith("begins with 6a 75 6e 6b")  # not images[1] of some call
+    with pytest.raises(ImageError, match="No such file"):
+        _ = results[1].best
+
+
+@either
+def test_only_bad_images_need_no_server(tmp_path: Path, classify: Callable[..., list[ImageResult]]) -> None:
+    results = classify("127.0.0.1:1", [tmp_path / "none.png"])
+
+    assert results[0].error is not None
+
+
+@pytest.mark.parametrize(
+    ("images", "kind", "message"),
+    [
+        ("cat.jpg", TypeError, "images is one str, wanted a list"),
+        (np.zeros((32, 32, 3), np.uint8), TypeError, "images is one ndarray"),
+        ([3], TypeError, r"images\[0\] is a int, wanted a path"),
+        ([np.zeros((32, 32, 3))], ValueError, r"images\[0\] is an array float64 \(32, 32, 3\), wanted uint8"),
+        ([np.zeros((32, 32), np.uint8)], ValueError, "wanted uint8"),
+        (np.zeros((2, 16, 16, 3), np.uint8), ValueError, r"wanted uint8 \(n, 32, 32, 3\)"),
+    ],
+)
+def test_what_is_no_image_is_a_programming_error(
+    server: str, images: Any, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        _classify_sync(server, images)
+
+
+@either
+def test_a_refused_call_says_why(
+    server: str, coloured: np.ndarray, classify: Callable[..., list[ImageResult]]
+) -> None:
+    with pytest.raises(ClientError, match=r"answered NOT_FOUND: no model is called 'lenet'") as caught:
+        classify(server, coloured, model="lenet")
+
+    assert caught.value.code is grpc.StatusCode.NOT_FOUND
+
+
+@either
+def test_nobody_there_says_what_to_do(
+    coloured: np.ndarray, classify: Callable[..., list[ImageResult]]
+) -> None:
+    with pytest.raises(ServerUnavailableError, match="is cifar10net serve running there"):
+        classify("127.0.0.1:1", coloured, ClientConfig(max_attempts=1))
+
+
+def test_models_are_listed_alike(server: str) -> None:
+    async def ask() -> object:
+        async with AsyncClient(server) as client:
+            return await client.models()
+
+    with Client(server) as client:
+        models = client.models()
+
+    assert asyncio.run(ask()) == models
+    assert [(model.name, model.is_default) for model in models] == [("colours", True), ("shades", False)]
+
+
+class _Flaky(classifier_pb2_grpc.ClassifierServicer):
+    """Fails a number of times before it answers; counts every attempt."""
+
+    def __init__(self) -> None:
+        self.failures: list[grpc.StatusCode] = []
+        self.attempts = 0
+
+    def Classify(self, request: pb.ClassifyRequest, context: Any) -> pb.ClassifyResponse:  # noqa: N802
+        self.attempts += 1
+        if self.failures:
+            context.abort(self.failures.pop(), "not now")
+        n = len(request.images) or len(request.packed_pixels) // 3072
+        result = pb.ImageResult(prediction=pb.Prediction(classes=[pb.ClassScore(label="cat", probability=1)]))
+        return pb.ClassifyResponse(results=[result] * n)
+
+
+@pytest.fixture
+def flaky() -> Iterator[tuple[_Flaky, str]]:
+    servicer = _Flaky()
+    server = grpc.server(futures.ThreadPoolExecutor(2), options=[("grpc.max_receive_message_length", -1)])
+    classifier_pb2_grpc.add_ClassifierServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield servicer, f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+@either
+@pytest.mark.parametrize("n", [1, 1000])  # a call above gRPC's default retry buffer is repeated too
+def test_unavailable_is_retried(
+    flaky: tuple[_Flaky, str], classify: Callable[..., list[ImageResult]], n: int
+) -> None:
+    servicer, address = flaky
+    servicer.failures = [grpc.StatusCode.UNAVAILABLE] * 2
+
+    results = classify(address, np.zeros((n, 32, 32, 3), np.uint8))
+
+    assert [result.best.label for result in results] == ["cat"] * n
+    assert servicer.attempts == 3
+
+
+@either
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT]
+)
+def test_nothing_else_is_retried(
+    flaky: tuple[_Flaky, str], classify: Callable[..., list[ImageResult]], code: grpc.StatusCode
+) -> None:
+    servicer, address = flaky
+    servicer.failures = [code]
+
+    with pytest.raises(ClientError, match=f"answered {code.name}: not now"):
+        classify(address, np.zeros((1, 32, 32, 3), np.uint8))
+
+    assert servicer.attempts == 1
+
+
+def test_retries_can_be_switched_off_and_the_last_failure_is_told(flaky: tuple[_Flaky, str]) -> None:
+    servicer, address = flaky
+    servicer.failures = [grpc.StatusCode.UNAVAILABLE] * 9
+
+    with pytest.raises(ServerUnavailableError, match="not now"):
+        _classify_sync(address, np.zeros((1, 32, 32, 3), np.uint8), ClientConfig(max_attempts=1))
+
+    assert servicer.attempts == 1
+
+
+def test_the_deadline_is_kept(flaky: tuple[_Flaky, str]) -> None:
+    servicer, address = flaky
+    servicer.failures = [grpc.StatusCode.UNAVAILABLE] * 9
+
+    with pytest.raises(ClientError) as caught:
+        _classify_sync(address, np.zeros((1, 32, 32, 3), np.uint8), ClientConfig(deadline_s=0.001))
+
+    assert caught.value.code in {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
+
+
+@pytest.mark.parametrize(("name", "value"), [("deadline_s", 0), ("call_images", 4097), ("max_attempts", 6)])
+def test_settings_are_checked(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"{name} is {value}, wanted"):
+        ClientConfig(**{name: value})  # type: ignore[arg-type]

@@ -1,0 +1,108 @@
+"""A model file is trusted for nothing: what it takes, gives and names is checked before it serves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from service import model as model_module
+from service.errors import ModelError, ProviderError
+from service.model import OnnxModel
+from tests.service.colours import colour_model, expected_probabilities
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _load(path: Path, provider: str = "cpu") -> OnnxModel:
+    return OnnxModel(path, "colours", 1, provider, threads=1)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(colour_model())
+    return path
+
+
+def test_it_answers_and_says_what_it_is(path: Path, coloured: np.ndarray) -> None:
+    model = _load(path)
+
+    model.warm_up(64)
+    answer = model.run(coloured)
+
+    assert np.abs(answer - expected_probabilities(coloured)).max() < 1e-5
+    assert model.info.labels == ("red", "green", "blue")
+    assert model.info.provider == "CPUExecutionProvider"
+    assert model.info.metadata == {"accuracy_top1": "1.0"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not a model that CPUExecutionProvider can load"),
+        (b"not protobuf", "is not a model"),
+        (colour_model()[:300], "is not a model"),
+        (colour_model(labels=None), "names 1 labels .* for 3 classes"),
+        (colour_model(labels="red,green"), "names 2 labels"),
+        (colour_model(labels="red,green,red"), "a distinct name each"),
+        (colour_model(side=28), r"wanted one uint8 \[batch,32,32,3\] input"),
+    ],
+)
+def test_a_bad_file_is_one_sentence(path: Path, content: bytes, message: str) -> None:
+    path.write_bytes(content)
+
+    with pytest.raises(ModelError, match=message) as caught:
+        _load(path)
+
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no model at .*nothing\.onnx"):
+        _load(tmp_path / "nothing.onnx")
+
+
+def test_a_model_without_softmax_fails_its_warm_up(path: Path) -> None:
+    path.write_bytes(colour_model(softmax=False))
+
+    with pytest.raises(ModelError, match=r"wanted .* probabilities that sum to 1"):
+        _load(path).warm_up(4)
+
+
+def test_a_provider_that_is_not_installed_says_which_extra(path: Path) -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+
+    with pytest.raises(
+        ProviderError, match=r"provider cuda needs CUDAExecutionProvider.*install the extra gpu"
+    ):
+        _load(path, "cuda")
+
+
+def test_a_provider_that_fell_back_to_the_cpu_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As onnxruntime-gpu behaves on a machine without CUDA libraries: offered, asked for, not active.
+    monkeypatch.setitem(model_module._PROVIDERS, "cuda", ("AzureExecutionProvider", {}))
+    session = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda *arguments, **options: session(
+            *arguments, **{**options, "providers": ["CPUExecutionProvider"]}
+        ),
+    )
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["AzureExecutionProvider"])
+
+    with pytest.raises(ProviderError, match="CPUExecutionProvider is active"):
+        _load(path, "cuda")
+
+
+def test_without_onnxruntime_the_extras_are_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "onnxruntime", None)
+
+    with pytest.raises(ProviderError, match="pip install one of the extras cpu, gpu and openvino"):
+        _load(path)

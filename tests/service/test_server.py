@@ -1,0 +1,352 @@
+"""A server's life: it serves only once it can answer, says so, and loses no admitted call when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from service import server as server_module
+from service.config import ImageLimits, ServerConfig
+from service.errors import ConfigError
+from service.model import ModelInfo
+from service.pb import classifier_pb2 as pb
+from service.pb import classifier_pb2_grpc
+from service.process import ServerProcess, check_health
+from service.server import serve
+from tests.service.colours import colour_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ONE_IMAGE = pb.ClassifyRequest(packed_pixels=bytes(3072))
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def test_health_is_checked_for_the_server_and_for_the_service(server: str) -> None:
+    assert check_health(server, 10) == "SERVING"
+    assert check_health(server, 10, "cifar10net.v1.Classifier") == "SERVING"
+    assert check_health(server, 10, "unknown.Service") == "NOT_FOUND"
+
+
+def test_reflection_describes_every_service(server: str) -> None:
+    with grpc.insecure_channel(server) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+
+        services = set(database.get_services())
+        file = database.FindFileContainingSymbol("cifar10net.v1.Classifier")
+
+    assert services == {
+        "cifar10net.v1.Classifier",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    assert [method.name for method in file.service[0].method] == ["Classify", "ListModels"]
+
+
+class _SlowModel:
+    """A model that holds its first batch until it is let go."""
+
+    def __init__(self) -> None:
+        self.info = ModelInfo("slow", 1, ("a", "b", "c"), "CPUExecutionProvider", {})
+        self.entered = threading.Event()
+        self.released = threading.Event()
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        self.entered.set()
+        assert self.released.wait(20)
+        return np.full((len(images), 3), 1 / 3, np.float32)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> _SlowModel:
+    model = _SlowModel()
+    monkeypatch.setattr(server_module, "load_models", lambda _config: [model])
+    return model
+
+
+async def _serving(**settings: Any) -> tuple[asyncio.Task[None], str]:
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(serve(ServerConfig(port=0, **settings), ready.set_result))
+    async with asyncio.timeout(20):
+        await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
+    return task, await ready
+
+
+def test_sigterm_says_not_serving_finishes_calls_and_outlives_no_watcher(slow: _SlowModel) -> None:
+    async def main() -> None:
+        task, address = await _serving()
+        async with grpc.aio.insecure_channel(address) as channel:
+            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            assert (await watch.read()).status == SERVING
+            stub = classifier_pb2_grpc.ClassifierStub(channel)
+            call = stub.Classify(ONE_IMAGE, timeout=20)
+            assert await asyncio.to_thread(slow.entered.wait, 20)
+
+            os.kill(os.getpid(), signal.SIGTERM)
+
+            assert (await watch.read()).status == NOT_SERVING
+            async with grpc.aio.insecure_channel(address) as late:
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await classifier_pb2_grpc.ClassifierStub(late).Classify(ONE_IMAGE, timeout=20)
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert not call.done()
+            slow.released.set()
+            assert len((await call).results) == 1
+            await asyncio.wait_for(task, 10)  # although the watcher is still there
+
+    asyncio.run(main())
+
+
+def test_calls_that_outlast_the_grace_period_are_ended(slow: _SlowModel) -> None:
+    async def main() -> None:
+        task, address = await _serving(grace_s=0.1)
+        async with grpc.aio.insecure_channel(address) as channel:
+            call = classifier_pb2_grpc.ClassifierStub(channel).Classify(ONE_IMAGE, timeout=20)
+            assert await asyncio.to_thread(slow.entered.wait, 20)
+
+            os.kill(os.getpid(), signal.SIGTERM)
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                await call
+            assert ended.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+            slow.released.set()
+            await asyncio.wait_for(task, 10)
+
+    asyncio.run(main())
+
+
+def test_calls_are_still_taken_during_the_drain_delay(slow: _SlowModel) -> None:
+    slow.released.set()
+
+    async def main() -> None:
+        task, address = await _serving(drain_delay_s=1.0)
+        async with grpc.aio.insecure_channel(address) as channel:
+            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            assert (await watch.read()).status == SERVING
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert (await watch.read()).status == NOT_SERVING
+
+            response = await classifier_pb2_grpc.ClassifierStub(channel).Classify(ONE_IMAGE, timeout=20)
+
+            assert len(response.results) == 1
+            await asyncio.wait_for(task, 10)
+
+    asyncio.run(main())
+
+
+def test_while_models_load_health_says_not_serving_and_calls_are_retryable(
+    monkeypatch: pytest.MonkeyPatch, slow: _SlowModel
+) -> None:
+    loading, loaded = threading.Event(), threading.Event()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def load(_config: ServerConfig) -> list[_SlowModel]:
+        loading.set()
+        assert loaded.wait(20)
+        return [slow]
+
+    async def main() -> None:
+        ready = asyncio.Event()
+        task = asyncio.create_task(serve(ServerConfig(port=port), lambda _address: ready.set()))
+        await asyncio.to_thread(loading.wait, 20)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            assert (await health.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await classifier_pb2_grpc.ClassifierStub(channel).Classify(ONE_IMAGE, timeout=20)
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert not ready.is_set()
+            loaded.set()
+            await asyncio.wait_for(ready.wait(), 20)
+            assert (await health.Check(health_pb2.HealthCheckRequest())).status == SERVING
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(task, 10)
+
+    monkeypatch.setattr(server_module, "load_models", load)
+    asyncio.run(main())
+
+
+def test_more_images_than_the_server_holds_are_refused_at_once(slow: _SlowModel) -> None:
+    async def main() -> None:
+        task, address = await _serving(max_pending_images=4096)
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = classifier_pb2_grpc.ClassifierStub(channel)
+            call = stub.Classify(ONE_IMAGE, timeout=20)
+            assert await asyncio.to_thread(slow.entered.wait, 20)
+
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.Classify(pb.ClassifyRequest(packed_pixels=bytes(3072 * 4096)), timeout=20)
+            assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "1 images are waiting and this call has 4,096" in str(refused.value.details())
+
+            slow.released.set()
+            assert len((await call).results) == 1
+            response = await stub.Classify(pb.ClassifyRequest(packed_pixels=bytes(3072 * 4096)), timeout=20)
+            assert len(response.results) == 4096
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(task, 10)
+
+    asyncio.run(main())
+
+
+def test_a_model_that_fails_is_internal_without_a_traceback(
+    slow: _SlowModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_images: np.ndarray) -> np.ndarray:
+        raise RuntimeError("secret detail")
+
+    slow.run = fail  # type: ignore[method-assign]
+
+    async def main() -> None:
+        task, address = await _serving()
+        async with grpc.aio.insecure_channel(address) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await classifier_pb2_grpc.ClassifierStub(channel).Classify(ONE_IMAGE, timeout=20)
+        assert failed.value.code() is grpc.StatusCode.INTERNAL
+        assert failed.value.details() == "the server failed to answer; its log says why"
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(task, 10)
+
+    asyncio.run(main())
+    logged = capsys.readouterr()
+    assert "secret detail" in logged.out + logged.err
+
+
+def test_sigterm_under_load_loses_no_admitted_call(repository: Path, tmp_path: Path) -> None:
+    server = ServerProcess("--models", str(repository), log=tmp_path / "log")
+    server.start()
+    request = pb.ClassifyRequest(packed_pixels=bytes(3072 * 32))
+    answered = threading.Semaphore(0)
+
+    def ask_until_refused(channel: grpc.Channel) -> grpc.StatusCode:
+        stub = classifier_pb2_grpc.ClassifierStub(channel)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                assert len(stub.Classify(request, timeout=30).results) == 32
+            except grpc.RpcError as error:
+                return error.code()
+            answered.release()
+        raise AssertionError("the server never stopped")
+
+    with (
+        ThreadPoolExecutor(8) as pool,
+        grpc.insecure_channel(server.address, [("grpc.enable_retries", 0)]) as channel,
+    ):
+        callers = [pool.submit(ask_until_refused, channel) for _ in range(8)]
+        for _ in range(100):
+            assert answered.acquire(timeout=30)
+        server.terminate()
+        codes = [caller.result() for caller in callers]
+        assert server.wait() == 0
+
+    # UNAVAILABLE is what a call gets that was not admitted any more: gRPC clients repeat it elsewhere.
+    assert set(codes) == {grpc.StatusCode.UNAVAILABLE}
+
+
+def _start(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service.cli", "serve", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"junk", "is not a model that"),
+        (colour_model(labels="a"), "names 1 labels"),
+        (colour_model(softmax=False), "warm-up"),
+    ],
+)
+def test_a_broken_model_ends_the_start(
+    tmp_path: Path, add_model: Callable[..., Path], content: bytes, message: str
+) -> None:
+    add_model(tmp_path, content=content)
+
+    done = _start("--models", tmp_path, "--port", 0, "--log-level", "warning")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_port_in_use_ends_the_start(server: str, repository: Path) -> None:
+    done = _start("--models", repository, "--port", server.rpartition(":")[2])
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"error: cannot listen on {server}: Address already in use" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--models", "/nonexistent"), 1, "no model repository at /nonexistent"),
+        (("--host", "256.0.0.1"), 1, "cannot listen on 256.0.0.1"),
+        (("--threads", 0), 1, "threads is 0, wanted 1 to 1024"),
+        (("--provider", "tpu"), 2, "'tpu' is not one of"),
+        (("--port", "http"), 2, "'http' is not a valid integer"),
+    ],
+)
+def test_bad_settings_end_the_start(
+    repository: Path, arguments: tuple[object, ...], code: int, message: str
+) -> None:
+    done = _start("--models", repository, "--port", 0, *arguments)
+
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("port", 65_536), ("max_batch", 0), ("max_pending_images", 4095), ("grace_s", -1)]
+)
+def test_settings_are_checked_when_they_are_made(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"{name} is {value}, wanted"):
+        ServerConfig(**{name: value})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="max_bytes"):
+        ServerConfig(limits=ImageLimits(max_bytes=10))
+
+
+def test_an_option_can_come_from_the_environment(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIFAR10NET_SERVE_MODELS", str(repository))
+    monkeypatch.setenv("CIFAR10NET_SERVE_THREADS", "0")
+
+    done = _start("--port", 0)
+
+    assert "threads is 0" in done.stderr
+
+
+BLOCK = "import sys; sys.modules.update(dict.fromkeys({names!r}));"
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        (["torch", "onnx", "onnxscript"], "import service.cli, service.server"),
+        (["torch", "onnx", "onnxscript", "onnxruntime"], "from service.client import Client, AsyncClient"),
+    ],
+)
+def test_serving_needs_no_training_packages_and_asking_no_runtime(names: list[str], code: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCK.format(names=names) + code], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
