@@ -1,0 +1,56 @@
+"""Start a server, classify the sample photographs in one call, print their top three, stop the server."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from service.client import Client
+from service.errors import ClientError, StartupError
+from service.process import ServerProcess
+from service.report import as_lines
+
+ROOT = Path(__file__).parent.parent
+PHOTOGRAPHS = sorted(
+    path for path in (ROOT / "examples" / "images").iterdir() if path.suffix in {".jpg", ".png", ".webp"}
+)
+
+
+def main() -> int:
+    """Return the exit code: 0 if every photograph was classified and the server ended gracefully."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "server.log"
+        server = ServerProcess("--models", str(ROOT / "exported_models"), log=log)
+        try:
+            failed = _classify(server)
+        except (StartupError, ClientError) as error:
+            print(f"error: {error}\n{log.read_text()}", file=sys.stderr)
+            return 1
+    return 1 if failed else 0
+
+
+def _classify(server: ServerProcess) -> bool:
+    began = time.monotonic()
+    with server:
+        print(
+            f"server {server.address}, process {server.pid}: SERVING after {time.monotonic() - began:.1f} s\n"
+        )
+        with Client(server.address) as client:
+            began = time.monotonic()
+            results = client.classify(PHOTOGRAPHS)
+            took_ms = (time.monotonic() - began) * 1000
+        for path, result in zip(PHOTOGRAPHS, results, strict=True):
+            print(as_lines(path.name, result) if result.error is None else f"{path.name}: {result.error}")
+        print(
+            f"\n{len(results)} photographs in one call of {took_ms:.0f} ms; stopping the server with SIGTERM"
+        )
+        server.terminate()
+        code = server.wait()
+    print(f"server ended with exit code {code}")
+    return code != 0 or any(result.error for result in results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
