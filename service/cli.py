@@ -23,7 +23,7 @@ from service.config import (
     ImageLimits,
     ServerConfig,
 )
-from service.errors import ClientError, StartupError
+from service.errors import ClientError, ConfigError, StartupError
 from service.logs import configure as configure_logs
 from service.process import READY_PREFIX, check_health
 from service.report import as_lines, as_object
@@ -58,15 +58,15 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; exit 1 if the server cannot start, 2 for what could not be asked or set."""
     try:
         cli()
+    except (ConfigError, ClientError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(_COULD_NOT_RUN)
     except StartupError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(_FAILED)
-    except ClientError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(_COULD_NOT_RUN)
 
 
 @cli.command()

@@ -6,8 +6,8 @@
   * UnknownModelError      NOT_FOUND: no such model or version
   * OverloadedError        RESOURCE_EXHAUSTED: too much is queued, retry later
   * NotServingError        UNAVAILABLE: starting or stopping, safe to retry
-* StartupError             the process exits, non-zero, with this one sentence; nothing is served
-  * ConfigError            a setting is out of its range
+* StartupError             the process exits with 1 and this one sentence; nothing is served
+  * ConfigError            a setting is out of its range: exit code 2
   * ModelError             a model file is missing, damaged or of another signature
   * ProviderError          the execution provider that was asked for is not active
   * AddressError           the address cannot be listened on

@@ -65,7 +65,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _setting(name: str, kind: type | click.ParamType, text: str) -> Callable[[_Command], _Command]:
+def _setting(name: str, kind: type | click.ParamType[Any], text: str) -> Callable[[_Command], _Command]:
     """Make the option of one TrainConfig field; ranges are TrainConfig's business."""
     return click.option(f"--{name.replace('_', '-')}", type=kind, default=_DEFAULTS[name], help=text)
 

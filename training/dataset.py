@@ -86,8 +86,8 @@ class DataSet:
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
                 path.unlink(missing_ok=True)  # a damaged cache is only a slow start
         images, labels = self._source.read(name)
-        with replacing(path) as file:
-            np.savez(file, images=images, labels=labels)
+        with replacing(path) as cache:
+            np.savez(cache, images=images, labels=labels)
         return Split(images, labels)
 
     def _cache_path(self, name: SplitName) -> Path:

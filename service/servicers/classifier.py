@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -94,7 +94,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Register both methods; as the generated function does, but tolerant of damaged requests."""
-        methods = {
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Classify": grpc.unary_unary_rpc_method_handler(
                 self.Classify,
                 request_deserializer=tolerant(pb.ClassifyRequest.FromString),

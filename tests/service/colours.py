@@ -37,4 +37,4 @@ def colour_model(labels: str | None = ",".join(COLOURS), *, side: int = 32, soft
 def expected_probabilities(images: np.ndarray) -> np.ndarray:
     """Compute what the colour model answers, in NumPy: uint8 (n, 32, 32, 3) to float64 (n, 3)."""
     scores = np.exp(images.mean(axis=(1, 2)) / 32.0)
-    return scores / scores.sum(axis=1, keepdims=True)
+    return np.asarray(scores / scores.sum(axis=1, keepdims=True))

@@ -187,6 +187,9 @@ class _Flaky(classifier_pb2_grpc.ClassifierServicer):
         result = pb.ImageResult(prediction=pb.Prediction(classes=[pb.ClassScore(label="cat", probability=1)]))
         return pb.ClassifyResponse(results=[result] * n)
 
+    def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: ARG002, N802
+        return pb.ListModelsResponse()
+
 
 @pytest.fixture
 def flaky() -> Iterator[tuple[_Flaky, str]]:

@@ -243,7 +243,7 @@ def _decode_or_refuse(data: bytes) -> None:
         pixels = from_encoded(data, LIMITS)
     except ImageError:
         return
-    assert (pixels.dtype, pixels.shape) == (np.uint8, (32, 32, 3))
+    assert (pixels.dtype.name, pixels.shape) == ("uint8", (32, 32, 3))
 
 
 @settings(max_examples=100, deadline=None)
@@ -257,7 +257,7 @@ def test_any_pillow_image_fits(width: int, height: int, mode: str) -> None:
 
     pixels = fit(image)
 
-    assert (pixels.dtype, pixels.shape) == (np.uint8, (32, 32, 3))
+    assert (pixels.dtype.name, pixels.shape) == ("uint8", (32, 32, 3))
 
 
 def test_the_sample_photographs_are_read(root: Path) -> None:

@@ -59,6 +59,11 @@ def test_reflection_describes_every_service(server: str) -> None:
     assert [method.name for method in file.service[0].method] == ["Classify", "ListModels"]
 
 
+def _health(channel: grpc.aio.Channel) -> Any:
+    """Return the stub of a type whose stubs lack the methods."""
+    return health_pb2_grpc.HealthStub(channel)
+
+
 class _SlowModel:
     """A model that holds its first batch until it is let go."""
 
@@ -81,10 +86,10 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> _SlowModel:
 
 
 async def _serving(**settings: Any) -> tuple[asyncio.Task[None], str]:
-    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(ServerConfig(port=0, **settings), ready.set_result))
     async with asyncio.timeout(20):
-        await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
     return task, await ready
 
 
@@ -92,7 +97,7 @@ def test_sigterm_says_not_serving_finishes_calls_and_outlives_no_watcher(slow: _
     async def main() -> None:
         task, address = await _serving()
         async with grpc.aio.insecure_channel(address) as channel:
-            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            watch = _health(channel).Watch(health_pb2.HealthCheckRequest())
             assert (await watch.read()).status == SERVING
             stub = classifier_pb2_grpc.ClassifierStub(channel)
             call = stub.Classify(ONE_IMAGE, timeout=20)
@@ -136,7 +141,7 @@ def test_calls_are_still_taken_during_the_drain_delay(slow: _SlowModel) -> None:
     async def main() -> None:
         task, address = await _serving(drain_delay_s=1.0)
         async with grpc.aio.insecure_channel(address) as channel:
-            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            watch = _health(channel).Watch(health_pb2.HealthCheckRequest())
             assert (await watch.read()).status == SERVING
             os.kill(os.getpid(), signal.SIGTERM)
             assert (await watch.read()).status == NOT_SERVING
@@ -167,7 +172,7 @@ def test_while_models_load_health_says_not_serving_and_calls_are_retryable(
         task = asyncio.create_task(serve(ServerConfig(port=port), lambda _address: ready.set()))
         await asyncio.to_thread(loading.wait, 20)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            health = health_pb2_grpc.HealthStub(channel)
+            health = _health(channel)
             assert (await health.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await classifier_pb2_grpc.ClassifierStub(channel).Classify(ONE_IMAGE, timeout=20)
@@ -212,7 +217,7 @@ def test_a_model_that_fails_is_internal_without_a_traceback(
     def fail(_images: np.ndarray) -> np.ndarray:
         raise RuntimeError("secret detail")
 
-    slow.run = fail  # type: ignore[method-assign]
+    slow.run = fail  # type: ignore[assignment, method-assign]
 
     async def main() -> None:
         task, address = await _serving()
@@ -300,7 +305,7 @@ def test_a_port_in_use_ends_the_start(server: str, repository: Path) -> None:
     [
         (("--models", "/nonexistent"), 1, "no model repository at /nonexistent"),
         (("--host", "256.0.0.1"), 1, "cannot listen on 256.0.0.1"),
-        (("--threads", 0), 1, "threads is 0, wanted 1 to 1024"),
+        (("--threads", 0), 2, "threads is 0, wanted 1 to 1024"),
         (("--provider", "tpu"), 2, "'tpu' is not one of"),
         (("--port", "http"), 2, "'http' is not a valid integer"),
     ],

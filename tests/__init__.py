@@ -1,0 +1,1 @@
+"""What the product promises, proved; the folders mirror the packages."""

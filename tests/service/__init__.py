@@ -1,0 +1,1 @@
+"""Tests of the server, the clients and their command line."""

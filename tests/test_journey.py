@@ -1,0 +1,86 @@
+"""The whole way: images are trained on, exported, served by a real process, and answered as PyTorch does."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import zipfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from service.client import Client
+from service.process import ServerProcess
+from training.dataset import DataSet
+from training.evaluate import predict_all, torch_predictor
+from training.run import Run
+from training.train import trained_network
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMAGES_A_CLASS = {"train": 60, "test": 100}
+
+
+@pytest.fixture(scope="module")
+def few_real_images(cifar10: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a zip with a few of the real images of each class, as they are in the data set."""
+    if not zipfile.is_zipfile(cifar10):
+        pytest.skip("this test takes its images from a zip of images")
+    path = tmp_path_factory.mktemp("few") / "few.zip"
+    with zipfile.ZipFile(cifar10) as whole, zipfile.ZipFile(path, "w") as few:
+        taken: dict[str, int] = {}
+        for name in sorted(whole.namelist()):
+            folder, _, file = name.rpartition("/")
+            split = folder.split("/")[0]
+            if file and taken.get(folder, 0) < IMAGES_A_CLASS.get(split, 0):
+                taken[folder] = taken.get(folder, 0) + 1
+                few.writestr(name, whole.read(name))
+    return path
+
+
+@pytest.mark.parametrize("source", ["synthetic", "few_real_images"])
+def test_train_export_serve_ask_equals_pytorch(
+    source: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    data: Path = request.getfixturevalue(source)
+    where = ("--data", data, "--cache-dir", tmp_path / "cache")
+    quick = ("--epochs", 3, "--batch-size", 25, "--validation-per-class", 5)
+    _train("fit", *where, *quick, "--out", tmp_path / "run")
+    _train("export", *where, "--run", tmp_path / "run", "--to", tmp_path / "models")
+
+    test = DataSet(data, tmp_path / "cache").split("test")
+    network = trained_network(Run(tmp_path / "run").load())
+    expected = predict_all(torch_predictor(network), test.images)
+    with (
+        ServerProcess("--models", str(tmp_path / "models"), log=tmp_path / "log") as server,
+        Client(server.address) as client,
+    ):
+        from_pixels = client.classify(test.images, top_k=10)
+        from_files = client.classify(_files(data, "test"), top_k=10)
+
+    for results in (from_pixels, from_files):
+        answered = np.zeros((len(test), 10))
+        for row, result in zip(answered, results, strict=True):
+            assert [each.probability for each in result.classes] == sorted(
+                (each.probability for each in result.classes), reverse=True
+            )
+            for each in result.classes:
+                row[each.index] = each.probability
+        assert np.abs(answered - expected).max() <= 1e-5
+
+
+def _train(*arguments: object) -> None:
+    command = [sys.executable, "-m", "training.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def _files(data: Path, split: str) -> list[bytes]:
+    """Return the encoded images of a split in the order that the data set reads them."""
+    if data.is_dir():
+        return [path.read_bytes() for path in sorted((data / split).glob("*/*"))]
+    with zipfile.ZipFile(io.BytesIO(data.read_bytes())) as archive:
+        return [archive.read(name) for name in sorted(archive.namelist()) if name.startswith(split)]
