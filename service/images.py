@@ -7,6 +7,7 @@ In: the bytes of a file somebody sent, or a decoded Pillow image. Out: uint8 (32
 from __future__ import annotations
 
 import io
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+_SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|BM|GIF8[79]a", re.DOTALL)
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSE = {  # EXIF orientation (CIPA DC-008, table 6) to what turns the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -59,6 +61,10 @@ def from_encoded(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
+        if _SIGNATURES.match(data):
+            raise ImageError(
+                ImageErrorCode.CORRUPT, "has a damaged header; the file is damaged or incomplete"
+            ) from error
         raise ImageError(
             ImageErrorCode.UNSUPPORTED_FORMAT,
             f"begins with {data[:8].hex(' ')}, which is no JPEG, PNG, WebP, BMP or GIF",

@@ -126,17 +126,22 @@ def test_what_gathers_while_the_model_runs_is_the_next_batch() -> None:
     assert asyncio.run(main()) == [[1], [2, 3, 4]]
 
 
-def test_the_limit_counts_images_not_calls() -> None:
-    async def main() -> list[list[int]]:
+def test_the_limit_counts_images_and_a_split_call_is_put_together() -> None:
+    calls = [_rows(1, 2, 3), _rows(4, 5, 6), _rows(7, 8, 9)]
+
+    async def main() -> tuple[list[list[int]], list[np.ndarray]]:
         gate = _Gate()
         gate.opened.release(100)
         batcher = Batcher(gate.run, 4)
         batcher.start()
-        await asyncio.gather(*(batcher.submit(_rows(*([value] * 3))) for value in (1, 2, 3)))
+        answers = await asyncio.gather(*map(batcher.submit, calls))
         await batcher.close()
-        return gate.batches
+        return gate.batches, answers
 
-    assert [len(batch) for batch in asyncio.run(main())] == [4, 4, 1]
+    batches, answers = asyncio.run(main())
+    assert batches == [[1, 2, 3, 4], [7, 8, 9, 5], [6]]
+    for call, answer in zip(calls, answers, strict=True):
+        assert answer.tolist() == _double(call).tolist()
 
 
 def test_a_small_call_waits_for_the_running_batch_and_not_for_a_large_call() -> None:

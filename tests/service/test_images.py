@@ -171,10 +171,16 @@ def test_the_first_frame_of_an_animation_counts() -> None:
         assert np.allclose(from_encoded(data, LIMITS).mean(axis=(0, 1)), [255, 0, 0], atol=2)
 
 
+HEADER = b"IHDR" + bytes([0, 0, 0, 50]) * 2 + b"\x08\x02\x00\x00\x00"  # 50x50 RGB
+
+
 def _png_claiming(width: int, height: int) -> bytes:
     """Make a PNG of 68 bytes whose header claims any size: a decompression bomb's beginning."""
     header = b"IHDR" + width.to_bytes(4) + height.to_bytes(4) + b"\x08\x02\x00\x00\x00"
-    chunks = [header, b"IDAT" + zlib.compress(b""), b"IEND"]
+    return _png(header, b"IDAT" + zlib.compress(b""), b"IEND")
+
+
+def _png(*chunks: bytes) -> bytes:
     body = b"".join((len(chunk) - 4).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) for chunk in chunks)
     return b"\x89PNG\r\n\x1a\n" + body
 
@@ -188,6 +194,14 @@ def _png_claiming(width: int, height: int) -> bytes:
         (_encode(Image.fromarray(NOISE), "TIFF"), ImageErrorCode.UNSUPPORTED_FORMAT, "no JPEG"),
         (_encode(Image.fromarray(NOISE), "PNG")[:-900], ImageErrorCode.CORRUPT, "cannot be decoded (.*)"),
         (_encode(Image.fromarray(NOISE), "JPEG")[:-300], ImageErrorCode.CORRUPT, "damaged or incomplete"),
+        (_png(b"IHDR" + bytes(4)), ImageErrorCode.CORRUPT, "Truncated IHDR chunk"),  # Pillow: ValueError
+        (
+            _png(HEADER, b"IDATx\x9c", b"\xc5\x8d\xb6W"),
+            ImageErrorCode.CORRUPT,
+            "broken PNG file",
+        ),  # SyntaxError
+        (_png_claiming(50, 50)[:30], ImageErrorCode.CORRUPT, "has a damaged header"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8X", ImageErrorCode.CORRUPT, "has a damaged header"),
         (bytes(300_001), ImageErrorCode.TOO_LARGE, "has 300,001 bytes, wanted at most 300,000"),
         (
             _png_claiming(1000, 1001),

@@ -1,0 +1,146 @@
+"""Facts that stand in two places are the same in both."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import tomllib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import onnxruntime
+import pytest
+
+from service.config import IMAGE_BYTES, LARGEST_TOP_K, MAX_CALL_IMAGES, MAX_MESSAGE_BYTES, ImageLimits
+from service.errors import ImageErrorCode
+from service.pb import classifier_pb2 as pb
+from training.dataset import DataSet
+from training.evaluate import evaluate, onnx_predictor
+from training.model_card import config_pbtxt
+from training.sources import CLASS_NAMES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def project(root: Path) -> dict[str, Any]:
+    return tomllib.loads((root / "pyproject.toml").read_text())
+
+
+@pytest.fixture(scope="module")
+def metadata(root: Path) -> dict[str, str]:
+    session = onnxruntime.InferenceSession(
+        root / "exported_models/cifar10net/1/model.onnx", providers=["CPUExecutionProvider"]
+    )
+    return dict(session.get_modelmeta().custom_metadata_map)
+
+
+def test_the_proto_tells_the_limits_of_the_config(root: Path) -> None:
+    text = (root / "proto/cifar10net/v1/classifier.proto").read_text()
+
+    assert f"a message is at most {MAX_MESSAGE_BYTES >> 20} MiB" in text
+    assert f"a call carries 1 to {MAX_CALL_IMAGES:,} images" in text
+    limits = ImageLimits()
+    assert f"{limits.max_bytes >> 20} MiB and {limits.max_pixels // 10**6} megapixels" in text
+    assert f"exactly {IMAGE_BYTES:,} bytes an image" in text
+    assert f"1 to {LARGEST_TOP_K}, and never more" in text
+
+
+def test_error_codes_are_the_protos() -> None:
+    ours = {f"CODE_{code.name}": code.value for code in ImageErrorCode if code.value >= 0}
+
+    assert ours == dict(pb.ImageError.Code.items())
+
+
+def test_the_version_stands_in_pyproject_alone(root: Path, project: dict[str, Any]) -> None:
+    number = project["project"]["version"]
+
+    assert version("cifar10net") == number
+    for path in [*(root / "service").rglob("*.py"), *(root / "training").rglob("*.py")]:
+        assert f'"{number}"' not in path.read_text(), path
+
+
+def test_serving_needs_no_training_packages(project: dict[str, Any]) -> None:
+    base = " ".join(project["project"]["dependencies"])
+    extras = project["project"]["optional-dependencies"]
+
+    assert not re.search(r"torch|onnx", base)
+    assert {name: len(extras[name]) for name in ("cpu", "gpu", "openvino")} == {
+        "cpu": 1,
+        "gpu": 1,
+        "openvino": 1,
+    }
+    assert {entry["extra"] for entry in project["tool"]["uv"]["conflicts"][0]} == {"cpu", "gpu", "openvino"}
+
+
+def test_every_direct_dependency_is_pinned(root: Path, project: dict[str, Any]) -> None:
+    pins = dict(re.findall(r"(?m)^([\w.-]+)==(\S+)$", (root / "constraints.txt").read_text()))
+    extras = project["project"]["optional-dependencies"]
+    groups = [
+        line for group in project["dependency-groups"].values() for line in group if isinstance(line, str)
+    ]
+    direct = [*project["project"]["dependencies"], *extras["cpu"], *extras["train"], *groups]
+
+    names = {re.split(r"[<>=; ]", line)[0].lower() for line in direct}
+    assert names <= {name.lower() for name in pins}
+    assert {name: version(name) for name in ("grpcio", "numpy", "onnxruntime", "torch")}.items() <= {
+        **pins, "torch": version("torch"),
+    }.items()  # fmt: skip
+
+
+def test_the_committed_model_is_described_truly(root: Path, metadata: dict[str, str]) -> None:
+    folder = root / "exported_models" / "cifar10net"
+    card, readme = (folder / "README.md").read_text(), (root / "README.md").read_text()
+    top1, top3 = (float(metadata[f"accuracy_top{k}"]) for k in (1, 3))
+
+    assert metadata["labels"].split(",") == list(CLASS_NAMES)
+    assert (folder / "labels.txt").read_text().split() == list(CLASS_NAMES)
+    assert (folder / "config.pbtxt").read_text() == config_pbtxt("cifar10net")
+    for text in (card, readme):
+        assert f"{top1:.2%}" in text
+        assert f"{top3:.2%}" in text
+    assert metadata["trained_commit"] in card
+    assert f"{(folder / '1' / 'model.onnx').stat().st_size:,} bytes" in card
+    assert not metadata["trained_commit"].endswith("-dirty")
+
+
+def test_the_committed_model_is_as_good_as_it_says(
+    root: Path, cifar10: Path, metadata: dict[str, str]
+) -> None:
+    test = DataSet(cifar10).split("test")
+
+    result = evaluate(onnx_predictor(root / "exported_models/cifar10net/1/model.onnx"), test)
+
+    assert result.n == 10_000
+    assert result.top1 == pytest.approx(float(metadata["accuracy_top1"]), abs=5e-4)
+    assert result.top3 == pytest.approx(float(metadata["accuracy_top3"]), abs=5e-4)
+    if test.digest() == metadata["accuracy_data_sha256"]:
+        assert result.top1 >= 0.77
+        assert result.top3 >= 0.945
+
+
+def test_the_readmes_figures_are_the_measured_ones(root: Path) -> None:
+    readme = (root / "README.md").read_text()
+    results = json.loads((root / "benchmarks/results/serving.json").read_text())
+
+    for name, row in results["rows"].items():
+        assert f"{statistics.median(row['images_per_s']):,.0f} images/s" in readme, name
+    assert results["machine"] in readme
+    assert f"ONNX Runtime {results['versions']['onnxruntime']}" in readme
+
+
+def test_sample_photographs_have_sources(root: Path) -> None:
+    folder = root / "examples" / "images"
+    told = set(re.findall(r"(?m)^\| `([^`]+)` \|", (folder / "SOURCES.md").read_text()))
+
+    assert told == {path.name for path in folder.iterdir()} - {"SOURCES.md"}
+
+
+def test_every_test_module_is_found_by_its_name(root: Path) -> None:
+    """A module that pytest does not collect would be silent for ever."""
+    for path in (root / "tests").rglob("*.py"):
+        assert path.name.startswith("test_") or path.name in {"conftest.py", "__init__.py", "colours.py"}, (
+            path
+        )
