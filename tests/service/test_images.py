@@ -201,7 +201,7 @@ def _png(*chunks: bytes) -> bytes:
             "broken PNG file",
         ),  # SyntaxError
         (_png_claiming(50, 50)[:30], ImageErrorCode.CORRUPT, "has a damaged header"),
-        (b"RIFF\x00\x00\x00\x00WEBPVP8X", ImageErrorCode.CORRUPT, "has a damaged header"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8X", ImageErrorCode.CORRUPT, "damaged or incomplete"),
         (bytes(300_001), ImageErrorCode.TOO_LARGE, "has 300,001 bytes, wanted at most 300,000"),
         (
             _png_claiming(1000, 1001),

@@ -93,7 +93,13 @@ async def _serving(**settings: Any) -> tuple[asyncio.Task[None], str]:
     return task, await ready
 
 
-def test_sigterm_says_not_serving_finishes_calls_and_outlives_no_watcher(slow: _SlowModel) -> None:
+def test_sigterm_says_not_serving_finishes_calls_and_outlives_no_watcher(
+    slow: _SlowModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing but waiting for the answer may keep the call alive.
+    monkeypatch.setattr(server_module, "_STREAMS_END_S", 0.0)
+    monkeypatch.setattr(server_module, "_QUIET_S", 0.0)
+
     async def main() -> None:
         task, address = await _serving()
         async with grpc.aio.insecure_channel(address) as channel:
