@@ -142,16 +142,19 @@ def _refuse_settings(context: click.Context) -> None:
     "--split",
     type=click.Choice(["test", "validation"]),
     default="test",
-    help="Validation images are those that fit holds out by default.",
+    help="validation: the images that fit held out of the training split.",
 )
-def evaluate_model(*, model: Path, data: Path | None, cache_dir: Path | None, split: str) -> None:
+@_setting("validation_per_class", int, "With --split validation: as many as fit held out.")
+def evaluate_model(
+    *, model: Path, data: Path | None, cache_dir: Path | None, split: str, validation_per_class: int
+) -> None:
     """Print top-1, top-3, per-class accuracy and the confusion matrix."""
     predict, kind = _predictor(model)
     source = DataSet(data, cache_dir)
     if split == "test":
         images = source.split("test")
     else:
-        _, images = hold_out(source.split("train"), _DEFAULTS["validation_per_class"])
+        _, images = hold_out(source.split("train"), validation_per_class)
     result = evaluate(predict, images)
     console = Console(highlight=False)
     console.print(
