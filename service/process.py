@@ -15,7 +15,6 @@ from service.errors import StartupError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from types import TracebackType
 
 READY_PREFIX = "serving on "
 """What ``cifar10net serve`` prints on standard output, before its address, once it answers."""
@@ -51,12 +50,7 @@ class ServerProcess:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._process is not None and self._process.returncode is None:
             self.stop()
 
