@@ -132,9 +132,12 @@ def _open_session(path: Path, provider: str, threads: int) -> Any:  # noqa: ANN4
     # A waiting pool must not burn the cores that requests are decoded on.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(path, sess_options=options, providers=[(wanted, settings)])
+        # No fallback to another provider: not at the start, and not when a run fails.
+        session = onnxruntime.InferenceSession(
+            path, sess_options=options, providers=[(wanted, settings)], enable_fallback=0
+        )
     except Exception as error:
-        raise ModelError(f"{path} is not a model that {wanted} can load: {_reason(error)}") from error
+        raise ModelError(f"{path} cannot be loaded by {wanted}: {_reason(error)}") from error
     active = session.get_providers()[0]
     if active != wanted:
         # onnxruntime falls back to the CPU with no more than a warning (its issue 23372).

@@ -280,7 +280,7 @@ def _start(*arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"junk", "is not a model that"),
+        (b"junk", "cannot be loaded by"),
         (colour_model(labels="a"), "names 1 labels"),
         (colour_model(softmax=False), "warm-up"),
     ],
