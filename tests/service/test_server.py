@@ -90,6 +90,8 @@ async def _serving(**settings: Any) -> tuple[asyncio.Task[None], str]:
     task = asyncio.create_task(serve(ServerConfig(port=0, **settings), ready.set_result))
     async with asyncio.timeout(20):
         await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        task.result()  # raises what ended it
     return task, await ready
 
 
