@@ -83,12 +83,12 @@ class Batcher:
         return await call.answered
 
     async def close(self) -> None:
-        """Stop after the batch that is running; whoever still waits gets NotServingError."""
+        """Stop at once: whoever still waits gets NotServingError, and a running batch is not waited for."""
         if self._loop is not None:
             self._loop.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._loop
-        self._thread.shutdown()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _serve(self) -> None:
         batch: list[tuple[_Call, Images]] = []

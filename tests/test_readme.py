@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -119,18 +120,16 @@ def test_the_python_example_runs_as_it_stands(
 def test_the_demo_does_what_the_readme_shows(root: Path, readme: str) -> None:
     shown = next(block for block in _blocks(readme, "text") if "SERVING" in block)
     done = subprocess.run(
-        ["python", "examples/demo.py"], cwd=root, capture_output=True, text=True, check=False, timeout=120,
-        executable=_python(),
-    )  # fmt: skip
+        [sys.executable, "examples/demo.py"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
     assert (done.returncode, done.stderr) == (0, "")
     assert _lasting(done.stdout) == _lasting(shown)
-
-
-def _python() -> str:
-    import sys  # noqa: PLC0415
-
-    return sys.executable
 
 
 def _lasting(output: str) -> list[str]:

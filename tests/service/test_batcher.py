@@ -186,21 +186,20 @@ def test_hanging_up_frees_the_model_from_work_not_begun() -> None:
     assert asyncio.run(main()) == [[1], [3]]
 
 
-def test_closing_answers_the_running_batch_and_refuses_the_rest() -> None:
+def test_closing_tells_everybody_who_waits_and_waits_for_nobody() -> None:
     async def main() -> None:
         gate = _Gate()
         batcher = Batcher(gate.run, 1)
         batcher.start()
-        running = asyncio.ensure_future(batcher.submit(_rows(1)))
+        callers = [asyncio.ensure_future(batcher.submit(_rows(value))) for value in (1, 2)]
         await gate.wait_entered()
-        waiting = asyncio.ensure_future(batcher.submit(_rows(2)))
-        await asyncio.sleep(0)
-        gate.opened.release(5)
-        await batcher.close()
-        outcomes = await asyncio.gather(running, waiting, return_exceptions=True)
-        assert all(isinstance(outcome, NotServingError | np.ndarray) for outcome in outcomes)
-        assert isinstance(outcomes[1], NotServingError)
+
+        await batcher.close()  # the model is still at work
+
+        outcomes = await asyncio.gather(*callers, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [NotServingError] * 2
         with pytest.raises(NotServingError, match="stopping"):
             await batcher.submit(_rows(3))
+        gate.opened.release()
 
     asyncio.run(main())
