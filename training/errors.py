@@ -53,5 +53,5 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the run was saved as
     def __init__(self, run_dir: object, epoch: int, step: int) -> None:
         super().__init__(
             f"stopped and saved at epoch {epoch + 1}, step {step}; "
-            f"go on with: cifar10net-train fit --resume {run_dir}"
+            f"go on with the same --data and: cifar10net-train fit --resume {run_dir}"
         )

@@ -69,7 +69,10 @@ def fit(run: Run, config: TrainConfig, train: Split, reporter: Reporter) -> Chec
 
 
 def resume(run: Run, train: Split, reporter: Reporter) -> Checkpoint:
-    """Continue a stopped run; arguments, result and errors as ``fit``, plus CheckpointError."""
+    """Continue a stopped run; arguments, result and errors as ``fit``.
+
+    Raises CheckpointError too: there is no run, it is damaged, or it was begun on other images.
+    """
     checkpoint = run.load()
     if checkpoint.is_finished:
         return checkpoint
@@ -127,10 +130,16 @@ class _Trainer:
         self._provenance = {
             "commit": source_commit(),
             "machine": machine(),
+            "data_sha256": train.digest(),
             **library_versions("torch", "numpy", "pillow"),
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
+        begun_on, given = (each.get("data_sha256") for each in (checkpoint.provenance, self._provenance))
+        if begun_on not in {None, given}:
+            raise CheckpointError(
+                "the run was begun on other training images than these; give it the --data it was begun with"
+            )
         _load(self._network, checkpoint.model, checkpoint.config.network)
         self._average = _clone(checkpoint.average)
         try:

@@ -50,6 +50,16 @@ def test_an_error_in_the_block_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_who_reads_the_old_file_is_not_disturbed(tmp_path: Path) -> None:
+    write_text(tmp_path / "metrics.jsonl", "old")
+
+    with (tmp_path / "metrics.jsonl").open() as reader:
+        write_text(tmp_path / "metrics.jsonl", "new")
+        assert reader.read() == "old"
+
+    assert (tmp_path / "metrics.jsonl").read_text() == "new"
+
+
 def test_folders_are_made_and_text_is_utf8(tmp_path: Path) -> None:
     write_text(tmp_path / "a" / "b" / "card.md", "80 % — gut")
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from training.config import TrainConfig
+from training.dataset import Split
 from training.errors import CheckpointError, Interrupted, TrainingError
 from training.run import Checkpoint, Run, load_checkpoint
 from training.train import fit, learning_rate, resume, trained_network
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.training.conftest import RecordingReporter
-    from training.dataset import Split
 
 
 def _same(first: dict[str, Any], second: dict[str, Any]) -> bool:
@@ -102,6 +102,18 @@ def test_a_run_that_died_before_its_checkpoint_repeats_the_epoch_once(
 
     assert [row["epoch"] for row in run.metrics()] == [1, 2, 3]
     assert run.metrics()[1]["loss"] != 99.0
+
+
+def test_a_run_cannot_continue_on_other_images(
+    quick: TrainConfig, train_split: Split, reporter: RecordingReporter, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "run")
+    with pytest.raises(Interrupted):
+        fit(run, quick, train_split, _StopsAt(1, 2, signal.SIGINT))
+    other = Split(train_split.images[::-1], train_split.labels)
+
+    with pytest.raises(CheckpointError, match="begun on other training images"):
+        resume(run, other, reporter)
 
 
 def test_resuming_a_finished_run_does_nothing(
