@@ -73,7 +73,7 @@ def test_train_export_serve_ask_equals_pytorch(
 
 
 def _train(*arguments: object) -> None:
-    command = [sys.executable, "-m", "training.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "training", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -20,7 +20,7 @@ QUICK = ("--epochs", "2", "--batch-size", "25", "--validation-per-class", "5", "
 
 
 def _command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "training.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "training", *map(str, arguments)]
 
 
 def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -47,6 +47,15 @@ def trained(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     export = _run("export", *where, "--run", folder / "run", "--to", folder / "repository")
     assert (export.returncode, export.stderr) == (0, "")
     return folder
+
+
+def test_without_pytorch_one_sentence_says_what_to_install() -> None:
+    code = "import sys; sys.modules['torch'] = None; from training.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: training needs PyTorch")
+    assert done.stderr.count("\n") == 1
 
 
 def test_summary_prints_the_parameters_of_the_table() -> None:
