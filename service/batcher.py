@@ -122,15 +122,17 @@ class Batcher:
         return batch
 
     async def _answer(self, batch: list[tuple[_Call, Images]]) -> None:
-        images = batch[0][1] if len(batch) == 1 else np.concatenate([rows for _, rows in batch])
         loop = asyncio.get_running_loop()
         try:
+            images = batch[0][1] if len(batch) == 1 else np.concatenate([rows for _, rows in batch])
             probabilities = await loop.run_in_executor(self._thread, self._run, images)
+            self._hand_out(batch, probabilities)
         except Exception as error:  # noqa: BLE001 - handed to the callers it belongs to
             for call, _ in batch:
                 if not call.answered.done():
                     call.answered.set_exception(error)
-            return
+
+    def _hand_out(self, batch: list[tuple[_Call, Images]], probabilities: Probabilities) -> None:
         start = 0
         for call, rows in batch:
             call.parts.append(probabilities[start : start + len(rows)])

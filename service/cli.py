@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -27,8 +28,8 @@ from service.errors import ClientError, ConfigError, StartupError
 from service.logs import configure as configure_logs
 from service.process import READY_PREFIX, check_health
 from service.report import as_lines, as_object
+from service.server import Ending, usable_cpus
 from service.server import serve as serve_forever
-from service.server import usable_cpus
 
 _FAILED = 1
 _COULD_NOT_RUN = 2
@@ -133,7 +134,11 @@ def serve(  # noqa: PLR0913 - click passes each option by name
     log_level: str,
     **settings: Any,  # noqa: ANN401 - checked by ServerConfig
 ) -> None:
-    """Serve the models of a repository until SIGTERM."""
+    """Serve the models of a repository until SIGTERM.
+
+    Exit code 0: every admitted call was answered; 1: the server could not start, or the grace period passed
+    before all were answered.
+    """
     configure_logs(log_format, log_level)
     threads = usable_cpus() if threads is None else threads
     config = ServerConfig(
@@ -143,7 +148,11 @@ def serve(  # noqa: PLR0913 - click passes each option by name
         **settings,
     )
     with asyncio.Runner(loop_factory=_new_event_loop()) as runner:
-        runner.run(serve_forever(config, lambda address: click.echo(f"{READY_PREFIX}{address}")))
+        ending = runner.run(serve_forever(config, lambda address: click.echo(f"{READY_PREFIX}{address}")))
+        if ending is not Ending.GRACEFUL:
+            # A thread that is stuck in a model would hold the interpreter's ordinary end up for ever.
+            sys.stdout.flush()
+            os._exit(_FAILED if ending is Ending.CUT_OFF else 0)
 
 
 def _new_event_loop() -> Any:  # noqa: ANN401 - uvloop's and asyncio's loops share no exported type
@@ -161,7 +170,13 @@ def _new_event_loop() -> Any:  # noqa: ANN401 - uvloop's and asyncio's loops sha
 @click.option("--top", type=click.IntRange(1, LARGEST_TOP_K), default=DEFAULT_TOP_K, help="Classes an image.")
 @click.option("--model", default="", help="Model to ask; default: the server's.")
 @click.option("--model-version", default="", help="Its version; default: the newest.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a file, one a line.")
+@click.option(
+    "--json",
+    "as_json",
+    envvar="CIFAR10NET_CLASSIFY_JSON",
+    is_flag=True,
+    help="A JSON object a file, one a line.",
+)
 @_deadline_option
 def classify(  # noqa: PLR0913 - click passes each option by name
     *,
@@ -196,7 +211,13 @@ def classify(  # noqa: PLR0913 - click passes each option by name
 @cli.command()
 @_server_option
 @_deadline_option
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a model, one a line.")
+@click.option(
+    "--json",
+    "as_json",
+    envvar="CIFAR10NET_MODELS_JSON",
+    is_flag=True,
+    help="A JSON object a model, one a line.",
+)
 def models(*, server: str, deadline_s: float, as_json: bool) -> None:
     """List the models that a server answers for."""
     with Client(server, ClientConfig(deadline_s=deadline_s)) as client:
@@ -218,13 +239,18 @@ def models(*, server: str, deadline_s: float, as_json: bool) -> None:
             model.metadata.get("accuracy_top1", "?"),
             model.metadata.get("accuracy_top3", "?"),
         )
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)
 
 
 @cli.command()
 @_server_option
 @click.option("--service", default="", help="gRPC service to ask about; default: the server.")
-@click.option("--timeout-s", type=float, default=5.0, help="Seconds to wait for an answer.")
+@click.option(
+    "--timeout-s",
+    type=click.FloatRange(0, 3600, min_open=True),
+    default=5.0,
+    help="Seconds to wait for an answer.",
+)
 def health(*, server: str, service: str, timeout_s: float) -> None:
     """Print a server's health; exit code 0 only for SERVING."""
     status = check_health(server, timeout_s, service)

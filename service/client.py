@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 import grpc
 
+from service.address import channel_options
 from service.config import DEFAULT_PORT, DEFAULT_TOP_K, MAX_MESSAGE_BYTES, ClientConfig
 from service.errors import ClientError, ServerUnavailableError
 from service.pb import classifier_pb2 as pb
@@ -51,10 +52,14 @@ class Client:
     """Asks one server; safe to share between threads, and made once rather than for each call."""
 
     def __init__(self, server: str = DEFAULT_SERVER, config: ClientConfig | None = None) -> None:
-        """Prepare a connection to ``host:port``; it is made by the first call."""
+        """Prepare a connection to ``host:port``; it is made by the first call.
+
+        Raises:
+            ConfigError: ``server`` is no ``host:port``.
+        """
         self._server = server
         self._config = config or ClientConfig()
-        self._channel = grpc.insecure_channel(server, options=_options(self._config))
+        self._channel = grpc.insecure_channel(server, options=_options(server, self._config))
         self._stub = classifier_pb2_grpc.ClassifierStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -122,10 +127,14 @@ class AsyncClient:
     """Asks one server from asyncio; to be made and used within one event loop."""
 
     def __init__(self, server: str = DEFAULT_SERVER, config: ClientConfig | None = None) -> None:
-        """Prepare a connection to ``host:port``; it is made by the first call."""
+        """Prepare a connection to ``host:port``; it is made by the first call.
+
+        Raises:
+            ConfigError: ``server`` is no ``host:port``.
+        """
         self._server = server
         self._config = config or ClientConfig()
-        self._channel = grpc.aio.insecure_channel(server, options=_options(self._config))
+        self._channel = grpc.aio.insecure_channel(server, options=_options(server, self._config))
         self._stub = classifier_pb2_grpc.ClassifierStub(self._channel)
 
     async def __aenter__(self) -> Self:
@@ -167,9 +176,10 @@ class AsyncClient:
         return describe_models(response)
 
 
-def _options(config: ClientConfig) -> list[tuple[str, str | int]]:
+def _options(server: str, config: ClientConfig) -> list[tuple[str, str | int]]:
     """Channel arguments: message limits, and retries of UNAVAILABLE with jittered backoff."""
     options: list[tuple[str, str | int]] = [
+        *channel_options(server),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ]

@@ -149,10 +149,11 @@ def _orientation(image: Image.Image) -> int:
 
 def _resampleable(image: Image.Image) -> Image.Image:
     """Convert to L, RGB, LA or RGBA, the modes that can be resampled."""
-    if image.mode.startswith("I"):
-        # 16 bits a value; Pillow's own conversion clips instead of scaling.
-        values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray((np.minimum(values, 0xFFFF) / 257).round().astype(np.uint8))
+    if image.mode.startswith("I;16"):
+        # 16 bits a value; Pillow's own conversion clips instead of keeping the upper half.
+        values = np.array(image)
+        values[values == image.info.get("transparency", -1)] = 0xFFFF  # white, as _on_white makes it
+        return Image.fromarray((values >> 8).astype(np.uint8))
     if image.mode in {"L", "RGB", "LA", "RGBA"} and "transparency" not in image.info:
         return image
     return image.convert("RGBA" if image.has_transparency_data else "RGB")

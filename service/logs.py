@@ -8,6 +8,10 @@ from typing import Literal
 
 import structlog
 
+# Without local variables: they hold the callers' pictures.
+_PLAIN_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 LogFormat = Literal["auto", "console", "json"]
 
 
@@ -25,7 +29,7 @@ def configure(log_format: LogFormat, level: str) -> None:
     ]
     rendering: list[structlog.typing.Processor] = [structlog.dev.ConsoleRenderer()]
     if as_json:
-        rendering = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        rendering = [_PLAIN_TRACEBACKS, structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),

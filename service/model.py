@@ -67,7 +67,7 @@ class OnnxModel:
         """
         self._session = _open_session(path, provider, threads)
         self._input, self._output, classes = _check_signature(self._session, path)
-        metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        metadata = _read_metadata(self._session, path)
         labels = tuple(metadata.pop("labels", "").split(","))
         if len(labels) != classes or len(set(labels)) != classes or not all(labels):
             raise ModelError(
@@ -124,7 +124,7 @@ def _open_session(path: Path, provider: str, threads: int) -> Any:  # noqa: ANN4
             f"{_EXTRAS[provider]} instead, in an environment without the others"
         )
     if not path.is_file():
-        raise ModelError(f"no model at {path}: the file does not exist")
+        raise ModelError(f"no model at {path}: there is no such file")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -146,6 +146,13 @@ def _open_session(path: Path, provider: str, threads: int) -> Any:  # noqa: ANN4
             "check the drivers and libraries it needs"
         )
     return session
+
+
+def _read_metadata(session: Any, path: Path) -> dict[str, str]:  # noqa: ANN401 - no types
+    try:
+        return dict(session.get_modelmeta().custom_metadata_map)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path} has damaged metadata, not UTF-8 text; export it again") from error
 
 
 def _check_signature(session: Any, path: Path) -> tuple[str, str, int]:  # noqa: ANN401 - no types

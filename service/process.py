@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service.address import channel_options
 from service.errors import StartupError
 
 if TYPE_CHECKING:
@@ -102,9 +103,13 @@ def check_health(address: str, timeout_s: float, service: str = "") -> str:
     """Ask ``grpc.health.v1`` once the server accepts connections.
 
     Returns:
-        ``SERVING``, ``NOT_SERVING``, or the gRPC status of a check that got no answer.
+        ``SERVING``, ``NOT_SERVING``, or the gRPC status of a check that got no answer:
+        ``DEADLINE_EXCEEDED`` where nobody listens.
+
+    Raises:
+        ConfigError: ``address`` is no ``host:port``.
     """
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, options=channel_options(address)) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # its type stubs lack the methods
         request = health_pb2.HealthCheckRequest(service=service)
         try:

@@ -66,9 +66,8 @@ class Repository:
             UnknownModelError: there is no such model or version.
             NotServingError: no model is loaded yet.
         """
-        if self.default is None:
-            raise NotServingError("the server is still loading its models; ask again in a moment")
-        model = self._models.get(name or self.default)
+        default = self._check_is_open()
+        model = self._models.get(name or default)
         if model is None:
             raise UnknownModelError(
                 f"no model is called {name[:100]!r}; there are: {', '.join(sorted(self._models))}"
@@ -80,9 +79,20 @@ class Repository:
         return model
 
     def list(self) -> list[ModelInfo]:
-        """Every model that answers, default first, then by name."""
+        """Every model that answers, default first, then by name.
+
+        Raises:
+            NotServingError: no model is loaded yet.
+        """
+        self._check_is_open()
         infos = [model.info for model in self._models.values()]
         return sorted(infos, key=lambda info: (info.name != self.default, info.name))
+
+    def _check_is_open(self) -> str:
+        """Return the default model's name."""
+        if self.default is None:
+            raise NotServingError("the server is still loading its models; ask again in a moment")
+        return self.default
 
     async def close(self) -> None:
         """Stop all models; whoever still waits gets NotServingError."""
@@ -108,10 +118,14 @@ def load_models(config: ServerConfig) -> list[OnnxModel]:
 
 def _find(root: Path) -> list[tuple[str, int, Path]]:
     """Name, newest version and file of each model, by name."""
-    if not root.is_dir():
+    try:
+        files = sorted(root.glob(f"*/*/{_FILE_NAME}")) if root.is_dir() else None
+    except OSError as error:
+        raise ModelError(f"cannot read the model repository {root}: {error.strerror}") from error
+    if files is None:
         raise ModelError(f"no model repository at {root}: the folder does not exist")
     newest: dict[str, tuple[int, Path]] = {}
-    for path in root.glob(f"*/*/{_FILE_NAME}"):
+    for path in files:
         folder = path.parent
         if folder.name.isdecimal() and int(folder.name) > 0:
             found = (int(folder.name), path)

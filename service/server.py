@@ -10,7 +10,8 @@ import asyncio
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 import structlog
@@ -26,7 +27,7 @@ from service.servicers.classifier import SERVICE_NAME as CLASSIFIER
 from service.servicers.classifier import ClassifierServicer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 _OPTIONS = (
     # Two servers on one port would share its callers unasked; the second one must fail instead.
@@ -37,15 +38,27 @@ _OPTIONS = (
 _STREAMS_END_S = 0.5  # what health watchers and reflection get after the last answer
 _QUIET_S = 0.05  # without a call, before the port is closed
 _QUIET_AT_MOST_S = 1.0  # and how long callers that never pause can put it off
+_Result = TypeVar("_Result")
 _log = structlog.get_logger(__name__)
 
 
-async def serve(config: ServerConfig, on_ready: Callable[[str], None]) -> None:
+class Ending(Enum):
+    """How a server came to its end."""
+
+    GRACEFUL = "every admitted call was answered"
+    CUT_OFF = "the grace period passed first; a thread may still be at work"
+    WHILE_LOADING = "it was stopped before it served; a thread may still be at work"
+
+
+async def serve(config: ServerConfig, on_ready: Callable[[str], None]) -> Ending:
     """Serve until SIGTERM or SIGINT, then finish what is in flight.
 
     Args:
         config: how to serve.
         on_ready: is told the address ``host:port`` once the server answers.
+
+    Returns:
+        How it ended.
 
     Raises:
         StartupError: the address is taken or the models cannot be loaded; nothing was served.
@@ -58,11 +71,16 @@ async def serve(config: ServerConfig, on_ready: Callable[[str], None]) -> None:
     classifier = ClassifierServicer(repository, admission, config)
     status = health.aio.HealthServicer()
     server = _make_server(classifier, status)
-    port = server.add_insecure_port(_address(config.host, config.port))
+    try:
+        port = server.add_insecure_port(_address(config.host, config.port))
+    except RuntimeError as error:
+        raise _address_error(config.host, config.port, "gRPC refuses the address") from error
     try:
         await _set_health(status, health_pb2.HealthCheckResponse.NOT_SERVING)
         await server.start()
-        models = await asyncio.to_thread(load_models, config)
+        models = await _unless(stop, asyncio.to_thread(load_models, config))
+        if models is None:
+            return Ending.WHILE_LOADING
         repository.open(models, config.default_model, config.max_batch)
         for info in repository.list():
             _log.info("model ready", model=info.name, version=info.version, provider=info.provider)
@@ -71,7 +89,7 @@ async def serve(config: ServerConfig, on_ready: Callable[[str], None]) -> None:
         _log.info("serving", address=address, threads=config.threads, max_batch=config.max_batch)
         on_ready(address)
         await stop.wait()
-        await _drain(server, admission, status, config)
+        return await _drain(server, admission, status, config)
     finally:
         await server.stop(None)
         classifier.close()
@@ -103,7 +121,7 @@ async def _drain(
     admission: Admission,
     status: health.aio.HealthServicer,
     config: ServerConfig,
-) -> None:
+) -> Ending:
     """Say NOT_SERVING, go on for the drain delay, then refuse new calls and finish the admitted ones.
 
     gRPC's own shutdown ends calls that it has received and not yet handed over with CANCELLED, which no
@@ -121,8 +139,18 @@ async def _drain(
     except TimeoutError:
         _log.warning("grace period over", unanswered_images=admission.images)
         await server.stop(None)
+        return Ending.CUT_OFF
     await server.stop(_STREAMS_END_S)
     _log.info("stopped")
+    return Ending.GRACEFUL
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, _Result]) -> _Result | None:
+    """Wait for some work; None if the stop comes first."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    return working.result() if working.done() else None
 
 
 def _stop_signal() -> asyncio.Event:
@@ -142,10 +170,12 @@ def _check_address(host: str, port: int) -> None:
         with socket.socket(family, kind, protocol) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind(address)
-    except OSError as error:
-        raise AddressError(
-            f"cannot listen on {_address(host, port)}: {error.strerror}; choose another --host or --port"
-        ) from error
+    except (OSError, UnicodeError) as error:
+        raise _address_error(host, port, getattr(error, "strerror", None) or "it is no host name") from error
+
+
+def _address_error(host: str, port: int, reason: str) -> AddressError:
+    return AddressError(f"cannot listen on {_address(host, port)}: {reason}; choose another --host or --port")
 
 
 def _address(host: str, port: int) -> str:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+import grpc
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from service.config import IMAGE_BYTES, IMAGE_SIDE, ClientConfig
-from service.errors import ImageError, ImageErrorCode
+from service.config import IMAGE_BYTES, IMAGE_SIDE, MAX_MESSAGE_BYTES, ClientConfig
+from service.errors import ClientError, ImageError, ImageErrorCode
 from service.images import fit
 from service.pb import classifier_pb2 as pb
 
@@ -27,6 +28,7 @@ ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArra
 """A path to a picture file, its bytes, a Pillow image, or an array uint8 (height, width, 3)."""
 
 _PACKED_AXES = 4  # n, height, width, channels
+_LARGEST_IMAGE_BYTES = MAX_MESSAGE_BYTES - (1 << 20)
 _IMAGE_MESSAGE_BYTES = 16  # tags and lengths around an image's bytes, rounded up
 
 
@@ -93,8 +95,18 @@ class Chunk:
         )
 
     def results(self, response: pb.ClassifyResponse | None) -> list[ImageResult]:
-        """Pair the answers with the images, in the order of the list."""
+        """Pair the answers with the images, in the order of the list.
+
+        Raises:
+            ClientError: the server did not answer as many images as it was sent.
+        """
         response = response or pb.ClassifyResponse()
+        if len(response.results) != self.size - len(self.errors):
+            raise ClientError(
+                grpc.StatusCode.INTERNAL,
+                f"the server answered {len(response.results)} of {self.size - len(self.errors)} images; "
+                "it breaks its own contract",
+            )
         answers = (_result(response, index, result) for index, result in enumerate(response.results))
         return [
             ImageResult((), self.errors[index], "", "") if index in self.errors else next(answers)
@@ -162,6 +174,7 @@ def describe_models(response: pb.ListModelsResponse) -> list[ModelDescription]:
 def _to_message(image: ImageLike, index: int) -> pb.Image:
     """Raises ImageError for a file that cannot be read or a Pillow image that cannot be loaded."""
     if isinstance(image, bytes):
+        _check_size(len(image))
         return pb.Image(encoded=image)
     if isinstance(image, str | os.PathLike):
         return _read(Path(image))
@@ -176,11 +189,23 @@ def _to_message(image: ImageLike, index: int) -> pb.Image:
 
 def _read(path: Path) -> pb.Image:
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ImageError(ImageErrorCode.UNREADABLE_FILE, "cannot be read: it is no regular file")
+        _check_size(path.stat().st_size)
         return pb.Image(encoded=path.read_bytes())
     except OSError as error:
         raise ImageError(
             ImageErrorCode.UNREADABLE_FILE, f"cannot be read: {error.strerror or error}"
         ) from error
+
+
+def _check_size(size: int) -> None:
+    """Keep what no message can carry from failing its whole call; servers refuse far smaller pictures."""
+    if size > _LARGEST_IMAGE_BYTES:
+        raise ImageError(
+            ImageErrorCode.TOO_LARGE,
+            f"has {size:,} bytes, wanted at most {_LARGEST_IMAGE_BYTES:,}; send it smaller",
+        )
 
 
 def _array_pixels(image: npt.NDArray[np.uint8], index: int) -> bytes:
@@ -204,7 +229,9 @@ def _fitted(image: Image.Image) -> pb.Image:
 
 def _result(response: pb.ClassifyResponse, index: int, result: pb.ImageResult) -> ImageResult:
     error = None
-    if result.WhichOneof("outcome") == "error":
+    if result.WhichOneof("outcome") is None:
+        error = ImageError(ImageErrorCode.UNSPECIFIED, "was given neither classes nor an error by the server")
+    elif result.WhichOneof("outcome") == "error":
         # The server counts within the call; here the caller knows which image it is.
         message = result.error.message.removeprefix(f"images[{index}] ")
         error = ImageError(_error_code(result.error.code), message)

@@ -32,13 +32,16 @@ from service.pb import classifier_pb2_grpc
 from service.servicers.statuses import answering_errors, tolerant
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     from service.admission import Admission
     from service.repository import Repository
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
-_DECODED_TOGETHER = 8  # pictures a thread takes at a time: enough to hide the hand-over
+_PIECE_IMAGES = 8  # small pictures that a thread takes at a time, enough to hide the hand-over
+_PIECE_BYTES = 64 << 10  # a photograph is taken alone
 
 
 class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
@@ -48,6 +51,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
         self._repository = repository
         self._admission = admission
         self._limits = config.limits
+        self._decode_threads = config.decode_threads
         self._decoders = ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decode")
 
     @answering_errors
@@ -130,20 +134,25 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
                     images[index] = from_pixels(image.pixels)
                 except ImageError as error:
                     errors[index] = error
-        for found in await asyncio.gather(*self._decode_all(encoded, images)):
-            errors |= found
-        return images, errors
+        return images, errors | await self._decode_all(encoded, images)
 
-    def _decode_all(
+    async def _decode_all(
         self, encoded: list[tuple[int, bytes]], images: npt.NDArray[np.uint8]
-    ) -> list[asyncio.Future[dict[int, ImageError]]]:
+    ) -> dict[int, ImageError]:
+        """Decode in all threads, but never queue more than one piece a thread.
+
+        Pieces of a small call therefore wait for some of a large one's, not for all of them.
+        """
         loop = asyncio.get_running_loop()
-        return [
-            loop.run_in_executor(
-                self._decoders, self._decode, encoded[start : start + _DECODED_TOGETHER], images
-            )
-            for start in range(0, len(encoded), _DECODED_TOGETHER)
-        ]
+        pieces = _pieces(encoded)
+        errors: dict[int, ImageError] = {}
+
+        async def decode_pieces() -> None:
+            for piece in pieces:
+                errors.update(await loop.run_in_executor(self._decoders, self._decode, piece, images))
+
+        await asyncio.gather(*(decode_pieces() for _ in range(min(self._decode_threads, len(encoded)))))
+        return errors
 
     def _decode(
         self, encoded: list[tuple[int, bytes]], images: npt.NDArray[np.uint8]
@@ -155,6 +164,20 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
             except ImageError as error:
                 errors[index] = error
         return errors
+
+
+def _pieces(encoded: list[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """Cut a call's pictures into what one thread decodes at a time."""
+    piece: list[tuple[int, bytes]] = []
+    size = 0
+    for index, data in encoded:
+        if piece and (len(piece) == _PIECE_IMAGES or size + len(data) > _PIECE_BYTES):
+            yield piece
+            piece, size = [], 0
+        piece.append((index, data))
+        size += len(data)
+    if piece:
+        yield piece
 
 
 def _check(request: pb.ClassifyRequest) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from service.model import ModelInfo
 from service.pb import classifier_pb2 as pb
 from service.pb import classifier_pb2_grpc
 from service.process import ServerProcess, check_health
-from service.server import serve
+from service.server import Ending, serve
 from tests.service.colours import colour_model
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> _SlowModel:
     return model
 
 
-async def _serving(**settings: Any) -> tuple[asyncio.Task[None], str]:
+async def _serving(**settings: Any) -> tuple[asyncio.Task[Ending], str]:
     ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(ServerConfig(port=0, **settings), ready.set_result))
     async with asyncio.timeout(20):
