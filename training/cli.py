@@ -102,15 +102,14 @@ def fit(  # noqa: PLR0913 - click passes each option by name
     """Train a network. Ctrl-C saves the run; --resume continues it to the same weights."""
     if (out is None) == (resume is None):
         raise click.UsageError("give one of --out (a new run) and --resume (a stopped one)")
-    console = Console(highlight=False)
-    train = DataSet(data, cache_dir)
+    console = Console(highlight=False, markup=False)
     if resume is not None:
         _refuse_settings(context)
         run, config = Run(resume), Run(resume).load().config
     else:
         run = Run(Path(str(out)))
-        config = TrainConfig(threads=threads or _usable_cpus(), **settings)
-    images = train.split("train")
+        config = TrainConfig(threads=_usable_cpus() if threads is None else threads, **settings)
+    images = DataSet(data, cache_dir).split("train")
     console.print(f"{config.network}, seed {config.seed}: {len(images):,} images, {run.folder}")
     with ProgressReporter(console, config.epochs) as reporter:
         if resume is None:
@@ -144,19 +143,24 @@ def _refuse_settings(context: click.Context) -> None:
     default="test",
     help="validation: the images that fit held out of the training split.",
 )
-@_setting("validation_per_class", int, "With --split validation: as many as fit held out.")
+@click.option(
+    "--validation-per-class",
+    type=int,
+    help="With --split validation: as many as fit held out. A run knows; an .onnx says so in its recipe. "
+    f"Default for an .onnx: {_DEFAULTS['validation_per_class']}.",
+)
 def evaluate_model(
-    *, model: Path, data: Path | None, cache_dir: Path | None, split: str, validation_per_class: int
+    *, model: Path, data: Path | None, cache_dir: Path | None, split: str, validation_per_class: int | None
 ) -> None:
     """Print top-1, top-3, per-class accuracy and the confusion matrix."""
-    predict, kind = _predictor(model)
+    predict, kind, held_out = _predictor(model)
     source = DataSet(data, cache_dir)
     if split == "test":
         images = source.split("test")
     else:
-        _, images = hold_out(source.split("train"), validation_per_class)
+        _, images = hold_out(source.split("train"), validation_per_class or held_out)
     result = evaluate(predict, images)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(
         f"{model} on {kind}\n{result.n:,} images: {split} split, {source.description()}\n"
         f"top-1 {result.top1:.2%} (standard error {result.top1_standard_error:.2%})  "
@@ -166,10 +170,13 @@ def evaluate_model(
     console.print(_confusion_table(result))
 
 
-def _predictor(model: Path) -> tuple[Predictor, str]:
+def _predictor(model: Path) -> tuple[Predictor, str, int]:
+    """Return the model, what runs it, and how many images a class were held out from it."""
     if model.suffix == ".onnx":
-        return onnx_predictor(model), "ONNX Runtime"
-    return torch_predictor(trained_network(_checkpoint(model))), "PyTorch"
+        return onnx_predictor(model), "ONNX Runtime", _DEFAULTS["validation_per_class"]
+    checkpoint = _checkpoint(model)
+    predict = torch_predictor(trained_network(checkpoint))
+    return predict, "PyTorch", checkpoint.config.validation_per_class
 
 
 def _checkpoint(model: Path) -> Checkpoint:
@@ -257,3 +264,7 @@ def _usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    main()

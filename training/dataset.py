@@ -8,6 +8,7 @@ takes a moment. Knows nothing of augmentation or normalisation.
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -93,7 +94,7 @@ class DataSet:
     def _cache_path(self, name: SplitName) -> Path:
         key = hashlib.sha256(_CACHE_FORMAT.encode())
         for line in self._source.identity():
-            key.update(f"{line}\n".encode())
+            key.update(os.fsencode(f"{line}\n"))  # file names need not be UTF-8
         return self._cache_dir / f"decoded-{key.hexdigest()[:16]}-{name}.npz"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import urllib.error
+import http.client
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -54,8 +54,9 @@ def _download(url: str, sha256: str, path: Path) -> None:
                     f"{url} answered a file with SHA-256 {digest.hexdigest()}, wanted {sha256}: "
                     "the download was cut short or changed; try again, or pass --data PATH"
                 )
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
         raise DataError(
-            f"cannot download {url} ({getattr(error, 'reason', error)}): fetch it on a machine "
-            "with internet and pass --data PATH to the archive"
+            f"cannot download {url} ({reason}): fetch it on a machine with internet and pass --data PATH to "
+            "the archive"
         ) from error

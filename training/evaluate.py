@@ -123,8 +123,10 @@ def onnx_predictor(path: Path) -> Predictor:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     shapes = [_signature(value) for value in (*inputs, *outputs)]
     wanted = [("tensor(uint8)", list(IMAGE_SHAPE)), ("tensor(float)", [len(CLASS_NAMES)])]
-    if shapes != wanted:
-        raise CheckpointError(f"{path} has inputs and outputs {shapes}, wanted {wanted}")
+    if shapes != wanted or isinstance(inputs[0].shape[0], int):
+        raise CheckpointError(
+            f"{path} has inputs and outputs {shapes} behind a batch axis, wanted {wanted} for any batch size"
+        )
 
     def predict(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         probabilities: npt.NDArray[np.float32] = session.run([outputs[0].name], {inputs[0].name: images})[0]

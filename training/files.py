@@ -7,6 +7,7 @@ Knows nothing of what the bytes mean.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,6 +16,8 @@ from training.errors import WriteError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 
 
 @contextlib.contextmanager
@@ -26,17 +29,31 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with _write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = partial.open("wb")
+        with file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+            with _write_errors(path):
+                file.flush()
+                os.fsync(file.fileno())
+        with _write_errors(path):
+            partial.replace(path)
     except OSError as error:
-        raise WriteError(path, error) from error
+        if error.errno in _DISK_ERRORS:  # out of the block: the writing itself
+            raise WriteError(path, error) from error
+        raise
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,25 +6,33 @@ latest state, complete enough to continue to the same weights as an unbroken run
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import json
 import pickle
+import zipfile
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from training.config import TrainConfig
-from training.errors import CheckpointError
+from training.errors import CheckpointError, WriteError
 from training.files import replacing, write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 CHECKPOINT_NAME = "checkpoint.pt"
 _CONFIG_NAME = "config.json"
 _METRICS_NAME = "metrics.jsonl"
+_LOCK_NAME = ".lock"
 _FORMAT = 1
+
+
+_DAMAGE = (pickle.UnpicklingError, zipfile.BadZipFile, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,30 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training in this folder until the block ends.
+
+        Raises:
+            CheckpointError: another process is at it.
+            WriteError: the folder cannot be written.
+        """
+        path = self.folder / _LOCK_NAME
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = path.open("w")
+        except OSError as error:
+            raise WriteError(path, error) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise CheckpointError(f"another process is training in {self.folder}") from error
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
     def begin(self, config: TrainConfig) -> None:
         """Start a new run. Raises CheckpointError if one is already there."""
         if (self.folder / CHECKPOINT_NAME).exists():
@@ -80,12 +112,20 @@ class Run:
         return load_checkpoint(self.folder / CHECKPOINT_NAME)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the recorded epochs, oldest first."""
+        """Return the recorded epochs, oldest first. Raises CheckpointError for a damaged file."""
         try:
             text = (self.folder / _METRICS_NAME).read_text()
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in text.splitlines()]
+        try:
+            rows = [json.loads(line) for line in text.splitlines()]
+            if not all(isinstance(row["epoch"], int) for row in rows):
+                raise TypeError("an epoch is no number")
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{self.folder / _METRICS_NAME} is damaged ({error}); remove its bad lines"
+            ) from error
+        return rows
 
     def record(self, row: dict[str, Any]) -> None:
         """Add the metrics of an epoch, in place of any row of the same or a later epoch.
@@ -96,6 +136,14 @@ class Run:
         write_text(self.folder / _METRICS_NAME, "".join(f"{json.dumps(each)}\n" for each in rows))
 
 
+def _check_sums(path: Path) -> None:
+    """Compare every part with its checksum, which torch.load does not do."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint file; nothing in it is executed.
 
@@ -103,6 +151,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: it is missing, damaged, or not one of ours.
     """
     try:
+        _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
             raise CheckpointError(f"{path} is not a checkpoint of cifar10net-train")
@@ -111,6 +160,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"no checkpoint at {path}: the file does not exist; start with cifar10net-train fit"
         ) from error
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError, EOFError, *_DAMAGE) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path} is not a readable checkpoint ({reason})") from error

@@ -47,6 +47,16 @@ _BATCH_NAMES: dict[SplitName, tuple[str, ...]] = {
     "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
     "test": ("test_batch",),
 }
+# RuntimeError: encrypted. NotImplementedError: a compression that Python lacks.
+_DAMAGED_ZIP = (
+    zipfile.BadZipFile,
+    EOFError,
+    zlib.error,
+    OSError,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+)
 
 
 class Source(Protocol):
@@ -71,6 +81,13 @@ def open_source(path: Path) -> Source:
     Raises:
         DataError: nothing is there, or it is none of the known forms.
     """
+    try:
+        return _recognise(path)
+    except OSError as error:
+        raise DataError(f"cannot read the data set at {path}: {error.strerror}") from error
+
+
+def _recognise(path: Path) -> Source:
     if not path.exists():
         raise DataError(f"no data set at {path}: the file or folder does not exist")
     if path.is_dir():
@@ -140,7 +157,7 @@ class OfficialArchive:
                     file = archive.extractfile(member) if name in wanted else None
                     if file is not None:
                         found[name] = _parse_batch(file.read(), f"{self._path}: {member.name}")
-        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        except (tarfile.TarError, EOFError, OSError, KeyError, zlib.error) as error:
             raise DataError(
                 f"{self._path} is not a complete tar archive ({error}); download it again"
             ) from error
@@ -190,19 +207,24 @@ class ImageZip:
     def read(self, split: SplitName) -> Arrays:
         try:
             with zipfile.ZipFile(self._path) as archive:
-                members = {
-                    "/".join(PurePosixPath(name).parts[-3:]): name
+                names = [
+                    name
                     for name in archive.namelist()
                     if PurePosixPath(name).parts[-3:-2] == (split,) and not name.endswith("/")
-                }
+                ]
+                leading = {PurePosixPath(name).parts[:-3] for name in names}
+                members = {"/".join(PurePosixPath(name).parts[-3:]): name for name in names}
+                if len(leading) > 1:
+                    folders = ", ".join(sorted("/".join((*parts, split)) for parts in leading))
+                    raise DataError(f"{self._path} has several data sets: {folders}; wanted one")
                 return _read_images(
                     str(self._path),
                     split,
                     sorted(members),
                     lambda name: archive.read(members[name]),
                 )
-        except (zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
-            raise DataError(f"{self._path} is not a complete zip archive ({error}); copy it again") from error
+        except _DAMAGED_ZIP as error:
+            raise DataError(f"{self._path} is not a complete, plain zip archive ({error})") from error
 
 
 def _encoding(names: Iterable[PurePath]) -> str:
@@ -234,7 +256,11 @@ def _read_images(source: str, split: SplitName, names: list[str], read: Callable
             )
     images = np.empty((len(names), *IMAGE_SHAPE), np.uint8)
     for image, name in zip(images, names, strict=True):
-        image[...] = _decode(read(name), f"{source}: {name}")
+        try:
+            data = read(name)
+        except OSError as error:
+            raise DataError(f"cannot read {source}: {name}: {error.strerror or error}") from error
+        image[...] = _decode(data, f"{source}: {name}")
     return images, np.array([CLASS_NAMES.index(label) for label in classes], np.int64)
 
 
@@ -293,5 +319,8 @@ def _join(batches: list[Arrays]) -> Arrays:
 
 
 def _file_identity(path: Path) -> str:
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
     return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"

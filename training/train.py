@@ -64,8 +64,9 @@ def fit(run: Run, config: TrainConfig, train: Split, reporter: Reporter) -> Chec
             finite.
     """
     trainer = _Trainer(config, train)
-    run.begin(config)
-    return trainer.run(run, reporter)
+    with run.locked():
+        run.begin(config)
+        return trainer.run(run, reporter)
 
 
 def resume(run: Run, train: Split, reporter: Reporter) -> Checkpoint:
@@ -73,12 +74,14 @@ def resume(run: Run, train: Split, reporter: Reporter) -> Checkpoint:
 
     Raises CheckpointError too: there is no run, it is damaged, or it was begun on other images.
     """
-    checkpoint = run.load()
-    if checkpoint.is_finished:
-        return checkpoint
-    trainer = _Trainer(checkpoint.config, train)
-    trainer.restore(checkpoint)
-    return trainer.run(run, reporter)
+    with run.locked():
+        checkpoint = run.load()
+        if checkpoint.is_finished:
+            return checkpoint
+        run.metrics()  # a damaged file is found before an epoch is spent
+        trainer = _Trainer(checkpoint.config, train)
+        trainer.restore(checkpoint)
+        return trainer.run(run, reporter)
 
 
 def trained_network(checkpoint: Checkpoint) -> CIFAR10Net:
@@ -157,6 +160,8 @@ class _Trainer:
                 run.record(row)
                 run.save(self._checkpoint())
                 reporter.on_epoch(row)
+                if stop and self._epoch < self._config.epochs:
+                    raise Interrupted(run.folder, self._epoch, self._step)
         return self._checkpoint()
 
     def _finish_epoch(self, run: Run, reporter: Reporter, stop: list[int]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import threading
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from service.config import ClientConfig
 from service.errors import ClientError, ConfigError, ImageError, ImageErrorCode, ServerUnavailableError
 from service.pb import classifier_pb2 as pb
 from service.pb import classifier_pb2_grpc
+from service.process import check_health
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -178,14 +181,18 @@ class _Flaky(classifier_pb2_grpc.ClassifierServicer):
     def __init__(self) -> None:
         self.failures: list[grpc.StatusCode] = []
         self.attempts = 0
+        self.forgets = 0
+        self.answering = threading.Event()
+        self.answering.set()
 
     def Classify(self, request: pb.ClassifyRequest, context: Any) -> pb.ClassifyResponse:  # noqa: N802
         self.attempts += 1
         if self.failures:
             context.abort(self.failures.pop(), "not now")
+        assert self.answering.wait(20)
         n = len(request.images) or len(request.packed_pixels) // 3072
         result = pb.ImageResult(prediction=pb.Prediction(classes=[pb.ClassScore(label="cat", probability=1)]))
-        return pb.ClassifyResponse(results=[result] * n)
+        return pb.ClassifyResponse(results=[result] * (n - self.forgets))
 
     def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: ARG002, N802
         return pb.ListModelsResponse()
@@ -242,14 +249,59 @@ def test_retries_can_be_switched_off_and_the_last_failure_is_told(flaky: tuple[_
     assert servicer.attempts == 1
 
 
-def test_the_deadline_is_kept(flaky: tuple[_Flaky, str]) -> None:
+@either
+def test_the_deadline_is_kept(flaky: tuple[_Flaky, str], classify: Callable[..., list[ImageResult]]) -> None:
     servicer, address = flaky
-    servicer.failures = [grpc.StatusCode.UNAVAILABLE] * 9
+    servicer.answering.clear()  # it holds its answer back until the end of the test
 
     with pytest.raises(ClientError) as caught:
-        _classify_sync(address, np.zeros((1, 32, 32, 3), np.uint8), ClientConfig(deadline_s=0.001))
+        classify(address, np.zeros((1, 32, 32, 3), np.uint8), ClientConfig(deadline_s=0.2))
 
-    assert caught.value.code in {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
+    servicer.answering.set()
+    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@either
+def test_a_server_that_answers_too_few_is_an_error(
+    flaky: tuple[_Flaky, str], classify: Callable[..., list[ImageResult]]
+) -> None:
+    servicer, address = flaky
+    servicer.forgets = 1
+
+    with pytest.raises(ClientError, match="answered 2 of 3 images"):
+        classify(address, np.zeros((3, 32, 32, 3), np.uint8))
+
+
+@either
+def test_what_no_message_can_carry_fails_alone(
+    server: str, coloured: np.ndarray, tmp_path: Path, classify: Callable[..., list[ImageResult]]
+) -> None:
+    path = tmp_path / "huge.bmp"
+    with path.open("wb") as file:
+        file.truncate(40 << 20)
+    os.mkfifo(tmp_path / "fifo.png")
+
+    results = classify(server, [coloured[0], path, bytes(32 << 20), tmp_path / "fifo.png", coloured[1]])
+
+    assert [result.error and result.error.code.name for result in results] == [
+        None, "TOO_LARGE", "TOO_LARGE", "UNREADABLE_FILE", None,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("server", ["", "127.0.0.1", "127.0.0.1:99999", "::1:50051", "a b:1", "http://x:1"])
+def test_an_address_is_checked(server: str) -> None:
+    with pytest.raises(ConfigError, match=r"wanted HOST:PORT such as 127\.0\.0\.1:50051"):
+        Client(server)
+
+
+def test_loopback_is_never_asked_through_a_proxy(
+    server: str, coloured: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+
+    assert _classify_sync(server, coloured[:1])[0].best.index == 0
+    assert check_health(server, 5) == "SERVING"
 
 
 @pytest.mark.parametrize(("name", "value"), [("deadline_s", 0), ("call_images", 4097), ("max_attempts", 6)])

@@ -83,6 +83,11 @@ def test_transparency_is_laid_on_white(size: tuple[int, int]) -> None:
     assert np.unique(from_encoded(_encode(clear, "WEBP"), LIMITS)).tolist() == [255]
     assert np.unique(from_encoded(_encode(palette, "PNG", transparency=1), LIMITS)).tolist() == [255]
     assert np.unique(from_encoded(_encode(palette, "GIF", transparency=1), LIMITS)).tolist() == [255]
+    for depth, value in ((8, b"\x07"), (16, b"\x07\x00")):
+        rows = (b"\0" + value * 32) * 32
+        header = b"IHDR" + bytes([0, 0, 0, 32]) * 2 + bytes([depth, 0, 0, 0, 0])
+        grey = _png(header, b"tRNS" + value.rjust(2, b"\0"), b"IDAT" + zlib.compress(rows), b"IEND")
+        assert np.unique(from_encoded(grey, LIMITS)).tolist() == [255]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -76,6 +76,13 @@ def test_a_bad_file_is_one_sentence(path: Path, content: bytes, message: str) ->
     assert "\n" not in str(caught.value)
 
 
+def test_damaged_metadata_is_one_sentence(path: Path) -> None:
+    path.write_bytes(colour_model().replace(b"accuracy_top1\x12\x031.0", b"accuracy_top1\x12\x03\xff.0"))
+
+    with pytest.raises(ModelError, match="damaged metadata"):
+        _load(path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no model at .*nothing\.onnx"):
         _load(tmp_path / "nothing.onnx")

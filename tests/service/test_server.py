@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -300,6 +301,54 @@ def test_a_broken_model_ends_the_start(
     assert done.stderr.count("\n") == 1
 
 
+HUNG = """
+import sys, time
+import numpy as np
+from service import cli, server
+from service.model import ModelInfo
+
+class Hung:
+    info = ModelInfo("hung", 1, ("a", "b"), "CPUExecutionProvider", {{}})
+    def run(self, images):
+        print("hangs", flush=True)
+        time.sleep(600)
+
+def load(config):
+    print("loads", flush=True)
+    time.sleep({loading_s})
+    return [Hung()]
+
+server.load_models = load
+sys.argv = ["cifar10net", "serve", "--port", "0", "--grace-s", "0.1"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("loading_s", "code"), [(0, 1), (600, 0)])
+def test_neither_a_hung_model_nor_a_hung_start_outlives_the_grace_period(loading_s: int, code: int) -> None:
+    command = [sys.executable, "-c", HUNG.format(loading_s=loading_s)]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.start()
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loads\n"
+        if not loading_s:
+            address = process.stdout.readline().removeprefix("serving on ").strip()
+            pool.submit(_ask_and_be_cut_off, address)
+            assert process.stdout.readline() == "hangs\n"
+        process.terminate()
+        assert process.wait() == code
+        watchdog.cancel()
+
+
+def _ask_and_be_cut_off(address: str) -> None:
+    with grpc.insecure_channel(address) as channel, contextlib.suppress(grpc.RpcError):
+        classifier_pb2_grpc.ClassifierStub(channel).Classify(ONE_IMAGE, timeout=50)
+
+
 def test_a_port_in_use_ends_the_start(server: str, repository: Path) -> None:
     done = _start("--models", repository, "--port", server.rpartition(":")[2])
 
@@ -313,6 +362,9 @@ def test_a_port_in_use_ends_the_start(server: str, repository: Path) -> None:
     [
         (("--models", "/nonexistent"), 1, "no model repository at /nonexistent"),
         (("--host", "256.0.0.1"), 1, "cannot listen on 256.0.0.1"),
+        (("--host", "a..b"), 1, "cannot listen on a..b:0: it is no host name"),
+        (("--host", "127.1"), 1, "cannot listen on 127.1:0"),
+        (("--models", "x" * 300), 1, "cannot read the model repository"),
         (("--threads", 0), 2, "threads is 0, wanted 1 to 1024"),
         (("--provider", "tpu"), 2, "'tpu' is not one of"),
         (("--port", "http"), 2, "'http' is not a valid integer"),

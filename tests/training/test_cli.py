@@ -76,8 +76,7 @@ def test_evaluate_says_the_same_of_the_run_and_of_its_export(trained: Path, synt
     assert "on ONNX Runtime" in onnx.stdout
     assert "1,000 images: test split, image folder" in run.stdout
     assert run.stdout.splitlines()[-12:] == onnx.stdout.splitlines()[-12:]  # the confusion matrix
-    held_out = ("--split", "validation", "--validation-per-class", 5)
-    validation = _run("evaluate", *where, "--model", trained / "run", *held_out)
+    validation = _run("evaluate", *where, "--model", trained / "run", "--split", "validation")
     assert "50 images: validation split" in validation.stdout
 
 
@@ -143,6 +142,9 @@ def test_wrong_usage_is_exit_code_2(
         (("fit", "--data", "{data}", "--out", "{run}", *QUICK), "already holds a run"),
         (("fit", "--data", "{data}", "--out", "/dev/null/run", *QUICK), "cannot write /dev/null/run"),
         (("fit", "--data", "{data}", "--resume", "{tmp}"), "no checkpoint at"),
+        (("fit", "--data", "{data}", "--out", "{tmp}/new", "--threads", "0"), "threads is 0, wanted 1 to"),
+        (("fit", "--data", "{tmp}/" + "x" * 300, "--out", "{tmp}/new"), "cannot read the data set"),
+        (("fit", "--out", "{tmp}/new", "--epochs", "0"), "epochs is 0"),  # before any download
         (("fit", "--data", "{data}", "--out", "{tmp}/new", "--epochs", "0"), "epochs is 0, wanted 1 to"),
         (("evaluate", "--data", "{data}", "--model", "{tmp}/none.onnx"), "no model at"),
         (

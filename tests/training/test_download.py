@@ -22,6 +22,12 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if self.path == "/junk":
+            self.wfile.write(b"this is no HTTP\r\n\r\n")
+            return
+        if self.path == "/chunks":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nhalf")
+            return
         self.send_response(404 if self.path == "/missing" else 200)
         self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
@@ -54,6 +60,8 @@ def test_the_archive_is_fetched_once(url: str, tmp_path: Path) -> None:
     [
         ("whole", "0" * 64, "SHA-256 .*, wanted 0000"),
         ("short", SHA256, "SHA-256|cut short"),
+        ("junk", SHA256, r"cannot download .*pass --data PATH"),
+        ("chunks", SHA256, r"cannot download .*pass --data PATH"),
         ("missing", SHA256, r"cannot download .*Not Found.*pass --data PATH"),
     ],
 )

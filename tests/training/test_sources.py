@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.dataset import DataSet
 from training.errors import DataError
 from training.sources import CLASS_NAMES, open_source
 
@@ -167,6 +168,46 @@ def test_what_is_no_data_set_says_what_is_wanted(tmp_path: Path, name: str) -> N
 
     with pytest.raises(DataError, match=rf"{name}.*(does not exist|wanted cifar-10-python\.tar\.gz)"):
         open_source(tmp_path / name)
+
+
+def test_files_that_cannot_be_read_are_named(synthetic: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(synthetic, folder)
+    (folder / "train" / "cat" / "0001.png").unlink()
+    (folder / "train" / "cat" / "0001.png").symlink_to(tmp_path / "gone.png")
+
+    with pytest.raises(DataError, match=r"cannot read .*0001\.png: No such file"):
+        list(open_source(folder).identity())
+
+
+def test_names_need_not_be_utf8(synthetic: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(synthetic, folder)
+    (folder / "test/cat/0001.png").rename(folder / "test/cat" / os.fsdecode(b"\xff.png"))
+
+    assert len(DataSet(folder, tmp_path / "cache").split("test")) == 1_000
+
+
+def test_a_zip_of_two_data_sets_is_refused(synthetic: Path, tmp_path: Path) -> None:
+    path = tmp_path / "two.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for prefix in ("a", "b"):
+            archive.write(synthetic / "train/cat/0001.png", f"{prefix}/train/cat/0001.png")
+
+    with pytest.raises(DataError, match="several data sets: a/train, b/train; wanted one"):
+        open_source(path).read("train")
+
+
+def test_an_encrypted_zip_is_named(synthetic: Path, tmp_path: Path) -> None:
+    path = _zip_folder(synthetic, tmp_path / "data.zip")
+    content = bytearray(path.read_bytes())
+    position = -1
+    while (position := content.find(b"PK\x01\x02", position + 1)) >= 0:
+        content[position + 8] |= 1  # the flag of encryption, in every entry of the directory
+    path.write_bytes(content)
+
+    with pytest.raises(DataError, match=r"data\.zip is not a complete, plain zip archive .*encrypted"):
+        open_source(path).read("train")
 
 
 def test_a_jpeg_form_says_that_it_is_no_original(synthetic: Path, tmp_path: Path) -> None:

@@ -90,6 +90,49 @@ def test_an_interrupted_run_continues_to_the_same_weights(
     assert _losses(run) == _losses(finished)
 
 
+def test_a_stop_is_heeded_when_an_epoch_is_one_step(
+    quick: TrainConfig, train_split: Split, reporter: RecordingReporter, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(quick, batch_size=250)
+    run = Run(tmp_path / "run")
+
+    with pytest.raises(Interrupted, match="epoch 3, step 0"):
+        fit(run, config, train_split, _StopsAt(1, 1, signal.SIGINT))
+
+    resumed = resume(run, train_split, reporter)
+    assert resumed.is_finished
+    assert _same(resumed.model, fit(Run(tmp_path / "unbroken"), config, train_split, reporter).model)
+
+
+def test_two_processes_cannot_train_in_one_folder(
+    quick: TrainConfig, train_split: Split, reporter: RecordingReporter, tmp_path: Path
+) -> None:
+    with Run(tmp_path).locked(), pytest.raises(CheckpointError, match="another process is training in"):
+        fit(Run(tmp_path), quick, train_split, reporter)
+
+    fit(Run(tmp_path), dataclasses.replace(quick, epochs=1), train_split, reporter)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint.pt",
+        "config.json",
+        "metrics.jsonl",
+    ]
+
+
+@pytest.mark.parametrize("line", ["{}", '{"epoch": 1, "lo', '{"epoch": "one"}'])
+def test_damaged_metrics_are_named_before_an_epoch_is_spent(
+    quick: TrainConfig, train_split: Split, reporter: RecordingReporter, tmp_path: Path, line: str
+) -> None:
+    run = Run(tmp_path / "run")
+    with pytest.raises(Interrupted):
+        fit(run, quick, train_split, _StopsAt(1, 2, signal.SIGINT))
+    (run.folder / "metrics.jsonl").write_text(line)
+
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl is damaged"):
+        resume(run, train_split, reporter)
+
+    assert reporter.steps == []
+
+
 def test_a_run_that_died_before_its_checkpoint_repeats_the_epoch_once(
     finished: Run, quick: TrainConfig, train_split: Split, reporter: RecordingReporter, tmp_path: Path
 ) -> None:
@@ -207,6 +250,20 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
 
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt is not a readable checkpoint"):
         load_checkpoint(path)
+
+
+def test_flipped_bytes_of_a_checkpoint_are_found(finished: Run, tmp_path: Path) -> None:
+    whole = (finished.folder / "checkpoint.pt").read_bytes()
+    path = tmp_path / "checkpoint.pt"
+    for position in range(40, len(whole), len(whole) // 60):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            loaded = load_checkpoint(path)
+        except CheckpointError:
+            continue
+        assert _same(loaded.average, finished.load().average)  # it hit padding
 
 
 def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:

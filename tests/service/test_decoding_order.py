@@ -1,0 +1,52 @@
+"""Pictures of a small call are decoded between those of a large one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from service.admission import Admission
+from service.config import ImageLimits, ServerConfig
+from service.errors import NotServingError
+from service.pb import classifier_pb2 as pb
+from service.repository import Repository
+from service.servicers import classifier as classifier_module
+from service.servicers.classifier import ClassifierServicer
+
+
+def test_a_small_call_is_decoded_before_the_rest_of_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+    entered, opened = threading.Event(), threading.Event()
+
+    def decode(data: bytes, _limits: ImageLimits) -> np.ndarray:
+        entered.set()
+        assert opened.wait(20)
+        decoded.append(data[:1])
+        return np.zeros((32, 32, 3), np.uint8)
+
+    async def main() -> None:
+        servicer = ClassifierServicer(Repository(), Admission(10_000), ServerConfig())
+        large = pb.ClassifyRequest(images=[pb.Image(encoded=b"L" * 70_000)] * 50)
+        small = pb.ClassifyRequest(images=[pb.Image(encoded=b"s")])
+        reading = asyncio.ensure_future(servicer._read(large, 50))
+        assert await asyncio.to_thread(entered.wait, 20)
+        also = asyncio.ensure_future(servicer._read(small, 1))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        opened.set()
+        await asyncio.gather(reading, also)
+        servicer.close()
+
+    monkeypatch.setattr(classifier_module, "from_encoded", decode)
+    asyncio.run(main())
+
+    assert len(decoded) == 51
+    assert decoded.index(b"s") <= 2
+
+
+def test_models_are_not_listed_before_they_are_loaded() -> None:
+    with pytest.raises(NotServingError, match="still loading"):
+        Repository().list()
