@@ -15,7 +15,7 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -152,7 +152,7 @@ def _processor() -> str:
     return "unknown"
 
 
-def _print(facts: dict[str, object], rows: dict[str, dict[str, list[float]]]) -> None:
+def _print(facts: dict[str, Any], rows: dict[str, dict[str, list[float]]]) -> None:
     def middle(values: list[float], digits: int) -> str:
         spread = f"{min(values):,.{digits}f}-{max(values):,.{digits}f}"
         return f"{statistics.median(values):,.{digits}f} ({spread})"
@@ -164,7 +164,8 @@ def _print(facts: dict[str, object], rows: dict[str, dict[str, list[float]]]) ->
         ("p99 ms", "p99_ms", 1),
     ]
     widths: Callable[[str], int] = lambda title: max(22, len(title))  # noqa: E731
-    print(f"one core of {facts['machine']}, {facts['versions']}, Python {facts['python']}")
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    print(f"one core of {facts['machine']}, {versions}, Python {facts['python']}")
     print(f"median (smallest-largest) of n = {ROUNDS} rounds of {SECONDS:.0f} s")
     print(f"{'':38}" + "".join(f"{title:>{widths(title)}}" for title, _, _ in columns))
     ceiling = statistics.median(rows["ceiling"]["images_per_s"])

@@ -17,6 +17,11 @@ MAX_CALL_IMAGES = 4_096
 MAX_MESSAGE_BYTES = 32 << 20
 
 
+def _check_range(name: str, value: float, smallest: float, largest: float) -> None:
+    if not smallest <= value <= largest:
+        raise ConfigError(f"{name} is {value}, wanted {smallest} to {largest}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageLimits:
     """What a picture may be at most, checked before its pixels are decoded."""
@@ -25,6 +30,10 @@ class ImageLimits:
     """Of an encoded image."""
     max_pixels: int = 64_000_000
     """Width times height."""
+
+    def __post_init__(self) -> None:
+        _check_range("max_image_bytes", self.max_bytes, IMAGE_BYTES, MAX_MESSAGE_BYTES)
+        _check_range("max_image_pixels", self.max_pixels, IMAGE_SIDE**2, 1 << 30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +71,6 @@ class ServerConfig:
             ("decode_threads", self.decode_threads, 1, 1_024),
             ("max_batch", self.max_batch, 1, MAX_CALL_IMAGES),
             ("max_pending_images", self.max_pending_images, MAX_CALL_IMAGES, 1 << 24),
-            ("limits.max_bytes", self.limits.max_bytes, IMAGE_BYTES, MAX_MESSAGE_BYTES),
-            ("limits.max_pixels", self.limits.max_pixels, IMAGE_SIDE**2, 1 << 30),
             ("grace_s", self.grace_s, 0, 86_400),
             ("drain_delay_s", self.drain_delay_s, 0, 86_400),
         ):
@@ -91,8 +98,3 @@ class ClientConfig:
             ("call_bytes", self.call_bytes, IMAGE_BYTES, MAX_MESSAGE_BYTES - (1 << 20)),
         ):
             _check_range(name, value, smallest, largest)
-
-
-def _check_range(name: str, value: float, smallest: float, largest: float) -> None:
-    if not smallest <= value <= largest:
-        raise ConfigError(f"{name} is {value}, wanted {smallest} to {largest}")

@@ -127,6 +127,11 @@ def test_the_readmes_figures_are_the_measured_ones(root: Path) -> None:
 
     for name, row in results["rows"].items():
         assert f"{statistics.median(row['images_per_s']):,.0f} images/s" in readme, name
+        if name != "ceiling":
+            assert f"{statistics.median(row['cpu_us_an_image']):,.0f} µs server CPU" in readme, name
+            for point in ("p50", "p99"):
+                assert f"{point} {statistics.median(row[f'{point}_ms']):,.1f} ms" in readme, name
+    assert f"{results['start_s']:.1f} s; {results['memory_mib']:.0f} MiB" in readme
     assert results["machine"] in readme
     assert f"ONNX Runtime {results['versions']['onnxruntime']}" in readme
 

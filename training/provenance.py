@@ -15,10 +15,10 @@ def source_commit() -> str:
 
     ``-dirty`` is appended when tracked files differ from it; ``unknown`` outside a checkout.
     """
-    commit = _git("rev-parse", "HEAD")
-    if commit is None:
-        return "unknown"
-    return f"{commit}-dirty" if _git("status", "--porcelain", "--untracked-files=no") else commit
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return "unknown"  # installed somewhere else, perhaps below another project's checkout
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    return f"{commit}-dirty" if changes != "" else str(commit)
 
 
 def library_versions(*names: str) -> dict[str, str]:

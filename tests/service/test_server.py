@@ -386,8 +386,8 @@ def test_bad_settings_end_the_start(
 def test_settings_are_checked_when_they_are_made(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=rf"{name} is {value}, wanted"):
         ServerConfig(**{name: value})  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="max_bytes"):
-        ServerConfig(limits=ImageLimits(max_bytes=10))
+    with pytest.raises(ConfigError, match="max_image_bytes is 10, wanted"):
+        ImageLimits(max_bytes=10)
 
 
 def test_an_option_can_come_from_the_environment(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
