@@ -15,7 +15,7 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from benchmarks.load import Load, run
 from service.model import OnnxModel
 from service.pb import classifier_pb2 as pb
 from service.process import ServerProcess
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "exported_models" / "cifar10net" / "1" / "model.onnx"
@@ -163,11 +160,10 @@ def _print(facts: dict[str, Any], rows: dict[str, dict[str, list[float]]]) -> No
         ("p50 ms", "p50_ms", 1),
         ("p99 ms", "p99_ms", 1),
     ]
-    widths: Callable[[str], int] = lambda title: max(22, len(title))  # noqa: E731
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     print(f"one core of {facts['machine']}, {versions}, Python {facts['python']}")
     print(f"median (smallest-largest) of n = {ROUNDS} rounds of {SECONDS:.0f} s")
-    print(f"{'':38}" + "".join(f"{title:>{widths(title)}}" for title, _, _ in columns))
+    print(f"{'':38}" + "".join(f"{title:>22}" for title, _, _ in columns))
     ceiling = statistics.median(rows["ceiling"]["images_per_s"])
     for name, row in rows.items():
         title = "ONNX Runtime alone, batches of 64" if name == "ceiling" else name
