@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import io
 import json
+import os
 import pickle
 import zipfile
 from dataclasses import asdict, dataclass
@@ -28,11 +29,10 @@ if TYPE_CHECKING:
 CHECKPOINT_NAME = "checkpoint.pt"
 _CONFIG_NAME = "config.json"
 _METRICS_NAME = "metrics.jsonl"
-_LOCK_NAME = ".lock"
 _FORMAT = 1
 
 
-_DAMAGE = (pickle.UnpicklingError, zipfile.BadZipFile, NotImplementedError)
+_DAMAGE = (pickle.UnpicklingError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -73,21 +73,20 @@ class Run:
             CheckpointError: another process is at it.
             WriteError: the folder cannot be written.
         """
-        path = self.folder / _LOCK_NAME
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = path.open("w")
+            # The folder itself is locked: a lock file could be deleted under another process's hands.
+            descriptor = os.open(self.folder, os.O_RDONLY)
         except OSError as error:
-            raise WriteError(path, error) from error
-        with file:
+            raise WriteError(self.folder, error) from error
+        try:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
                 raise CheckpointError(f"another process is training in {self.folder}") from error
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(descriptor)  # which releases it
 
     def begin(self, config: TrainConfig) -> None:
         """Start a new run. Raises CheckpointError if one is already there."""

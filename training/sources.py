@@ -47,14 +47,13 @@ _BATCH_NAMES: dict[SplitName, tuple[str, ...]] = {
     "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
     "test": ("test_batch",),
 }
-# RuntimeError: encrypted. NotImplementedError: a compression that Python lacks.
+# RuntimeError: encrypted, or a compression that Python lacks.
 _DAMAGED_ZIP = (
     zipfile.BadZipFile,
     EOFError,
     zlib.error,
     OSError,
     RuntimeError,
-    NotImplementedError,
     ValueError,
 )
 
