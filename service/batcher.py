@@ -24,6 +24,9 @@ from service.errors import NotServingError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+from enum import Enum
+
+Priority = Enum("Priority", "NORMAL BULK")
 Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
 
@@ -49,7 +52,7 @@ class Batcher:
                 never twice at a time.
             max_batch: most images a run.
         """
-        self._run = run
+        self._run = run[0]
         self._max_batch = max_batch
         self._waiting: deque[_Call] = deque()
         self._arrived = asyncio.Event()
@@ -60,7 +63,7 @@ class Batcher:
         """Begin to answer."""
         self._loop = asyncio.create_task(self._serve(), name="batcher")
 
-    async def submit(self, images: Images) -> Probabilities:
+    async def submit(self, images: Images, *, deadline_s=None, priority=None) -> Probabilities:
         """Wait for the answer to some images.
 
         Cancelling the wait withdraws the images that have not been taken into a batch.

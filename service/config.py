@@ -50,12 +50,20 @@ class ServerConfig:
     provider: str = "cpu"
     threads: int = 1
     """Of ONNX Runtime for one batch."""
+    instances: int = 1
+    """Sessions of each model, which run at the same time."""
     decode_threads: int = 1
     """Pictures decoded at the same time."""
     max_batch: int = 64
     """Images a run of the model."""
     max_pending_images: int = 16_384
     """Images admitted and not yet answered; a call beyond is refused."""
+    max_pending_mib: int = 512
+    """Of all requests under way, in MiB; a call beyond is refused."""
+    max_connections: int = 8_192
+    """At a time; one beyond is turned away."""
+    max_queue_delay_s: float = 0.0
+    """How long a batch that is not full may wait for more images while a session is free."""
     limits: ImageLimits = ImageLimits()
     grace_s: float = 30.0
     """How long calls in flight may take to finish after SIGTERM."""
@@ -68,9 +76,13 @@ class ServerConfig:
         for name, value, smallest, largest in (
             ("port", self.port, 0, 65_535),
             ("threads", self.threads, 1, 1_024),
+            ("instances", self.instances, 1, 256),
             ("decode_threads", self.decode_threads, 1, 1_024),
             ("max_batch", self.max_batch, 1, MAX_CALL_IMAGES),
             ("max_pending_images", self.max_pending_images, MAX_CALL_IMAGES, 1 << 24),
+            ("max_pending_mib", self.max_pending_mib, 2 * MAX_MESSAGE_BYTES >> 20, 1 << 20),
+            ("max_connections", self.max_connections, 1, 1 << 20),
+            ("max_queue_delay_s", self.max_queue_delay_s, 0, 60),
             ("grace_s", self.grace_s, 0, 86_400),
             ("drain_delay_s", self.drain_delay_s, 0, 86_400),
         ):

@@ -4,7 +4,11 @@
 * ServiceError             a call as a whole fails: sent to the caller with its ``code``
   * InvalidRequestError    INVALID_ARGUMENT: the request breaks a rule of the proto
   * UnknownModelError      NOT_FOUND: no such model or version
+  * UnknownServiceError    NOT_FOUND: asked for the health of a service that is not served
   * OverloadedError        RESOURCE_EXHAUSTED: too much is queued, retry later
+    * MessageTooLargeError RESOURCE_EXHAUSTED: and no retry helps
+  * DeadlineError          DEADLINE_EXCEEDED: the answer would come too late
+    * StalledRequestError  DEADLINE_EXCEEDED: the client went silent in the middle of a call
   * NotServingError        UNAVAILABLE: starting or stopping, safe to retry
 * StartupError             the process exits with 1 and this one sentence; nothing is served
   * ConfigError            a setting is out of its range: exit code 2
@@ -17,9 +21,17 @@
 
 from __future__ import annotations
 
+import random
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RETRY_PUSHBACK = "grpc-retry-pushback-ms"
+_COME_AGAIN_MS = (100, 400)
 
 
 class ImageErrorCode(Enum):
@@ -49,6 +61,11 @@ class ServiceError(Exception):
 
     code = grpc.StatusCode.INTERNAL
 
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Trailing metadata that goes with the status."""
+        return {}
+
 
 class InvalidRequestError(ServiceError):
     """The request breaks a rule of the proto."""
@@ -62,10 +79,40 @@ class UnknownModelError(ServiceError):
     code = grpc.StatusCode.NOT_FOUND
 
 
+class UnknownServiceError(ServiceError):
+    """The server has no such service to tell the health of."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
 class OverloadedError(ServiceError):
-    """More images are waiting than the server is allowed to hold."""
+    """More is waiting than the server is allowed to hold."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """When to come again, so that those refused together do not come together (gRFC A6, "pushback")."""
+        return {RETRY_PUSHBACK: str(random.randint(*_COME_AGAIN_MS))}  # noqa: S311 - nothing is secret
+
+
+class MessageTooLargeError(OverloadedError):
+    """A message is over the limit, or unfolds to more."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Not to come again."""
+        return {RETRY_PUSHBACK: "-1"}
+
+
+class DeadlineError(ServiceError):
+    """The caller's deadline has passed, or would before the answer is ready."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class StalledRequestError(DeadlineError):
+    """The client neither goes on with its request nor reads its answer."""
 
 
 class NotServingError(ServiceError):

@@ -14,7 +14,7 @@ from service.errors import ModelError, NotServingError, UnknownModelError
 from service.model import ModelInfo, OnnxModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from service.config import ServerConfig
@@ -38,14 +38,22 @@ class Repository:
         self._models: dict[str, ServedModel] = {}
         self.default: str | None = None
 
-    def open(self, models: Iterable[OnnxModel], default: str | None, max_batch: int) -> None:
+    def open(self, models: Iterable[Sequence[OnnxModel]], config: ServerConfig) -> None:
         """Begin to answer with these models; called within the event loop.
 
+        Args:
+            models: the sessions of each model.
+            config: how to batch, and which model is the default.
+
         Raises:
-            ModelError: ``default`` is none of them.
+            ModelError: the default model is none of them.
         """
-        served = {model.info.name: ServedModel(model.info, Batcher(model.run, max_batch)) for model in models}
-        default = default or (_PREFERRED if _PREFERRED in served else min(served))
+        served = {}
+        for sessions in models:
+            info = sessions[0].info
+            batcher = Batcher([session.run for session in sessions], config.max_batch)
+            served[info.name] = ServedModel(info, batcher)
+        default = config.default_model or (_PREFERRED if _PREFERRED in served else min(served))
         if default not in served:
             raise ModelError(
                 f"the default model {default!r} is not in the repository, which has: "
@@ -100,8 +108,11 @@ class Repository:
             await model.batcher.close()
 
 
-def load_models(config: ServerConfig) -> list[OnnxModel]:
+def load_models(config: ServerConfig) -> list[tuple[OnnxModel, ...]]:
     """Load and warm up the newest version of every model in the repository folder.
+
+    Returns:
+        The sessions of each model, by name.
 
     Raises:
         ModelError: the folder is missing or has no model, or a model is damaged or fails its
@@ -110,9 +121,12 @@ def load_models(config: ServerConfig) -> list[OnnxModel]:
     """
     models = []
     for name, version, path in _find(config.models):
-        model = OnnxModel(path, name, version, config.provider, config.threads)
-        model.warm_up(config.max_batch)
-        models.append(model)
+        sessions = []
+        for _ in range(config.instances):
+            session = OnnxModel(path, name, version, config.provider, config.threads)
+            session.warm_up(config.max_batch)
+            sessions.append(session)
+        models.append(tuple(sessions))
     return models
 
 

@@ -7,37 +7,31 @@ Knows nothing of requests.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
-import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from service.admission import Admission
 from service.config import MAX_MESSAGE_BYTES, ServerConfig
 from service.errors import AddressError
 from service.images import rely_on_own_limits
 from service.repository import Repository, load_models
+from service.rpc.server import RpcLimits, RpcServer
 from service.servicers.classifier import SERVICE_NAME as CLASSIFIER
 from service.servicers.classifier import ClassifierServicer
+from service.servicers.decoding import Decoder
+from service.servicers.health import SERVICE_NAME as HEALTH
+from service.servicers.health import HealthServicer
+from service.servicers.reflection import Reflection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-_OPTIONS = (
-    # Two servers on one port would share its callers unasked; the second one must fail instead.
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-)
-_STREAMS_END_S = 0.5  # what health watchers and reflection get after the last answer
-_QUIET_S = 0.05  # without a call, before the port is closed
-_QUIET_AT_MOST_S = 1.0  # and how long callers that never pause can put it off
 _Result = TypeVar("_Result")
 _log = structlog.get_logger(__name__)
 
@@ -65,82 +59,48 @@ async def serve(config: ServerConfig, on_ready: Callable[[str], None]) -> Ending
     """
     stop = _stop_signal()
     rely_on_own_limits()
-    _check_address(config.host, config.port)
+    listener = _listen(config.host, config.port)
     repository = Repository()
-    admission = Admission(config.max_pending_images)
-    classifier = ClassifierServicer(repository, admission, config)
-    status = health.aio.HealthServicer()
-    server = _make_server(classifier, status)
+    decoder = Decoder(config.decode_threads, config.limits)
+    classifier = ClassifierServicer(repository, Admission(config.max_pending_images), decoder)
+    health = HealthServicer((CLASSIFIER,))
+    reflection = Reflection((CLASSIFIER, HEALTH))
+    server = RpcServer(
+        (*classifier.methods(), *health.methods(), *reflection.methods()),
+        RpcLimits(
+            max_message_bytes=MAX_MESSAGE_BYTES,
+            max_held_bytes=config.max_pending_mib << 20,
+            max_connections=config.max_connections,
+        ),
+    )
     try:
-        port = server.add_insecure_port(_address(config.host, config.port))
-    except RuntimeError as error:
-        raise _address_error(config.host, config.port, "gRPC refuses the address") from error
-    try:
-        await _set_health(status, health_pb2.HealthCheckResponse.NOT_SERVING)
-        await server.start()
+        await server.listen(listener)
         models = await _unless(stop, asyncio.to_thread(load_models, config))
         if models is None:
             return Ending.WHILE_LOADING
-        repository.open(models, config.default_model, config.max_batch)
+        repository.open(models, config)
         for info in repository.list():
             _log.info("model ready", model=info.name, version=info.version, provider=info.provider)
-        await _set_health(status, health_pb2.HealthCheckResponse.SERVING)
-        address = _address(config.host, port)
-        _log.info("serving", address=address, threads=config.threads, max_batch=config.max_batch)
+        health.set_serving(info.provider for info in repository.list())
+        address = _address(config.host, listener.getsockname()[1])
+        _log.info("serving", address=address, max_batch=config.max_batch)
         on_ready(address)
         await stop.wait()
-        return await _drain(server, admission, status, config)
+        return await _drain(server, health, config)
     finally:
-        await server.stop(None)
-        classifier.close()
+        await server.close()
+        decoder.close()
         await repository.close()
 
 
-def usable_cpus() -> int:
-    """CPUs that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _make_server(classifier: ClassifierServicer, status: health.aio.HealthServicer) -> grpc.aio.Server:
-    server = grpc.aio.server(options=_OPTIONS)
-    classifier.add_to(server)
-    health_pb2_grpc.add_HealthServicer_to_server(status, server)
-    reflection.enable_server_reflection((CLASSIFIER, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    return server
-
-
-async def _set_health(status: health.aio.HealthServicer, value: int) -> None:
-    for service in ("", CLASSIFIER):
-        await status.set(service, value)
-
-
-async def _drain(
-    server: grpc.aio.Server,
-    admission: Admission,
-    status: health.aio.HealthServicer,
-    config: ServerConfig,
-) -> Ending:
-    """Say NOT_SERVING, go on for the drain delay, then refuse new calls and finish the admitted ones.
-
-    gRPC's own shutdown ends calls that it has received and not yet handed over with CANCELLED, which no
-    client repeats. So new calls are first answered UNAVAILABLE, which clients do repeat, until hardly any
-    come; the shutdown that follows finds none.
-    """
+async def _drain(server: RpcServer, health: HealthServicer, config: ServerConfig) -> Ending:
+    """Say NOT_SERVING, go on for the drain delay, then refuse new calls and finish the admitted ones."""
     _log.info("stopping", drain_delay_s=config.drain_delay_s, grace_s=config.grace_s)
-    await status.enter_graceful_shutdown()
+    health.set_not_serving()
     await asyncio.sleep(config.drain_delay_s)
-    admission.close()
-    try:
-        async with asyncio.timeout(config.grace_s):
-            await admission.idle()
-        await admission.quiet(_QUIET_S, at_most_s=_QUIET_AT_MOST_S)
-    except TimeoutError:
-        _log.warning("grace period over", unanswered_images=admission.images)
-        await server.stop(None)
+    if not await server.drain(config.grace_s):
+        _log.warning("grace period over", unanswered_calls=server.calls)
         return Ending.CUT_OFF
-    await server.stop(_STREAMS_END_S)
     _log.info("stopped")
     return Ending.GRACEFUL
 
@@ -161,21 +121,30 @@ def _stop_signal() -> asyncio.Event:
     return stop
 
 
-def _check_address(host: str, port: int) -> None:
-    """Bind once for a clear reason; gRPC's own failure names none."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(address)
-    except (OSError, UnicodeError) as error:
-        raise _address_error(host, port, getattr(error, "strerror", None) or "it is no host name") from error
+def usable_cpus() -> int:
+    """CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def _address_error(host: str, port: int, reason: str) -> AddressError:
-    return AddressError(f"cannot listen on {_address(host, port)}: {reason}; choose another --host or --port")
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind, without SO_REUSEPORT: two servers on one port would share its callers unasked."""
+    with contextlib.ExitStack() as undo:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            listener = undo.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no host name"
+            raise AddressError(
+                f"cannot listen on {_address(host, port)}: {reason}; choose another --host or --port"
+            ) from error
+        undo.pop_all()
+        return listener
 
 
 def _address(host: str, port: int) -> str:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bservice/pb/classifier.proto\x12\rcifar10net.v1\"\x8c\x01\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12$\n\x06images\x18\x04 \x03(\x0b\x32\x14.cifar10net.v1.Image\x12\x15\n\rpacked_pixels\x18\x05 \x01(\x0c\x42\x08\n\x06_top_k\"4\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06pixels\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04\x64\x61ta\"_\n\x10\x43lassifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12+\n\x07results\x18\x03 \x03(\x0b\x32\x1a.cifar10net.v1.ImageResult\"u\n\x0bImageResult\x12/\n\nprediction\x18\x01 \x01(\x0b\x32\x19.cifar10net.v1.PredictionH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.cifar10net.v1.ImageErrorH\x00\x42\t\n\x07outcome\"8\n\nPrediction\x12*\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x19.cifar10net.v1.ClassScore\"?\n\nClassScore\x12\r\n\x05index\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\"\xd2\x01\n\nImageError\x12,\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x1e.cifar10net.v1.ImageError.Code\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x84\x01\n\x04\x43ode\x12\x14\n\x10\x43ODE_UNSPECIFIED\x10\x00\x12\x0e\n\nCODE_EMPTY\x10\x01\x12\x1b\n\x17\x43ODE_UNSUPPORTED_FORMAT\x10\x02\x12\x10\n\x0c\x43ODE_CORRUPT\x10\x03\x12\x12\n\x0e\x43ODE_TOO_LARGE\x10\x04\x12\x13\n\x0f\x43ODE_WRONG_SIZE\x10\x05\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.cifar10net.v1.Model\"\xc3\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x12\n\nis_default\x18\x05 \x01(\x08\x12\x34\n\x08metadata\x18\x06 \x03(\x0b\x32\".cifar10net.v1.Model.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xac\x01\n\nClassifier\x12K\n\x08\x43lassify\x12\x1e.cifar10net.v1.ClassifyRequest\x1a\x1f.cifar10net.v1.ClassifyResponse\x12Q\n\nListModels\x12 .cifar10net.v1.ListModelsRequest\x1a!.cifar10net.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bservice/pb/classifier.proto\x12\rcifar10net.v1\"\xb7\x01\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12$\n\x06images\x18\x04 \x03(\x0b\x32\x14.cifar10net.v1.Image\x12\x15\n\rpacked_pixels\x18\x05 \x01(\x0c\x12)\n\x08priority\x18\x06 \x01(\x0e\x32\x17.cifar10net.v1.PriorityB\x08\n\x06_top_k\"4\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06pixels\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04\x64\x61ta\"_\n\x10\x43lassifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12+\n\x07results\x18\x03 \x03(\x0b\x32\x1a.cifar10net.v1.ImageResult\"u\n\x0bImageResult\x12/\n\nprediction\x18\x01 \x01(\x0b\x32\x19.cifar10net.v1.PredictionH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.cifar10net.v1.ImageErrorH\x00\x42\t\n\x07outcome\"8\n\nPrediction\x12*\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x19.cifar10net.v1.ClassScore\"?\n\nClassScore\x12\r\n\x05index\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\"\xd2\x01\n\nImageError\x12,\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x1e.cifar10net.v1.ImageError.Code\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x84\x01\n\x04\x43ode\x12\x14\n\x10\x43ODE_UNSPECIFIED\x10\x00\x12\x0e\n\nCODE_EMPTY\x10\x01\x12\x1b\n\x17\x43ODE_UNSUPPORTED_FORMAT\x10\x02\x12\x10\n\x0c\x43ODE_CORRUPT\x10\x03\x12\x12\n\x0e\x43ODE_TOO_LARGE\x10\x04\x12\x13\n\x0f\x43ODE_WRONG_SIZE\x10\x05\"T\n\x15\x43lassifyStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x07request\x18\x02 \x01(\x0b\x32\x1e.cifar10net.v1.ClassifyRequest\"\x8f\x01\n\x16\x43lassifyStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x33\n\x08response\x18\x02 \x01(\x0b\x32\x1f.cifar10net.v1.ClassifyResponseH\x00\x12)\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x18.cifar10net.v1.CallErrorH\x00\x42\t\n\x07outcome\"*\n\tCallError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.cifar10net.v1.Model\"\xc3\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x12\n\nis_default\x18\x05 \x01(\x08\x12\x34\n\x08metadata\x18\x06 \x03(\x0b\x32\".cifar10net.v1.Model.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02\x32\x8f\x02\n\nClassifier\x12K\n\x08\x43lassify\x12\x1e.cifar10net.v1.ClassifyRequest\x1a\x1f.cifar10net.v1.ClassifyResponse\x12\x61\n\x0e\x43lassifyStream\x12$.cifar10net.v1.ClassifyStreamRequest\x1a%.cifar10net.v1.ClassifyStreamResponse(\x01\x30\x01\x12Q\n\nListModels\x12 .cifar10net.v1.ListModelsRequest\x1a!.cifar10net.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,30 +33,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODEL_METADATAENTRY']._loaded_options = None
   _globals['_MODEL_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_PRIORITY']._serialized_start=1393
+  _globals['_PRIORITY']._serialized_end=1474
   _globals['_CLASSIFYREQUEST']._serialized_start=47
-  _globals['_CLASSIFYREQUEST']._serialized_end=187
-  _globals['_IMAGE']._serialized_start=189
-  _globals['_IMAGE']._serialized_end=241
-  _globals['_CLASSIFYRESPONSE']._serialized_start=243
-  _globals['_CLASSIFYRESPONSE']._serialized_end=338
-  _globals['_IMAGERESULT']._serialized_start=340
-  _globals['_IMAGERESULT']._serialized_end=457
-  _globals['_PREDICTION']._serialized_start=459
-  _globals['_PREDICTION']._serialized_end=515
-  _globals['_CLASSSCORE']._serialized_start=517
-  _globals['_CLASSSCORE']._serialized_end=580
-  _globals['_IMAGEERROR']._serialized_start=583
-  _globals['_IMAGEERROR']._serialized_end=793
-  _globals['_IMAGEERROR_CODE']._serialized_start=661
-  _globals['_IMAGEERROR_CODE']._serialized_end=793
-  _globals['_LISTMODELSREQUEST']._serialized_start=795
-  _globals['_LISTMODELSREQUEST']._serialized_end=814
-  _globals['_LISTMODELSRESPONSE']._serialized_start=816
-  _globals['_LISTMODELSRESPONSE']._serialized_end=874
-  _globals['_MODEL']._serialized_start=877
-  _globals['_MODEL']._serialized_end=1072
-  _globals['_MODEL_METADATAENTRY']._serialized_start=1025
-  _globals['_MODEL_METADATAENTRY']._serialized_end=1072
-  _globals['_CLASSIFIER']._serialized_start=1075
-  _globals['_CLASSIFIER']._serialized_end=1247
+  _globals['_CLASSIFYREQUEST']._serialized_end=230
+  _globals['_IMAGE']._serialized_start=232
+  _globals['_IMAGE']._serialized_end=284
+  _globals['_CLASSIFYRESPONSE']._serialized_start=286
+  _globals['_CLASSIFYRESPONSE']._serialized_end=381
+  _globals['_IMAGERESULT']._serialized_start=383
+  _globals['_IMAGERESULT']._serialized_end=500
+  _globals['_PREDICTION']._serialized_start=502
+  _globals['_PREDICTION']._serialized_end=558
+  _globals['_CLASSSCORE']._serialized_start=560
+  _globals['_CLASSSCORE']._serialized_end=623
+  _globals['_IMAGEERROR']._serialized_start=626
+  _globals['_IMAGEERROR']._serialized_end=836
+  _globals['_IMAGEERROR_CODE']._serialized_start=704
+  _globals['_IMAGEERROR_CODE']._serialized_end=836
+  _globals['_CLASSIFYSTREAMREQUEST']._serialized_start=838
+  _globals['_CLASSIFYSTREAMREQUEST']._serialized_end=922
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_start=925
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_end=1068
+  _globals['_CALLERROR']._serialized_start=1070
+  _globals['_CALLERROR']._serialized_end=1112
+  _globals['_LISTMODELSREQUEST']._serialized_start=1114
+  _globals['_LISTMODELSREQUEST']._serialized_end=1133
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1135
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1193
+  _globals['_MODEL']._serialized_start=1196
+  _globals['_MODEL']._serialized_end=1391
+  _globals['_MODEL_METADATAENTRY']._serialized_start=1344
+  _globals['_MODEL_METADATAENTRY']._serialized_end=1391
+  _globals['_CLASSIFIER']._serialized_start=1477
+  _globals['_CLASSIFIER']._serialized_end=1748
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,11 @@ class ClassifierStub:
                 request_serializer=service_dot_pb_dot_classifier__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=service_dot_pb_dot_classifier__pb2.ClassifyResponse.FromString,
                 _registered_method=True)
+        self.ClassifyStream = channel.stream_stream(
+                '/cifar10net.v1.Classifier/ClassifyStream',
+                request_serializer=service_dot_pb_dot_classifier__pb2.ClassifyStreamRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_classifier__pb2.ClassifyStreamResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/cifar10net.v1.Classifier/ListModels',
                 request_serializer=service_dot_pb_dot_classifier__pb2.ListModelsRequest.SerializeToString,
@@ -59,6 +64,20 @@ class ClassifierServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ClassifyStream(self, request_iterator, context):
+        """Classifies request after request on one stream, which costs less for each
+        than a call. Answers come in the order of the requests. A request that is
+        refused has an error as its answer and the stream goes on. The server
+        reads on only while less than 1 MiB of requests is unanswered, and waits
+        for a client that does not read: a stream is slowed down where a call is
+        refused. A deadline is the whole stream's. A server that stops answers what
+        it has read and ends the stream with UNAVAILABLE: send the unanswered
+        requests again, on another stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists every model version that the server answers for, default first.
         """
@@ -73,6 +92,11 @@ def add_ClassifierServicer_to_server(servicer, server):
                     servicer.Classify,
                     request_deserializer=service_dot_pb_dot_classifier__pb2.ClassifyRequest.FromString,
                     response_serializer=service_dot_pb_dot_classifier__pb2.ClassifyResponse.SerializeToString,
+            ),
+            'ClassifyStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ClassifyStream,
+                    request_deserializer=service_dot_pb_dot_classifier__pb2.ClassifyStreamRequest.FromString,
+                    response_serializer=service_dot_pb_dot_classifier__pb2.ClassifyStreamResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -108,6 +132,33 @@ class Classifier:
             '/cifar10net.v1.Classifier/Classify',
             service_dot_pb_dot_classifier__pb2.ClassifyRequest.SerializeToString,
             service_dot_pb_dot_classifier__pb2.ClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClassifyStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/cifar10net.v1.Classifier/ClassifyStream',
+            service_dot_pb_dot_classifier__pb2.ClassifyStreamRequest.SerializeToString,
+            service_dot_pb_dot_classifier__pb2.ClassifyStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

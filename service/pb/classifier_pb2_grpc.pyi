@@ -12,8 +12,11 @@ Limits that hold for every call unless the server was started with others:
 Status codes of a call as a whole:
   INVALID_ARGUMENT    the request breaks a rule below; nothing was classified
   NOT_FOUND           the server has no such model or version
-  RESOURCE_EXHAUSTED  the queue is full, or the message is over its limit
-  DEADLINE_EXCEEDED   the caller's deadline passed first
+  RESOURCE_EXHAUSTED  the queue is full, or a message is over its limit; the
+                      trailer grpc-retry-pushback-ms says when to come again,
+                      -1: never with this message
+  DEADLINE_EXCEEDED   the answer would come after the caller's deadline, or the
+                      client was silent for 30 seconds in the middle of a call
   UNAVAILABLE         the server is starting or stopping; safe to retry
   INTERNAL            a fault of the server, described in its log alone
 
@@ -55,6 +58,16 @@ class ClassifierStub:
     """Answers with the top_k most likely classes of each image, in the order of
     the images. Calls have no side effects, so repeating one is safe.
     """
+    ClassifyStream: _grpc.StreamStreamMultiCallable[_classifier_pb2.ClassifyStreamRequest, _classifier_pb2.ClassifyStreamResponse]
+    """Classifies request after request on one stream, which costs less for each
+    than a call. Answers come in the order of the requests. A request that is
+    refused has an error as its answer and the stream goes on. The server
+    reads on only while less than 1 MiB of requests is unanswered, and waits
+    for a client that does not read: a stream is slowed down where a call is
+    refused. A deadline is the whole stream's. A server that stops answers what
+    it has read and ends the stream with UNAVAILABLE: send the unanswered
+    requests again, on another stream.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]
     """Lists every model version that the server answers for, default first."""
 
@@ -66,6 +79,16 @@ class ClassifierAsyncStub(ClassifierStub):
     Classify: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyRequest, _classifier_pb2.ClassifyResponse]  # type: ignore[assignment]
     """Answers with the top_k most likely classes of each image, in the order of
     the images. Calls have no side effects, so repeating one is safe.
+    """
+    ClassifyStream: _aio.StreamStreamMultiCallable[_classifier_pb2.ClassifyStreamRequest, _classifier_pb2.ClassifyStreamResponse]  # type: ignore[assignment]
+    """Classifies request after request on one stream, which costs less for each
+    than a call. Answers come in the order of the requests. A request that is
+    refused has an error as its answer and the stream goes on. The server
+    reads on only while less than 1 MiB of requests is unanswered, and waits
+    for a client that does not read: a stream is slowed down where a call is
+    refused. A deadline is the whole stream's. A server that stops answers what
+    it has read and ends the stream with UNAVAILABLE: send the unanswered
+    requests again, on another stream.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists every model version that the server answers for, default first."""
@@ -81,6 +104,22 @@ class ClassifierServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_classifier_pb2.ClassifyResponse, _abc.Awaitable[_classifier_pb2.ClassifyResponse]]:
         """Answers with the top_k most likely classes of each image, in the order of
         the images. Calls have no side effects, so repeating one is safe.
+        """
+
+    @_abc_1.abstractmethod
+    def ClassifyStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_classifier_pb2.ClassifyStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_classifier_pb2.ClassifyStreamResponse], _abc.AsyncIterator[_classifier_pb2.ClassifyStreamResponse]]:
+        """Classifies request after request on one stream, which costs less for each
+        than a call. Answers come in the order of the requests. A request that is
+        refused has an error as its answer and the stream goes on. The server
+        reads on only while less than 1 MiB of requests is unanswered, and waits
+        for a client that does not read: a stream is slowed down where a call is
+        refused. A deadline is the whole stream's. A server that stops answers what
+        it has read and ends the stream with UNAVAILABLE: send the unanswered
+        requests again, on another stream.
         """
 
     @_abc_1.abstractmethod

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def _open(root: Path, default: str | None = None) -> Repository:
     async def main() -> Repository:
         repository = Repository()
-        repository.open(load_models(ServerConfig(models=root)), default, 8)
+        config = ServerConfig(models=root, default_model=default, max_batch=8)
+        repository.open(load_models(config), config)
         await repository.close()
         return repository
 

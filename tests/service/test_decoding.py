@@ -8,13 +8,12 @@ import threading
 import numpy as np
 import pytest
 
-from service.admission import Admission
-from service.config import ImageLimits, ServerConfig
+from service.config import ImageLimits
 from service.errors import NotServingError
 from service.pb import classifier_pb2 as pb
 from service.repository import Repository
-from service.servicers import classifier as classifier_module
-from service.servicers.classifier import ClassifierServicer
+from service.servicers import decoding as decoding_module
+from service.servicers.decoding import Decoder
 
 
 def test_a_small_call_is_decoded_before_the_rest_of_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,19 +27,19 @@ def test_a_small_call_is_decoded_before_the_rest_of_a_large_one(monkeypatch: pyt
         return np.zeros((32, 32, 3), np.uint8)
 
     async def main() -> None:
-        servicer = ClassifierServicer(Repository(), Admission(10_000), ServerConfig())
+        decoder = Decoder(1, ImageLimits())
         large = pb.ClassifyRequest(images=[pb.Image(encoded=b"L" * 70_000)] * 50)
         small = pb.ClassifyRequest(images=[pb.Image(encoded=b"s")])
-        reading = asyncio.ensure_future(servicer._read(large, 50))
+        reading = asyncio.ensure_future(decoder.read(large, 50))
         assert await asyncio.to_thread(entered.wait, 20)
-        also = asyncio.ensure_future(servicer._read(small, 1))
+        also = asyncio.ensure_future(decoder.read(small, 1))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         opened.set()
         await asyncio.gather(reading, also)
-        servicer.close()
+        decoder.close()
 
-    monkeypatch.setattr(classifier_module, "from_encoded", decode)
+    monkeypatch.setattr(decoding_module, "from_encoded", decode)
     asyncio.run(main())
 
     assert len(decoded) == 51

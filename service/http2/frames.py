@@ -1,0 +1,96 @@
+"""The frames of HTTP/2 as bytes (RFC 9113, section 4 and 6).
+
+In: what a frame says. Out: the bytes of it. Knows nothing of connections or of when a frame is due.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HEAD = struct.Struct(">HBBBL")
+"""Of every frame: upper and lower part of the payload's length, type, flags, stream."""
+HEAD_BYTES = HEAD.size
+LARGEST_STREAM_ID = LARGEST_WINDOW = 2**31 - 1
+DEFAULT_WINDOW = 65_535
+MAX_FRAME_BYTES = 16_384
+"""The default, which this server neither raises for its clients nor exceeds towards them."""
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
+    range(10)
+)
+
+END_STREAM = ACK = 0x1
+END_HEADERS = 0x4
+PADDED = 0x8
+WITH_PRIORITY = 0x20
+
+_SETTING = struct.Struct(">HL")
+_LONG = struct.Struct(">L")
+_TWO_LONGS = struct.Struct(">LL")
+
+
+class Setting(IntEnum):
+    """Parameters of SETTINGS (section 6.5.2)."""
+
+    HEADER_TABLE_SIZE = 1
+    ENABLE_PUSH = 2
+    MAX_CONCURRENT_STREAMS = 3
+    INITIAL_WINDOW_SIZE = 4
+    MAX_FRAME_SIZE = 5
+    MAX_HEADER_LIST_SIZE = 6
+
+
+class ErrorCode(IntEnum):
+    """Why a stream or a connection ends (section 7)."""
+
+    NO_ERROR = 0
+    PROTOCOL_ERROR = 1
+    INTERNAL_ERROR = 2
+    FLOW_CONTROL_ERROR = 3
+    SETTINGS_TIMEOUT = 4
+    STREAM_CLOSED = 5
+    FRAME_SIZE_ERROR = 6
+    REFUSED_STREAM = 7
+    CANCEL = 8
+    COMPRESSION_ERROR = 9
+    CONNECT_ERROR = 10
+    ENHANCE_YOUR_CALM = 11
+
+
+def frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
+    """Make any frame."""
+    size = len(payload)
+    return HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + payload
+
+
+def settings(values: dict[Setting, int]) -> bytes:
+    """Make the frame that tells the peer what it may send."""
+    return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(key, value) for key, value in values.items()))
+
+
+def read_settings(payload: bytes) -> list[tuple[int, int]]:
+    """Split the payload of SETTINGS, a multiple of six bytes, into parameters and values."""
+    return list(_SETTING.iter_unpack(payload))
+
+
+def read_long(payload: bytes, offset: int = 0) -> int:
+    """Read 31 bits: a stream, a window's increment; or an error code, of which none needs more."""
+    value: int = _LONG.unpack_from(payload, offset)[0]
+    return value & LARGEST_WINDOW
+
+
+def reset(stream_id: int, code: ErrorCode) -> bytes:
+    """Make the frame that ends a stream at once."""
+    return frame(RST_STREAM, 0, stream_id, _LONG.pack(code))
+
+
+def window_update(stream_id: int, increment: int) -> bytes:
+    """Make the frame that lets the peer send more; stream 0 is the connection."""
+    return frame(WINDOW_UPDATE, 0, stream_id, _LONG.pack(increment))
+
+
+def go_away(last_stream_id: int, code: ErrorCode, reason: bytes = b"") -> bytes:
+    """Make the frame after which streams above ``last_stream_id`` are not answered."""
+    return frame(GOAWAY, 0, 0, _TWO_LONGS.pack(last_stream_id, code) + reason)

@@ -1,0 +1,106 @@
+"""A stream of HTTP/2, and what a connection wants to know of the service that answers it.
+
+A connection makes no sense of requests: it makes a Stream of each and hands it the data. Knows nothing of
+frames.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections import deque
+
+    from service.http2.connection import Connection
+    from service.http2.headers import Fields
+
+STREAM_WINDOW = 1 << 20
+"""Bytes that a client may send ahead of what a stream has taken."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a connection waits for its client, in seconds."""
+
+    handshake_s: float = 10.0
+    """For the first frame."""
+    silence_s: float = 60.0
+    """Without a byte, before the client is asked whether it is there."""
+    reply_s: float = 20.0
+    """For the reply to that."""
+    stall_s: float = 30.0
+    """For a client that does not read its answers, or does not go on with a request."""
+    goodbye_s: float = 1.0
+    """For each step of closing a connection in agreement with its client."""
+
+
+class Stream(ABC):
+    """One request and its answer; a subclass says what they mean."""
+
+    __slots__ = (
+        "connection",
+        "drained",
+        "id",
+        "is_over",
+        "moved_s",
+        "outbox",
+        "receive_window",
+        "request_ended",
+        "send_window",
+        "trailers",
+        "unread_bytes",
+    )
+
+    def __init__(self, connection: Connection, stream_id: int) -> None:
+        self.connection = connection
+        self.id = stream_id
+        self.send_window = connection.peer_stream_window
+        self.receive_window = STREAM_WINDOW
+        self.outbox: deque[memoryview] | None = None
+        """What the client's windows hold back."""
+        self.trailers: bytes | None = None
+        self.drained: asyncio.Future[None] | None = None
+        self.request_ended = False
+        self.is_over = False
+        self.unread_bytes = 0
+        """Of the request, received and left for later: they are not let through again."""
+        self.moved_s = connection.heard_s
+
+    @abstractmethod
+    def on_data(self, data: bytes, *, ended: bool) -> None:
+        """Take the next part of the request."""
+
+    @abstractmethod
+    def on_over(self) -> None:
+        """Learn that the answer is out, or that nobody waits for it any more; nothing can be sent."""
+
+    @abstractmethod
+    def on_stall(self) -> None:
+        """Learn that the client has neither gone on with the request nor read the answer for long."""
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Whether it is the client's turn."""
+        return not self.request_ended or bool(self.outbox)
+
+
+class Service(Protocol):
+    """What connections are made for."""
+
+    patience: Patience
+    max_streams: int
+
+    def make_head(self, fields: Fields) -> Any:  # noqa: ANN401 - the service's own type
+        """Read a request's fields; None if they are no request."""
+
+    def make_stream(self, connection: Connection, stream_id: int, head: Any) -> Stream:  # noqa: ANN401
+        """Make the stream of a new request; it may answer at once."""
+
+    def opened(self, connection: Connection) -> bool:
+        """Learn of a new connection; False turns it away."""
+
+    def closed(self, connection: Connection) -> None:
+        """Learn that a connection is gone."""

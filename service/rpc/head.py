@@ -1,0 +1,98 @@
+"""What the header fields of a request say: which method, until when, encoded how.
+
+In: the fields of an HTTP/2 request. Out: a Head, or the answer that refuses the request at once; None for
+what is no HTTP/2 request at all.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import grpc
+
+from service.http2.headers import encode
+from service.rpc.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from service.http2.headers import Fields
+    from service.rpc.method import Method
+
+ENCODINGS = (b"identity", b"deflate", b"gzip")
+_CONTENT_TYPE = re.compile(rb"application/grpc(\+proto)?(;.*)?")
+_TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
+_UNITS_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_PSEUDO_FIELDS = {b":method", b":scheme", b":path", b":authority"}
+_CONNECTION_FIELDS = {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a request."""
+
+    method: Method | None
+    timeout_s: float | None
+    encoding: bytes
+    refusal: bytes | None
+    """The whole answer, a header block, if the call is refused."""
+
+
+def read_head(fields: Fields, methods: Mapping[bytes, Method]) -> Head | None:
+    """Make sense of the fields of a header block; None if they are malformed (RFC 9113, section 8.1.1)."""
+    found: dict[bytes, bytes] = {}
+    regular_began = False
+    for name, value in fields:
+        if name[:1] == b":":
+            if regular_began or name in found or name not in _PSEUDO_FIELDS:
+                return None
+        else:
+            regular_began = True
+            if name in _CONNECTION_FIELDS or name != name.lower():
+                return None
+        found[name] = value
+    if not found.keys() >= {b":method", b":scheme", b":path"}:
+        return None
+    return _read(found, methods)
+
+
+def _read(found: dict[bytes, bytes], methods: Mapping[bytes, Method]) -> Head:
+    if found[b":method"] != b"POST":
+        return _refused(encode(((b":status", b"405"), (b"allow", b"POST"))))
+    if not _CONTENT_TYPE.fullmatch(found.get(b"content-type", b"")):
+        return _refused(encode(((b":status", b"415"), (b"accept", b"application/grpc"))))
+    method = methods.get(found[b":path"])
+    if method is None:
+        return _refused_as(grpc.StatusCode.UNIMPLEMENTED, f"there is no method {_quoted(found[b':path'])}")
+    encoding = found.get(b"grpc-encoding", b"identity")
+    if encoding not in ENCODINGS:
+        return _refused_as(
+            grpc.StatusCode.UNIMPLEMENTED,
+            f"grpc-encoding is {_quoted(encoding)}, wanted identity, deflate or gzip",
+            {"grpc-accept-encoding": b",".join(ENCODINGS).decode()},
+        )
+    timeout_s = None
+    if b"grpc-timeout" in found:
+        match = _TIMEOUT.fullmatch(found[b"grpc-timeout"])
+        if match is None:
+            return _refused_as(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"grpc-timeout is {_quoted(found[b'grpc-timeout'])}, wanted up to 8 digits and one of "
+                "H, M, S, m, u, n",
+            )
+        timeout_s = int(match[1]) * _UNITS_S[match[2]]
+    return Head(method, timeout_s, encoding, None)
+
+
+def _refused(answer: bytes) -> Head:
+    return Head(None, None, b"identity", answer)
+
+
+def _refused_as(code: grpc.StatusCode, message: str, metadata: Mapping[str, str] | None = None) -> Head:
+    return _refused(Status(code, message, metadata or {}).whole_answer())
+
+
+def _quoted(value: bytes) -> str:
+    return repr(value.decode("utf-8", "replace")[:200])

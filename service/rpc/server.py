@@ -1,0 +1,200 @@
+"""The server's side of gRPC: listens, makes calls of what clients send, and parts from them in order.
+
+In: methods, and sockets. Out: calls of those methods. Counts the bytes of all requests under way, and how
+many connections there are. Knows nothing of what the methods do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.http2.connection import Connection
+from service.http2.frames import ErrorCode
+from service.http2.stream import Patience, Stream
+from service.rpc.call import Call
+from service.rpc.head import Head, read_head
+from service.rpc.refusals import RefusalLog
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterable
+
+    from service.http2.headers import Fields
+    from service.rpc.method import Method
+
+_TICK_S = 1.0
+_BACKLOG = 4_096
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RpcLimits:
+    """What the clients of a server may ask of it."""
+
+    max_message_bytes: int
+    max_held_bytes: int
+    """Of all requests under way; a call beyond is refused."""
+    max_connections: int
+    max_streams: int = 1_024
+    """Calls at a time on one connection; clients wait with more."""
+
+
+class RpcServer:
+    """Answers calls on any number of connections, within one event loop."""
+
+    def __init__(
+        self,
+        methods: Iterable[Method],
+        limits: RpcLimits,
+        patience: Patience | None = None,
+        on_closed: Callable[[], None] | None = None,
+    ) -> None:
+        """Make a server of some methods.
+
+        Args:
+            methods: what can be called.
+            limits: what clients may ask.
+            patience: how long they may take.
+            on_closed: is told of each connection that has ended.
+        """
+        self.loop = asyncio.get_running_loop()
+        self.patience = patience or Patience()
+        self.max_streams = limits.max_streams
+        self.max_message_bytes = limits.max_message_bytes
+        self.max_held_bytes = limits.max_held_bytes
+        self.held_bytes = 0
+        """Of all requests under way."""
+        self.refusals = RefusalLog()
+        self._methods = {method.path.encode(): method for method in methods}
+        self._max_connections = limits.max_connections
+        self._on_closed = on_closed
+        self._connections: set[Connection] = set()
+        self._calls: set[Call] = set()
+        """Streaming calls, which a stopping server asks to end."""
+        self._gone = asyncio.Event()
+        self._gone.set()
+        self._is_stopping = False
+        self._listener: asyncio.Server | None = None
+        self._ticking = self.loop.create_task(self._tick(), name="tick")
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._connections)
+
+    @property
+    def calls(self) -> int:
+        """How many calls are under way."""
+        return sum(connection.streams for connection in self._connections)
+
+    async def listen(self, listener: socket.socket) -> None:
+        """Accept connections from a bound socket."""
+        self._listener = await self.loop.create_server(
+            lambda: Connection(self), sock=listener, backlog=_BACKLOG
+        )
+
+    async def take(self, connected: socket.socket) -> None:
+        """Serve a connection that was accepted elsewhere."""
+        await self.loop.connect_accepted_socket(lambda: Connection(self), connected)
+
+    async def drain(self, grace_s: float) -> bool:
+        """Accept no more connections and calls, and answer those that have come.
+
+        Streaming calls are asked to end. Clients are told which calls are not answered, so that they can
+        send them elsewhere. Returns whether all was done within the grace period.
+        """
+        self._is_stopping = True
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self._connections):
+            connection.say_goodbye()
+        for call in list(self._calls):
+            call.stop()
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._gone.wait()
+        except TimeoutError:
+            return not self.calls
+        return True
+
+    async def close(self) -> None:
+        """End at once whatever is left."""
+        self._is_stopping = True
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self._connections):
+            connection.close(ErrorCode.NO_ERROR, "the server stops")
+        self._ticking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._ticking
+
+    # -- what connections ask
+
+    def make_head(self, fields: Fields) -> Head | None:
+        """Read a request's fields."""
+        return read_head(fields, self._methods)
+
+    def make_stream(self, connection: Connection, stream_id: int, head: Head) -> Stream:
+        """Begin a call, or refuse it."""
+        if head.method is None:
+            return _Refusal(connection, stream_id, head.refusal or b"")
+        call = Call(connection, stream_id, head, head.method, self)
+        if head.method.stream is not None:
+            self._calls.add(call)
+            if self._is_stopping:
+                call.stop()
+        return call
+
+    def forget(self, call: Call) -> None:
+        """Learn that a streaming call is over."""
+        self._calls.discard(call)
+
+    def opened(self, connection: Connection) -> bool:
+        """Count a connection in, unless there are too many."""
+        if len(self._connections) >= self._max_connections:
+            _log.warning("connection turned away", connections=len(self._connections), peer=connection.peer)
+            return False
+        self._connections.add(connection)
+        self._gone.clear()
+        if self._is_stopping:
+            connection.say_goodbye()
+        return True
+
+    def closed(self, connection: Connection) -> None:
+        """Count a connection out."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._gone.set()
+        if self._on_closed is not None:
+            self._on_closed()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now_s = self.loop.time()
+            for connection in list(self._connections):
+                connection.tick(now_s)
+
+
+class _Refusal(Stream):
+    """A call that is answered by its head alone."""
+
+    __slots__ = ()
+
+    def __init__(self, connection: Connection, stream_id: int, answer: bytes) -> None:
+        super().__init__(connection, stream_id)
+        connection.send_headers(self, answer, ended=True)
+
+    def on_data(self, data: bytes, *, ended: bool) -> None:
+        """Nothing of it is wanted."""
+
+    def on_over(self) -> None:
+        """It held nothing."""
+
+    def on_stall(self) -> None:
+        """It is over before that."""

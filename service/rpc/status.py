@@ -1,0 +1,76 @@
+"""How a call ends: gRPC's statuses, as exceptions become them and as header blocks carry them.
+
+The one place where an exception becomes a status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import grpc
+import structlog
+
+from service.errors import ServiceError
+from service.http2.headers import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_INTERNAL_SENTENCE = "the server failed to answer; its log says why"
+_PRINTABLE = range(0x20, 0x7F)
+_RESPONSE_FIELDS = ((b":status", b"200"), (b"content-type", b"application/grpc"))
+_log = structlog.get_logger(__name__)
+
+RESPONSE_HEAD = encode(_RESPONSE_FIELDS)
+"""The header block that begins every answer with messages."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """A status other than OK, and what goes with it."""
+
+    code: grpc.StatusCode
+    message: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Trailing metadata, ASCII."""
+
+    def trailers(self) -> bytes:
+        """Make the header block that ends an answer that has begun."""
+        return encode(self._fields())
+
+    def whole_answer(self) -> bytes:
+        """Make the one header block of an answer without messages."""
+        return encode((*_RESPONSE_FIELDS, *self._fields()))
+
+    def _fields(self) -> tuple[tuple[bytes, bytes], ...]:
+        return (
+            (b"grpc-status", b"%d" % self.code.value[0]),
+            (b"grpc-message", percent_encoded(self.message)),
+            *((name.encode(), value.encode()) for name, value in self.metadata.items()),
+        )
+
+
+def ok_trailers(metadata: Mapping[str, str] | None = None) -> bytes:
+    """Make the header block that ends a good answer."""
+    more = ((name.encode(), value.encode()) for name, value in (metadata or {}).items())
+    return encode(((b"grpc-status", b"0"), *more))
+
+
+def status_of(error: Exception, method: str) -> Status:
+    """Say how a call ends that failed with an exception.
+
+    Anything but a ServiceError is INTERNAL with a fixed sentence; its traceback goes to the log alone.
+    """
+    if isinstance(error, ServiceError):
+        return Status(error.code, str(error), error.metadata)
+    _log.error("call failed", method=method, exc_info=error)
+    return Status(grpc.StatusCode.INTERNAL, _INTERNAL_SENTENCE)
+
+
+def percent_encoded(message: str) -> bytes:
+    """Encode a status message for its header (gRPC over HTTP/2, "Percent-Encoded")."""
+    return b"".join(
+        bytes([byte]) if byte in _PRINTABLE and byte != ord("%") else b"%%%02X" % byte
+        for byte in message.encode("utf-8", "replace")
+    )

@@ -1,0 +1,111 @@
+"""The images of a request as pixels, and an ImageError for each that cannot be read.
+
+In: a checked ClassifyRequest. Out: uint8 (n, 32, 32, 3). Encoded pictures are decoded in threads, a few at
+a time of each call, so that a small call never waits for all of a large one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from service.config import IMAGE_SIDE, ImageLimits
+from service.errors import ImageError
+from service.images import from_encoded, from_pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from service.pb import classifier_pb2 as pb
+
+_PIECE_IMAGES = 8  # small pictures that a thread takes at a time, enough to hide the hand-over
+_PIECE_BYTES = 64 << 10  # a photograph is taken alone
+
+
+class Decoder:
+    """Threads that decode pictures."""
+
+    def __init__(self, threads: int, limits: ImageLimits) -> None:
+        """Decode at most ``threads`` pictures at a time, each within the limits."""
+        self._threads = threads
+        self._limits = limits
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+
+    def close(self) -> None:
+        """Release the threads; what they have not begun is dropped."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def read(
+        self, request: pb.ClassifyRequest, n: int
+    ) -> tuple[npt.NDArray[np.uint8], dict[int, ImageError]]:
+        """Read the ``n`` images of a request.
+
+        Returns:
+            Pixels uint8 (n, 32, 32, 3), undefined for the images that have an error instead; and those errors
+            by position.
+        """
+        shape = (n, IMAGE_SIDE, IMAGE_SIDE, 3)
+        if request.packed_pixels:
+            return np.frombuffer(request.packed_pixels, np.uint8).reshape(shape), {}
+        images = np.empty(shape, np.uint8)
+        errors: dict[int, ImageError] = {}
+        encoded: list[tuple[int, bytes]] = []
+        for index, image in enumerate(request.images):
+            if image.WhichOneof("data") == "encoded":
+                encoded.append((index, image.encoded))
+            else:
+                try:
+                    images[index] = from_pixels(image.pixels)
+                except ImageError as error:
+                    errors[index] = error
+        if encoded:
+            errors |= await self._decode_all(encoded, images)
+        return images, errors
+
+    async def _decode_all(
+        self, encoded: list[tuple[int, bytes]], images: npt.NDArray[np.uint8]
+    ) -> dict[int, ImageError]:
+        """Decode in all threads, but never queue more than one piece a thread.
+
+        Pieces of a small call therefore wait for some of a large one's, not for all of them.
+        """
+        loop = asyncio.get_running_loop()
+        pieces = _pieces(encoded)
+        errors: dict[int, ImageError] = {}
+
+        async def decode_pieces() -> None:
+            for piece in pieces:
+                errors.update(await loop.run_in_executor(self._executor, self._decode, piece, images))
+
+        await asyncio.gather(*(decode_pieces() for _ in range(min(self._threads, len(encoded)))))
+        return errors
+
+    def _decode(
+        self, encoded: list[tuple[int, bytes]], images: npt.NDArray[np.uint8]
+    ) -> dict[int, ImageError]:
+        errors = {}
+        for index, data in encoded:
+            try:
+                images[index] = from_encoded(data, self._limits)
+            except ImageError as error:
+                errors[index] = error
+        return errors
+
+
+def _pieces(encoded: list[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """Cut a call's pictures into what one thread decodes at a time."""
+    piece: list[tuple[int, bytes]] = []
+    size = 0
+    for index, data in encoded:
+        if piece and (len(piece) == _PIECE_IMAGES or size + len(data) > _PIECE_BYTES):
+            yield piece
+            piece, size = [], 0
+        piece.append((index, data))
+        size += len(data)
+    if piece:
+        yield piece

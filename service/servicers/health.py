@@ -1,0 +1,100 @@
+"""Service ``grpc.health.v1.Health``: whether the server serves, now (Check, List) and from now on (Watch).
+
+Answers carry, as trailing metadata, the execution providers that are active: a server that was to run on a
+GPU and does not is not healthy in any way that SERVING alone could show.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from grpc_health.v1 import health_pb2 as pb
+
+from service.errors import UnknownServiceError
+from service.rpc.method import Method
+from service.servicers.parsing import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from service.rpc.call import Call
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Health"].full_name
+PROVIDERS_KEY = "cifar10net-providers"
+_Answer = pb.HealthCheckResponse
+
+
+class HealthServicer:
+    """Says of each service whether it is served; all of them change together."""
+
+    def __init__(self, services: Iterable[str]) -> None:
+        """Begin with NOT_SERVING; the name "", the server as a whole, is always among them."""
+        self._services = frozenset({"", *services})
+        self._status = _Answer.NOT_SERVING
+        self._watchers: set[asyncio.Event] = set()
+        self._providers: tuple[str, ...] = ()
+
+    def methods(self) -> tuple[Method, ...]:
+        """What can be called."""
+        return (
+            Method(f"/{SERVICE_NAME}/Check", unary=self.check),
+            Method(f"/{SERVICE_NAME}/List", unary=self.list),
+            Method(f"/{SERVICE_NAME}/Watch", stream=self.watch),
+        )
+
+    def set_serving(self, providers: Iterable[str]) -> None:
+        """Say SERVING from now on, by these execution providers."""
+        self._providers = tuple(sorted(set(providers)))
+        self._set(_Answer.SERVING)
+
+    def set_not_serving(self) -> None:
+        """Say NOT_SERVING from now on."""
+        self._set(_Answer.NOT_SERVING)
+
+    async def check(self, message: bytes, call: Call) -> bytes:
+        """Answer with the status of one service."""
+        service = parse(pb.HealthCheckRequest, message).service
+        if service not in self._services:
+            raise UnknownServiceError(
+                f"no service is called {service[:100]!r}; there are '' for the server as a whole, and: "
+                f"{', '.join(sorted(self._services - {''}))}"
+            )
+        call.trailing_metadata = {PROVIDERS_KEY: ",".join(self._providers)}
+        return pb.HealthCheckResponse(status=self._status).SerializeToString()
+
+    async def list(self, message: bytes, call: Call) -> bytes:
+        """Answer with the status of every service."""
+        parse(pb.HealthListRequest, message)  # type: ignore[attr-defined] # newer than its types
+        call.trailing_metadata = {PROVIDERS_KEY: ",".join(self._providers)}
+        statuses = {name: pb.HealthCheckResponse(status=self._status) for name in self._services}
+        response = pb.HealthListResponse(statuses=statuses)  # type: ignore[attr-defined]
+        answer: bytes = response.SerializeToString()
+        return answer
+
+    async def watch(self, call: Call) -> None:
+        """Send the status now and at every change, until the client or the server has enough."""
+        message = await call.receive()
+        service = parse(pb.HealthCheckRequest, message or b"").service
+        changed = asyncio.Event()
+        call.on_stop = changed.set
+        self._watchers.add(changed)
+        try:
+            await self._send_changes(call, service, changed)
+        finally:
+            self._watchers.discard(changed)
+
+    async def _send_changes(self, call: Call, service: str, changed: asyncio.Event) -> None:
+        sent: int | None = None
+        while not call.is_stopping:
+            changed.clear()
+            status = self._status if service in self._services else _Answer.SERVICE_UNKNOWN
+            if status != sent:
+                sent = status
+                await call.send(pb.HealthCheckResponse(status=status).SerializeToString())
+            await changed.wait()
+
+    def _set(self, status: int) -> None:
+        self._status = status
+        for changed in self._watchers:
+            changed.set()

@@ -1,0 +1,45 @@
+"""Service ``grpc.reflection.v1alpha.ServerReflection``: what the server can be asked, for tools.
+
+The answers are the grpcio-reflection library's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grpc_reflection.v1alpha import reflection_pb2 as pb
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME, ReflectionServicer
+
+from service.rpc.method import Method
+from service.servicers.parsing import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from service.rpc.call import Call
+
+_NEWER_NAME = SERVICE_NAME.replace("v1alpha", "v1")
+"""The same messages under the name that newer tools ask for first."""
+
+
+class Reflection:
+    """Tells tools such as grpcurl which services and messages there are."""
+
+    def __init__(self, services: Iterable[str]) -> None:
+        """Tell of these services, and of reflection itself."""
+        self._library = ReflectionServicer((*services, SERVICE_NAME, _NEWER_NAME))
+
+    def methods(self) -> tuple[Method, ...]:
+        """What can be called."""
+        return tuple(
+            Method(f"/{name}/ServerReflectionInfo", stream=self.answer)
+            for name in (SERVICE_NAME, _NEWER_NAME)
+        )
+
+    async def answer(self, call: Call) -> None:
+        """Answer message by message."""
+        while (message := await call.receive()) is not None:
+            request = parse(pb.ServerReflectionRequest, message)
+            for response in self._library.ServerReflectionInfo(iter((request,)), None):  # type: ignore[arg-type]
+                await call.send(response.SerializeToString())
+            call.let_go(message)

@@ -1,0 +1,94 @@
+"""Many requests on one call, answered in their order: the way of ``ClassifyStream``.
+
+In: the messages of a call. Out: an answer or an error for each, in order, while further ones are read. What
+is unanswered is bounded by the stream's window: a message makes room for another when its answer is out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, TypeAlias
+
+from service.errors import InvalidRequestError, NotServingError
+from service.pb import classifier_pb2 as pb
+from service.rpc.status import status_of
+from service.servicers.parsing import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from service.rpc.call import Call
+
+Answer: TypeAlias = "Callable[[pb.ClassifyRequest, Call, pb.ClassifyResponse], Awaitable[None]]"
+"""Fills in the response to a request; raises ServiceError to refuse it."""
+
+_MOST_ANSWERS_AT_ONCE = 64
+
+
+class Conversation:
+    """One streaming call."""
+
+    def __init__(self, call: Call, answer: Answer) -> None:
+        """Answer the messages of ``call`` by ``answer``."""
+        self._call = call
+        self._answer = answer
+        self._unsent: deque[tuple[bytes, asyncio.Task[bytes]]] = deque()
+        self._arrived = asyncio.Event()
+        self._is_complete = False
+
+    async def run(self) -> None:
+        """Answer every message.
+
+        Raises:
+            NotServingError: the server stops; what was received is answered.
+        """
+        loop = asyncio.get_running_loop()
+        writing = loop.create_task(self._write())
+        try:
+            while (message := await self._call.receive()) is not None:
+                self._unsent.append((message, loop.create_task(self._reply(message))))
+                self._arrived.set()
+            self._is_complete = True
+            self._arrived.set()
+            await writing
+        finally:
+            writing.cancel()
+            for _, replying in self._unsent:
+                replying.cancel()
+        if self._call.is_stopping:
+            raise NotServingError("the server is stopping; send what is unanswered again, on another stream")
+
+    async def _write(self) -> None:
+        """Send replies in order as they become ready; those that are ready together, together."""
+        while True:
+            if not self._unsent:
+                if self._is_complete:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
+            await self._unsent[0][1]
+            messages: list[bytes] = []
+            replies: list[bytes] = []
+            while self._unsent and self._unsent[0][1].done() and len(replies) < _MOST_ANSWERS_AT_ONCE:
+                message, replying = self._unsent.popleft()
+                messages.append(message)
+                replies.append(replying.result())
+            await self._call.send(*replies)
+            self._call.let_go(*messages)
+
+    async def _reply(self, message: bytes) -> bytes:
+        reply = pb.ClassifyStreamResponse()
+        try:
+            envelope = parse(pb.ClassifyStreamRequest, message)
+            reply.id = envelope.id
+            if not envelope.HasField("request"):
+                raise InvalidRequestError("the message has no request, wanted one to answer")
+            await self._answer(envelope.request, self._call, reply.response)
+        except Exception as error:  # noqa: BLE001 - becomes this message's error; the stream goes on
+            status = status_of(error, self._call.method.path)
+            self._call.note(status)
+            reply.error.code = status.code.value[0]
+            reply.error.message = status.message
+        return reply.SerializeToString()
