@@ -19,7 +19,6 @@ from service.client import DEFAULT_SERVER, Client
 from service.config import (
     DEFAULT_TOP_K,
     LARGEST_TOP_K,
-    PROVIDERS,
     ClientConfig,
     ImageLimits,
     ServerConfig,
@@ -27,6 +26,7 @@ from service.config import (
 from service.errors import ClientError, ConfigError, StartupError
 from service.logs import configure as configure_logs
 from service.process import READY_PREFIX, check_health
+from service.providers import PROVIDERS, ProviderConfig
 from service.report import as_lines, as_object
 from service.server import Ending, usable_cpus
 from service.server import serve as serve_forever
@@ -85,9 +85,23 @@ def main() -> None:
 @click.option("--port", type=int, default=ServerConfig.port, help="0 lets the system choose.")
 @click.option(
     "--provider",
-    type=click.Choice(PROVIDERS),
-    default=ServerConfig.provider,
+    type=click.Choice(list(PROVIDERS)),
+    default=ProviderConfig.name,
     help="ONNX Runtime execution provider; never replaced by another in silence.",
+)
+@click.option("--device-id", type=int, help="Of several devices the one to use (cuda, tensorrt).")
+@click.option("--memory-limit-mib", type=int, help="Of device memory (cuda, tensorrt).")
+@click.option(
+    "--engine-cache",
+    type=click.Path(path_type=Path),
+    help="Folder that keeps compiled engines for the next start (tensorrt, openvino).",
+)
+@click.option(
+    "--provider-option",
+    "provider_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any further option of the provider, in ONNX Runtime's words; can be repeated.",
 )
 @click.option("--threads", type=int, help="Of the model. Default: the CPUs this process may use.")
 @click.option("--decode-threads", type=int, help="Pictures decoded at a time. Default: as --threads.")
@@ -130,6 +144,11 @@ def serve(  # noqa: PLR0913 - click passes each option by name
     decode_threads: int | None,
     max_image_bytes: int,
     max_image_pixels: int,
+    provider: str,
+    device_id: int | None,
+    memory_limit_mib: int | None,
+    engine_cache: Path | None,
+    provider_options: tuple[str, ...],
     log_format: Any,  # noqa: ANN401 - checked by click
     log_level: str,
     **settings: Any,  # noqa: ANN401 - checked by ServerConfig
@@ -145,6 +164,13 @@ def serve(  # noqa: PLR0913 - click passes each option by name
         threads=threads,
         decode_threads=threads if decode_threads is None else decode_threads,
         limits=ImageLimits(max_bytes=max_image_bytes, max_pixels=max_image_pixels),
+        provider=ProviderConfig(
+            name=provider,
+            device_id=device_id,
+            memory_limit_mib=memory_limit_mib,
+            cache=engine_cache,
+            options=tuple(_key_and_value(option) for option in provider_options),
+        ),
         **settings,
     )
     with asyncio.Runner(loop_factory=_new_event_loop()) as runner:
@@ -153,6 +179,13 @@ def serve(  # noqa: PLR0913 - click passes each option by name
             # A thread that is stuck in a model would hold the interpreter's ordinary end up for ever.
             sys.stdout.flush()
             os._exit(_FAILED if ending is Ending.CUT_OFF else 0)
+
+
+def _key_and_value(option: str) -> tuple[str, str]:
+    key, separator, value = option.partition("=")
+    if not key or not separator:
+        raise ConfigError(f"--provider-option is {option!r}, wanted KEY=VALUE, such as device_id=0")
+    return key, value
 
 
 def _new_event_loop() -> Any:  # noqa: ANN401 - uvloop's and asyncio's loops share no exported type

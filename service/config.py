@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.errors import ConfigError
+from service.providers import ProviderConfig
 
 DEFAULT_PORT = 50051
-PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino")
 IMAGE_SIDE = 32
 IMAGE_BYTES = IMAGE_SIDE * IMAGE_SIDE * 3
 DEFAULT_TOP_K = 3
@@ -47,7 +47,7 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     """0 lets the system choose."""
-    provider: str = "cpu"
+    provider: ProviderConfig = field(default_factory=ProviderConfig)
     threads: int = 1
     """Of ONNX Runtime for one batch."""
     instances: int = 1
@@ -71,8 +71,6 @@ class ServerConfig:
     """How long to go on accepting calls after SIGTERM, once health says NOT_SERVING."""
 
     def __post_init__(self) -> None:
-        if self.provider not in PROVIDERS:
-            raise ConfigError(f"provider is {self.provider!r}, wanted one of {', '.join(PROVIDERS)}")
         for name, value, smallest, largest in (
             ("port", self.port, 0, 65_535),
             ("threads", self.threads, 1, 1_024),

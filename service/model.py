@@ -13,6 +13,7 @@ import numpy as np
 
 from service.config import IMAGE_SIDE
 from service.errors import ModelError, ProviderError
+from service.providers import PROVIDERS
 
 try:
     import onnxruntime
@@ -24,13 +25,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-_PROVIDERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "cpu": ("CPUExecutionProvider", {}),
-    "cuda": ("CUDAExecutionProvider", {}),
-    "tensorrt": ("TensorrtExecutionProvider", {}),
-    "openvino": ("OpenVINOExecutionProvider", {"device_type": "CPU"}),
-}
-_EXTRAS = {"cpu": "cpu", "cuda": "gpu", "tensorrt": "gpu", "openvino": "openvino"}
+    from service.providers import ProviderConfig
+
 _LOG_ERRORS_ONLY = 3
 _SUM_TOLERANCE = 1e-3
 
@@ -50,14 +46,14 @@ class ModelInfo:
 class OnnxModel:
     """A loaded model; ``run`` may be called from one thread at a time."""
 
-    def __init__(self, path: Path, name: str, version: int, provider: str, threads: int) -> None:
+    def __init__(self, path: Path, name: str, version: int, provider: ProviderConfig, threads: int) -> None:
         """Load and check a model file.
 
         Args:
             path: the ``.onnx`` file.
             name: name of the model in its repository.
             version: its version number.
-            provider: one of ``service.config.PROVIDERS``.
+            provider: what runs it.
             threads: threads of one run.
 
         Raises:
@@ -110,18 +106,18 @@ class OnnxModel:
                 )
 
 
-def _open_session(path: Path, provider: str, threads: int) -> Any:  # noqa: ANN401 - no types
+def _open_session(path: Path, provider: ProviderConfig, threads: int) -> Any:  # noqa: ANN401 - no types
     if onnxruntime is None:
         raise ProviderError(
             "onnxruntime is not installed: pip install one of the extras cpu, gpu and openvino"
         )
-    wanted, settings = _PROVIDERS[provider]
+    wanted = PROVIDERS[provider.name].name
     available = onnxruntime.get_available_providers()
     if wanted not in available:
         raise ProviderError(
-            f"provider {provider} needs {wanted}, and this onnxruntime "
+            f"provider {provider.name} needs {wanted}, and this onnxruntime "
             f"{onnxruntime.__version__} has {', '.join(available)}; install the extra "
-            f"{_EXTRAS[provider]} instead, in an environment without the others"
+            f"{PROVIDERS[provider.name].extra} instead, in an environment without the others"
         )
     if not path.is_file():
         raise ModelError(f"no model at {path}: there is no such file")
@@ -134,7 +130,10 @@ def _open_session(path: Path, provider: str, threads: int) -> Any:  # noqa: ANN4
     try:
         # No fallback to another provider: not at the start, and not when a run fails.
         session = onnxruntime.InferenceSession(
-            path, sess_options=options, providers=[(wanted, settings)], enable_fallback=0
+            path,
+            sess_options=options,
+            providers=[(wanted, provider.session_options(threads))],
+            enable_fallback=0,
         )
     except Exception as error:
         raise ModelError(f"{path} cannot be loaded by {wanted}: {_reason(error)}") from error
@@ -142,7 +141,7 @@ def _open_session(path: Path, provider: str, threads: int) -> Any:  # noqa: ANN4
     if active != wanted:
         # onnxruntime falls back to the CPU with no more than a warning (its issue 23372).
         raise ProviderError(
-            f"provider {provider} was asked for and {active} is active: {wanted} could not start; "
+            f"provider {provider.name} was asked for and {active} is active: {wanted} could not start; "
             "check the drivers and libraries it needs"
         )
     return session

@@ -23,7 +23,7 @@ _FILE_NAME = "model.onnx"
 _PREFERRED = "cifar10net"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ServedModel:
     """A model and the batcher that runs it."""
 

@@ -7,6 +7,7 @@ and every image gets its classes or its own error, in order.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -18,17 +19,16 @@ from service.config import (
     LARGEST_TOP_K,
     MAX_CALL_IMAGES,
 )
-from service.errors import ImageError, ImageErrorCode, InvalidRequestError
+from service.errors import InvalidRequestError
 from service.pb import classifier_pb2 as pb
 from service.rpc.method import Method
 from service.servicers.parsing import parse
+from service.servicers.replies import ReplyWriter
 from service.servicers.streaming import Conversation
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from service.admission import Admission
-    from service.repository import Repository
+    from service.repository import Repository, ServedModel
     from service.rpc.call import Call
     from service.servicers.decoding import Decoder
 
@@ -42,6 +42,7 @@ class ClassifierServicer:
         self._repository = repository
         self._admission = admission
         self._decoder = decoder
+        self._writers: WeakKeyDictionary[ServedModel, ReplyWriter] = WeakKeyDictionary()
 
     def methods(self) -> tuple[Method, ...]:
         """What can be called."""
@@ -55,10 +56,8 @@ class ClassifierServicer:
         """Answer as the proto says."""
         request = parse(pb.ClassifyRequest, message)
         n, top_k = _check(request)
-        response = pb.ClassifyResponse()
         with self._admission.admit(n):
-            await self._answer(request, n, top_k, call.deadline_s, response)
-        return response.SerializeToString()
+            return await self._answer(request, n, top_k, call.deadline_s)
 
     async def classify_stream(self, call: Call) -> None:
         """Answer as the proto says."""
@@ -80,23 +79,16 @@ class ClassifierServicer:
         ]
         return pb.ListModelsResponse(models=models).SerializeToString()
 
-    async def _answer_message(
-        self, request: pb.ClassifyRequest, call: Call, response: pb.ClassifyResponse
-    ) -> None:
+    async def _answer_message(self, request: pb.ClassifyRequest, call: Call) -> bytes:
         """Answer one request of a stream, which waits for room instead of being refused."""
         n, top_k = _check(request)
         await self._admission.room(n)
         with self._admission.admit(n):
-            await self._answer(request, n, top_k, call.deadline_s, response)
+            return await self._answer(request, n, top_k, call.deadline_s)
 
     async def _answer(
-        self,
-        request: pb.ClassifyRequest,
-        n: int,
-        top_k: int,
-        deadline_s: float | None,
-        response: pb.ClassifyResponse,
-    ) -> None:
+        self, request: pb.ClassifyRequest, n: int, top_k: int, deadline_s: float | None
+    ) -> bytes:
         model = self._repository.get(request.model, request.version)
         images, errors = await self._decoder.read(request, n)
         kept = images[[index for index in range(n) if index not in errors]] if errors else images
@@ -105,9 +97,13 @@ class ClassifierServicer:
             answers = await model.batcher.submit(kept, deadline_s=deadline_s, priority=priority)
         else:
             answers = np.empty((0, len(model.info.labels)), np.float32)
-        response.model = model.info.name
-        response.version = str(model.info.version)
-        _add_results(response, n=n, errors=errors, answers=answers, labels=model.info.labels, top_k=top_k)
+        return self._writer(model).write(answers, errors, n, top_k)
+
+    def _writer(self, model: ServedModel) -> ReplyWriter:
+        writer = self._writers.get(model)
+        if writer is None:
+            writer = self._writers[model] = ReplyWriter(model.info)
+        return writer
 
 
 _PRIORITIES = {
@@ -119,10 +115,11 @@ _PRIORITIES = {
 
 def _check(request: pb.ClassifyRequest) -> tuple[int, int]:
     """Return the number of images and of classes wanted. Raises InvalidRequestError."""
-    packed, rest = divmod(len(request.packed_pixels), IMAGE_BYTES)
+    packed_bytes = len(request.packed_pixels)
+    packed, rest = divmod(packed_bytes, IMAGE_BYTES)
     if rest:
         raise InvalidRequestError(
-            f"packed_pixels has {len(request.packed_pixels):,} bytes, expected a multiple of "
+            f"packed_pixels has {packed_bytes:,} bytes, expected a multiple of "
             f"{IMAGE_BYTES:,} ({IMAGE_SIDE}x{IMAGE_SIDE} RGB an image)"
         )
     if packed and request.images:
@@ -139,32 +136,3 @@ def _check(request: pb.ClassifyRequest) -> tuple[int, int]:
         known = ", ".join(f"{number} ({pb.Priority.Name(number)})" for number in _PRIORITIES)
         raise InvalidRequestError(f"priority is {request.priority}, expected one of {known}")
     return n, top_k
-
-
-def _add_results(  # noqa: PLR0913 - the parts of a reply
-    response: pb.ClassifyResponse,
-    *,
-    n: int,
-    errors: dict[int, ImageError],
-    answers: npt.NDArray[np.float32],
-    labels: tuple[str, ...],
-    top_k: int,
-) -> None:
-    """Append a result an image; ``answers`` has a row for each image without an error."""
-    best = (-answers).argsort(axis=1, kind="stable")[:, :top_k].tolist()
-    rows = iter(zip(best, answers.tolist(), strict=True))
-    add_result = response.results.add
-    for index in range(n):
-        if errors and index in errors:
-            error = add_result().error
-            error.code = _wire_code(errors[index].code)
-            error.message = f"images[{index}] {errors[index].message}"
-        else:
-            add_class = add_result().prediction.classes.add
-            order, row = next(rows)
-            for label in order:
-                add_class(index=label, label=labels[label], probability=row[label])
-
-
-def _wire_code(code: ImageErrorCode) -> pb.ImageError.Code.ValueType:
-    return pb.ImageError.Code.Value(f"CODE_{code.name}")

@@ -50,7 +50,7 @@ class Decoder:
             by position.
         """
         shape = (n, IMAGE_SIDE, IMAGE_SIDE, 3)
-        if request.packed_pixels:
+        if not request.images:
             return np.frombuffer(request.packed_pixels, np.uint8).reshape(shape), {}
         images = np.empty(shape, np.uint8)
         errors: dict[int, ImageError] = {}

@@ -14,16 +14,18 @@ from service.errors import InvalidRequestError, NotServingError
 from service.pb import classifier_pb2 as pb
 from service.rpc.status import status_of
 from service.servicers.parsing import parse
+from service.servicers.replies import field
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from service.rpc.call import Call
 
-Answer: TypeAlias = "Callable[[pb.ClassifyRequest, Call, pb.ClassifyResponse], Awaitable[None]]"
-"""Fills in the response to a request; raises ServiceError to refuse it."""
+Answer: TypeAlias = "Callable[[pb.ClassifyRequest, Call], Awaitable[bytes]]"
+"""Encodes the response to a request; raises ServiceError to refuse it."""
 
 _MOST_ANSWERS_AT_ONCE = 64
+_RESPONSE = pb.ClassifyStreamResponse.DESCRIPTOR.fields_by_name["response"].number
 
 
 class Conversation:
@@ -85,10 +87,11 @@ class Conversation:
             reply.id = envelope.id
             if not envelope.HasField("request"):
                 raise InvalidRequestError("the message has no request, wanted one to answer")
-            await self._answer(envelope.request, self._call, reply.response)
+            response = await self._answer(envelope.request, self._call)
         except Exception as error:  # noqa: BLE001 - becomes this message's error; the stream goes on
             status = status_of(error, self._call.method.path)
             self._call.note(status)
             reply.error.code = status.code.value[0]
             reply.error.message = status.message
-        return reply.SerializeToString()
+            return reply.SerializeToString()
+        return reply.SerializeToString() + field(_RESPONSE, response)

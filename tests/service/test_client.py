@@ -194,6 +194,9 @@ class _Flaky(classifier_pb2_grpc.ClassifierServicer):
         result = pb.ImageResult(prediction=pb.Prediction(classes=[pb.ClassScore(label="cat", probability=1)]))
         return pb.ClassifyResponse(results=[result] * (n - self.forgets))
 
+    def ClassifyStream(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
     def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: ARG002, N802
         return pb.ListModelsResponse()
 

@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 
 from service import model as model_module
-from service.config import PROVIDERS
 from service.errors import ModelError, ProviderError
 from service.model import OnnxModel
+from service.providers import PROVIDERS, ProviderConfig
 from tests.service.colours import colour_model, expected_probabilities
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _load(path: Path, provider: str = "cpu") -> OnnxModel:
-    return OnnxModel(path, "colours", 1, provider, threads=1)
+    return OnnxModel(path, "colours", 1, ProviderConfig(name=provider), threads=1)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_it_answers_and_says_what_it_is(path: Path, coloured: np.ndarray) -> Non
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_every_provider_answers_alike(path: Path, coloured: np.ndarray, provider: str) -> None:
-    wanted, _ = model_module._PROVIDERS[provider]
+    wanted = PROVIDERS[provider].name
     if wanted not in onnxruntime.get_available_providers():
         pytest.skip(f"this onnxruntime has no {wanted}")
     model = _load(path, provider)
@@ -107,7 +107,6 @@ def test_a_provider_that_is_not_installed_says_which_extra(path: Path) -> None:
 
 def test_a_provider_that_fell_back_to_the_cpu_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As onnxruntime-gpu behaves on a machine without CUDA libraries: offered, asked for, not active.
-    monkeypatch.setitem(model_module._PROVIDERS, "cuda", ("AzureExecutionProvider", {}))
     session = onnxruntime.InferenceSession
     monkeypatch.setattr(
         onnxruntime,
@@ -116,7 +115,7 @@ def test_a_provider_that_fell_back_to_the_cpu_is_refused(path: Path, monkeypatch
             *arguments, **{**options, "providers": ["CPUExecutionProvider"]}
         ),
     )
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["AzureExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
 
     with pytest.raises(ProviderError, match="CPUExecutionProvider is active"):
         _load(path, "cuda")
