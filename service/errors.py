@@ -5,6 +5,7 @@
   * InvalidRequestError    INVALID_ARGUMENT: the request breaks a rule of the proto
   * UnknownModelError      NOT_FOUND: no such model or version
   * OverloadedError        RESOURCE_EXHAUSTED: too much is queued, retry later
+  * DeadlineError          DEADLINE_EXCEEDED: the answer would come too late, it is not worked out
   * NotServingError        UNAVAILABLE: starting or stopping, safe to retry
 * StartupError             the process exits with 1 and this one sentence; nothing is served
   * ConfigError            a setting is out of its range: exit code 2
@@ -66,6 +67,12 @@ class OverloadedError(ServiceError):
     """More images are waiting than the server is allowed to hold."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class DeadlineError(ServiceError):
+    """The answer would come after the call's deadline."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 class NotServingError(ServiceError):
