@@ -64,6 +64,8 @@ class ServerConfig:
     """At a time; one beyond is turned away."""
     max_queue_delay_s: float = 0.0
     """How long a batch that is not full may wait for more images while a session is free."""
+    cache_mib: int = 0
+    """Memory for answers to images that come again, in MiB; 0 keeps none."""
     limits: ImageLimits = ImageLimits()
     grace_s: float = 30.0
     """How long calls in flight may take to finish after SIGTERM."""
@@ -81,6 +83,7 @@ class ServerConfig:
             ("max_pending_mib", self.max_pending_mib, 2 * MAX_MESSAGE_BYTES >> 20, 1 << 20),
             ("max_connections", self.max_connections, 1, 1 << 20),
             ("max_queue_delay_s", self.max_queue_delay_s, 0, 60),
+            ("cache_mib", self.cache_mib, 0, 1 << 20),
             ("grace_s", self.grace_s, 0, 86_400),
             ("drain_delay_s", self.drain_delay_s, 0, 86_400),
         ):

@@ -7,7 +7,7 @@
   * UnknownServiceError    NOT_FOUND: asked for the health of a service that is not served
   * OverloadedError        RESOURCE_EXHAUSTED: too much is queued, retry later
     * MessageTooLargeError RESOURCE_EXHAUSTED: and no retry helps
-  * DeadlineError          DEADLINE_EXCEEDED: the answer would come too late
+  * DeadlineError          DEADLINE_EXCEEDED: the answer would come too late, it is not worked out
     * StalledRequestError  DEADLINE_EXCEEDED: the client went silent in the middle of a call
   * NotServingError        UNAVAILABLE: starting or stopping, safe to retry
 * StartupError             the process exits with 1 and this one sentence; nothing is served
@@ -22,16 +22,28 @@
 from __future__ import annotations
 
 import random
-from enum import Enum
-from typing import TYPE_CHECKING
-
-import grpc
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import grpc
+
 RETRY_PUSHBACK = "grpc-retry-pushback-ms"
 _COME_AGAIN_MS = (100, 400)
+
+
+class Code(IntEnum):
+    """The gRPC status codes that the server uses; grpc itself, 20 MiB, is for the client."""
+
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    RESOURCE_EXHAUSTED = 8
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
 
 
 class ImageErrorCode(Enum):
@@ -59,7 +71,7 @@ class ImageError(Exception):
 class ServiceError(Exception):
     """A call that fails as a whole; ``code`` and the message go to the caller."""
 
-    code = grpc.StatusCode.INTERNAL
+    code: ClassVar[Code] = Code.INTERNAL
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -70,25 +82,25 @@ class ServiceError(Exception):
 class InvalidRequestError(ServiceError):
     """The request breaks a rule of the proto."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
+    code = Code.INVALID_ARGUMENT
 
 
 class UnknownModelError(ServiceError):
     """The server has no such model or version."""
 
-    code = grpc.StatusCode.NOT_FOUND
+    code = Code.NOT_FOUND
 
 
 class UnknownServiceError(ServiceError):
     """The server has no such service to tell the health of."""
 
-    code = grpc.StatusCode.NOT_FOUND
+    code = Code.NOT_FOUND
 
 
 class OverloadedError(ServiceError):
     """More is waiting than the server is allowed to hold."""
 
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    code = Code.RESOURCE_EXHAUSTED
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -108,7 +120,7 @@ class MessageTooLargeError(OverloadedError):
 class DeadlineError(ServiceError):
     """The caller's deadline has passed, or would before the answer is ready."""
 
-    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    code = Code.DEADLINE_EXCEEDED
 
 
 class StalledRequestError(DeadlineError):
@@ -118,7 +130,7 @@ class StalledRequestError(DeadlineError):
 class NotServingError(ServiceError):
     """The server is starting or stopping."""
 
-    code = grpc.StatusCode.UNAVAILABLE
+    code = Code.UNAVAILABLE
 
 
 class StartupError(Exception):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.batcher import Batcher
+from service.cache import CachedBatcher, ResponseCache
 from service.errors import ModelError, NotServingError, UnknownModelError
 from service.model import ModelInfo, OnnxModel
 
@@ -25,10 +26,13 @@ _PREFERRED = "cifar10net"
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A model and the batcher that runs it."""
+    """A model and what answers for it."""
 
     info: ModelInfo
-    batcher: Batcher
+    batcher: Batcher | CachedBatcher
+    """To ask."""
+    sessions: Batcher
+    """What runs it in the end."""
 
 
 class Repository:
@@ -49,10 +53,16 @@ class Repository:
             ModelError: the default model is none of them.
         """
         served = {}
+        cache = ResponseCache(config.cache_mib << 20) if config.cache_mib else None
         for sessions in models:
             info = sessions[0].info
-            batcher = Batcher([session.run for session in sessions], config.max_batch)
-            served[info.name] = ServedModel(info, batcher)
+            batcher = Batcher(
+                [session.run for session in sessions],
+                config.max_batch,
+                max_queue_delay_s=config.max_queue_delay_s,
+            )
+            cached = CachedBatcher(batcher, cache, info.name, info.version) if cache else batcher
+            served[info.name] = ServedModel(info, cached, batcher)
         default = config.default_model or (_PREFERRED if _PREFERRED in served else min(served))
         if default not in served:
             raise ModelError(
@@ -60,7 +70,7 @@ class Repository:
                 f"{', '.join(sorted(served))}"
             )
         for model in served.values():
-            model.batcher.start()
+            model.sessions.start()
         self._models, self.default = served, default
 
     def get(self, name: str, version: str) -> ServedModel:
@@ -105,7 +115,7 @@ class Repository:
     async def close(self) -> None:
         """Stop all models; whoever still waits gets NotServingError."""
         for model in self._models.values():
-            await model.batcher.close()
+            await model.sessions.close()
 
 
 def load_models(config: ServerConfig) -> list[tuple[OnnxModel, ...]]:

@@ -11,9 +11,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-import grpc
-
 from service.errors import (
+    Code,
     DeadlineError,
     InvalidRequestError,
     OverloadedError,
@@ -204,7 +203,7 @@ class Call(Stream):
 
     def note(self, status: Status) -> None:
         """Have the log say that this call, or a message of it, was refused."""
-        if status.code is not grpc.StatusCode.INTERNAL:  # which has a line with its traceback
+        if status.code is not Code.INTERNAL:  # which has a line with its traceback
             self._server.refusals.note(self.method.path, status, self._server.loop.time())
 
     # -- the answer

@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import grpc
-
+from service.errors import Code
 from service.http2.headers import encode
 from service.rpc.status import Status
 
@@ -65,11 +64,11 @@ def _read(found: dict[bytes, bytes], methods: Mapping[bytes, Method]) -> Head:
         return _refused(encode(((b":status", b"415"), (b"accept", b"application/grpc"))))
     method = methods.get(found[b":path"])
     if method is None:
-        return _refused_as(grpc.StatusCode.UNIMPLEMENTED, f"there is no method {_quoted(found[b':path'])}")
+        return _refused_as(Code.UNIMPLEMENTED, f"there is no method {_quoted(found[b':path'])}")
     encoding = found.get(b"grpc-encoding", b"identity")
     if encoding not in ENCODINGS:
         return _refused_as(
-            grpc.StatusCode.UNIMPLEMENTED,
+            Code.UNIMPLEMENTED,
             f"grpc-encoding is {_quoted(encoding)}, wanted identity, deflate or gzip",
             {"grpc-accept-encoding": b",".join(ENCODINGS).decode()},
         )
@@ -78,7 +77,7 @@ def _read(found: dict[bytes, bytes], methods: Mapping[bytes, Method]) -> Head:
         match = _TIMEOUT.fullmatch(found[b"grpc-timeout"])
         if match is None:
             return _refused_as(
-                grpc.StatusCode.INVALID_ARGUMENT,
+                Code.INVALID_ARGUMENT,
                 f"grpc-timeout is {_quoted(found[b'grpc-timeout'])}, wanted up to 8 digits and one of "
                 "H, M, S, m, u, n",
             )
@@ -90,7 +89,7 @@ def _refused(answer: bytes) -> Head:
     return Head(None, None, b"identity", answer)
 
 
-def _refused_as(code: grpc.StatusCode, message: str, metadata: Mapping[str, str] | None = None) -> Head:
+def _refused_as(code: Code, message: str, metadata: Mapping[str, str] | None = None) -> Head:
     return _refused(Status(code, message, metadata or {}).whole_answer())
 
 

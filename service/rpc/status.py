@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import grpc
 import structlog
 
-from service.errors import ServiceError
+from service.errors import Code, ServiceError
 from service.http2.headers import encode
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ RESPONSE_HEAD = encode(_RESPONSE_FIELDS)
 class Status:
     """A status other than OK, and what goes with it."""
 
-    code: grpc.StatusCode
+    code: Code
     message: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Trailing metadata, ASCII."""
@@ -45,7 +44,7 @@ class Status:
 
     def _fields(self) -> tuple[tuple[bytes, bytes], ...]:
         return (
-            (b"grpc-status", b"%d" % self.code.value[0]),
+            (b"grpc-status", b"%d" % self.code),
             (b"grpc-message", percent_encoded(self.message)),
             *((name.encode(), value.encode()) for name, value in self.metadata.items()),
         )
@@ -65,7 +64,7 @@ def status_of(error: Exception, method: str) -> Status:
     if isinstance(error, ServiceError):
         return Status(error.code, str(error), error.metadata)
     _log.error("call failed", method=method, exc_info=error)
-    return Status(grpc.StatusCode.INTERNAL, _INTERNAL_SENTENCE)
+    return Status(Code.INTERNAL, _INTERNAL_SENTENCE)
 
 
 def percent_encoded(message: str) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from grpc_reflection.v1alpha import reflection_pb2 as pb
-from grpc_reflection.v1alpha.reflection import SERVICE_NAME, ReflectionServicer
 
 from service.rpc.method import Method
 from service.servicers.parsing import parse
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from service.rpc.call import Call
 
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 _NEWER_NAME = SERVICE_NAME.replace("v1alpha", "v1")
 """The same messages under the name that newer tools ask for first."""
 
@@ -27,7 +27,7 @@ class Reflection:
 
     def __init__(self, services: Iterable[str]) -> None:
         """Tell of these services, and of reflection itself."""
-        self._library = ReflectionServicer((*services, SERVICE_NAME, _NEWER_NAME))
+        self._services = (*services, SERVICE_NAME, _NEWER_NAME)
 
     def methods(self) -> tuple[Method, ...]:
         """What can be called."""
@@ -38,8 +38,12 @@ class Reflection:
 
     async def answer(self, call: Call) -> None:
         """Answer message by message."""
+        # It brings the whole of grpc, 20 MiB; most servers are never asked.
+        from grpc_reflection.v1alpha.reflection import ReflectionServicer  # noqa: PLC0415
+
+        library = ReflectionServicer(self._services)
         while (message := await call.receive()) is not None:
             request = parse(pb.ServerReflectionRequest, message)
-            for response in self._library.ServerReflectionInfo(iter((request,)), None):  # type: ignore[arg-type]
+            for response in library.ServerReflectionInfo(iter((request,)), None):  # type: ignore[arg-type]
                 await call.send(response.SerializeToString())
             call.let_go(message)

@@ -91,7 +91,7 @@ class Conversation:
         except Exception as error:  # noqa: BLE001 - becomes this message's error; the stream goes on
             status = status_of(error, self._call.method.path)
             self._call.note(status)
-            reply.error.code = status.code.value[0]
+            reply.error.code = status.code
             reply.error.message = status.message
             return reply.SerializeToString()
         return reply.SerializeToString() + field(_RESPONSE, response)
