@@ -311,7 +311,7 @@ class Hung:
 def load(config):
     print("loads", flush=True)
     time.sleep({loading_s})
-    return [Hung()]
+    return [(Hung(),)]
 
 server.load_models = load
 sys.argv = ["cifar10net", "serve", "--port", "0", "--grace-s", "0.1"]
