@@ -18,8 +18,10 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING, ClassVar
 
-import grpc
+if TYPE_CHECKING:
+    import grpc
 
 
 class ImageErrorCode(Enum):
@@ -45,33 +47,34 @@ class ImageError(Exception):
 
 
 class ServiceError(Exception):
-    """A call that fails as a whole; ``code`` and the message go to the caller."""
+    """A call that fails as a whole; the gRPC status named ``code`` and the message go to the caller."""
 
-    code = grpc.StatusCode.INTERNAL
+    # The name alone: the supervisor, which needs this module, is to stay small without grpc.
+    code: ClassVar[str] = "INTERNAL"
 
 
 class InvalidRequestError(ServiceError):
     """The request breaks a rule of the proto."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
+    code = "INVALID_ARGUMENT"
 
 
 class UnknownModelError(ServiceError):
     """The server has no such model or version."""
 
-    code = grpc.StatusCode.NOT_FOUND
+    code = "NOT_FOUND"
 
 
 class OverloadedError(ServiceError):
     """More images are waiting than the server is allowed to hold."""
 
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    code = "RESOURCE_EXHAUSTED"
 
 
 class NotServingError(ServiceError):
     """The server is starting or stopping."""
 
-    code = grpc.StatusCode.UNAVAILABLE
+    code = "UNAVAILABLE"
 
 
 class StartupError(Exception):

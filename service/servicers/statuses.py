@@ -62,7 +62,7 @@ def answering_errors(
                 )
             return await method(self, request, context)
         except ServiceError as error:
-            code, message = error.code, str(error)
+            code, message = grpc.StatusCode[error.code], str(error)
             _log.info("call refused", method=method.__name__, status=code.name, reason=message)
         except Exception:  # noqa: BLE001 - the boundary: nothing of it may reach the caller
             code, message = grpc.StatusCode.INTERNAL, _INTERNAL_SENTENCE
