@@ -8,6 +8,9 @@ from pathlib import Path
 from service.errors import ConfigError
 
 DEFAULT_PORT = 50051
+DEFAULT_SERVER = f"127.0.0.1:{DEFAULT_PORT}"
+READY_PREFIX = "serving on "
+"""What ``cifar10net serve`` prints on standard output, before its address, once it answers."""
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino")
 IMAGE_SIDE = 32
 IMAGE_BYTES = IMAGE_SIDE * IMAGE_SIDE * 3
@@ -48,6 +51,10 @@ class ServerConfig:
     port: int = DEFAULT_PORT
     """0 lets the system choose."""
     provider: str = "cpu"
+    workers: int = 1
+    """Processes; each has all that follows to itself."""
+    instances: int = 1
+    """Sessions of each model, each of which runs a batch at a time."""
     threads: int = 1
     """Of ONNX Runtime for one batch."""
     decode_threads: int = 1
@@ -67,6 +74,8 @@ class ServerConfig:
             raise ConfigError(f"provider is {self.provider!r}, wanted one of {', '.join(PROVIDERS)}")
         for name, value, smallest, largest in (
             ("port", self.port, 0, 65_535),
+            ("workers", self.workers, 1, 1_024),
+            ("instances", self.instances, 1, 1_024),
             ("threads", self.threads, 1, 1_024),
             ("decode_threads", self.decode_threads, 1, 1_024),
             ("max_batch", self.max_batch, 1, MAX_CALL_IMAGES),

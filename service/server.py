@@ -7,7 +7,6 @@ Knows nothing of requests.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 from enum import Enum
@@ -94,13 +93,6 @@ async def serve(config: ServerConfig, on_ready: Callable[[str], None]) -> Ending
         await server.stop(None)
         classifier.close()
         await repository.close()
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _make_server(classifier: ClassifierServicer, status: health.aio.HealthServicer) -> grpc.aio.Server:
