@@ -1,4 +1,7 @@
-"""``cifar10net``: serve, classify, models and health; reads flags, then environment, then defaults."""
+"""``cifar10net``: serve, classify, models and health; reads flags, then environment, then defaults.
+
+What a command needs is imported by the command alone: the supervisor of a server stays small.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +11,32 @@ import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
+import structlog
 
-from service.client import DEFAULT_SERVER, Client
 from service.config import (
+    DEFAULT_SERVER,
     DEFAULT_TOP_K,
     LARGEST_TOP_K,
+    READY_PREFIX,
     ClientConfig,
     ImageLimits,
     ServerConfig,
 )
+from service.cpus import plan, usable_cpus
 from service.errors import ClientError, ConfigError, StartupError
+from service.handoff import FD_VARIABLE
 from service.logs import configure as configure_logs
-from service.process import READY_PREFIX, check_health
 from service.providers import PROVIDERS, ProviderConfig
-from service.report import as_lines, as_object
-from service.server import Ending, usable_cpus
-from service.server import serve as serve_forever
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _FAILED = 1
 _COULD_NOT_RUN = 2
+_log = structlog.get_logger(__name__)
 
 _server_option = click.option("--server", default=DEFAULT_SERVER, metavar="HOST:PORT", help="Server to ask.")
 _deadline_option = click.option(
@@ -103,14 +107,41 @@ def main() -> None:
     metavar="KEY=VALUE",
     help="Any further option of the provider, in ONNX Runtime's words; can be repeated.",
 )
-@click.option("--threads", type=int, help="Of the model. Default: the CPUs this process may use.")
-@click.option("--decode-threads", type=int, help="Pictures decoded at a time. Default: as --threads.")
+@click.option("--workers", type=int, help="Processes. Default: one for every 4 CPUs; 1 on a GPU.")
+@click.option("--instances", type=int, help="Sessions of each model, a worker. Default: what CPUs allow.")
+@click.option("--threads", type=int, help="Of each session. Default: 1.")
+@click.option("--decode-threads", type=int, help="Pictures decoded at a time, a worker. Default: its CPUs.")
+@click.option("--door-fd", type=int, envvar=FD_VARIABLE, hidden=True)
 @click.option("--max-batch", type=int, default=ServerConfig.max_batch, help="Images a run.")
+@click.option(
+    "--max-queue-delay-ms",
+    type=float,
+    default=0.0,
+    help="How long a batch that is not full waits for more images; 0 never waits.",
+)
+@click.option(
+    "--cache-mib",
+    type=int,
+    default=ServerConfig.cache_mib,
+    help="Memory, a worker, for answers to images that come again; 0 keeps none.",
+)
 @click.option(
     "--max-pending-images",
     type=int,
     default=ServerConfig.max_pending_images,
     help="Images admitted and unanswered; calls beyond are RESOURCE_EXHAUSTED.",
+)
+@click.option(
+    "--max-pending-mib",
+    type=int,
+    default=ServerConfig.max_pending_mib,
+    help="Memory, a worker, for requests under way; calls beyond are RESOURCE_EXHAUSTED.",
+)
+@click.option(
+    "--max-connections",
+    type=int,
+    default=ServerConfig.max_connections,
+    help="At a time, a worker; those beyond are turned away.",
 )
 @click.option(
     "--max-image-bytes",
@@ -140,11 +171,15 @@ def main() -> None:
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 def serve(  # noqa: PLR0913 - click passes each option by name
     *,
+    provider: str,
+    workers: int | None,
+    instances: int | None,
     threads: int | None,
     decode_threads: int | None,
+    door_fd: int | None,
+    max_queue_delay_ms: float,
     max_image_bytes: int,
     max_image_pixels: int,
-    provider: str,
     device_id: int | None,
     memory_limit_mib: int | None,
     engine_cache: Path | None,
@@ -159,10 +194,20 @@ def serve(  # noqa: PLR0913 - click passes each option by name
     before all were answered.
     """
     configure_logs(log_format, log_level)
-    threads = usable_cpus() if threads is None else threads
-    config = ServerConfig(
+    shares = plan(
+        usable_cpus(),
+        provider,
+        workers=workers,
+        instances=instances,
         threads=threads,
-        decode_threads=threads if decode_threads is None else decode_threads,
+        decode_threads=decode_threads,
+    )
+    config = ServerConfig(
+        workers=shares.workers,
+        instances=shares.instances,
+        threads=shares.threads,
+        decode_threads=shares.decode_threads,
+        max_queue_delay_s=max_queue_delay_ms / 1000,
         limits=ImageLimits(max_bytes=max_image_bytes, max_pixels=max_image_pixels),
         provider=ProviderConfig(
             name=provider,
@@ -173,8 +218,38 @@ def serve(  # noqa: PLR0913 - click passes each option by name
         ),
         **settings,
     )
+
+    def announce(address: str) -> None:
+        # Only now: a start that fails is one sentence.
+        _log.info("cpus", **shares.fields())
+        if shares.is_oversubscribed:
+            _log.warning("more model threads than CPUs", threads=shares.model_threads)
+        click.echo(f"{READY_PREFIX}{address}")
+
+    if door_fd is not None:
+        _serve(config, lambda _address: None, door_fd)  # a worker: its supervisor announces the server
+    elif config.workers > 1:
+        _supervise(config, announce)
+    else:
+        _serve(config, announce)
+
+
+def _supervise(config: ServerConfig, on_ready: Callable[[str], None]) -> None:
+    from service.supervisor import supervise  # noqa: PLC0415 - needed by this command alone
+
+    # A worker is this very command, told apart by the door in its environment.
+    command = [sys.executable, *sys.orig_argv[1:]]
+    sys.exit(asyncio.run(supervise(config, command, on_ready)))
+
+
+def _serve(config: ServerConfig, on_ready: Callable[[str], None], door_fd: int | None = None) -> None:
+    from service.handoff import Door  # noqa: PLC0415 - needed by this command alone
+    from service.server import Ending  # noqa: PLC0415
+    from service.server import serve as serve_forever  # noqa: PLC0415
+
     with asyncio.Runner(loop_factory=_new_event_loop()) as runner:
-        ending = runner.run(serve_forever(config, lambda address: click.echo(f"{READY_PREFIX}{address}")))
+        door = None if door_fd is None else Door(door_fd)
+        ending = runner.run(serve_forever(config, on_ready, door))
         if ending is not Ending.GRACEFUL:
             # A thread that is stuck in a model would hold the interpreter's ordinary end up for ever.
             sys.stdout.flush()
@@ -226,6 +301,9 @@ def classify(  # noqa: PLR0913 - click passes each option by name
     Exit code 0: all were classified; 1: some could not be, which standard error explains; 2: the
     server did not answer.
     """
+    from service.client import Client  # noqa: PLC0415 - needed by some commands alone
+    from service.report import as_lines, as_object  # noqa: PLC0415
+
     failed = False
     with Client(server, ClientConfig(deadline_s=deadline_s)) as client:
         results = client.classify_iter(files, top_k=top, model=model, version=model_version)
@@ -253,6 +331,12 @@ def classify(  # noqa: PLR0913 - click passes each option by name
 )
 def models(*, server: str, deadline_s: float, as_json: bool) -> None:
     """List the models that a server answers for."""
+    from rich import box  # noqa: PLC0415 - needed by this command alone
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from service.client import Client  # noqa: PLC0415
+
     with Client(server, ClientConfig(deadline_s=deadline_s)) as client:
         found = client.models()
     if as_json:
@@ -286,6 +370,8 @@ def models(*, server: str, deadline_s: float, as_json: bool) -> None:
 )
 def health(*, server: str, service: str, timeout_s: float) -> None:
     """Print a server's health; exit code 0 only for SERVING."""
+    from service.process import check_health  # noqa: PLC0415 - needed by this command alone
+
     status = check_health(server, timeout_s, service)
     click.echo(status)
     if status != "SERVING":

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 import grpc
 
 from service.address import channel_options
-from service.config import DEFAULT_PORT, DEFAULT_TOP_K, MAX_MESSAGE_BYTES, ClientConfig
+from service.config import DEFAULT_SERVER, DEFAULT_TOP_K, MAX_MESSAGE_BYTES, ClientConfig
 from service.errors import ClientError, ServerUnavailableError
 from service.pb import classifier_pb2 as pb
 from service.pb import classifier_pb2_grpc
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
-DEFAULT_SERVER = f"127.0.0.1:{DEFAULT_PORT}"
 
 __all__ = [
     "AsyncClient",

@@ -9,6 +9,9 @@ from service.errors import ConfigError
 from service.providers import ProviderConfig
 
 DEFAULT_PORT = 50051
+DEFAULT_SERVER = f"127.0.0.1:{DEFAULT_PORT}"
+READY_PREFIX = "serving on "
+"""What ``cifar10net serve`` prints on standard output, before its address, once it answers."""
 IMAGE_SIDE = 32
 IMAGE_BYTES = IMAGE_SIDE * IMAGE_SIDE * 3
 DEFAULT_TOP_K = 3
@@ -48,10 +51,12 @@ class ServerConfig:
     port: int = DEFAULT_PORT
     """0 lets the system choose."""
     provider: ProviderConfig = field(default_factory=ProviderConfig)
+    workers: int = 1
+    """Processes; each has all that follows to itself."""
+    instances: int = 1
+    """Sessions of each model, each of which runs a batch at a time."""
     threads: int = 1
     """Of ONNX Runtime for one batch."""
-    instances: int = 1
-    """Sessions of each model, which run at the same time."""
     decode_threads: int = 1
     """Pictures decoded at the same time."""
     max_batch: int = 64
@@ -75,8 +80,9 @@ class ServerConfig:
     def __post_init__(self) -> None:
         for name, value, smallest, largest in (
             ("port", self.port, 0, 65_535),
+            ("workers", self.workers, 1, 1_024),
+            ("instances", self.instances, 1, 1_024),
             ("threads", self.threads, 1, 1_024),
-            ("instances", self.instances, 1, 256),
             ("decode_threads", self.decode_threads, 1, 1_024),
             ("max_batch", self.max_batch, 1, MAX_CALL_IMAGES),
             ("max_pending_images", self.max_pending_images, MAX_CALL_IMAGES, 1 << 24),

@@ -11,14 +11,12 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.address import channel_options
+from service.config import READY_PREFIX
 from service.errors import StartupError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-READY_PREFIX = "serving on "
-"""What ``cifar10net serve`` prints on standard output, before its address, once it answers."""
 
 
 class ServerProcess:

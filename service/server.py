@@ -7,10 +7,7 @@ Knows nothing of requests.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
-import socket
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,8 +15,8 @@ import structlog
 
 from service.admission import Admission
 from service.config import MAX_MESSAGE_BYTES, ServerConfig
-from service.errors import AddressError
 from service.images import rely_on_own_limits
+from service.listening import as_text, listen
 from service.repository import Repository, load_models
 from service.rpc.server import RpcLimits, RpcServer
 from service.servicers.classifier import SERVICE_NAME as CLASSIFIER
@@ -30,7 +27,10 @@ from service.servicers.health import HealthServicer
 from service.servicers.reflection import Reflection
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Coroutine
+
+    from service.handoff import Door
 
 _Result = TypeVar("_Result")
 _log = structlog.get_logger(__name__)
@@ -44,12 +44,13 @@ class Ending(Enum):
     WHILE_LOADING = "it was stopped before it served; a thread may still be at work"
 
 
-async def serve(config: ServerConfig, on_ready: Callable[[str], None]) -> Ending:
+async def serve(config: ServerConfig, on_ready: Callable[[str], None], door: Door | None = None) -> Ending:
     """Serve until SIGTERM or SIGINT, then finish what is in flight.
 
     Args:
         config: how to serve.
         on_ready: is told the address ``host:port`` once the server answers.
+        door: where connections come from, for a worker of several; None listens at the address.
 
     Returns:
         How it ended.
@@ -59,7 +60,7 @@ async def serve(config: ServerConfig, on_ready: Callable[[str], None]) -> Ending
     """
     stop = _stop_signal()
     rely_on_own_limits()
-    listener = _listen(config.host, config.port)
+    listening = listen(config.host, config.port) if door is None else None
     repository = Repository()
     decoder = Decoder(config.decode_threads, config.limits)
     classifier = ClassifierServicer(repository, Admission(config.max_pending_images), decoder)
@@ -72,9 +73,11 @@ async def serve(config: ServerConfig, on_ready: Callable[[str], None]) -> Ending
             max_held_bytes=config.max_pending_mib << 20,
             max_connections=config.max_connections,
         ),
+        on_closed=None if door is None else door.say_connection_closed,
     )
     try:
-        await server.listen(listener)
+        if listening is not None:
+            await server.listen(listening)
         models = await _unless(stop, asyncio.to_thread(load_models, config))
         if models is None:
             return Ending.WHILE_LOADING
@@ -82,22 +85,44 @@ async def serve(config: ServerConfig, on_ready: Callable[[str], None]) -> Ending
         for info in repository.list():
             _log.info("model ready", model=info.name, version=info.version, provider=info.provider)
         health.set_serving(info.provider for info in repository.list())
-        address = _address(config.host, listener.getsockname()[1])
-        _log.info("serving", address=address, max_batch=config.max_batch)
-        on_ready(address)
+        if listening is not None:
+            address = as_text(config.host, listening.getsockname()[1])
+            _log.info("serving", address=address, max_batch=config.max_batch)
+            on_ready(address)
+        elif door is not None:
+            _open(door, server, stop)
         await stop.wait()
-        return await _drain(server, health, config)
+        return await _drain(server, health, config, door)
     finally:
         await server.close()
         decoder.close()
         await repository.close()
+        if door is not None:
+            door.close()
 
 
-async def _drain(server: RpcServer, health: HealthServicer, config: ServerConfig) -> Ending:
+def _open(door: Door, server: RpcServer, stop: asyncio.Event) -> None:
+    """Take connections from a supervisor, until it is gone."""
+    taking: set[asyncio.Task[None]] = set()
+
+    def take(connection: socket.socket) -> None:
+        task = asyncio.get_running_loop().create_task(server.take(connection))
+        taking.add(task)
+        task.add_done_callback(taking.discard)
+
+    door.open(take, stop.set)
+    door.say_ready()
+
+
+async def _drain(
+    server: RpcServer, health: HealthServicer, config: ServerConfig, door: Door | None
+) -> Ending:
     """Say NOT_SERVING, go on for the drain delay, then refuse new calls and finish the admitted ones."""
     _log.info("stopping", drain_delay_s=config.drain_delay_s, grace_s=config.grace_s)
     health.set_not_serving()
     await asyncio.sleep(config.drain_delay_s)
+    if door is not None:
+        door.say_stopping()
     if not await server.drain(config.grace_s):
         _log.warning("grace period over", unanswered_calls=server.calls)
         return Ending.CUT_OFF
@@ -119,33 +144,3 @@ def _stop_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return stop
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Bind, without SO_REUSEPORT: two servers on one port would share its callers unasked."""
-    with contextlib.ExitStack() as undo:
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            listener = undo.enter_context(socket.socket(family, kind, protocol))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-        except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no host name"
-            raise AddressError(
-                f"cannot listen on {_address(host, port)}: {reason}; choose another --host or --port"
-            ) from error
-        undo.pop_all()
-        return listener
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,75 @@
+"""A worker that answers each line with its process id: a supervisor's other half, without models.
+
+Its argument is a folder, where files say what befalls it: ``fail`` ends it before it is ready, ``hang`` keeps
+it from becoming ready, ``stubborn`` makes it ignore SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service.handoff import FD_VARIABLE, Door
+
+if TYPE_CHECKING:
+    import socket
+
+
+class _Worker:
+    """Answers until it is told to stop, then until its last connection ends."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._is_stopping = False
+        self._conversations: set[asyncio.Task[None]] = set()
+        self.ended = asyncio.Event()
+
+    def take(self, connection: socket.socket) -> None:
+        task = asyncio.create_task(_converse(connection))
+        self._conversations.add(task)
+        task.add_done_callback(self._conversation_ended)
+
+    def stop(self) -> None:
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._door.say_stopping()
+        self._end_if_idle()
+
+    def _conversation_ended(self, task: asyncio.Task[None]) -> None:
+        self._conversations.discard(task)
+        self._door.say_connection_closed()
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if self._is_stopping and not self._conversations:
+            self.ended.set()
+
+
+async def _converse(connection: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=connection)
+    while line := await reader.readline():
+        writer.write(b"%d %s" % (os.getpid(), line))
+        await writer.drain()
+    writer.close()
+
+
+async def main(folder: Path) -> None:
+    if (folder / "fail").exists():
+        sys.exit("this worker cannot start")
+    if (folder / "hang").exists():
+        await asyncio.sleep(3_600)
+    door = Door(int(os.environ[FD_VARIABLE]))
+    worker = _Worker(door)
+    on_sigterm = (lambda: None) if (folder / "stubborn").exists() else worker.stop
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, on_sigterm)
+    door.open(worker.take, worker.stop)
+    door.say_ready()
+    await worker.ended.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
