@@ -5,11 +5,14 @@ BIN    := $(VENV)/bin
 PORT   ?= 50051
 # Where `make train` keeps its run; it goes on from there after an interruption.
 RUN    ?= runs/cifar10net
+# `make bench-gpu` has an environment of its own: ONNX Runtime is either for the CPU or for a GPU.
+VENV_GPU ?= .venv-gpu
+PROVIDER ?= cuda
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto train bench constraints clean
+.PHONY: help demo serve test check format proto train bench bench-gpu constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,12 +48,15 @@ train: $(VENV)/.train ## Train CIFAR10Net and export it (minutes; CIFAR10NET_DAT
 bench: $(VENV)/.serve ## Measure the server on this machine
 	@$(BIN)/python -m benchmarks.serving
 
+bench-gpu: $(VENV_GPU)/.gpu ## Measure the model alone on PROVIDER (cuda, tensorrt or cpu)
+	@$(VENV_GPU)/bin/python -m benchmarks.gpu --provider $(PROVIDER)
+
 constraints: $(VENV)/.check $(VENV)/.train ## Pin what is installed now in constraints.txt
 	@{ sed '/^[^#]/,$$d' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	@mv constraints.new constraints.txt
 
 clean: ## Remove the environment and everything that tools left
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV_GPU) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # One environment; each stamp says that one set of packages is in it.
 $(VENV)/.pip:
@@ -75,4 +81,10 @@ $(VENV)/.test: $(VENV)/.train
 
 $(VENV)/.check: $(VENV)/.test
 	@$(BIN)/pip install -q -c constraints.txt --group check
+	@touch $@
+
+$(VENV_GPU)/.gpu: pyproject.toml
+	@$(PYTHON) -m venv $(VENV_GPU)
+	@echo "installing ONNX Runtime for GPUs into $(VENV_GPU)/"
+	@$(VENV_GPU)/bin/pip install -q -e '.[gpu]'
 	@touch $@

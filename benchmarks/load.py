@@ -1,52 +1,58 @@
-"""A closed-loop load generator: a number of callers, each asking again as soon as it is answered."""
+"""What a load generator saw: how many calls were answered, how fast, and what failed.
+
+Latencies in seconds go in, percentiles in milliseconds come out. Knows neither generators nor servers.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import grpc
 import numpy as np
 
-METHOD = "/cifar10net.v1.Classifier/Classify"
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class LoadError(Exception):
+    """A run of a load generator whose figures cannot be believed."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a run of the generator saw; latencies in milliseconds."""
+    """One run of a load generator; latencies in milliseconds."""
 
     calls: int
+    """Calls or messages that were answered as expected."""
     seconds: float
+    """From the first one sent to the last one answered."""
     p50_ms: float
     p99_ms: float
+    p999_ms: float
+    failures: dict[str, int] = field(default_factory=dict)
+    """How often each thing went wrong; empty when every answer was as expected."""
+    late_p99_ms: float = 0.0
+    """How long after its intended time a call was sent: the generator's own fault."""
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return self.calls / self.seconds
 
 
-def run(address: str, request: bytes, callers: int, seconds: float) -> Load:
-    """Send a serialized ClassifyRequest over and over; every call must succeed.
+def summarize(
+    latencies_s: Sequence[float],
+    seconds: float,
+    failures: Mapping[str, int] | None = None,
+    late_s: Sequence[float] = (),
+) -> Load:
+    """Reduce a run to its percentiles.
 
-    Args:
-        address: ``host:port`` of the server.
-        request: the serialized request, so that the generator spends no time on messages.
-        callers: calls in flight at any time.
-        seconds: how long; bounded, calls in flight at the end are still awaited.
+    Raises:
+        LoadError: nothing was answered.
     """
-    return asyncio.run(_run(address, request, callers, seconds))
-
-
-async def _run(address: str, request: bytes, callers: int, seconds: float) -> Load:
-    latencies: list[float] = []
-    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
-        began = time.perf_counter()
-
-        async def ask() -> None:
-            while (sent := time.perf_counter()) - began < seconds:
-                await call(request, timeout=60)
-                latencies.append(time.perf_counter() - sent)
-
-        await asyncio.gather(*(ask() for _ in range(callers)))
-        took = time.perf_counter() - began
-    p50, p99 = np.percentile(latencies, [50, 99]) * 1000
-    return Load(len(latencies), took, float(p50), float(p99))
+    if not latencies_s:
+        raise LoadError(f"no call was answered as expected: {dict(failures or {})}")
+    p50, p99, p999 = np.percentile(latencies_s, [50, 99, 99.9]) * 1000
+    late = float(np.percentile(late_s, 99)) * 1000 if late_s else 0.0
+    return Load(len(latencies_s), seconds, float(p50), float(p99), float(p999), dict(failures or {}), late)

@@ -1,177 +1,251 @@
-"""The server on one core: images/s, CPU time an image, latency, start-up and memory.
+"""What ``make bench`` measures of the server, in which order, and what is wanted of it.
 
-The server is pinned to one core, the load generator to another, all on loopback. The ceiling, ONNX
-Runtime alone on the server's core, is measured between the rounds of the same run.
+The server is pinned to one core, the load to another, all on loopback. What is compared is measured close
+together, round after round, and compared within its round: the machine may be shared. Prints a table, keeps
+everything in benchmarks/results/serving.json. Knows neither HTTP/2 nor the kernel.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import statistics
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from benchmarks.load import Load, run
-from service.model import OnnxModel
+from benchmarks import ceiling, generator, h2load, machine
+from benchmarks.ceiling import random_images
+from benchmarks.goals import Goal, figures
+from benchmarks.subject import Case, Row, Subject, append
+from service.cli import serve
 from service.pb import classifier_pb2 as pb
-from service.process import ServerProcess
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
+    from benchmarks.load import Load
 
 ROOT = Path(__file__).parent.parent
-MODEL = ROOT / "exported_models" / "cifar10net" / "1" / "model.onnx"
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
 ROUNDS = 5
-SECONDS = 4.0
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+SECONDS = 2.5
+STARTS = 4  # beside the first one
+IDLE_S = 10.0
+WINDOW = 64  # messages in flight on the stream: as many as single images in calls
+SHARES = (50, 80)  # of the capacity, in percent
+POISSON_S = 5.0
+OPTIONS = ("--models", str(ceiling.MODELS), "--threads", "1")
+HAS_WORKERS = any(option.name == "workers" for option in serve.params)
+HAS_STREAM = "ClassifyStream" in pb.DESCRIPTOR.services_by_name["Classifier"].methods_by_name
 
 
 def main() -> int:
-    """Measure, print a table, keep the numbers as JSON; returns the exit code."""
+    """Measure, print, keep; returns 1 if an answer was wrong or missing, goals or not."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:  # noqa: PLR2004 - one each for server and load
         print("error: two cores are needed, one for the server and one for the load", file=sys.stderr)
         return 1
+    if not h2load.is_installed():
+        print(f"{h2load.INSTALL}; until then our own generator makes all the load")
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        rows, start_s, memory_mib = _measure(cores[0], cores[1], Path(folder) / "log")
-    facts = {
-        "machine": _processor(),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        bench = Bench(cores[0], cores[1], Path(folder) / "log")
+        bench.measure()
+    goals = figures(bench.rows)
+    facts = machine.facts() | {
+        "h2load": h2load.release() if h2load.is_installed() else "",
         "rounds": ROUNDS,
         "seconds_a_round": SECONDS,
-        "versions": {name: version(name) for name in ("cifar10net", "grpcio", "numpy", "onnxruntime")},
-        "python": sys.version.split()[0],
-        "start_s": start_s,
-        "memory_mib": memory_mib,
-        "rows": rows,
+        "took_s": round(time.perf_counter() - began),
+        "figures": {key: goal.facts() for key, goal in goals.items()},
+        "rows": bench.rows,
+        "loads": bench.loads,
+        "failures": bench.failures,
     }
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "serving.json").write_text(json.dumps(facts, indent=2) + "\n")
-    _print(facts, rows)
-    return 0
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(facts, indent=2) + "\n")
+    _print(facts, goals)
+    return 1 if bench.failures else 0
 
 
-def _measure(
-    server_core: int, load_core: int, log: Path
-) -> tuple[dict[str, dict[str, list[float]]], float, float]:
-    one, sixty_four = (_request(n) for n in (1, 64))
-    jpegs = pb.ClassifyRequest(images=[pb.Image(encoded=_photograph())] * 16).SerializeToString()
-    cases = {
-        "1 raw image a call": (one, 1, 16),
-        "64 raw images a call": (sixty_four, 64, 4),
-        "16 photographs a call (640x480 JPEG)": (jpegs, 16, 4),
-    }
-    rows: dict[str, dict[str, list[float]]] = {name: {} for name in ("ceiling", *cases)}
-    began = time.perf_counter()
-    with ServerProcess("--models", str(ROOT / "exported_models"), "--threads", "1", log=log) as server:
-        start_s = time.perf_counter() - began
-        _pin(server.pid, server_core)
-        for request, _, callers in cases.values():  # warm up: none of it is counted
-            run(server.address, request, callers, 0.5)
-        for _ in range(ROUNDS):
-            os.sched_setaffinity(0, {server_core})
-            _append(rows["ceiling"], images_per_s=_ceiling())
-            os.sched_setaffinity(0, {load_core})
-            for name, (request, images, callers) in cases.items():
-                before = _cpu_s(server.pid)
-                load: Load = run(server.address, request, callers, SECONDS)
-                cpu_s = _cpu_s(server.pid) - before
-                n = load.calls * images
-                _append(
-                    rows[name],
-                    images_per_s=n / load.seconds,
-                    cpu_us_an_image=cpu_s / n * 1e6,
-                    p50_ms=load.p50_ms,
-                    p99_ms=load.p99_ms,
+class Bench:
+    """The measurements of one run: ``rows`` by case, each a list by figure, one value a round."""
+
+    def __init__(self, server_core: int, load_core: int, log: Path) -> None:
+        self.rows: dict[str, Row] = {}
+        self.loads: dict[str, str] = {}
+        self.failures: dict[str, int] = {}
+        self._server_core, self._load_core, self._log = server_core, load_core, log
+        self._cases = cases()
+
+    def measure(self) -> None:
+        """Take all measurements; about three minutes."""
+        with (
+            self._subject() as server,
+            machine.worker_on(self._server_core) as alone,
+            machine.worker_on(self._load_core) as load,
+            machine.on_cores({self._load_core}),
+        ):
+            append(self._row("start"), {"start_s": server.start_s})
+            for batch in (1, 64):  # loads the model, fills the caches: none of it counts
+                alone.submit(ceiling.measure, batch, 0.2).result()
+            for _ in range(ROUNDS):
+                self._round(server, alone, load)
+            self._measure_latency(server, load)
+            append(self._row("idle"), {"core_share_percent": server.idle_share(IDLE_S) * 100})
+            self._keep_memory("one_worker_mb", server)
+            if HAS_WORKERS:
+                self._measure_two_workers(server, load)
+        for _ in range(STARTS):
+            with self._subject() as server:
+                append(self._row("start"), {"start_s": server.start_s})
+
+    def _subject(self) -> Subject:
+        return Subject(*OPTIONS, cores=[self._server_core], log=self._log)
+
+    def _round(self, server: Subject, alone: ProcessPoolExecutor, load: ProcessPoolExecutor) -> None:
+        one = alone.submit(ceiling.measure, 1, 0.7).result()
+        append(self._row("ceiling_1"), one._asdict())
+        unary = self._unary(server, "unary_1", load)
+        self._own(server, load)
+        if HAS_STREAM:
+            message = self._stream(server, load)
+            append(self._row("ratios"), {"stream_over_unary": message / unary})
+        before = alone.submit(ceiling.measure, 64, 1.0).result()
+        sixty_four = self._unary(server, "unary_64", load)
+        after = alone.submit(ceiling.measure, 64, 1.0).result()
+        for ceiling_64 in (before, after):
+            append(self._row("ceiling_64"), ceiling_64._asdict())
+        limit = statistics.mean((before.images_per_s, after.images_per_s))
+        limit_cpu_us = statistics.mean((before.cpu_us_an_image, after.cpu_us_an_image))
+        cpu_us = self.rows["unary_64"]["cpu_us_an_image"][-1]
+        append(
+            self._row("ratios"),
+            {"unary_64_over_ceiling": sixty_four / limit, "ceiling_over_unary_64_cpu": limit_cpu_us / cpu_us},
+        )
+        self._unary(server, "photographs_16", load)
+
+    def _unary(self, server: Subject, key: str, load: ProcessPoolExecutor) -> float:
+        seen, spent = server.unary(self._cases[key], SECONDS, load)
+        return self._keep(key, "h2load" if h2load.is_installed() else "own generator", seen, spent)
+
+    def _own(self, server: Subject, load: ProcessPoolExecutor) -> None:
+        """Load the server as h2load did, with our generator: the two should agree."""
+        case = self._cases["unary_1"]
+        target = server.target(case)
+        work = load.submit(generator.closed_loop, target, case.callers, SECONDS / 2)
+        seen, spent = server.spend(1, work.result)
+        self._keep("unary_1_own", "own generator", seen, spent)
+
+    def _stream(self, server: Subject, load: ProcessPoolExecutor) -> float:
+        target = server.target(self._cases["unary_1"])
+        work = load.submit(generator.stream, target, WINDOW, SECONDS)
+        seen, spent = server.spend(1, work.result)
+        return self._keep("stream_1", "own generator", seen, spent)
+
+    def _measure_latency(self, server: Subject, load: ProcessPoolExecutor) -> None:
+        """Send single images at random times, at shares of what the rounds reached."""
+        capacity = statistics.median(self.rows["unary_1"]["images_per_s"])
+        target = server.target(self._cases["poisson"])
+        for number in range(ROUNDS):
+            for share in SHARES:
+                rate = capacity * share / 100
+                work = load.submit(generator.poisson, target, rate, POISSON_S, number)
+                seen, spent = server.spend(1, work.result)
+                self._keep(f"poisson_{share}", "own generator", seen, spent)
+                append(
+                    self.rows[f"poisson_{share}"],
+                    {"wanted_per_s": rate, "p99_over_p50": seen.p99_ms / seen.p50_ms},
                 )
-        memory_mib = _status_mib(server.pid, "VmRSS")
-    return rows, start_s, memory_mib
+
+    def _measure_two_workers(self, one: Subject, load: ProcessPoolExecutor) -> None:
+        """Compare two workers on both cores with one worker on one, with 64-image calls.
+
+        No core is left for the load beside two workers, so h2load runs at the lowest priority on both and
+        takes what it needs from them; ``load_core_share`` says how much of a core that was.
+        """
+        cores = [self._server_core, self._load_core]
+        with Subject(*OPTIONS, "--workers", "2", cores=cores, log=self._log) as two:
+            for _ in range(ROUNDS):
+                alone = self._many(one, "one_worker_64", load)
+                with machine.on_cores(cores):
+                    both = self._many(two, "two_workers_64", load, prefix=("nice", "-n", "19"))
+                append(self._row("ratios"), {"two_workers_over_one": both / alone})
+            self._keep_memory("two_workers_mb", two)
+
+    def _many(
+        self, server: Subject, key: str, load: ProcessPoolExecutor, prefix: tuple[str, ...] = ()
+    ) -> float:
+        before = _children_cpu_s()
+        seen, spent = server.unary(self._cases["many_64"], SECONDS, load, prefix)
+        spent["load_core_share"] = (_children_cpu_s() - before) / seen.seconds
+        return self._keep(key, "h2load" if h2load.is_installed() else "own generator", seen, spent)
+
+    def _keep(self, key: str, by: str, seen: Load, spent: dict[str, float]) -> float:
+        """Keep a measurement; returns its images a second."""
+        append(self._row(key), spent)
+        self.loads[key] = by
+        for what, count in seen.failures.items():
+            self.failures[f"{key}: {what}"] = self.failures.get(f"{key}: {what}", 0) + count
+        return spent["images_per_s"]
+
+    def _keep_memory(self, name: str, server: Subject) -> None:
+        """Keep the largest process as the figure, and all of them beside it."""
+        sizes = server.resident_mb()
+        append(self._row("memory"), {name: max(sizes)})
+        for size in sizes:
+            append(self._row("memory"), {f"{name}_each": size})
+
+    def _row(self, key: str) -> Row:
+        return self.rows.setdefault(key, {})
 
 
-def _ceiling() -> float:
-    """Images/s of ONNX Runtime alone: batches of 64, one thread, in this process."""
-    model = OnnxModel(MODEL, "cifar10net", 1, "cpu", threads=1)
-    images = _images(64)
-    model.warm_up(64)
-    began, batches = time.perf_counter(), 0
-    while time.perf_counter() - began < SECONDS / 2:
-        model.run(images)
-        batches += 1
-    return batches * 64 / (time.perf_counter() - began)
+def _children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
-def _images(n: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
+def cases() -> dict[str, Case]:
+    """Make the requests."""
+    one, sixty_four = (
+        pb.ClassifyRequest(packed_pixels=random_images(n).tobytes()).SerializeToString() for n in (1, 64)
+    )
+    photograph = pb.Image(encoded=(ROOT / "examples" / "images" / "dog.jpg").read_bytes())
+    photographs = pb.ClassifyRequest(images=[photograph] * 16).SerializeToString()
+    return {
+        "unary_1": Case("1 raw image a call", one, 1, 64, 4),
+        "unary_64": Case("64 raw images a call", sixty_four, 64, 8, 2),
+        "photographs_16": Case("16 photographs a call (640x480 JPEG)", photographs, 16, 4, 2),
+        "poisson": Case("1 raw image a call, at random times", one, 1, 8, 8),
+        "many_64": Case("64 raw images a call, 16 connections", sixty_four, 64, 16, 16),
+    }
 
 
-def _request(n: int) -> bytes:
-    return pb.ClassifyRequest(packed_pixels=_images(n).tobytes()).SerializeToString()
-
-
-def _photograph() -> bytes:
-    return (ROOT / "examples" / "images" / "dog.jpg").read_bytes()
-
-
-def _append(row: dict[str, list[float]], **values: float) -> None:
-    for name, value in values.items():
-        row.setdefault(name, []).append(value)
-
-
-def _pin(pid: int, core: int) -> None:
-    """Keep every thread of a process on one core; threads it makes later inherit that."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(task.name), {core})
-
-
-def _cpu_s(pid: int) -> float:
-    """User and system time that a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
-
-
-def _status_mib(pid: int, name: str) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) / 1024
-    raise KeyError(name)
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return "unknown"
-
-
-def _print(facts: dict[str, Any], rows: dict[str, dict[str, list[float]]]) -> None:
-    def middle(values: list[float], digits: int) -> str:
-        spread = f"{min(values):,.{digits}f}-{max(values):,.{digits}f}"
-        return f"{statistics.median(values):,.{digits}f} ({spread})"
-
-    columns: list[tuple[str, str, int]] = [
-        ("images/s", "images_per_s", 0),
-        ("server CPU us/image", "cpu_us_an_image", 0),
-        ("p50 ms", "p50_ms", 1),
-        ("p99 ms", "p99_ms", 1),
-    ]
+def _print(facts: dict[str, Any], goals: dict[str, Goal]) -> None:
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
-    print(f"one core of {facts['machine']}, {versions}, Python {facts['python']}")
-    print(f"median (smallest-largest) of n = {ROUNDS} rounds of {SECONDS:.0f} s")
-    print(f"{'':38}" + "".join(f"{title:>22}" for title, _, _ in columns))
-    ceiling = statistics.median(rows["ceiling"]["images_per_s"])
-    for name, row in rows.items():
-        title = "ONNX Runtime alone, batches of 64" if name == "ceiling" else name
-        cells = [middle(row[key], digits) if key in row else "" for _, key, digits in columns]
-        print(f"{title:38}" + "".join(f"{cell:>22}" for cell in cells))
-    ratio = statistics.median(rows["64 raw images a call"]["images_per_s"]) / ceiling
-    print(f"64 raw images a call / ONNX Runtime alone: {ratio:.2f}")
-    print(f"start to SERVING {facts['start_s']:.2f} s, resident {facts['memory_mib']:.0f} MiB")
+    print(f"{facts['machine']}, {facts['kernel']}, Python {facts['python']}, {versions}")
+    print(f"h2load {facts['h2load'] or 'none'}; {facts['took_s']} s in all; median (smallest-largest) of n")
+    for goal in goals.values():
+        print(goal.line())
+    own = [key for key, by in facts["loads"].items() if by != "h2load"]
+    print(f"by our own generator: {', '.join(own)}; all other load by h2load")
+    if not HAS_STREAM:
+        print("not measured: the stream, because this server has no ClassifyStream")
+    if not HAS_WORKERS:
+        print("not measured: two workers, because this server has no --workers")
+    stolen = [value for row in facts["rows"].values() for value in row.get("stolen_share", ())]
+    print(
+        f"taken from the server's core by the hypervisor: median {statistics.median(stolen):.1%}, "
+        f"most {max(stolen):.1%}"
+    )
+    late = [value for row in facts["rows"].values() for value in row.get("late_p99_ms", ())]
+    print(f"sent late by our own generator: 99th percentile at most {max(late):.2f} ms in a round")
+    for what, count in facts["failures"].items():
+        print(f"FAILED {count} times: {what}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,51 @@
+"""ONNX Runtime alone on a core: the most that any server of the same model could reach there.
+
+A batch size goes in, images a second and CPU time come out. Knows nothing of servers.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from service.model import OnnxModel
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+MODELS = Path(__file__).parent.parent / "exported_models"
+
+
+class Ceiling(NamedTuple):
+    """What one process with one thread reached."""
+
+    images_per_s: float
+    cpu_us_an_image: float
+
+
+def measure(batch: int, seconds: float) -> Ceiling:
+    """Run batches of one size one after another in this process, on one thread."""
+    model, images = _model(), random_images(batch)
+    model.run(images)
+    runs, cpu_s, began = 0, time.process_time(), time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        model.run(images)
+        runs += 1
+    n = runs * batch
+    return Ceiling(n / (time.perf_counter() - began), (time.process_time() - cpu_s) / n * 1e6)
+
+
+def random_images(n: int) -> npt.NDArray[np.uint8]:
+    """Make the same random images every time: uint8 (n, 32, 32, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
+
+
+@cache
+def _model() -> OnnxModel:
+    model = OnnxModel(MODELS / "cifar10net" / "1" / "model.onnx", "cifar10net", 1, "cpu", threads=1)
+    model.warm_up(64)
+    return model

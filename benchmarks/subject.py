@@ -1,0 +1,123 @@
+"""A server on cores of its own, and what it spent while a load ran.
+
+Cases, which are requests with a manner of sending them, go in; figures come out. Knows nothing of goals or of
+what is measured when.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from benchmarks import generator, h2load, machine
+from benchmarks.generator import Target
+from service.process import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import ProcessPoolExecutor
+    from pathlib import Path
+
+    from benchmarks.load import Load
+
+_FIRST_CALLS = 4  # a caller, from which the first rate is guessed; they also warm up the server
+_LEAST_CALLS = 4  # a caller, that a run makes
+
+Row = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request, and how many of it are in flight."""
+
+    title: str
+    request: bytes
+    images: int
+    callers: int
+    connections: int
+
+
+class Subject:
+    """A running server; a context manager, which stops it."""
+
+    def __init__(self, *options: str, cores: Sequence[int], log: Path) -> None:
+        self._server = ServerProcess(*options, log=log)
+        self._cores = cores
+        self._targets: dict[str, Target] = {}
+        self._rates: dict[str, float] = {}
+        self.start_s = 0.0
+
+    def __enter__(self) -> Self:
+        began = time.perf_counter()
+        with machine.on_cores(self._cores):
+            self._server.start()
+        self.start_s = time.perf_counter() - began
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._server.__exit__(*exception)
+
+    def target(self, case: Case) -> Target:
+        """Ask once, so that the right answer is known from then on."""
+        if case.title not in self._targets:
+            answer = h2load.ask(self._server.address, case.request)
+            self._targets[case.title] = Target(self._server.address, case.request, answer, case.connections)
+        return self._targets[case.title]
+
+    def spend(self, images: int, run: Callable[[], Load]) -> tuple[Load, dict[str, float]]:
+        """Run a load of calls with so many images, and say what that cost the server."""
+        pids = machine.family(self._server.pid)
+        began, stolen_s, cpu_s = time.perf_counter(), self._stolen_s(), machine.cpu_s(pids)
+        load = run()
+        cpu_s = machine.cpu_s(pids) - cpu_s
+        # Cores that others use now cost both of these as much: see them together.
+        stolen = (self._stolen_s() - stolen_s) / (time.perf_counter() - began) / len(self._cores)
+        return load, {
+            "images_per_s": load.rate * images,
+            "cpu_us_an_image": cpu_s / (load.calls + sum(load.failures.values())) / images * 1e6,
+            "p50_ms": load.p50_ms,
+            "p99_ms": load.p99_ms,
+            "p999_ms": load.p999_ms,
+            "late_p99_ms": load.late_p99_ms,
+            "stolen_share": stolen,
+            "failures": sum(load.failures.values()),
+        }
+
+    def unary(
+        self, case: Case, seconds: float, own: ProcessPoolExecutor, prefix: Sequence[str] = ()
+    ) -> tuple[Load, dict[str, float]]:
+        """Load the server with h2load for about so long; with our own generator where there is none."""
+        target = self.target(case)
+        if not h2load.is_installed():
+            return self.spend(
+                case.images, own.submit(generator.closed_loop, target, case.callers, seconds).result
+            )
+        if case.title not in self._rates:
+            self._rates[case.title] = h2load.run(target, case.callers, _FIRST_CALLS * case.callers).rate
+        calls = max(int(self._rates[case.title] * seconds), _LEAST_CALLS * case.callers)
+        h2load.check_call(target)
+        load, spent = self.spend(case.images, lambda: h2load.run(target, case.callers, calls, prefix=prefix))
+        h2load.check_call(target)
+        self._rates[case.title] = load.rate
+        return load, spent
+
+    def idle_share(self, seconds: float) -> float:
+        """Share of a core that the server uses while nobody asks."""
+        pids = machine.family(self._server.pid)
+        before = machine.cpu_s(pids)
+        time.sleep(seconds)
+        return (machine.cpu_s(pids) - before) / seconds
+
+    def resident_mb(self) -> list[float]:
+        """Resident memory of each of the server's processes."""
+        return [machine.resident_mb(pid) for pid in machine.family(self._server.pid)]
+
+    def _stolen_s(self) -> float:
+        return sum(machine.stolen_s(core) for core in self._cores)
+
+
+def append(row: Row, values: dict[str, Any]) -> None:
+    """Add one value to each column."""
+    for name, value in values.items():
+        row.setdefault(name, []).append(value)
