@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from service.model import OnnxModel
+from service.providers import ProviderConfig
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,6 +47,8 @@ def random_images(n: int) -> npt.NDArray[np.uint8]:
 
 @cache
 def _model() -> OnnxModel:
-    model = OnnxModel(MODELS / "cifar10net" / "1" / "model.onnx", "cifar10net", 1, "cpu", threads=1)
+    model = OnnxModel(
+        MODELS / "cifar10net" / "1" / "model.onnx", "cifar10net", 1, ProviderConfig(), threads=1
+    )
     model.warm_up(64)
     return model

@@ -21,9 +21,10 @@ import onnxruntime
 
 from benchmarks import machine
 from benchmarks.ceiling import MODELS, random_images
-from service.config import IMAGE_BYTES, PROVIDERS
+from service.config import IMAGE_BYTES
 from service.errors import StartupError
 from service.model import OnnxModel
+from service.providers import ON_DEVICE, PROVIDERS, ProviderConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +35,6 @@ BATCHES = (1, 4, 16, 64, 256, 1024, 4096)
 ROUNDS = 5
 SECONDS = 0.5
 MULTIPLY_ADDS = 3_920_000  # of CIFAR10Net an image, as its summary counts them
-_ON_GPU = {"cuda", "tensorrt"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,9 +58,11 @@ def measure(provider: str, threads: int, seconds: float) -> dict[str, Any]:
     Raises:
         StartupError: the provider cannot be used, or answers differently with IO binding.
     """
-    model = OnnxModel(MODELS / "cifar10net" / "1" / "model.onnx", "cifar10net", 1, provider, threads)
+    model = OnnxModel(
+        MODELS / "cifar10net" / "1" / "model.onnx", "cifar10net", 1, ProviderConfig(name=provider), threads
+    )
     model.warm_up(1)
-    device = "cuda" if provider in _ON_GPU else "cpu"
+    device = "cuda" if provider in ON_DEVICE else "cpu"
     return machine.facts() | {
         "gpu": machine.gpu(),
         "provider": model.info.provider,
