@@ -153,8 +153,6 @@ def _control_groups(root: Path) -> Iterator[Path]:
         elif controllers:
             continue
         group = Path(path.lstrip("/"))
-        if ".." in group.parts:  # a group outside of this namespace, whose own is the top
-            group = Path()
         yield from (top / each for each in (group, *group.parents))
 
 

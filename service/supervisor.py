@@ -205,12 +205,12 @@ class _Crew:
             self._start_code = code if code > 0 else _FAILED
             log.error("worker did not start")
         else:
-            delay_s = worker.delay_s if time.monotonic() - worker.started_s < _LONG_LIFE_S else _FIRST_DELAY_S
+            delay_s = _delay_s(worker.delay_s, time.monotonic() - worker.started_s)
             log.error("worker ended, another follows", delay_s=delay_s)
             self._replace_in(delay_s)
 
     def _replace_in(self, delay_s: float) -> None:
-        asyncio.get_running_loop().call_later(delay_s, self._replace, min(2 * delay_s, _LONGEST_DELAY_S))
+        asyncio.get_running_loop().call_later(delay_s, self._replace, 2 * delay_s)
 
     def _replace(self, delay_s: float) -> None:
         if self._is_stopping:
@@ -220,6 +220,11 @@ class _Crew:
         except OSError as error:
             _log.error("no worker can be started", reason=error.strerror, delay_s=delay_s)
             self._replace_in(delay_s)
+
+
+def _delay_s(after_short_life_s: float, lived_s: float) -> float:
+    """Return how long to wait before a worker that died is replaced."""
+    return min(after_short_life_s, _LONGEST_DELAY_S) if lived_s < _LONG_LIFE_S else _FIRST_DELAY_S
 
 
 def _cause(code: int) -> dict[str, int | str]:

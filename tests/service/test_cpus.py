@@ -94,6 +94,7 @@ def test_a_cpu_quota_counts_rounded_down(
         (V1, {"cpu/docker/x/cpu.cfs_quota_us": "-1", "cpu/docker/x/cpu.cfs_period_us": "100000"}),
         (V1, {"cpu/docker/x/cpu.cfs_quota_us": "100000"}),
         (V1, {"memory/docker/x/cpu.max": "100000 100000"}),
+        ("2:cpuset:/x", {"cpu/x/cpu.cfs_quota_us": "100000", "cpu/x/cpu.cfs_period_us": "100000"}),
         ("nonsense", {"cpu.max": "max"}),
         ("", {}),
         (None, {}),

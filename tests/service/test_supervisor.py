@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from service.supervisor import _delay_s
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -42,7 +44,11 @@ class _Server:
         command = [sys.executable, "-m", "tests.service.stand_in_server", folder, workers, port, grace_s]
         with log.open("wb") as file:
             self.process = subprocess.Popen(
-                [*map(str, command)], stdout=subprocess.PIPE, stderr=file, text=True
+                [*map(str, command)],
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+                start_new_session=True,  # a process group of its own, as a terminal gives to a command
             )
         self.port = port
 
@@ -184,7 +190,7 @@ def test_each_connection_goes_to_the_worker_that_has_fewest(start: Start, call: 
     for caller in callers[:80]:
         caller.close()  # forty of each
     more = [call(server) for _ in range(30)]
-    left, _ = Counter(caller.ask() for caller in more)
+    left, *_ = [caller.ask() for caller in more]
     for caller in (*callers, *more):
         if caller.pid == left:
             caller.close()
@@ -260,9 +266,9 @@ def test_a_stop_lets_callers_finish(start: Start, call: Call, number: signal.Sig
     callers = [call(server) for _ in range(4)]
     workers = {caller.ask() for caller in callers}
 
-    server.process.send_signal(number)
+    os.killpg(server.process.pid, number)  # as Ctrl-C does
     _wait(lambda: _refuses(server.port), "the port is closed")
-    server.process.send_signal(number)  # a second one changes nothing
+    os.killpg(server.process.pid, number)  # a second one changes nothing
 
     assert {caller.ask() for caller in callers} == workers == set(server.pids())
     assert server.process.poll() is None
@@ -347,6 +353,12 @@ def test_a_worker_that_dies_again_and_again_is_replaced_ever_later(
     ends = server.events("worker ended, another follows")
     assert [event["delay_s"] for event in ends][:3] == [0.1, 0.2, 0.4]
     assert server.process.poll() is None
+
+
+def test_the_delay_has_an_end_and_a_long_life_ends_it() -> None:
+    assert _delay_s(6.4, lived_s=1) == 6.4
+    assert _delay_s(12.8, lived_s=1) == 10
+    assert _delay_s(12.8, lived_s=31) == 0.1
 
 
 def test_workers_outlive_a_killed_supervisor_only_to_finish(start: Start, call: Call) -> None:
