@@ -16,7 +16,7 @@ import structlog
 from service.admission import Admission
 from service.config import MAX_MESSAGE_BYTES, ServerConfig
 from service.images import rely_on_own_limits
-from service.listening import as_text, listen
+from service.listening import as_text, listen, make_room
 from service.repository import Repository, load_models
 from service.rpc.server import RpcLimits, RpcServer
 from service.servicers.classifier import SERVICE_NAME as CLASSIFIER
@@ -60,6 +60,7 @@ async def serve(config: ServerConfig, on_ready: Callable[[str], None], door: Doo
     """
     stop = _stop_signal()
     rely_on_own_limits()
+    make_room(config.max_connections)
     listening = listen(config.host, config.port) if door is None else None
     repository = Repository()
     decoder = Decoder(config.decode_threads, config.limits)

@@ -20,7 +20,7 @@ import structlog
 
 from service.errors import StartupError
 from service.handoff import FD_VARIABLE, Hatch
-from service.listening import as_text, listen
+from service.listening import as_text, listen, make_room
 from service.reception import Reception
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ async def supervise(config: ServerConfig, command: Sequence[str], on_ready: Call
     Raises:
         StartupError: the address is taken, or the system starts no process; nothing was served.
     """
+    make_room(config.max_connections)
     reception = Reception(listen(config.host, config.port))
     address = as_text(config.host, reception.port)
     crew = _Crew(command, reception, config.drain_delay_s + config.grace_s + _MARGIN_S)
