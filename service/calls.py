@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 Images: TypeAlias = npt.NDArray[np.uint8]
 Probabilities: TypeAlias = npt.NDArray[np.float32]
 
-_NO_IMAGES: Images = np.empty(0, np.uint8)
-
 
 class Call:
     """One caller's images and what is known of their answers."""
@@ -140,11 +138,10 @@ class Line:
         return n
 
     def drop(self, call: Call) -> None:
-        """Forget what is left of a call, and its images."""
+        """Forget what is left of a call, and so its images."""
         self.images -= call.left
         self.ahead -= call.share
         call.left = call.share = 0
-        call.images = _NO_IMAGES
         self._due.pop(call, None)
         self._rest.pop(call, None)
 

@@ -312,13 +312,16 @@ def test_a_late_call_at_the_end_of_the_line_is_told_when_a_batch_forms() -> None
     with _Bench() as bench:
         bench.ask("A", 9)
         bench.settle()
-        late = [bench.ask("B", 9), bench.ask("C", within_s=1), bench.ask("D", within_s=5)]
+        for caller in "BC":
+            bench.ask(caller, 9)
+        late = [bench.ask("D", within_s=1), bench.ask("E", within_s=5)]
 
         bench.finish(after_s=2)
-        assert [answer.done() for answer in late] == [False, True, False]
+        assert [answer.done() for answer in late] == [True, False]
         bench.finish(after_s=4)
 
-        assert [answer.done() for answer in late] == [False, True, True]
+        assert bench.batches == ["AAAA", "BBBB", "CCCC"]
+        assert [answer.done() for answer in late] == [True, True]
 
 
 def test_what_is_left_of_a_late_call_is_not_run() -> None:
@@ -376,6 +379,14 @@ def test_only_one_share_of_a_large_call_counts_as_ahead_and_nothing_of_bulk() ->
         bench.ask("D", within_s=2.5)  # (4 + 1) images, half a second each
         with pytest.raises(DeadlineError):
             bench.ask("E", within_s=2.9)
+
+
+def test_a_call_that_hung_up_is_no_longer_ahead() -> None:
+    with _busy_bench() as bench:
+        bench.ask("L", 100).cancel()
+        bench.settle()
+
+        bench.ask("D", within_s=0.5)
 
 
 def test_a_call_that_can_no_longer_be_met_is_dropped_when_its_turn_comes() -> None:
@@ -518,6 +529,22 @@ def test_a_model_that_loses_rows_is_an_error() -> None:
         assert str(answer.exception()) == "the model answered 2 rows to 3 images"
 
 
+def test_images_that_have_been_run_are_not_kept() -> None:
+    with _Bench() as bench:
+        images = _images("A", 3)
+        memory = weakref.ref(images)
+        bench.batcher.submit(images)
+        bench.settle()
+        del images
+        bench.running[0] = _images("A", 3)
+
+        bench.finish()
+
+        give_up_s = time.monotonic() + PATIENCE_S
+        while memory() is not None:  # the thread lets go a moment after it has answered
+            assert time.monotonic() < give_up_s
+
+
 def test_images_of_one_call_are_not_copied() -> None:
     with _Bench() as bench:
         small, large = _images("S", 3), _images("L", 9)
@@ -549,6 +576,19 @@ def test_sessions_run_at_the_same_time_and_share_a_large_call() -> None:
 
         assert small.result().tolist() == _images("S", 1).tolist()
         assert large.result().tolist() == _images("L", 17).tolist()
+
+
+def test_a_call_that_has_had_its_share_waits_for_whoever_came_meanwhile() -> None:
+    with _Bench(sessions=2) as bench:
+        bench.ask("X")
+        bench.settle()
+        bench.ask("L", 9)
+        bench.settle()
+        bench.ask("S")
+
+        bench.finish(0)
+
+        assert bench.batches == ["X", "LLLL", "SLLL"]
 
 
 def test_a_call_whose_slices_run_in_two_sessions_fails_once() -> None:
@@ -652,6 +692,7 @@ def test_a_model_that_answers_after_the_end_troubles_nobody(*, is_loop_closed: b
     if not is_loop_closed:
         bench.loop.run_until_complete(asyncio.sleep(0))
         bench.loop.close()
+    assert bench.loop.errors == []
     assert isinstance(answer.exception(), NotServingError)
 
 
