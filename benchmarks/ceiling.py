@@ -26,6 +26,8 @@ class Ceiling(NamedTuple):
 
     images_per_s: float
     cpu_us_an_image: float
+    core_share: float
+    """How much of the core it got: less than all means that others were running."""
 
 
 def measure(batch: int, seconds: float) -> Ceiling:
@@ -36,8 +38,8 @@ def measure(batch: int, seconds: float) -> Ceiling:
     while time.perf_counter() - began < seconds:
         model.run(images)
         runs += 1
-    n = runs * batch
-    return Ceiling(n / (time.perf_counter() - began), (time.process_time() - cpu_s) / n * 1e6)
+    n, took_s, cpu_s = runs * batch, time.perf_counter() - began, time.process_time() - cpu_s
+    return Ceiling(n / took_s, cpu_s / n * 1e6, cpu_s / took_s)
 
 
 def random_images(n: int) -> npt.NDArray[np.uint8]:

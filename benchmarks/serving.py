@@ -36,6 +36,7 @@ SECONDS = 2.5
 STARTS = 4  # beside the first one
 IDLE_S = 10.0
 WINDOW = 64  # messages in flight on the stream: as many as single images in calls
+WHOLE_CORE = 0.9  # what a process that never waits should get of it
 SHARES = (50, 80)  # of the capacity, in percent
 POISSON_S = 5.0
 OPTIONS = ("--models", str(ceiling.MODELS), "--threads", "1")
@@ -237,6 +238,11 @@ def _print(facts: dict[str, Any], goals: dict[str, Goal]) -> None:
         print("not measured: the stream, because this server has no ClassifyStream")
     if not HAS_WORKERS:
         print("not measured: two workers, because this server has no --workers")
+    alone = statistics.median(facts["rows"]["ceiling_64"]["core_share"])
+    if alone < WHOLE_CORE:
+        print(
+            f"BUSY: ONNX Runtime alone got {alone:.0%} of its core; compare by CPU time, and run this again"
+        )
     stolen = [value for row in facts["rows"].values() for value in row.get("stolen_share", ())]
     print(
         f"taken from the server's core by the hypervisor: median {statistics.median(stolen):.1%}, "

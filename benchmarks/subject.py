@@ -80,6 +80,7 @@ class Subject:
             "p99_ms": load.p99_ms,
             "p999_ms": load.p999_ms,
             "late_p99_ms": load.late_p99_ms,
+            "core_share": cpu_s / load.seconds / len(self._cores),
             "stolen_share": stolen,
             "failures": sum(load.failures.values()),
         }
