@@ -31,7 +31,7 @@ class HealthServicer:
     def __init__(self, services: Iterable[str]) -> None:
         """Begin with NOT_SERVING; the name "", the server as a whole, is always among them."""
         self._services = frozenset({"", *services})
-        self._status = _Answer.NOT_SERVING
+        self._status: int = _Answer.NOT_SERVING
         self._watchers: set[asyncio.Event] = set()
         self._providers: tuple[str, ...] = ()
 
