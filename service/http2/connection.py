@@ -17,7 +17,7 @@ from hpack import HPACKError, OversizedHeaderListError
 from service.http2 import frames
 from service.http2.frames import ErrorCode, Setting
 from service.http2.headers import MAX_HEADER_LIST_BYTES, HeaderReader
-from service.http2.stream import STREAM_WINDOW
+from service.http2.stream import STREAM_WINDOW, TRAILERS
 
 if TYPE_CHECKING:
     from service.http2.stream import Patience, Service, Stream
@@ -60,7 +60,9 @@ class Connection(asyncio.Protocol):
         self._receive_window = _CONNECTION_WINDOW
         self._send_window = frames.DEFAULT_WINDOW
         self.peer_stream_window = frames.DEFAULT_WINDOW
-        self.heard_s = self._asked_s = self._loop.time()
+        self._opened_s = self.heard_s = self._loop.time()
+        self._asked: tuple[float, float] | None = None
+        """When a silent client was asked whether it is there, and when it had been heard last by then."""
         self._closing_since_s: float | None = None
         self._paused_since_s: float | None = None
         self._has_said_all = False
@@ -82,9 +84,6 @@ class Connection(asyncio.Protocol):
         """Greet the client, unless there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
-        if not self._service.opened(self):
-            self._transport.abort()
-            return
         values = {
             Setting.MAX_CONCURRENT_STREAMS: self._service.max_streams,
             Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
@@ -92,6 +91,8 @@ class Connection(asyncio.Protocol):
         }
         more = frames.window_update(0, _CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
         self._write(frames.settings(values) + more)
+        if not self._service.opened(self):
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         """Tell every stream."""
@@ -116,6 +117,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what has come, up to the last whole frame."""
         self.heard_s = self._loop.time()
+        if self._has_said_all:
+            return  # read on only so that the socket's end does not take back what was said
         if self._rest:
             data = self._rest + data
         try:
@@ -124,7 +127,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._rest = self._read_preface(data)
         except ConnectionFault as fault:
-            self.close(fault.code, str(fault))
+            self._break_off(fault.code, str(fault))
 
     # -- frames in
 
@@ -136,8 +139,11 @@ class Connection(asyncio.Protocol):
                 self._transport.close()
                 return b""
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "this is no HTTP/2")
-        if len(start) < len(frames.PREFACE):
+        if len(data) < len(start) + frames.HEAD_BYTES or len(start) < len(frames.PREFACE):
             return data
+        _, _, kind, flags, _ = frames.HEAD.unpack_from(data, len(start))
+        if kind != frames.SETTINGS or flags & frames.ACK:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the preface has no SETTINGS")
         self._is_greeted = True
         return self._read_frames(data, len(start))
 
@@ -163,7 +169,7 @@ class Connection(asyncio.Protocol):
                 self._on_headers(flags, stream_id, payload)
             elif kind < len(_OTHER_FRAMES):
                 _OTHER_FRAMES[kind](self, flags, stream_id, payload)
-            if self._transport is None or self._transport.is_closing():
+            if self._transport is None or self._has_said_all or self._transport.is_closing():
                 return b""
         return data[position:]
 
@@ -175,12 +181,12 @@ class Connection(asyncio.Protocol):
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection's window")
             self._write(frames.window_update(0, _CONNECTION_WINDOW - self._receive_window))
             self._receive_window = _CONNECTION_WINDOW
+        if flags & frames.PADDED:
+            payload = _without_padding(payload)
         stream = self._streams.get(stream_id)
         if stream is None:
             self._check_was_open(stream_id)
             return  # it was answered, or cancelled, while this was on its way
-        if flags & frames.PADDED:
-            payload = _without_padding(payload)
         stream.receive_window -= size
         if stream.request_ended:
             self.reset(stream, ErrorCode.STREAM_CLOSED)
@@ -207,8 +213,10 @@ class Connection(asyncio.Protocol):
             self._block = (stream_id, flags, bytearray(payload))
 
     def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._block is None or self._block[0] != stream_id or not payload:
+        if self._block is None or self._block[0] != stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of nothing")
+        if not payload and not flags & frames.END_HEADERS:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "CONTINUATION without anything")
         _, first_flags, block = self._block
         block += payload
         if len(block) > _LONGEST_BLOCK_BYTES:
@@ -229,18 +237,20 @@ class Connection(asyncio.Protocol):
         ended = bool(flags & frames.END_STREAM)
         stream = self._streams.get(stream_id)
         if stream is not None:
-            self._on_trailers(stream, ended=ended)
+            self._on_trailers(stream, is_valid=ended and head is TRAILERS)
         elif stream_id % 2 == 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} is not for clients to open")
         elif stream_id > self._last_id:
             self._open(stream_id, head, ended=ended)
-        # else trailers of a stream that is over
+        elif head is not TRAILERS:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} cannot be opened any more")
+        # else it was answered, or cancelled, while this was on its way
 
     def _open(self, stream_id: int, head: Any, *, ended: bool) -> None:  # noqa: ANN401 - the service's type
         if self._last_answered_id is not None:
             return  # the client knows that this stream is not answered
         self._last_id = stream_id
-        if head is None:
+        if head is None or head is TRAILERS:
             self._write(frames.reset(stream_id, ErrorCode.PROTOCOL_ERROR))
         elif len(self._streams) >= self._service.max_streams:
             self._write(frames.reset(stream_id, ErrorCode.REFUSED_STREAM))
@@ -254,22 +264,24 @@ class Connection(asyncio.Protocol):
                 stream.on_data(b"", ended=True)
 
     def _check_was_open(self, stream_id: int) -> None:
-        if stream_id == 0 or (stream_id > self._last_id and self._last_answered_id is None):
+        if stream_id % 2 == 0 or (stream_id > self._last_id and self._last_answered_id is None):
             raise ConnectionFault(
                 ErrorCode.PROTOCOL_ERROR, f"a frame of stream {stream_id}, which is not open"
             )
 
-    def _on_trailers(self, stream: Stream, *, ended: bool) -> None:
+    def _on_trailers(self, stream: Stream, *, is_valid: bool) -> None:
         if stream.request_ended:
             self.reset(stream, ErrorCode.STREAM_CLOSED)
-        elif not ended:
+        elif not is_valid:
             self.reset(stream, ErrorCode.PROTOCOL_ERROR)
         else:
             stream.request_ended = True
             stream.on_data(b"", ended=True)
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 - as every frame
-        if len(payload) != _PRIORITY_BYTES or stream_id == 0:
+        if stream_id == 0:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY of no stream")
+        if len(payload) != _PRIORITY_BYTES:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "damaged PRIORITY")
 
     def _on_rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002
@@ -288,18 +300,21 @@ class Connection(asyncio.Protocol):
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "damaged SETTINGS")
         if flags & frames.ACK:
             return
+        window = None
         for key, value in frames.read_settings(payload):
             if key == Setting.INITIAL_WINDOW_SIZE:
-                self._change_stream_windows(value)
+                window = value  # the last one counts: changing every stream's costs more than asking for it
+                if value > frames.LARGEST_WINDOW:
+                    raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"a window of {value} bytes")
             elif (key == Setting.ENABLE_PUSH and value > 1) or (
                 key == Setting.MAX_FRAME_SIZE and not frames.MAX_FRAME_BYTES <= value < 1 << 24
             ):
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"setting {key} is {value}")
+        if window is not None:
+            self._change_stream_windows(window)
         self._write(frames.frame(frames.SETTINGS, frames.ACK, 0, b""))
 
     def _change_stream_windows(self, size: int) -> None:
-        if size > frames.LARGEST_WINDOW:
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"a window of {size} bytes")
         change = size - self.peer_stream_window
         self.peer_stream_window = size
         for stream in list(self._streams.values()):
@@ -321,16 +336,22 @@ class Connection(asyncio.Protocol):
         elif payload == _GOODBYE and self._closing_since_s is not None:
             self._refuse_further_streams()
 
-    def _on_go_away(self, flags: int, stream_id: int, payload: bytes) -> None:
+    def _on_go_away(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002
         """Clients that go away close the connection when they have their answers."""
+        if stream_id != 0:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "GOAWAY of a stream")
+        if len(payload) < _PING_BYTES:
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "damaged GOAWAY")
 
     def _on_window_update(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002
         if len(payload) != _LONG_BYTES:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "damaged WINDOW_UPDATE")
         increment = frames.read_long(payload)
         if stream_id == 0:
+            if not increment:
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
             self._send_window += increment
-            if not increment or self._send_window > frames.LARGEST_WINDOW:
+            if self._send_window > frames.LARGEST_WINDOW:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window overflows")
             for stream in [stream for stream in self._streams.values() if stream.outbox]:
                 self._flush(stream)
@@ -339,7 +360,9 @@ class Connection(asyncio.Protocol):
         found = self._streams.get(stream_id)
         if found is not None:
             found.send_window += increment
-            if not increment or found.send_window > frames.LARGEST_WINDOW:
+            if not increment:
+                self.reset(found, ErrorCode.PROTOCOL_ERROR)
+            elif found.send_window > frames.LARGEST_WINDOW:
                 self.reset(found, ErrorCode.FLOW_CONTROL_ERROR)
             else:
                 self._flush(found)
@@ -390,6 +413,7 @@ class Connection(asyncio.Protocol):
         taken = STREAM_WINDOW - stream.unread_bytes - stream.receive_window
         if taken >= STREAM_WINDOW // 2 and not stream.is_over and not stream.request_ended:
             stream.receive_window += taken
+            stream.moved_s = self._loop.time()  # now it is the client's turn
             self._write(frames.window_update(stream.id, taken))
 
     def _flush(self, stream: Stream) -> None:
@@ -474,8 +498,18 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.close()
 
+    def _break_off(self, code: ErrorCode, reason: str) -> None:
+        """End every stream, say why, and wait for the client to close."""
+        self._rest = b""
+        self._last_answered_id = self._last_id
+        self._write(frames.go_away(self._last_id, code, reason.encode()[:200]))
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            self._end(stream)
+        self._close_when_done()
+
     def close(self, code: ErrorCode, reason: str) -> None:
-        """End the connection and every stream on it."""
+        """End the connection and every stream on it at once."""
         self._write(frames.go_away(self._last_id, code, reason.encode()[:200]))
         if self._transport is not None:
             self._transport.close()
@@ -488,15 +522,12 @@ class Connection(asyncio.Protocol):
     def tick(self, now_s: float) -> None:
         """Look after a client that has gone silent; to be called about once a second."""
         patience = self._service.patience
+        if self._closing_since_s is not None:
+            self._see_off(now_s - self._closing_since_s, patience)
         if not self._is_greeted:
-            if now_s - self.heard_s > patience.handshake_s:
+            if now_s - self._opened_s > patience.handshake_s:
                 self.abort()
             return
-        if self._closing_since_s is not None and now_s - self._closing_since_s > patience.goodbye_s:
-            if self._last_answered_id is None:
-                self._refuse_further_streams()
-            elif not self._streams:
-                self.abort()
         if self._paused_since_s is not None and now_s - self._paused_since_s > patience.stall_s:
             self.abort()
         elif now_s - self.heard_s > patience.silence_s:
@@ -505,11 +536,19 @@ class Connection(asyncio.Protocol):
             if stream.waits_for_client and now_s - stream.moved_s > patience.stall_s:
                 stream.on_stall()
 
+    def _see_off(self, waited_s: float, patience: Patience) -> None:
+        if self._has_said_all and self._transport is not None:
+            is_out = not self._transport.get_write_buffer_size()
+            if waited_s > (patience.goodbye_s if is_out else patience.stall_s):
+                self.abort()
+        elif self._last_answered_id is None and waited_s > patience.goodbye_s:
+            self._refuse_further_streams()
+
     def _ask(self, now_s: float, patience: Patience) -> None:
-        if self._asked_s < self.heard_s:
-            self._asked_s = now_s
+        if self._asked is None or self._asked[1] != self.heard_s:
+            self._asked = now_s, self.heard_s
             self._write(frames.frame(frames.PING, 0, 0, b"are u ok"))
-        elif now_s - self._asked_s > patience.reply_s:
+        elif now_s - self._asked[0] > patience.reply_s:
             self.abort()
 
 

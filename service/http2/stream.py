@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from service.http2.connection import Connection
     from service.http2.headers import Fields
 
+
+class Trailers:
+    """What a service makes of fields that end a request: well-formed, and none of them a pseudo-field."""
+
+
+TRAILERS = Trailers()
 STREAM_WINDOW = 1 << 20
 """Bytes that a client may send ahead of what a stream has taken."""
 
@@ -26,7 +32,7 @@ class Patience:
     """How long a connection waits for its client, in seconds."""
 
     handshake_s: float = 10.0
-    """For the first frame."""
+    """For the preface, its SETTINGS included."""
     silence_s: float = 60.0
     """Without a byte, before the client is asked whether it is there."""
     reply_s: float = 20.0
@@ -94,7 +100,7 @@ class Service(Protocol):
     max_streams: int
 
     def make_head(self, fields: Fields) -> Any:  # noqa: ANN401 - the service's own type
-        """Read a request's fields; None if they are no request."""
+        """Read a header block's fields: a request's head, TRAILERS, or None if they are malformed."""
 
     def make_stream(self, connection: Connection, stream_id: int, head: Any) -> Stream:  # noqa: ANN401
         """Make the stream of a new request; it may answer at once."""

@@ -15,11 +15,12 @@ from service.errors import (
     Code,
     DeadlineError,
     InvalidRequestError,
+    NotServingError,
     OverloadedError,
     StalledRequestError,
 )
-from service.http2.stream import Stream
-from service.rpc.messages import MessageReader, decompress, framed, only_message
+from service.http2.stream import STREAM_WINDOW, Stream
+from service.rpc.messages import PREFIX_BYTES, MessageReader, decompress, framed, only_message
 from service.rpc.status import RESPONSE_HEAD, ok_trailers, status_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from service.rpc.status import Status
 
 _OK = ok_trailers()
+_MESSAGE_COST_BYTES = 1_024
+"""Of a stream's message beside its bytes: what is made to answer it, which for small ones is far more."""
 
 
 class Call(Stream):
@@ -39,6 +42,8 @@ class Call(Stream):
 
     __slots__ = (
         "_encoding",
+        "_given",
+        "_given_bytes",
         "_has_begun",
         "_held_bytes",
         "_inbox",
@@ -63,7 +68,7 @@ class Call(Stream):
         self.deadline_s: float | None = None
         """In the event loop's time."""
         self.is_stopping = False
-        """Whether the server wants a streaming call to end; ``receive`` gives no more messages then."""
+        """Whether the server wants a streaming call to end; ``receive`` only gives what has come by then."""
         self.trailing_metadata: Mapping[str, str] | None = None
         """Goes to the client behind a good answer."""
         self.on_stop: Callable[[], None] | None = None
@@ -73,6 +78,9 @@ class Call(Stream):
         self._reader: MessageReader | None = None
         self._message: tuple[bool, bytes] | None = None
         self._inbox: deque[tuple[bool, bytes]] = deque()
+        self._given: deque[int] = deque()
+        """What each message costs that the handler has and has not let go."""
+        self._given_bytes = 0
         self._waiting: asyncio.Future[None] | None = None
         self._has_begun = False
         self._held_bytes = 0
@@ -88,26 +96,25 @@ class Call(Stream):
 
     def on_data(self, data: bytes, *, ended: bool) -> None:
         """Take the next part of the request; run the handler when a unary one is whole."""
-        size = len(data)
-        self._held_bytes += size
-        self._server.held_bytes += size
-        if self._server.held_bytes > self._server.max_held_bytes:
-            self._fail(
-                OverloadedError(
-                    f"requests of {self._server.held_bytes:,} bytes are waiting, more than the "
-                    f"{self._server.max_held_bytes:,} that this server holds; retry with backoff"
-                )
-            )
-            return
-        if ended and self._reader is None and self.method.unary is not None:
-            message = only_message(data)
-            if message is not None:
-                self._task = self._server.loop.create_task(self._answer(message))
-                return
         try:
+            self._hold(len(data))
+            if ended and self._reader is None and self.method.unary is not None:
+                message = only_message(data)
+                if message is not None:
+                    self._task = self._server.loop.create_task(self._answer(message))
+                    return
             self._read(data, ended=ended)
         except (InvalidRequestError, OverloadedError) as error:
             self._fail(error)
+
+    def _hold(self, size: int) -> None:
+        self._held_bytes += size
+        self._server.held_bytes += size
+        if self._server.held_bytes > self._server.max_held_bytes:
+            raise OverloadedError(
+                f"requests of {self._server.held_bytes:,} bytes are waiting, more than the "
+                f"{self._server.max_held_bytes:,} that this server holds; retry with backoff"
+            )
 
     def _read(self, data: bytes, *, ended: bool) -> None:
         if self._reader is None:
@@ -116,8 +123,8 @@ class Call(Stream):
         if ended and not self._reader.is_between_messages:
             raise InvalidRequestError("the request ended in the middle of a message")
         if self.method.stream is not None:
-            self._inbox.extend(messages)
-            self.unread_bytes += sum(len(message) for _, message in messages)
+            if not self.is_stopping:
+                self._take_in(messages)
             if messages or ended:
                 self._wake()
             return
@@ -131,6 +138,12 @@ class Call(Stream):
             self._task = self._server.loop.create_task(self._answer_whole(self._message))
             self._message = None
 
+    def _take_in(self, messages: list[tuple[bool, bytes]]) -> None:
+        self._inbox.extend(messages)
+        more = _MESSAGE_COST_BYTES * len(messages)
+        self.unread_bytes += more + sum(PREFIX_BYTES + len(message) for _, message in messages)
+        self._hold(more)
+
     def on_over(self) -> None:
         """Let go of everything."""
         self._server.held_bytes -= self._held_bytes
@@ -142,11 +155,16 @@ class Call(Stream):
             self._task = None
         self._message = None
         self._inbox.clear()
+        self._given.clear()
         self._server.forget(self)
 
     def on_stall(self) -> None:
-        """End a request that does not go on, or an answer that is not read; a stream may be silent."""
-        if self.outbox or self.method.unary is not None:
+        """End a request that does not go on, or an answer that is not read.
+
+        A stream may be silent between messages, and within one while the server lets no more through.
+        """
+        is_cut = self._reader is not None and not self._reader.is_between_messages and self.receive_window > 0
+        if self.outbox or self.method.unary is not None or is_cut:
             self._fail(
                 StalledRequestError(
                     "the client has neither gone on with its request nor read the answer for "
@@ -155,7 +173,7 @@ class Call(Stream):
             )
 
     def stop(self) -> None:
-        """Ask a streaming call to end: it is given no more messages."""
+        """Ask a streaming call to end: messages that come from now on are not given to it."""
         if self.method.stream is not None:
             self.is_stopping = True
             self._wake()
@@ -167,26 +185,40 @@ class Call(Stream):
     async def receive(self) -> bytes | None:
         """Wait for the client's next message; None when there are no more.
 
-        Its bytes stay counted against the stream's window until ``let_go``.
+        It counts against the stream's window until ``let_go``, and while as much as a window is given and
+        not let go there are no further ones.
 
         Raises:
             InvalidRequestError, MessageTooLargeError: the message cannot be decompressed.
+            OverloadedError: decompressed, it is more than the server can hold now.
         """
-        while not self._inbox or self.is_stopping:
-            if self.request_ended or self.is_stopping:
+        while not self._inbox or self._given_bytes >= STREAM_WINDOW:
+            if not self._inbox and (self.request_ended or self.is_stopping):
                 return None
             self._waiting = self._server.loop.create_future()
             await self._waiting
         compressed, message = self._inbox.popleft()
-        return await self._decompressed(message) if compressed else message
+        cost = _MESSAGE_COST_BYTES + PREFIX_BYTES + len(message)
+        if compressed:
+            wire_bytes = len(message)
+            message = await self._decompressed(message)
+            more = max(0, len(message) - wire_bytes)
+            self.unread_bytes += more
+            cost += more
+        self._given.append(cost)
+        self._given_bytes += cost
+        return message
 
-    def let_go(self, *messages: bytes) -> None:
-        """Say that messages are dealt with, so that the client may send more."""
-        size = sum(map(len, messages))
-        self.unread_bytes = max(0, self.unread_bytes - size)
-        freed = min(size, self._held_bytes)
-        self._held_bytes -= freed
-        self._server.held_bytes -= freed
+    def let_go(self, count: int = 1) -> None:
+        """Say that the oldest messages are dealt with, so that the client may send more."""
+        if self.is_over:
+            return
+        size = sum(self._given.popleft() for _ in range(count))
+        self._given_bytes -= size
+        self.unread_bytes -= size
+        self._held_bytes -= size
+        self._server.held_bytes -= size
+        self._wake()
         self.connection.let_through(self)
 
     async def send(self, *messages: bytes) -> None:
@@ -214,6 +246,7 @@ class Call(Stream):
             if compressed:
                 data = await self._decompressed(data)
         except (InvalidRequestError, OverloadedError) as error:
+            self._task = None
             self._fail(error)
         else:
             await self._answer(data)
@@ -224,6 +257,9 @@ class Call(Stream):
         except Exception as error:  # noqa: BLE001 - the boundary: nothing of it may reach the client
             self._task = None
             self._fail(error)
+        except asyncio.CancelledError:
+            self._give_up()
+            raise
         else:
             self._task = None
             if not self.is_over:
@@ -236,6 +272,9 @@ class Call(Stream):
         except Exception as error:  # noqa: BLE001 - the boundary: nothing of it may reach the client
             self._task = None
             self._fail(error)
+        except asyncio.CancelledError:
+            self._give_up()
+            raise
         else:
             self._task = None
             if not self.is_over:
@@ -246,12 +285,14 @@ class Call(Stream):
     async def _decompressed(self, message: bytes) -> bytes:
         """In a thread, since a few bytes may unfold to many."""
         plain = await asyncio.to_thread(decompress, message, self._encoding, self._server.max_message_bytes)
-        more = len(plain) - len(message)
-        if not self.is_over and more > 0:
-            self._held_bytes += more
-            self.unread_bytes += more
-            self._server.held_bytes += more
+        if not self.is_over:
+            self._hold(max(0, len(plain) - len(message)))
         return plain
+
+    def _give_up(self) -> None:
+        """Answer although the handler was cancelled, which by then is no news unless it was from within."""
+        self._task = None
+        self._fail(NotServingError("the server has given this call up; ask again"))
 
     def _expire(self) -> None:
         self._fail(DeadlineError("the deadline passed before the answer was ready"))

@@ -1,7 +1,8 @@
 """What the header fields of a request say: which method, until when, encoded how.
 
-In: the fields of an HTTP/2 request. Out: a Head, or the answer that refuses the request at once; None for
-what is no HTTP/2 request at all.
+In: the fields of a header block. Out: a Head, or the answer that refuses the request at once; TRAILERS for
+what ends a request; None for what is malformed. Space around values and content-length are let be: neither
+means anything to gRPC.
 """
 
 from __future__ import annotations
@@ -12,19 +13,25 @@ from typing import TYPE_CHECKING
 
 from service.errors import Code
 from service.http2.headers import encode
+from service.http2.stream import TRAILERS
 from service.rpc.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from service.http2.headers import Fields
+    from service.http2.stream import Trailers
     from service.rpc.method import Method
 
 ENCODINGS = (b"identity", b"deflate", b"gzip")
 _CONTENT_TYPE = re.compile(rb"application/grpc(\+proto)?(;.*)?")
+_NAME = re.compile(rb"[0-9a-z!#$%&'*+.^_`|~-]+")
+_FORBIDDEN = re.compile(rb"[\x00\r\n]")
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 _UNITS_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _PSEUDO_FIELDS = {b":method", b":scheme", b":path", b":authority"}
+_REQUIRED_FIELDS = (b":method", b":scheme", b":path")
+_TE = b"trailers"
 _CONNECTION_FIELDS = {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 
 
@@ -39,20 +46,22 @@ class Head:
     """The whole answer, a header block, if the call is refused."""
 
 
-def read_head(fields: Fields, methods: Mapping[bytes, Method]) -> Head | None:
+def read_head(fields: Fields, methods: Mapping[bytes, Method]) -> Head | Trailers | None:
     """Make sense of the fields of a header block; None if they are malformed (RFC 9113, section 8.1.1)."""
     found: dict[bytes, bytes] = {}
     regular_began = False
     for name, value in fields:
         if name[:1] == b":":
-            if regular_began or name in found or name not in _PSEUDO_FIELDS:
-                return None
+            is_valid = not regular_began and name not in found and name in _PSEUDO_FIELDS
         else:
             regular_began = True
-            if name in _CONNECTION_FIELDS or name != name.lower():
-                return None
+            is_valid = name not in _CONNECTION_FIELDS and _NAME.fullmatch(name) is not None
+        if not is_valid or _FORBIDDEN.search(value):
+            return None
         found[name] = value
-    if not found.keys() >= {b":method", b":scheme", b":path"}:
+    if not found.keys() & _PSEUDO_FIELDS:
+        return TRAILERS
+    if not all(found.get(name) for name in _REQUIRED_FIELDS) or found.get(b"te", _TE).lower() != _TE:
         return None
     return _read(found, methods)
 

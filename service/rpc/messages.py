@@ -38,7 +38,7 @@ class MessageReader:
         self._max_bytes = max_bytes
         self._start = b""
         """Of a prefix that is not whole yet."""
-        self._parts: list[bytes] = []
+        self._message = bytearray()  # which grows with what comes, a byte for a byte
         self._missing: int | None = None
         self._is_compressed = False
 
@@ -67,11 +67,11 @@ class MessageReader:
             missing = self._missing or 0
             part = data[position : position + missing]
             position += len(part)
-            self._parts.append(part)
+            self._message += part
             self._missing = missing - len(part)
             if self._missing == 0:
-                messages.append((self._is_compressed, b"".join(self._parts)))
-                self._missing, self._parts = None, []
+                messages.append((self._is_compressed, bytes(self._message)))
+                self._missing, self._message = None, bytearray()
         return messages
 
     def _begin(self, flag: int, size: int) -> None:
@@ -104,4 +104,6 @@ def decompress(data: bytes, encoding: bytes, max_bytes: int) -> bytes:
         raise MessageTooLargeError(f"a compressed message unfolds to more than {max_bytes:,} bytes")
     if not unfolding.eof:
         raise InvalidRequestError(f"a message is damaged: its {encoding.decode()} data is cut off")
+    if unfolding.unused_data:
+        raise InvalidRequestError(f"a message is damaged: more than its {encoding.decode()} data")
     return message

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from service.http2.headers import Fields
+    from service.http2.stream import Trailers
     from service.rpc.method import Method
 
 _TICK_S = 1.0
@@ -135,8 +136,8 @@ class RpcServer:
 
     # -- what connections ask
 
-    def make_head(self, fields: Fields) -> Head | None:
-        """Read a request's fields."""
+    def make_head(self, fields: Fields) -> Head | Trailers | None:
+        """Read a header block's fields."""
         return read_head(fields, self._methods)
 
     def make_stream(self, connection: Connection, stream_id: int, head: Head) -> Stream:
@@ -178,7 +179,11 @@ class RpcServer:
             await asyncio.sleep(_TICK_S)
             now_s = self.loop.time()
             for connection in list(self._connections):
-                connection.tick(now_s)
+                try:
+                    connection.tick(now_s)
+                except Exception:  # noqa: BLE001 - of one connection: the others are still looked after
+                    _log.exception("connection failed", peer=connection.peer)
+                    connection.abort()
 
 
 class _Refusal(Stream):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _INTERNAL_SENTENCE = "the server failed to answer; its log says why"
+_LONGEST_MESSAGE = 1_000
+"""Characters; encoded, they fit into one frame and into what clients take as metadata by default."""
 _PRINTABLE = range(0x20, 0x7F)
 _RESPONSE_FIELDS = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 _log = structlog.get_logger(__name__)
@@ -45,7 +47,7 @@ class Status:
     def _fields(self) -> tuple[tuple[bytes, bytes], ...]:
         return (
             (b"grpc-status", b"%d" % self.code),
-            (b"grpc-message", percent_encoded(self.message)),
+            (b"grpc-message", percent_encoded(self.message[:_LONGEST_MESSAGE])),
             *((name.encode(), value.encode()) for name, value in self.metadata.items()),
         )
 

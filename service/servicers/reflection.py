@@ -46,4 +46,4 @@ class Reflection:
             request = parse(pb.ServerReflectionRequest, message)
             for response in library.ServerReflectionInfo(iter((request,)), None):  # type: ignore[arg-type]
                 await call.send(response.SerializeToString())
-            call.let_go(message)
+            call.let_go()

@@ -35,7 +35,7 @@ class Conversation:
         """Answer the messages of ``call`` by ``answer``."""
         self._call = call
         self._answer = answer
-        self._unsent: deque[tuple[bytes, asyncio.Task[bytes]]] = deque()
+        self._unsent: deque[asyncio.Task[bytes]] = deque()
         self._arrived = asyncio.Event()
         self._is_complete = False
 
@@ -49,14 +49,14 @@ class Conversation:
         writing = loop.create_task(self._write())
         try:
             while (message := await self._call.receive()) is not None:
-                self._unsent.append((message, loop.create_task(self._reply(message))))
+                self._unsent.append(loop.create_task(self._reply(message)))
                 self._arrived.set()
             self._is_complete = True
             self._arrived.set()
             await writing
         finally:
             writing.cancel()
-            for _, replying in self._unsent:
+            for replying in self._unsent:
                 replying.cancel()
         if self._call.is_stopping:
             raise NotServingError("the server is stopping; send what is unanswered again, on another stream")
@@ -70,15 +70,12 @@ class Conversation:
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            await self._unsent[0][1]
-            messages: list[bytes] = []
+            await self._unsent[0]
             replies: list[bytes] = []
-            while self._unsent and self._unsent[0][1].done() and len(replies) < _MOST_ANSWERS_AT_ONCE:
-                message, replying = self._unsent.popleft()
-                messages.append(message)
-                replies.append(replying.result())
+            while self._unsent and self._unsent[0].done() and len(replies) < _MOST_ANSWERS_AT_ONCE:
+                replies.append(self._unsent.popleft().result())
             await self._call.send(*replies)
-            self._call.let_go(*messages)
+            self._call.let_go(len(replies))
 
     async def _reply(self, message: bytes) -> bytes:
         reply = pb.ClassifyStreamResponse()
