@@ -374,11 +374,7 @@ class Connection(asyncio.Protocol):
         size = len(data)
         if size <= stream.send_window and size <= self._send_window and size <= frames.MAX_FRAME_BYTES:
             self._send_window -= size
-            self._write(
-                frames.frame(frames.HEADERS, frames.END_HEADERS, stream.id, head)
-                + frames.frame(frames.DATA, 0, stream.id, data)
-                + frames.frame(frames.HEADERS, _LAST, stream.id, trailers)
-            )
+            self._write(frames.answer(stream.id, head, data, trailers))
             self._finish(stream)
         else:
             self.send_headers(stream, head)

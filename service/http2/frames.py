@@ -65,6 +65,21 @@ def frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
     return HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + payload
 
 
+def answer(stream_id: int, head: bytes, data: bytes, trailers: bytes) -> bytes:
+    """Make the three frames of a whole answer: HEADERS, DATA, and the HEADERS that end the stream."""
+    size = len(data)
+    return b"".join(
+        (
+            HEAD.pack(len(head) >> 8, len(head) & 0xFF, HEADERS, END_HEADERS, stream_id),
+            head,
+            HEAD.pack(size >> 8, size & 0xFF, DATA, 0, stream_id),
+            data,
+            HEAD.pack(len(trailers) >> 8, len(trailers) & 0xFF, HEADERS, END_HEADERS | END_STREAM, stream_id),
+            trailers,
+        )
+    )
+
+
 def settings(values: dict[Setting, int]) -> bytes:
     """Make the frame that tells the peer what it may send."""
     return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(key, value) for key, value in values.items()))

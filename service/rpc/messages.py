@@ -54,6 +54,10 @@ class MessageReader:
             MessageTooLargeError: a message announces more bytes than allowed.
             InvalidRequestError: the data is no message of gRPC.
         """
+        if self._missing is not None and len(data) < self._missing:  # the middle of a long one
+            self._message += data
+            self._missing -= len(data)
+            return []
         messages: list[tuple[bool, bytes]] = []
         data, self._start = self._start + data, b""
         position = 0
