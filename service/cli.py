@@ -25,11 +25,11 @@ from service.config import (
     ImageLimits,
     ServerConfig,
 )
-from service.cpus import plan, usable_cpus
 from service.errors import ClientError, ConfigError, StartupError
-from service.handoff import FD_VARIABLE
 from service.logs import configure as configure_logs
 from service.providers import PROVIDERS, ProviderConfig
+from service.workers.cpus import plan, usable_cpus
+from service.workers.handoff import FD_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -235,7 +235,7 @@ def serve(  # noqa: PLR0913 - click passes each option by name
 
 
 def _supervise(config: ServerConfig, on_ready: Callable[[str], None]) -> None:
-    from service.supervisor import supervise  # noqa: PLC0415 - needed by this command alone
+    from service.workers.supervisor import supervise  # noqa: PLC0415 - needed by this command alone
 
     # A worker is this very command, told apart by the door in its environment.
     command = [sys.executable, *sys.orig_argv[1:]]
@@ -243,9 +243,9 @@ def _supervise(config: ServerConfig, on_ready: Callable[[str], None]) -> None:
 
 
 def _serve(config: ServerConfig, on_ready: Callable[[str], None], door_fd: int | None = None) -> None:
-    from service.handoff import Door  # noqa: PLC0415 - needed by this command alone
     from service.server import Ending  # noqa: PLC0415
     from service.server import serve as serve_forever  # noqa: PLC0415
+    from service.workers.handoff import Door  # noqa: PLC0415 - needed by this command alone
 
     with asyncio.Runner(loop_factory=_new_event_loop()) as runner:
         door = None if door_fd is None else Door(door_fd)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.batcher import Batcher
-from service.cache import CachedBatcher, ResponseCache
+from service.batching.batcher import Batcher
+from service.batching.cache import CachedBatcher, ResponseCache
 from service.errors import ModelError, NotServingError, UnknownModelError
 from service.model import ModelInfo, OnnxModel
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from service.admission import Admission
+from service.batching.admission import Admission
 from service.config import MAX_MESSAGE_BYTES, ServerConfig
 from service.images import rely_on_own_limits
 from service.listening import as_text, listen, make_room
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine
 
-    from service.handoff import Door
+    from service.workers.handoff import Door
 
 _Result = TypeVar("_Result")
 _log = structlog.get_logger(__name__)

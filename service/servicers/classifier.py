@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from service.batcher import Priority
+from service.batching.batcher import Priority
 from service.config import (
     DEFAULT_TOP_K,
     IMAGE_BYTES,
@@ -27,7 +27,7 @@ from service.servicers.replies import ReplyWriter
 from service.servicers.streaming import Conversation
 
 if TYPE_CHECKING:
-    from service.admission import Admission
+    from service.batching.admission import Admission
     from service.repository import Repository, ServedModel
     from service.rpc.call import Call
     from service.servicers.decoding import Decoder

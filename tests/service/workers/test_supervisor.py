@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from service.supervisor import _delay_s
+from service.workers.supervisor import _delay_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +41,8 @@ class _Server:
         self, folder: Path, log: Path, *, workers: int = 2, port: int = 0, grace_s: float = 20
     ) -> None:
         self._log = log
-        command = [sys.executable, "-m", "tests.service.stand_in_server", folder, workers, port, grace_s]
+        module = "tests.service.workers.stand_in_server"
+        command = [sys.executable, "-m", module, folder, workers, port, grace_s]
         with log.open("wb") as file:
             self.process = subprocess.Popen(
                 [*map(str, command)],
@@ -407,6 +408,9 @@ def test_connections_wait_while_there_are_too_many_open_files(start: Start, call
 
 
 def test_the_supervisor_imports_nothing_large() -> None:
-    code = "import service.cli, service.supervisor, sys; print({*sys.modules} & {'grpc', 'numpy', 'uvloop'})"
+    code = (
+        "import service.cli, service.workers.supervisor, sys; "
+        "print({*sys.modules} & {'grpc', 'numpy', 'uvloop'})"
+    )
 
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.cpus import Cpus, Plan, plan, usable_cpus
 from service.providers import PROVIDERS
+from service.workers.cpus import Cpus, Plan, plan, usable_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batcher import Batcher
-from service.cache import CachedBatcher, ResponseCache
+from service.batching.batcher import Batcher
+from service.batching.cache import CachedBatcher, ResponseCache
 from service.errors import DeadlineError, NotServingError
 
 if TYPE_CHECKING:

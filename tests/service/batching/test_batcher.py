@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from service.batcher import Batcher, Priority
+from service.batching.batcher import Batcher, Priority
 from service.errors import DeadlineError, NotServingError
 
 if TYPE_CHECKING:

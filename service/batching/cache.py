@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.batcher import Priority
+from service.batching.batcher import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.batcher import Batcher
-    from service.calls import Images, Probabilities
+    from service.batching.batcher import Batcher
+    from service.batching.calls import Images, Probabilities
 
 _KEY_BYTES = 16
 # What an entry takes beside its row: the heads of two bytes objects, the key and its part of the tables. With

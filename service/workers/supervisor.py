@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import StartupError
-from service.handoff import FD_VARIABLE, Hatch
 from service.listening import as_text, listen, make_room
-from service.reception import Reception
+from service.workers.handoff import FD_VARIABLE, Hatch
+from service.workers.reception import Reception
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ async def supervise(config: ServerConfig, command: Sequence[str], on_ready: Call
 
     Args:
         config: where to listen, how many workers, how long they may take to end.
-        command: starts a worker, which finds its door by the environment (see service.handoff).
+        command: starts a worker, which finds its door by the environment (see service.workers.handoff).
         on_ready: is told the address ``host:port`` once all workers are ready.
 
     Returns:

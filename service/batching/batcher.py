@@ -20,15 +20,15 @@ import time
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from service.calls import Call, Line
+from service.batching.calls import Call, Line
+from service.batching.pace import Pace
+from service.batching.session import Session
 from service.errors import NotServingError
-from service.pace import Pace
-from service.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from service.calls import Images, Part, Probabilities
+    from service.batching.calls import Images, Part, Probabilities
 
 _BULK_TURN = 8  # of so many batches formed while both priorities wait, one begins with BULK
 

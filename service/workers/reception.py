@@ -16,7 +16,7 @@ import structlog
 if TYPE_CHECKING:
     import socket
 
-    from service.handoff import Hatch
+    from service.workers.handoff import Hatch
 
 _AT_A_TIME = 64  # connections accepted before the loop turns to others
 _PAUSE_S = 0.1  # before accepting is tried again when there was no room

@@ -1,0 +1,1 @@
+"""From many callers to few runs of a model, and back."""
