@@ -51,7 +51,7 @@ class Connection(asyncio.Protocol):
         self._headers: HeaderReader[Any] = HeaderReader(service.make_head)
         self._streams: dict[int, Stream] = {}
         self._rest = b""
-        self._is_greeted = False
+        self._is_greeted = self._has_greeted = False
         self._block: tuple[int, int, bytearray] | None = None
         """A header block that CONTINUATION frames are to complete: its stream, flags and bytes."""
         self._last_id = 0
@@ -81,9 +81,17 @@ class Connection(asyncio.Protocol):
     # -- the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet the client, unless there are too many."""
+        """Count the client in, unless there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        if not self._service.opened(self):
+            self._transport.abort()
+
+    def _greet(self) -> None:
+        """Send SETTINGS, which come first; not before the client has shown that it speaks HTTP/2."""
+        if self._has_greeted:
+            return
+        self._has_greeted = True
         values = {
             Setting.MAX_CONCURRENT_STREAMS: self._service.max_streams,
             Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
@@ -91,8 +99,6 @@ class Connection(asyncio.Protocol):
         }
         more = frames.window_update(0, _CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
         self._write(frames.settings(values) + more)
-        if not self._service.opened(self):
-            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         """Tell every stream."""
@@ -145,6 +151,7 @@ class Connection(asyncio.Protocol):
         if kind != frames.SETTINGS or flags & frames.ACK:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the preface has no SETTINGS")
         self._is_greeted = True
+        self._greet()
         return self._read_frames(data, len(start))
 
     def _read_frames(self, data: bytes, position: int) -> bytes:
@@ -310,9 +317,10 @@ class Connection(asyncio.Protocol):
                 key == Setting.MAX_FRAME_SIZE and not frames.MAX_FRAME_BYTES <= value < 1 << 24
             ):
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"setting {key} is {value}")
+        # First the reply: clients count by the new windows from then on.
+        self._write(frames.frame(frames.SETTINGS, frames.ACK, 0, b""))
         if window is not None:
             self._change_stream_windows(window)
-        self._write(frames.frame(frames.SETTINGS, frames.ACK, 0, b""))
 
     def _change_stream_windows(self, size: int) -> None:
         change = size - self.peer_stream_window
@@ -474,6 +482,7 @@ class Connection(asyncio.Protocol):
         """
         if self._closing_since_s is None:
             self._closing_since_s = self._loop.time()
+            self._greet()
             self._write(frames.go_away(frames.LARGEST_STREAM_ID, ErrorCode.NO_ERROR))
             self._write(frames.frame(frames.PING, 0, 0, _GOODBYE))
             if not self._is_greeted:
@@ -500,6 +509,7 @@ class Connection(asyncio.Protocol):
 
     def _break_off(self, code: ErrorCode, reason: str) -> None:
         """End every stream, say why, and wait for the client to close."""
+        self._greet()
         self._rest = b""
         self._last_answered_id = self._last_id
         self._write(frames.go_away(self._last_id, code, reason.encode()[:200]))
