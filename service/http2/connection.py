@@ -16,14 +16,13 @@ from hpack import HPACKError, OversizedHeaderListError
 
 from service.http2 import frames
 from service.http2.frames import ErrorCode, Setting
-from service.http2.headers import MAX_HEADER_LIST_BYTES, HeaderReader
+from service.http2.headers import MAX_HEADER_LIST_BYTES, MOST_READ_BYTES, HeaderReader
 from service.http2.stream import STREAM_WINDOW, TRAILERS
 
 if TYPE_CHECKING:
     from service.http2.stream import Patience, Service, Stream
 
 _CONNECTION_WINDOW = 16 << 20
-_LONGEST_BLOCK_BYTES = 2 * MAX_HEADER_LIST_BYTES
 _WRITE_BUFFER_BYTES = 1 << 20
 _GOODBYE = b"goodbye?"
 _HTTP1_TEXT = b"this port speaks gRPC, over HTTP/2 only\n"
@@ -226,10 +225,8 @@ class Connection(asyncio.Protocol):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "CONTINUATION without anything")
         _, first_flags, block = self._block
         block += payload
-        if len(block) > _LONGEST_BLOCK_BYTES:
-            raise ConnectionFault(
-                ErrorCode.ENHANCE_YOUR_CALM, f"header block over {_LONGEST_BLOCK_BYTES} bytes"
-            )
+        if len(block) > MOST_READ_BYTES:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"header block over {MOST_READ_BYTES} bytes")
         if flags & frames.END_HEADERS:
             self._block = None
             self._on_block(first_flags, stream_id, bytes(block))

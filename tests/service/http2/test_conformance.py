@@ -278,7 +278,7 @@ CASES = [
     ),
     Case(
         "a block over its limit",
-        _then(_headers(0, _block), *[_raw(CONTINUATION, 0, 1, bytes(16_000))] * 3),
+        _then(_headers(0, _block), *[_raw(CONTINUATION, 0, 1, bytes(16_000))] * 9),
         goodbye=Code.ENHANCE_YOUR_CALM,
     ),
     # 8.1 to 8.3: malformed requests

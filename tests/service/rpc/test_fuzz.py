@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hpack import Encoder
+from hyperframe.frame import SettingsFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hyperframe.frame import SettingsFrame
 
 from tests.service.in_process import ECHO, HANG, TALK, Line, server_of, settle
 from tests.service.raw_client import PREFACE, framed, head, raw_frame
@@ -42,24 +42,22 @@ def survive() -> Iterator[Callable[[Sequence[Step]], None]]:
 async def _go_through(steps: Sequence[Step]) -> None:
     server = server_of(max_streams=4, max_held_bytes=1 << 16, max_message_bytes=1 << 14)
     line = Line(server, greet=False)
+    now_s = asyncio.get_running_loop().time
+    events: dict[str, Callable[[], Any]] = {
+        "tick": lambda: line.connection.tick(now_s()),
+        "late tick": lambda: line.connection.tick(now_s() + FAR_AHEAD_S),
+        "pause": line.connection.pause_writing,
+        "resume": line.connection.resume_writing,
+        "goodbye": line.connection.say_goodbye,
+        "stop": lambda: [call.stop() for call in list(server._calls)],
+    }
     for step in steps:
         if isinstance(step, bytes):
             line.send(step)
         elif step == "turn":
             await settle(5)
-        elif step == "tick":
-            line.connection.tick(asyncio.get_running_loop().time())
-        elif step == "late tick":
-            line.connection.tick(asyncio.get_running_loop().time() + FAR_AHEAD_S)
-        elif step == "pause":
-            line.connection.pause_writing()
-        elif step == "resume":
-            line.connection.resume_writing()
-        elif step == "goodbye":
-            line.connection.say_goodbye()
-        elif step == "stop":
-            for call in list(server._calls):
-                call.stop()
+        else:
+            events[step]()
         assert server.held_bytes >= 0
         for stream in line.connection._streams.values():
             assert stream.unread_bytes >= 0
