@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from hpack import Encoder
+from hpack import Decoder, Encoder
 from hyperframe.frame import HeadersFrame, SettingsFrame
 
 from service.http2.connection import Connection
@@ -85,6 +85,7 @@ class Line:
 
     def __init__(self, server: RpcServer, *, greet: bool = True) -> None:
         self.encoder = Encoder()
+        self.decoder = Decoder()
         self.connection = Connection(server)
         self.transport = MemoryTransport(self.connection)
         self.connection.connection_made(self.transport)

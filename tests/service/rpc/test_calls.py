@@ -84,7 +84,7 @@ def test_another_method_than_post_is_405(wire: Wire, method: str) -> None:
     assert wire.answer(1).head[":status"] == "405"
 
 
-@pytest.mark.parametrize("timeout", ["", "1", "S", "1s", "-1S", "1.5S", "123456789S", "1SS", " 1S", "\u0661S"])
+@pytest.mark.parametrize("timeout", ["", "1", "S", "1s", "-1S", "1.5S", "123456789S", "1SS", " 1S"])
 def test_a_malformed_timeout_is_refused(wire: Wire, timeout: str) -> None:
     answer = _ask(wire, LIST_MODELS, EMPTY_MESSAGE, ("grpc-timeout", timeout))
 
