@@ -16,14 +16,13 @@ from hpack import HPACKError, OversizedHeaderListError
 
 from service.http2 import frames
 from service.http2.frames import ErrorCode, Setting
-from service.http2.headers import MAX_HEADER_LIST_BYTES, HeaderReader
+from service.http2.headers import MAX_HEADER_LIST_BYTES, MOST_READ_BYTES, HeaderReader
 from service.http2.stream import STREAM_WINDOW, TRAILERS
 
 if TYPE_CHECKING:
     from service.http2.stream import Patience, Service, Stream
 
 _CONNECTION_WINDOW = 16 << 20
-_LONGEST_BLOCK_BYTES = 2 * MAX_HEADER_LIST_BYTES
 _WRITE_BUFFER_BYTES = 1 << 20
 _GOODBYE = b"goodbye?"
 _HTTP1_TEXT = b"this port speaks gRPC, over HTTP/2 only\n"
@@ -51,7 +50,7 @@ class Connection(asyncio.Protocol):
         self._headers: HeaderReader[Any] = HeaderReader(service.make_head)
         self._streams: dict[int, Stream] = {}
         self._rest = b""
-        self._is_greeted = False
+        self._is_greeted = self._has_greeted = False
         self._block: tuple[int, int, bytearray] | None = None
         """A header block that CONTINUATION frames are to complete: its stream, flags and bytes."""
         self._last_id = 0
@@ -81,9 +80,17 @@ class Connection(asyncio.Protocol):
     # -- the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet the client, unless there are too many."""
+        """Count the client in, unless there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        if not self._service.opened(self):
+            self._transport.abort()
+
+    def _greet(self) -> None:
+        """Send SETTINGS, which come first; not before the client has shown that it speaks HTTP/2."""
+        if self._has_greeted:
+            return
+        self._has_greeted = True
         values = {
             Setting.MAX_CONCURRENT_STREAMS: self._service.max_streams,
             Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
@@ -91,8 +98,6 @@ class Connection(asyncio.Protocol):
         }
         more = frames.window_update(0, _CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
         self._write(frames.settings(values) + more)
-        if not self._service.opened(self):
-            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         """Tell every stream."""
@@ -145,6 +150,7 @@ class Connection(asyncio.Protocol):
         if kind != frames.SETTINGS or flags & frames.ACK:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the preface has no SETTINGS")
         self._is_greeted = True
+        self._greet()
         return self._read_frames(data, len(start))
 
     def _read_frames(self, data: bytes, position: int) -> bytes:
@@ -219,10 +225,8 @@ class Connection(asyncio.Protocol):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "CONTINUATION without anything")
         _, first_flags, block = self._block
         block += payload
-        if len(block) > _LONGEST_BLOCK_BYTES:
-            raise ConnectionFault(
-                ErrorCode.ENHANCE_YOUR_CALM, f"header block over {_LONGEST_BLOCK_BYTES} bytes"
-            )
+        if len(block) > MOST_READ_BYTES:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"header block over {MOST_READ_BYTES} bytes")
         if flags & frames.END_HEADERS:
             self._block = None
             self._on_block(first_flags, stream_id, bytes(block))
@@ -310,9 +314,10 @@ class Connection(asyncio.Protocol):
                 key == Setting.MAX_FRAME_SIZE and not frames.MAX_FRAME_BYTES <= value < 1 << 24
             ):
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"setting {key} is {value}")
+        # First the reply: clients count by the new windows from then on.
+        self._write(frames.frame(frames.SETTINGS, frames.ACK, 0, b""))
         if window is not None:
             self._change_stream_windows(window)
-        self._write(frames.frame(frames.SETTINGS, frames.ACK, 0, b""))
 
     def _change_stream_windows(self, size: int) -> None:
         change = size - self.peer_stream_window
@@ -470,6 +475,7 @@ class Connection(asyncio.Protocol):
         """
         if self._closing_since_s is None:
             self._closing_since_s = self._loop.time()
+            self._greet()
             self._write(frames.go_away(frames.LARGEST_STREAM_ID, ErrorCode.NO_ERROR))
             self._write(frames.frame(frames.PING, 0, 0, _GOODBYE))
             if not self._is_greeted:
@@ -496,6 +502,7 @@ class Connection(asyncio.Protocol):
 
     def _break_off(self, code: ErrorCode, reason: str) -> None:
         """End every stream, say why, and wait for the client to close."""
+        self._greet()
         self._rest = b""
         self._last_answered_id = self._last_id
         self._write(frames.go_away(self._last_id, code, reason.encode()[:200]))

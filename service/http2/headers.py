@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 MAX_HEADER_LIST_BYTES = 16 << 10
+"""What clients are told. Some do not keep to it: up to eight times as much is read, so that the service can
+refuse the one request; beyond, the connection ends, since its table is lost with the block."""
+MOST_READ_BYTES = 8 * MAX_HEADER_LIST_BYTES
+_FIELD_COST_BYTES = 32
 _LONGEST_KEPT = 1_024
 _MOST_KEPT = 64
 _MORE_FOLLOWS = 0x80
@@ -29,7 +33,7 @@ class HeaderReader(Generic[_Head]):
 
     def __init__(self, make_head: Callable[[Fields], _Head]) -> None:
         """Decode with an empty table; ``make_head`` sees the fields of each block that is new."""
-        self._decoder = Decoder(max_header_list_size=MAX_HEADER_LIST_BYTES)
+        self._decoder = Decoder(max_header_list_size=MOST_READ_BYTES)
         self._make_head = make_head
         self._seen: dict[bytes, _Head] = {}
 
@@ -53,6 +57,11 @@ class HeaderReader(Generic[_Head]):
                 self._seen.clear()
             self._seen[block] = head
         return head
+
+
+def list_bytes(fields: Fields) -> int:
+    """The size of a header list as MAX_HEADER_LIST_SIZE counts it (RFC 9113, section 6.5.2)."""
+    return sum(_FIELD_COST_BYTES + len(name) + len(value) for name, value in fields)
 
 
 def keeps_table(block: bytes) -> bool:

@@ -11,10 +11,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.errors import Code
-from service.http2.headers import encode
+from service.errors import Code, MessageTooLargeError
+from service.http2.headers import MAX_HEADER_LIST_BYTES, encode, list_bytes
 from service.http2.stream import TRAILERS
-from service.rpc.status import Status
+from service.rpc.status import Status, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +63,12 @@ def read_head(fields: Fields, methods: Mapping[bytes, Method]) -> Head | Trailer
         return TRAILERS
     if not all(found.get(name) for name in _REQUIRED_FIELDS) or found.get(b"te", _TE).lower() != _TE:
         return None
+    size = list_bytes(fields)
+    if size > MAX_HEADER_LIST_BYTES:
+        error = MessageTooLargeError(
+            f"the metadata has {size:,} bytes, more than the {MAX_HEADER_LIST_BYTES:,} that this server takes"
+        )
+        return _refused(status_of(error, "").whole_answer())
     return _read(found, methods)
 
 

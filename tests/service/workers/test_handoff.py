@@ -51,7 +51,7 @@ async def _passage() -> AsyncIterator[_Passage]:
 
 async def _wait(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not is_so():  # noqa: ASYNC110 - what is waited for sets no event
+        while not is_so():
             await asyncio.sleep(0)
 
 
