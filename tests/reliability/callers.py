@@ -44,7 +44,6 @@ def open_channel(address: str) -> grpc.aio.Channel:
             *channel_options(address),
             ("grpc.enable_retries", 0),
             ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.min_reconnect_backoff_ms", 50),
             ("grpc.initial_reconnect_backoff_ms", 50),
             ("grpc.max_reconnect_backoff_ms", 200),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
