@@ -20,20 +20,26 @@ if TYPE_CHECKING:
 
 
 class ServerProcess:
-    """Runs ``cifar10net serve`` on a free loopback port; a context manager, which stops it."""
+    """Runs ``cifar10net serve`` on a loopback port; a context manager, which stops it."""
 
     def __init__(
-        self, *arguments: str, start_s: float = 30.0, stop_s: float = 30.0, log: Path | None = None
+        self,
+        *arguments: str,
+        port: int = 0,
+        start_s: float = 30.0,
+        stop_s: float = 30.0,
+        log: Path | None = None,
     ) -> None:
         """Prepare a server.
 
         Args:
             arguments: options of ``cifar10net serve`` beside the port.
+            port: 0 takes one that is free.
             start_s: how long it may take until it serves.
             stop_s: how long it may take to end after SIGTERM, before it is killed.
             log: where its log goes; None leaves it on standard error.
         """
-        self._arguments = arguments
+        self._arguments = (*arguments, "--port", str(port))
         self._start_s = start_s
         self._stop_s = stop_s
         self._log = log
@@ -59,7 +65,7 @@ class ServerProcess:
         Raises:
             StartupError: it ended, or did not serve in time.
         """
-        self._process = _spawn((*self._arguments, "--port", "0"), self._log)
+        self._process = _spawn(self._arguments, self._log)
         line = _first_line(self._process, self._start_s)
         if not line.startswith(READY_PREFIX):
             code = self.stop()

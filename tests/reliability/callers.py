@@ -1,0 +1,237 @@
+"""Real gRPC clients that ask again and again, check every answer and keep account.
+
+Each has a connection of its own. A ``Caller`` retries nothing and sees each status as the server meant it; a
+``PatientCaller`` is the project's own client, which retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+import grpc.aio
+
+from service.address import channel_options
+from service.client import AsyncClient
+from service.config import MAX_MESSAGE_BYTES
+from service.errors import RETRY_PUSHBACK, ClientError, ServerUnavailableError
+from service.pb import classifier_pb2 as pb
+from service.pb import classifier_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from service.client import Client
+    from tests.reliability.account import Account
+    from tests.reliability.pictures import Pictures, Sample
+
+LIMIT_S = 30.0
+_PAUSE_S = 0.02  # after a call that found nobody
+_MOST_PUSHBACK_MS = 1_000
+
+Status = grpc.StatusCode
+Classify = Any  # grpc-stubs has no type for the stubs of grpc.aio
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """Make a channel that shares its connection with none."""
+    return grpc.aio.insecure_channel(
+        address,
+        options=[
+            *channel_options(address),
+            ("grpc.enable_retries", 0),
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.initial_reconnect_backoff_ms", 50),
+            ("grpc.max_reconnect_backoff_ms", 200),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ],
+    )
+
+
+class Caller:
+    """Asks a server over a connection of its own and retries nothing."""
+
+    def __init__(
+        self,
+        address: str,
+        pictures: Pictures,
+        account: Account,
+        *,
+        images: int = 1,
+        may_see: Iterable[grpc.StatusCode] = (),
+        timeout_s: float = LIMIT_S,
+        **fields: Any,
+    ) -> None:
+        """Prepare to ask.
+
+        Args:
+            address: of the server.
+            pictures: what to ask about.
+            account: where each call is entered.
+            images: a call.
+            may_see: statuses that are no loss.
+            timeout_s: of a call.
+            fields: of each request.
+        """
+        self.channel = open_channel(address)
+        self.stub = classifier_pb2_grpc.ClassifierStub(self.channel)
+        self.seen: Counter[grpc.StatusCode] = Counter()
+        self._pictures = pictures
+        self._account = account
+        self._images = images
+        self._may_see = frozenset(may_see)
+        self._timeout_s = timeout_s
+        self._fields = fields
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.channel.close()
+
+    @property
+    def answers(self) -> int:
+        """How many calls were answered."""
+        return self.seen[Status.OK]
+
+    async def ask(self) -> grpc.StatusCode:
+        """Ask about some images."""
+        sample = self._pictures.some(self._images)
+        return await self.ask_for(sample, sample.request(**self._fields))
+
+    async def ask_for(
+        self, sample: Sample, request: pb.ClassifyRequest, *, timeout_s: float | None = None
+    ) -> grpc.StatusCode:
+        """Send a request, compare the answer and enter what came of it."""
+        self._account.tried += 1
+        try:
+            response = await self.stub.Classify(request, timeout=timeout_s or self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            self._enter(error)
+            return self._see(error.code())
+        self._account.close(sample.loss(response))
+        return self._see(Status.OK)
+
+    async def ask_until(self, over: asyncio.Event) -> None:
+        """Ask call after call, with a short rest after each that was not answered."""
+        while not over.is_set():
+            if await self.ask() is not Status.OK:
+                await asyncio.sleep(_PAUSE_S)
+
+    def _see(self, status: grpc.StatusCode) -> grpc.StatusCode:
+        self.seen[status] += 1
+        return status
+
+    def _enter(self, error: grpc.aio.AioRpcError) -> None:
+        status = error.code()
+        if status not in self._may_see:
+            self._account.losses.append(f"{status.name}: {error.details()}")
+        elif status is Status.RESOURCE_EXHAUSTED and not _says_when_to_come_again(error):
+            self._account.losses.append(f"{status.name} with the trailer {error.trailing_metadata()}")
+        else:
+            self._account.refuse(status.name)
+
+
+class PatientCaller:
+    """Asks by the project's asyncio client, which repeats calls that found the server UNAVAILABLE."""
+
+    def __init__(
+        self, address: str, pictures: Pictures, account: Account, *, images: int = 1, is_stubborn: bool = False
+    ) -> None:
+        """Prepare to ask; a stubborn one goes on when the client has given up, until LIMIT_S have passed."""
+        self.answers = 0
+        self._client = AsyncClient(address)
+        self._pictures = pictures
+        self._account = account
+        self._images = images
+        self._is_stubborn = is_stubborn
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._client.close()
+
+    async def ask(self) -> None:
+        """Ask about some images until there is an answer."""
+        sample = self._pictures.some(self._images)
+        self._account.tried += 1
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                results = await self._repeat(sample)
+        except (ClientError, TimeoutError) as error:
+            self._account.losses.append(f"a client that retries: {error!r}")
+            return
+        self._account.close(sample.loss_of([result.classes for result in results]))
+        self.answers += 1
+
+    async def ask_until(self, over: asyncio.Event) -> None:
+        """Ask call after call."""
+        while not over.is_set():
+            await self.ask()
+
+    async def _repeat(self, sample: Sample) -> Any:
+        while True:
+            try:
+                return await self._client.classify(sample.images)
+            except ServerUnavailableError:
+                if not self._is_stubborn:
+                    raise
+                self._account.retried += 1
+                await asyncio.sleep(_PAUSE_S)
+
+
+class ThreadCaller:
+    """Asks by the project's blocking client; for threads."""
+
+    def __init__(self, client: Client, pictures: Pictures, account: Account) -> None:
+        self.answers = 0
+        self._client = client
+        self._sample = pictures.some(40)
+        self._account = account
+
+    def ask(self) -> None:
+        """Ask about some images until there is an answer."""
+        self._account.tried += 1
+        try:
+            results = self._client.classify(self._sample.images)
+        except ClientError as error:
+            self._account.losses.append(f"a blocking client that retries: {error!r}")
+            return
+        self._account.close(self._sample.loss_of([result.classes for result in results]))
+        self.answers += 1
+
+
+@contextlib.asynccontextmanager
+async def at_work(*callers: Caller | PatientCaller) -> AsyncIterator[None]:
+    """Have callers ask all the time within the block; then wait for their last answers."""
+    over = asyncio.Event()
+    async with contextlib.AsyncExitStack() as stack:
+        for caller in callers:
+            await stack.enter_async_context(caller)
+        async with asyncio.TaskGroup() as tasks:
+            for caller in callers:
+                tasks.create_task(caller.ask_until(over))
+            try:
+                yield
+            finally:
+                over.set()
+
+
+async def until(is_so: Callable[[], Any], what: str) -> None:
+    """Wait for a condition."""
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            while not is_so():
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"never came: {what}") from None
+
+
+def _says_when_to_come_again(error: grpc.aio.AioRpcError) -> bool:
+    trailer = dict(error.trailing_metadata())
+    return 1 <= int(trailer.get(RETRY_PUSHBACK, "0")) <= _MOST_PUSHBACK_MS

@@ -1,0 +1,80 @@
+"""A server that remembers answers says the same as one that does not, in bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tests.reliability.callers import Caller, at_work, until
+from tests.reliability.conftest import OTHER_SCALE
+from tests.reliability.servers import MIB, memory
+from tests.service.colours import expected_probabilities
+
+if TYPE_CHECKING:
+    from service.pb import classifier_pb2 as pb
+    from tests.reliability.account import Account
+    from tests.reliability.conftest import Start
+    from tests.reliability.pictures import Pictures
+
+
+def test_answers_are_the_same_with_and_without_a_cache(
+    start: Start, pictures: Pictures, account: Account
+) -> None:
+    servers = [start("--cache-mib", mib) for mib in (8, 0)]
+    sample = pictures.some(64)
+
+    async def main() -> list[pb.ClassifyResponse]:
+        callers = [Caller(server.address, pictures, account) for server in servers]
+        responses = []
+        for caller in (*callers, callers[0]):
+            await caller.ask_for(sample, sample.request())
+            responses.append(await caller.stub.Classify(sample.request(), timeout=30))
+        async with at_work(*callers):
+            await until(lambda: all(caller.answers > 50 for caller in callers), "answers")
+        return responses
+
+    responses = asyncio.run(main())
+
+    assert responses[0] == responses[1] == responses[2]
+
+
+def test_models_do_not_share_what_is_remembered(start: Start, pictures: Pictures, account: Account) -> None:
+    server = start("--cache-mib", 8)
+    sample = pictures.some(64)
+    samples = {
+        "colours": sample,
+        "pale": replace(sample, expected=expected_probabilities(sample.images, OTHER_SCALE)),
+    }
+
+    async def main() -> None:
+        async with Caller(server.address, pictures, account) as caller:
+            for _ in range(5):
+                for model, its_sample in samples.items():
+                    await caller.ask_for(its_sample, sample.request(model=model))
+
+    asyncio.run(main())
+
+    assert account.answered == 10
+
+
+def test_ever_new_images_do_not_fill_the_memory(start: Start, pictures: Pictures, account: Account) -> None:
+    limit_mib = 8
+    server = start("--cache-mib", limit_mib)
+
+    async def main() -> tuple[int, int]:
+        async with Caller(server.address, pictures, account) as caller:
+
+            async def ask(times: int) -> int:
+                for _ in range(times):
+                    sample = pictures.fresh(2_048)
+                    await caller.ask_for(sample, sample.request())
+                return memory(server.pid)
+
+            # 8 MiB are 28,000 answers: full after the first, turned over three times by the second.
+            return await ask(16), await ask(48)
+
+    full, later = asyncio.run(main())
+
+    print(full, later)
+    assert later - full < limit_mib * MIB

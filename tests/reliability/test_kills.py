@@ -1,0 +1,124 @@
+"""Processes that are killed: who was connected to them retries, nobody else notices, none is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from service.client import Client
+from tests.reliability.callers import Caller, PatientCaller, Status, ThreadCaller, at_work, until
+from tests.reliability.servers import is_free, is_over, sockets
+
+if TYPE_CHECKING:
+    from tests.reliability.account import Account
+    from tests.reliability.conftest import Start
+    from tests.reliability.pictures import Pictures
+    from tests.reliability.servers import Server
+
+_ROUNDS = 3
+
+
+async def _worker_of(caller: Caller, server: Server) -> int:
+    """Connect a caller and find the worker that got its connection; nobody else may connect meanwhile."""
+    before = {pid: sockets(pid) for pid in server.workers()}
+    assert await caller.ask() is Status.OK
+    [worker] = [pid for pid, had in before.items() if sockets(pid) - had]
+    return worker
+
+
+def test_only_callers_of_a_killed_worker_notice_and_those_that_retry_do_not(
+    start: Start, pictures: Pictures, account: Account
+) -> None:
+    server = start("--workers", "2")
+
+    async def kill_one(which: int) -> int:
+        callers = [
+            Caller(server.address, pictures, account, images=images, may_see={Status.UNAVAILABLE})
+            for images in (1, 1, 8, 8, 64, 64)
+        ]
+        workers = [await _worker_of(caller, server) for caller in callers]
+        assert set(workers) == set(server.workers())  # both serve
+        killed = server.workers()[which]
+        victims = [caller for caller, worker in zip(callers, workers, strict=True) if worker == killed]
+        others = [caller for caller in callers if caller not in victims]
+        patient = [PatientCaller(server.address, pictures, account, images=n) for n in (1, 8, 64, 1)]
+
+        async with at_work(*callers, *patient):
+            await until(lambda: all(caller.answers > 3 for caller in (*callers, *patient)), "load")
+            ready = len(server.events("model ready"))
+            before = {caller: caller.answers for caller in (*callers, *patient)}
+            os.kill(killed, signal.SIGKILL)
+            await until(lambda: len(server.events("model ready")) > ready, "another worker")
+            await until(lambda: all(caller.answers > n + 3 for caller, n in before.items()), "all go on")
+
+        assert all(set(caller.seen) == {Status.OK} for caller in others)
+        assert len(others) == len(victims) == 3
+        return sum(caller.seen[Status.UNAVAILABLE] for caller in victims)
+
+    noticed = [asyncio.run(kill_one(number % 2)) for number in range(_ROUNDS)]
+
+    assert sum(noticed) > 0
+    assert server.stop() == 0
+    assert len(server.all_workers()) == 2 + _ROUNDS
+
+
+def test_blocking_clients_notice_no_killed_worker(start: Start, pictures: Pictures, account: Account) -> None:
+    server = start("--workers", "2")
+    over = False
+
+    def ask(caller: ThreadCaller) -> None:
+        while not over:
+            caller.ask()
+
+    clients = [Client(server.address) for _ in range(4)]
+    callers = [ThreadCaller(client, pictures, account) for client in clients]
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask, caller) for caller in callers]
+        try:
+            for number in range(1):
+                ready, answers = len(server.events("model ready")), [caller.answers for caller in callers]
+                os.kill(server.workers()[number], signal.SIGKILL)
+                asyncio.run(until(lambda n=ready: len(server.events("model ready")) > n, "another"))  # type: ignore[misc]
+                asyncio.run(
+                    until(
+                        lambda before=answers: all(  # type: ignore[misc]
+                            caller.answers > n + 3 for caller, n in zip(callers, before, strict=True)
+                        ),
+                        "all go on",
+                    )
+                )
+        finally:
+            over = True
+    for future in asking:
+        future.result()
+    for client in clients:
+        client.close()
+
+
+def test_workers_of_a_killed_supervisor_end_by_themselves_and_lose_no_call(
+    start: Start, pictures: Pictures, account: Account
+) -> None:
+    server = start("--workers", "2")
+    port, workers = server.port, server.workers()
+
+    async def main() -> None:
+        callers = [
+            Caller(server.address, pictures, account, images=8, may_see={Status.UNAVAILABLE})
+            for _ in range(6)
+        ]
+        patient = [PatientCaller(server.address, pictures, account, is_stubborn=True) for _ in range(2)]
+        async with at_work(*callers, *patient):
+            await until(lambda: all(caller.answers > 3 for caller in callers), "load")
+            os.kill(server.pid, signal.SIGKILL)
+            await until(lambda: all(map(is_over, workers)), "both workers' end")
+            await until(lambda: is_free(port), "a free port")
+            before = [caller.answers for caller in patient]
+            await asyncio.to_thread(start, port=port)
+            await until(lambda: all(p.answers > n for p, n in zip(patient, before, strict=True)), "all go on")
+
+    asyncio.run(main())
+
+    assert server.wait() == -signal.SIGKILL
