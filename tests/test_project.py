@@ -147,4 +147,4 @@ def test_every_test_module_is_found_by_its_name(root: Path) -> None:
     """A module that pytest does not collect would be silent for ever."""
     for path in (root / "tests").rglob("*.py"):
         has_tests = re.search(r"^(async )?def test_|^class .*StateMachine", path.read_text(), re.MULTILINE)
-        assert path.name.startswith("test_") or not has_tests, path
+        assert path.name.startswith(("test_", "conftest")) or not has_tests, path
