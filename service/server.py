@@ -7,6 +7,7 @@ Knows nothing of requests.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
@@ -85,6 +86,9 @@ async def serve(config: ServerConfig, on_ready: Callable[[str], None], door: Doo
         repository.open(models, config)
         for info in repository.list():
             _log.info("model ready", model=info.name, version=info.version, provider=info.provider)
+        # What is there now stays: the collector need not walk it again and again (5% of a call's time).
+        gc.collect()
+        gc.freeze()
         health.set_serving(info.provider for info in repository.list())
         if listening is not None:
             address = as_text(config.host, listening.getsockname()[1])
