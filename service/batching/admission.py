@@ -7,14 +7,9 @@ used within one event loop.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
-from typing import TYPE_CHECKING
 
 from service.errors import OverloadedError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Admission:
@@ -27,9 +22,8 @@ class Admission:
         self.images = 0
         """Images admitted and not yet answered."""
 
-    @contextlib.contextmanager
-    def admit(self, n: int) -> Iterator[None]:
-        """Count a call of ``n`` images in until the block ends.
+    def admit(self, n: int) -> Admitted:
+        """Count a call of ``n`` images in until the block ends, as in ``with admission.admit(n):``.
 
         Raises:
             OverloadedError: there would be more images than the limit.
@@ -39,12 +33,7 @@ class Admission:
                 f"{self.images:,} images are waiting and this call has {n:,}, more than the "
                 f"{self._max_images:,} that this server holds; retry with backoff"
             )
-        self.images += n
-        try:
-            yield
-        finally:
-            self.images -= n
-            self._wake()
+        return Admitted(self, n)
 
     async def room(self, n: int) -> None:
         """Wait until ``n`` images fit, in the order of asking; they are then admitted without a pause."""
@@ -60,9 +49,26 @@ class Admission:
                 turn = fresh
         finally:
             self._waiting.remove(turn)
-            self._wake()
+            self.wake()
 
-    def _wake(self) -> None:
-        """Let the first of those who wait look again."""
+    def wake(self) -> None:
+        """Let the first of those who wait for room look again."""
         if self._waiting and not self._waiting[0].done():
             self._waiting[0].set_result(None)
+
+
+class Admitted:
+    """Images that are counted in while the block of a ``with`` runs."""
+
+    __slots__ = ("_admission", "_n")
+
+    def __init__(self, admission: Admission, n: int) -> None:
+        self._admission = admission
+        self._n = n
+
+    def __enter__(self) -> None:
+        self._admission.images += self._n
+
+    def __exit__(self, *exception: object) -> None:
+        self._admission.images -= self._n
+        self._admission.wake()

@@ -58,6 +58,10 @@ class MessageReader:
             self._message += data
             self._missing -= len(data)
             return []
+        if self._missing is None and not self._start and (message := only_message(data)) is not None:
+            if len(message) > self._max_bytes:
+                self._begin(0, len(message))
+            return [(False, message)]
         messages: list[tuple[bool, bytes]] = []
         data, self._start = self._start + data, b""
         position = 0

@@ -140,7 +140,13 @@ class PatientCaller:
     """Asks by the project's asyncio client, which repeats calls that found the server UNAVAILABLE."""
 
     def __init__(
-        self, address: str, pictures: Pictures, account: Account, *, images: int = 1, is_stubborn: bool = False
+        self,
+        address: str,
+        pictures: Pictures,
+        account: Account,
+        *,
+        images: int = 1,
+        is_stubborn: bool = False,
     ) -> None:
         """Prepare to ask; a stubborn one goes on when the client has given up, until LIMIT_S have passed."""
         self.answers = 0

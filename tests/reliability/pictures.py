@@ -51,7 +51,9 @@ class Sample:
         rows = [_row(classes) for classes in answers]
         if len(rows) != len(self.expected):
             return f"{len(rows)} answers to {len(self.expected)} images"
-        wrong = ~(np.abs(np.array(rows) - self.expected).max(axis=1) <= _TOLERANCE)  # also where it is no number
+        wrong = ~(
+            np.abs(np.array(rows) - self.expected).max(axis=1) <= _TOLERANCE
+        )  # also where it is no number
         return f"{wrong.sum()} of {len(rows)} answers are wrong" if wrong.any() else None
 
 

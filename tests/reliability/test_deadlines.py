@@ -104,9 +104,7 @@ def test_interactive_calls_do_not_wait_for_bulk_ones(
             Caller(server.address, pictures, account, images=128, priority=pb.PRIORITY_BULK)
             for _ in range(32)
         ]
-        async with Caller(
-            server.address, pictures, account, priority=pb.PRIORITY_INTERACTIVE
-        ) as interactive:
+        async with Caller(server.address, pictures, account, priority=pb.PRIORITY_INTERACTIVE) as interactive:
             await interactive.ask()
             asking = [asyncio.create_task(caller.ask()) for caller in bulk]
             await until(lambda: account.tried == 1 + len(bulk), "the bulk calls are on their way")

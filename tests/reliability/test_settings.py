@@ -24,7 +24,8 @@ def _ask_at_once(server: Server, pictures: Pictures, account: Account) -> None:
 
     async def main() -> None:
         callers = [
-            Caller(server.address, pictures, account, images=images) for images in (1, 1, 1, 2, 3, 4, 5, 7, 64, 65)
+            Caller(server.address, pictures, account, images=images)
+            for images in (1, 1, 1, 2, 3, 4, 5, 7, 64, 65)
         ]
         async with at_work(*callers):
             await until(lambda: all(caller.answers > 10 for caller in callers), "answers")
