@@ -14,6 +14,8 @@ from service.rpc.server import RpcLimits, RpcServer
 from tests.service.raw_client import PREFACE, Fields, head, parsed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hyperframe.frame import Frame
 
     from service.http2.stream import Patience
@@ -132,3 +134,10 @@ async def settle(turns: int = 20) -> None:
     """Let every task go on that can."""
     for _ in range(turns):
         await asyncio.sleep(0)
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Let the loop go on until a condition holds."""
+    async with asyncio.timeout(60):
+        while not is_so():  # noqa: ASYNC110 - of things that have no event
+            await asyncio.sleep(0.001)

@@ -22,7 +22,7 @@ from hyperframe.frame import (
 from service.errors import NotServingError
 from service.http2.stream import STREAM_WINDOW, Patience
 from service.rpc.method import Method
-from tests.service.in_process import ECHO, HANG, TALK, Line, server_of, settle
+from tests.service.in_process import ECHO, HANG, TALK, Line, server_of, settle, until
 from tests.service.raw_client import PREFACE, framed, raw_frame, unframed
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def statuses(line: Line) -> dict[int, str]:
     """Return the grpc-status of each stream that has one."""
     found = {}
     for frame in line.frames(HeadersFrame):
-        fields = dict(line.decoder.decode(frame.data))
-        if "grpc-status" in fields:
-            found[frame.stream_id] = fields["grpc-status"]
+        for name, value in line.decoder.decode(frame.data):
+            if str(name) == "grpc-status":
+                found[frame.stream_id] = str(value)
     return found
 
 
@@ -390,7 +390,7 @@ async def test_a_tick_that_fails_for_one_connection_is_made_for_the_others(
         ticked.set()
         raise RuntimeError("a defect")
 
-    bad.connection.tick = fail  # type: ignore[method-assign]
+    monkeypatch.setattr(bad.connection, "tick", fail)
     server._ticking.cancel()
     server._ticking = asyncio.create_task(server._tick())
     await ticked.wait()
@@ -423,8 +423,7 @@ async def test_a_long_stream_holds_nothing_once_it_is_answered(size: int, is_com
     count = 100
     for _ in range(count):
         line.send(DataFrame(1, data))
-    while len(data_of(line, 1)) < count * (size + 5):
-        await asyncio.sleep(0)
+    await until(lambda: len(data_of(line, 1)) == count * (size + 5))
     await settle()
 
     assert unframed(data_of(line, 1)) == [message] * count
@@ -473,8 +472,7 @@ async def test_messages_that_unfold_count_as_what_they_unfold_to() -> None:
     for stream_id in (1, 3, 5):
         line.open(stream_id, "/test/Collect", ("grpc-encoding", "gzip"))
         line.send(DataFrame(stream_id, bomb, flags=["END_STREAM"]))
-    while not statuses(line):
-        await asyncio.sleep(0.001)
+    await until(lambda: statuses(line))
 
     assert list(statuses(line).values()) == ["8"]
     assert len(held) == 2
@@ -497,16 +495,13 @@ async def test_a_stream_unfolds_no_more_than_a_window_ahead() -> None:
     line = Line(server)
     line.open(1, "/test/Collect", ("grpc-encoding", "gzip"))
     line.send(DataFrame(1, framed(gzip.compress(bytes(1 << 20)), compressed=True) * 10))
-    while not given:
-        await asyncio.sleep(0.001)
+    await until(lambda: given)
     call: Any = line.connection._streams[1]
-    while call._waiting is None or call._waiting.done():
-        await asyncio.sleep(0.001)
+    await until(lambda: call._waiting and not call._waiting.done())
 
     assert len(given) == 1
     call.let_go()
-    while len(given) < 2:
-        await asyncio.sleep(0.001)
+    await until(lambda: len(given) == 2)
     line.transport.close()
     await server.close()
 
@@ -567,8 +562,7 @@ async def test_however_calls_end_nothing_of_them_is_left(ending: str) -> None:
         case "violation":
             line.send(DataFrame(1, b"more"), WindowUpdateFrame(3, 2**31 - 1))
         case _:
-            while len(statuses(line)) < 2:
-                await asyncio.sleep(0.001)
+            await until(lambda: len(statuses(line)) == 2)
     await settle()
 
     assert sorted(ended) == ["stream", "unary"]
@@ -605,8 +599,7 @@ async def test_a_deadline_in_the_middle_of_an_answer_ends_it_with_its_status() -
     for stream_id, path in ((1, ECHO), (3, TALK)):
         line.open(stream_id, path, ("grpc-timeout", "20m"))
         line.send(DataFrame(stream_id, framed(bytes(100)), flags=["END_STREAM"]))
-    while len(statuses(line)) < 2:
-        await asyncio.sleep(0.001)
+    await until(lambda: len(statuses(line)) == 2)
 
     assert statuses(line) == {1: "4", 3: "4"}
     assert len(data_of(line, 1)) == len(data_of(line, 3)) == 10
