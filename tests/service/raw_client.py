@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import zlib
@@ -210,6 +211,9 @@ class Wire:
         for frame in frames:
             self._note(frame)
             self.frames.append(frame)
+            if isinstance(frame, PingFrame) and not _is_pong(frame):
+                with contextlib.suppress(OSError):
+                    self.send(PingFrame(0, frame.opaque_data, flags=["ACK"]))
 
     def _note(self, frame: Frame) -> None:
         answer = self._answers.setdefault(frame.stream_id, Answer())
