@@ -95,9 +95,10 @@ class Line:
             self.send(PREFACE, SettingsFrame(0))
 
     def send(self, *frames: Frame | bytes) -> None:
-        data = b"".join(frame if isinstance(frame, bytes) else frame.serialize() for frame in frames)
-        if not self.transport.is_closing():
-            self.connection.data_received(data)
+        """Have each frame, or whatever bytes, arrive in a read of its own."""
+        for frame in frames:
+            if not self.transport.is_closing():
+                self.connection.data_received(frame if isinstance(frame, bytes) else frame.serialize())
 
     def open(self, stream_id: int, path: str, *more: tuple[str, str], ended: bool = False) -> None:
         fields: Fields = head(path, *more)

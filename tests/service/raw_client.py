@@ -131,6 +131,7 @@ class Wire:
     def __init__(self, address: str, settings: dict[int, int] | None = None, *, preface: bool = True) -> None:
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=_WAIT_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.frames: list[Frame] = []
         self.encoder = hpack.Encoder()
         self._decoder = hpack.Decoder()
@@ -243,6 +244,7 @@ class Peer:
     def __init__(self, address: str, **settings: int) -> None:
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=_WAIT_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
         self.answers: dict[int, Answer] = {}
         self.ended: set[int] = set()

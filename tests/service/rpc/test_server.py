@@ -403,6 +403,33 @@ async def test_a_tick_that_fails_for_one_connection_is_made_for_the_others(
     await server.close()
 
 
+@in_a_loop
+async def test_a_client_that_sends_much_at_once_lets_the_others_go_first() -> None:
+    server = server_of()
+    greedy, modest = Line(server), Line(server)
+    count, cut = 10_000, PingFrame(0, b"rest....").serialize()
+    greedy.send(PingFrame(0, bytes(8)).serialize() * count + cut[:3])
+    assert not greedy.transport.is_reading_
+    modest.open(1, ECHO)
+    modest.send(DataFrame(1, framed(b"modest"), flags=["END_STREAM"]))
+    while not statuses(modest):
+        await settle(1)
+
+    assert len(greedy.transport.written) < count * 17 / 2
+    await until(lambda: greedy.transport.is_reading_)
+    replies = greedy.frames(PingFrame)
+    assert len(replies) == count
+    greedy.send(cut[3:])
+    greedy.connection.pause_writing()
+    greedy.send(PingFrame(0, b"more....").serialize() * 1_000)
+    await settle()
+    assert not greedy.transport.is_reading_  # the client does not read, whatever has been handled
+    assert len(greedy.frames(PingFrame)) == count + 1_001
+    for line in (greedy, modest):
+        line.transport.close()
+    await server.close()
+
+
 # -- what is held
 
 
