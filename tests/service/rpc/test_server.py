@@ -21,6 +21,7 @@ from hyperframe.frame import (
 
 from service.errors import NotServingError
 from service.http2.stream import STREAM_WINDOW, Patience
+from service.rpc.call import Call
 from service.rpc.method import Method
 from tests.service.in_process import ECHO, HANG, TALK, Line, server_of, settle, until
 from tests.service.raw_client import PREFACE, framed, raw_frame, unframed
@@ -28,7 +29,6 @@ from tests.service.raw_client import PREFACE, framed, raw_frame, unframed
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from service.rpc.call import Call
 
 PATIENCE = Patience(handshake_s=10, silence_s=60, reply_s=20, stall_s=30, goodbye_s=1)
 
@@ -534,6 +534,28 @@ async def test_a_stream_unfolds_no_more_than_a_window_ahead() -> None:
 
 
 @in_a_loop
+async def test_messages_of_no_bytes_cost_what_it_takes_to_answer_them() -> None:
+    given: list[bytes] = []
+
+    async def collect(call: Call) -> None:
+        while (message := await call.receive()) is not None:
+            given.append(message)
+
+    server = server_of(Method("/test/Collect", stream=collect), max_held_bytes=40 << 20)
+    line = Line(server)
+    line.open(1, "/test/Collect")
+    line.send(*_frames_of(1, framed(b"") * 30_000))
+    await settle(2_000)
+
+    assert 1_000 < len(given) < 1_100
+    assert server.held_bytes > 30_000_000
+    line.send(*_frames_of(1, framed(b"") * 30_000))
+    assert statuses(line) == {1: "8"}
+    assert server.held_bytes == 0
+    await server.close()
+
+
+@in_a_loop
 async def test_requests_beyond_what_the_server_holds_are_refused_and_let_go() -> None:
     server = server_of(max_held_bytes=100_000)
     line = Line(server)
@@ -549,6 +571,14 @@ async def test_requests_beyond_what_the_server_holds_are_refused_and_let_go() ->
     await settle()
     assert server.held_bytes == 0
     await server.close()
+
+
+def _pass_deadlines(line: Line) -> None:
+    """Have the calls' timers go off, without the wait."""
+    for call in list(line.connection._streams.values()):
+        assert isinstance(call, Call)
+        assert call._timer is not None
+        call._timer._run()
 
 
 @pytest.mark.parametrize("ending", ["reset", "loss", "deadline", "fault", "violation"])
@@ -572,10 +602,9 @@ async def test_however_calls_end_nothing_of_them_is_left(ending: str) -> None:
 
     server = server_of(Method("/test/Hold", unary=hold), Method("/test/Stream", stream=stream))
     line = Line(server)
-    timeout = [("grpc-timeout", "20m")] if ending == "deadline" else []
-    line.open(1, "/test/Hold", *timeout)
+    line.open(1, "/test/Hold", ("grpc-timeout", "1H"))
     line.send(DataFrame(1, framed(bytes(3_000)), flags=["END_STREAM"]))
-    line.open(3, "/test/Stream", *timeout)
+    line.open(3, "/test/Stream", ("grpc-timeout", "1H"))
     line.send(DataFrame(3, framed(bytes(3_000)) + framed(bytes(9_000))[:5_000]))
     await settle()
     assert server.held_bytes > 11_000
@@ -589,7 +618,7 @@ async def test_however_calls_end_nothing_of_them_is_left(ending: str) -> None:
         case "violation":
             line.send(DataFrame(1, b"more"), WindowUpdateFrame(3, 2**31 - 1))
         case _:
-            await until(lambda: len(statuses(line)) == 2)
+            _pass_deadlines(line)
     await settle()
 
     assert sorted(ended) == ["stream", "unary"]
@@ -624,9 +653,10 @@ async def test_a_deadline_in_the_middle_of_an_answer_ends_it_with_its_status() -
     line = Line(server, greet=False)
     line.send(PREFACE, SettingsFrame(0, settings={4: 10}))
     for stream_id, path in ((1, ECHO), (3, TALK)):
-        line.open(stream_id, path, ("grpc-timeout", "20m"))
+        line.open(stream_id, path, ("grpc-timeout", "1H"))
         line.send(DataFrame(stream_id, framed(bytes(100)), flags=["END_STREAM"]))
-    await until(lambda: len(statuses(line)) == 2)
+    await settle()
+    _pass_deadlines(line)
 
     assert statuses(line) == {1: "4", 3: "4"}
     assert len(data_of(line, 1)) == len(data_of(line, 3)) == 10
