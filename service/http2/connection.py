@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _CONNECTION_WINDOW = 16 << 20
 _WRITE_BUFFER_BYTES = 1 << 20
+_FRAMES_A_TURN = 64
+"""A client that sends more at once lets the others go first: a read may hold 25,000 of the smallest."""
 _GOODBYE = b"goodbye?"
 _HTTP1_TEXT = b"this port speaks gRPC, over HTTP/2 only\n"
 _HTTP1_ANSWER = (
@@ -64,6 +66,8 @@ class Connection(asyncio.Protocol):
         """When a silent client was asked whether it is there, and when it had been heard last by then."""
         self._closing_since_s: float | None = None
         self._paused_since_s: float | None = None
+        self._has_more = False
+        """Whether frames have come that are to be handled in the loop's next turn."""
         self._has_said_all = False
 
     @property
@@ -110,13 +114,19 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Stop reading from a client that does not read, so that no more answers are owed to it."""
         self._paused_since_s = self._loop.time()
-        if self._transport is not None:
-            self._transport.pause_reading()
+        self._read_or_not()
 
     def resume_writing(self) -> None:
         """Go on."""
         self._paused_since_s = None
-        if self._transport is not None:
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        if self._transport is None:
+            return
+        if self._has_more or self._paused_since_s is not None:
+            self._transport.pause_reading()
+        else:
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
@@ -126,6 +136,12 @@ class Connection(asyncio.Protocol):
             return  # read on only so that the socket's end does not take back what was said
         if self._rest:
             data = self._rest + data
+        if self._has_more:
+            self._rest = data
+        else:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         try:
             if self._is_greeted:
                 self._rest = self._read_frames(data, 0)
@@ -133,6 +149,12 @@ class Connection(asyncio.Protocol):
                 self._rest = self._read_preface(data)
         except ConnectionFault as fault:
             self._break_off(fault.code, str(fault))
+
+    def _go_on(self) -> None:
+        self._has_more = False
+        if self._transport is not None and not self._has_said_all and not self._transport.is_closing():
+            self._take(self._rest)
+        self._read_or_not()
 
     # -- frames in
 
@@ -154,8 +176,9 @@ class Connection(asyncio.Protocol):
         return self._read_frames(data, len(start))
 
     def _read_frames(self, data: bytes, position: int) -> bytes:
-        """Handle every whole frame; return what is left."""
+        """Handle whole frames, all or as many as are one turn's share; return what is left."""
         size = len(data)
+        share = _FRAMES_A_TURN
         while size - position >= frames.HEAD_BYTES:
             high, low, kind, flags, stream_id = frames.HEAD.unpack_from(data, position)
             length = high << 8 | low
@@ -177,6 +200,12 @@ class Connection(asyncio.Protocol):
                 _OTHER_FRAMES[kind](self, flags, stream_id, payload)
             if self._transport is None or self._has_said_all or self._transport.is_closing():
                 return b""
+            share -= 1
+            if not share:
+                self._has_more = True
+                self._read_or_not()
+                self._loop.call_soon(self._go_on)
+                break
         return data[position:]
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:

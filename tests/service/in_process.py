@@ -14,6 +14,8 @@ from service.rpc.server import RpcLimits, RpcServer
 from tests.service.raw_client import PREFACE, Fields, head, parsed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hyperframe.frame import Frame
 
     from service.http2.stream import Patience
@@ -93,9 +95,10 @@ class Line:
             self.send(PREFACE, SettingsFrame(0))
 
     def send(self, *frames: Frame | bytes) -> None:
-        data = b"".join(frame if isinstance(frame, bytes) else frame.serialize() for frame in frames)
-        if not self.transport.is_closing():
-            self.connection.data_received(data)
+        """Have each frame, or whatever bytes, arrive in a read of its own."""
+        for frame in frames:
+            if not self.transport.is_closing():
+                self.connection.data_received(frame if isinstance(frame, bytes) else frame.serialize())
 
     def open(self, stream_id: int, path: str, *more: tuple[str, str], ended: bool = False) -> None:
         fields: Fields = head(path, *more)
@@ -132,3 +135,10 @@ async def settle(turns: int = 20) -> None:
     """Let every task go on that can."""
     for _ in range(turns):
         await asyncio.sleep(0)
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Let the loop go on until a condition holds."""
+    async with asyncio.timeout(60):
+        while not is_so():  # noqa: ASYNC110 - of things that have no event
+            await asyncio.sleep(0.001)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import zlib
@@ -130,6 +131,7 @@ class Wire:
     def __init__(self, address: str, settings: dict[int, int] | None = None, *, preface: bool = True) -> None:
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=_WAIT_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.frames: list[Frame] = []
         self.encoder = hpack.Encoder()
         self._decoder = hpack.Decoder()
@@ -210,6 +212,9 @@ class Wire:
         for frame in frames:
             self._note(frame)
             self.frames.append(frame)
+            if isinstance(frame, PingFrame) and not _is_pong(frame):
+                with contextlib.suppress(OSError):
+                    self.send(PingFrame(0, frame.opaque_data, flags=["ACK"]))
 
     def _note(self, frame: Frame) -> None:
         answer = self._answers.setdefault(frame.stream_id, Answer())
@@ -239,6 +244,7 @@ class Peer:
     def __init__(self, address: str, **settings: int) -> None:
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=_WAIT_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
         self.answers: dict[int, Answer] = {}
         self.ended: set[int] = set()

@@ -49,7 +49,7 @@ async def _go_through(steps: Sequence[Step]) -> None:
         "pause": line.connection.pause_writing,
         "resume": line.connection.resume_writing,
         "goodbye": line.connection.say_goodbye,
-        "stop": lambda: [call.stop() for call in list(server._calls)],
+        "stop": lambda: [call.stop() for call in list(server._calls)],  # type: ignore[func-returns-value]
     }
     for step in steps:
         if isinstance(step, bytes):

@@ -21,14 +21,14 @@ from hyperframe.frame import (
 
 from service.errors import NotServingError
 from service.http2.stream import STREAM_WINDOW, Patience
+from service.rpc.call import Call
 from service.rpc.method import Method
-from tests.service.in_process import ECHO, HANG, TALK, Line, server_of, settle
+from tests.service.in_process import ECHO, HANG, TALK, Line, server_of, settle, until
 from tests.service.raw_client import PREFACE, framed, raw_frame, unframed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from service.rpc.call import Call
 
 PATIENCE = Patience(handshake_s=10, silence_s=60, reply_s=20, stall_s=30, goodbye_s=1)
 
@@ -58,9 +58,9 @@ def statuses(line: Line) -> dict[int, str]:
     """Return the grpc-status of each stream that has one."""
     found = {}
     for frame in line.frames(HeadersFrame):
-        fields = dict(line.decoder.decode(frame.data))
-        if "grpc-status" in fields:
-            found[frame.stream_id] = fields["grpc-status"]
+        for name, value in line.decoder.decode(frame.data):
+            if str(name) == "grpc-status":
+                found[frame.stream_id] = str(value)
     return found
 
 
@@ -390,7 +390,7 @@ async def test_a_tick_that_fails_for_one_connection_is_made_for_the_others(
         ticked.set()
         raise RuntimeError("a defect")
 
-    bad.connection.tick = fail  # type: ignore[method-assign]
+    monkeypatch.setattr(bad.connection, "tick", fail)
     server._ticking.cancel()
     server._ticking = asyncio.create_task(server._tick())
     await ticked.wait()
@@ -400,6 +400,33 @@ async def test_a_tick_that_fails_for_one_connection_is_made_for_the_others(
     assert not good.transport.is_closing()
     assert not server._ticking.done()
     good.transport.close()
+    await server.close()
+
+
+@in_a_loop
+async def test_a_client_that_sends_much_at_once_lets_the_others_go_first() -> None:
+    server = server_of()
+    greedy, modest = Line(server), Line(server)
+    count, cut = 10_000, PingFrame(0, b"rest....").serialize()
+    greedy.send(PingFrame(0, bytes(8)).serialize() * count + cut[:3])
+    assert not greedy.transport.is_reading_
+    modest.open(1, ECHO)
+    modest.send(DataFrame(1, framed(b"modest"), flags=["END_STREAM"]))
+    while not statuses(modest):
+        await settle(1)
+
+    assert len(greedy.transport.written) < count * 17 / 2
+    await until(lambda: greedy.transport.is_reading_)
+    replies = greedy.frames(PingFrame)
+    assert len(replies) == count
+    greedy.send(cut[3:])
+    greedy.connection.pause_writing()
+    greedy.send(PingFrame(0, b"more....").serialize() * 1_000)
+    await settle()
+    assert not greedy.transport.is_reading_  # the client does not read, whatever has been handled
+    assert len(greedy.frames(PingFrame)) == count + 1_001
+    for line in (greedy, modest):
+        line.transport.close()
     await server.close()
 
 
@@ -423,8 +450,7 @@ async def test_a_long_stream_holds_nothing_once_it_is_answered(size: int, is_com
     count = 100
     for _ in range(count):
         line.send(DataFrame(1, data))
-    while len(data_of(line, 1)) < count * (size + 5):
-        await asyncio.sleep(0)
+    await until(lambda: len(data_of(line, 1)) == count * (size + 5))
     await settle()
 
     assert unframed(data_of(line, 1)) == [message] * count
@@ -473,8 +499,7 @@ async def test_messages_that_unfold_count_as_what_they_unfold_to() -> None:
     for stream_id in (1, 3, 5):
         line.open(stream_id, "/test/Collect", ("grpc-encoding", "gzip"))
         line.send(DataFrame(stream_id, bomb, flags=["END_STREAM"]))
-    while not statuses(line):
-        await asyncio.sleep(0.001)
+    await until(lambda: statuses(line))
 
     assert list(statuses(line).values()) == ["8"]
     assert len(held) == 2
@@ -497,17 +522,36 @@ async def test_a_stream_unfolds_no_more_than_a_window_ahead() -> None:
     line = Line(server)
     line.open(1, "/test/Collect", ("grpc-encoding", "gzip"))
     line.send(DataFrame(1, framed(gzip.compress(bytes(1 << 20)), compressed=True) * 10))
-    while not given:
-        await asyncio.sleep(0.001)
+    await until(lambda: given)
     call: Any = line.connection._streams[1]
-    while call._waiting is None or call._waiting.done():
-        await asyncio.sleep(0.001)
+    await until(lambda: call._waiting and not call._waiting.done())
 
     assert len(given) == 1
     call.let_go()
-    while len(given) < 2:
-        await asyncio.sleep(0.001)
+    await until(lambda: len(given) == 2)
     line.transport.close()
+    await server.close()
+
+
+@in_a_loop
+async def test_messages_of_no_bytes_cost_what_it_takes_to_answer_them() -> None:
+    given: list[bytes] = []
+
+    async def collect(call: Call) -> None:
+        while (message := await call.receive()) is not None:
+            given.append(message)
+
+    server = server_of(Method("/test/Collect", stream=collect), max_held_bytes=40 << 20)
+    line = Line(server)
+    line.open(1, "/test/Collect")
+    line.send(*_frames_of(1, framed(b"") * 30_000))
+    await settle(2_000)
+
+    assert 1_000 < len(given) < 1_100
+    assert server.held_bytes > 30_000_000
+    line.send(*_frames_of(1, framed(b"") * 30_000))
+    assert statuses(line) == {1: "8"}
+    assert server.held_bytes == 0
     await server.close()
 
 
@@ -527,6 +571,14 @@ async def test_requests_beyond_what_the_server_holds_are_refused_and_let_go() ->
     await settle()
     assert server.held_bytes == 0
     await server.close()
+
+
+def _pass_deadlines(line: Line) -> None:
+    """Have the calls' timers go off, without the wait."""
+    for call in list(line.connection._streams.values()):
+        assert isinstance(call, Call)
+        assert call._timer is not None
+        call._timer._run()
 
 
 @pytest.mark.parametrize("ending", ["reset", "loss", "deadline", "fault", "violation"])
@@ -550,10 +602,9 @@ async def test_however_calls_end_nothing_of_them_is_left(ending: str) -> None:
 
     server = server_of(Method("/test/Hold", unary=hold), Method("/test/Stream", stream=stream))
     line = Line(server)
-    timeout = [("grpc-timeout", "20m")] if ending == "deadline" else []
-    line.open(1, "/test/Hold", *timeout)
+    line.open(1, "/test/Hold", ("grpc-timeout", "1H"))
     line.send(DataFrame(1, framed(bytes(3_000)), flags=["END_STREAM"]))
-    line.open(3, "/test/Stream", *timeout)
+    line.open(3, "/test/Stream", ("grpc-timeout", "1H"))
     line.send(DataFrame(3, framed(bytes(3_000)) + framed(bytes(9_000))[:5_000]))
     await settle()
     assert server.held_bytes > 11_000
@@ -567,8 +618,7 @@ async def test_however_calls_end_nothing_of_them_is_left(ending: str) -> None:
         case "violation":
             line.send(DataFrame(1, b"more"), WindowUpdateFrame(3, 2**31 - 1))
         case _:
-            while len(statuses(line)) < 2:
-                await asyncio.sleep(0.001)
+            _pass_deadlines(line)
     await settle()
 
     assert sorted(ended) == ["stream", "unary"]
@@ -603,10 +653,10 @@ async def test_a_deadline_in_the_middle_of_an_answer_ends_it_with_its_status() -
     line = Line(server, greet=False)
     line.send(PREFACE, SettingsFrame(0, settings={4: 10}))
     for stream_id, path in ((1, ECHO), (3, TALK)):
-        line.open(stream_id, path, ("grpc-timeout", "20m"))
+        line.open(stream_id, path, ("grpc-timeout", "1H"))
         line.send(DataFrame(stream_id, framed(bytes(100)), flags=["END_STREAM"]))
-    while len(statuses(line)) < 2:
-        await asyncio.sleep(0.001)
+    await settle()
+    _pass_deadlines(line)
 
     assert statuses(line) == {1: "4", 3: "4"}
     assert len(data_of(line, 1)) == len(data_of(line, 3)) == 10
