@@ -27,6 +27,14 @@ async def _worker_of(caller: Caller, server: Server) -> int:
     return worker
 
 
+async def _kill(worker: int, server: Server) -> None:
+    """Kill a worker and wait until another is ready."""
+    loaded = len(server.events("model ready"))
+    models = loaded // len(server.all_workers())
+    os.kill(worker, signal.SIGKILL)
+    await until(lambda: len(server.events("model ready")) == loaded + models, "another worker")
+
+
 def test_only_callers_of_a_killed_worker_notice_and_those_that_retry_do_not(
     start: Start, pictures: Pictures, account: Account
 ) -> None:
@@ -46,9 +54,7 @@ def test_only_callers_of_a_killed_worker_notice_and_those_that_retry_do_not(
 
         async with at_work(*callers, *patient):
             await all_go_on(*callers, *patient)
-            ready = len(server.events("model ready"))
-            os.kill(killed, signal.SIGKILL)
-            await until(lambda: len(server.events("model ready")) > ready, "another worker")
+            await _kill(killed, server)
             await all_go_on(*callers, *patient)
 
         assert all(set(caller.seen) == {Status.OK} for caller in others)
@@ -73,8 +79,7 @@ def test_blocking_clients_notice_no_killed_worker(start: Start, pictures: Pictur
                 tasks.create_task(asyncio.to_thread(caller.ask_until, over))
             try:
                 await all_go_on(*callers)
-                os.kill(server.workers()[0], signal.SIGKILL)
-                await until(lambda: len(server.events("model ready")) == 3, "another worker")
+                await _kill(server.workers()[0], server)
                 await all_go_on(*callers)
             finally:
                 over.set()
