@@ -42,7 +42,7 @@ structlog.get_logger().info("two", reason="x" * 3_000)
 """
     reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # which keeps writes apart
     with reading, writing:
-        subprocess.run([sys.executable, "-c", code], stderr=writing, check=True)
+        subprocess.run([sys.executable, "-c", code], stderr=writing.fileno(), check=True)
 
         written = [reading.recv(8_192) for _ in range(2)]
 
