@@ -242,18 +242,23 @@ class Call(Stream):
 
     async def _answer_whole(self, message: tuple[bool, bytes]) -> None:
         compressed, data = message
+        del message  # so that nothing here holds the bytes while they are answered
         try:
             if compressed:
                 data = await self._decompressed(data)
         except (InvalidRequestError, OverloadedError) as error:
             self._task = None
             self._fail(error)
-        else:
-            await self._answer(data)
+            return
+        answering = self._answer(data)
+        del data
+        await answering
 
     async def _answer(self, message: bytes) -> None:
         try:
-            reply = await self.method.unary(message, self)  # type: ignore[misc]
+            answering = self.method.unary(message, self)  # type: ignore[misc]
+            del message  # the handler has it, and lets go of it when it can: it may be large
+            reply = await answering
         except Exception as error:  # noqa: BLE001 - the boundary: nothing of it may reach the client
             self._task = None
             self._fail(error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,7 +16,7 @@ import grpc
 import grpc.aio
 
 from service.address import channel_options
-from service.client import AsyncClient
+from service.client import AsyncClient, Client
 from service.config import MAX_MESSAGE_BYTES
 from service.errors import RETRY_PUSHBACK, ClientError, ServerUnavailableError
 from service.pb import classifier_pb2 as pb
@@ -24,7 +25,6 @@ from service.pb import classifier_pb2_grpc
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-    from service.client import Client
     from tests.reliability.account import Account
     from tests.reliability.pictures import Pictures, Sample
 
@@ -33,7 +33,6 @@ _PAUSE_S = 0.02  # after a call that found nobody
 _MOST_PUSHBACK_MS = 1_000
 
 Status = grpc.StatusCode
-Classify = Any  # grpc-stubs has no type for the stubs of grpc.aio
 
 
 def open_channel(address: str) -> grpc.aio.Channel:
@@ -52,7 +51,35 @@ def open_channel(address: str) -> grpc.aio.Channel:
     )
 
 
-class Caller:
+class Asker(ABC):
+    """Asks a server call after call."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+        """How many calls were answered."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    @abstractmethod
+    async def ask(self) -> grpc.StatusCode:
+        """Ask about some images, compare the answer and enter what came of it."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the connection."""
+
+    async def ask_until(self, over: asyncio.Event) -> None:
+        """Ask call after call, with a short rest after each that was not answered."""
+        while not over.is_set():
+            if await self.ask() is not Status.OK:
+                await asyncio.sleep(_PAUSE_S)
+
+
+class Caller(Asker):
     """Asks a server over a connection of its own and retries nothing."""
 
     def __init__(
@@ -77,6 +104,7 @@ class Caller:
             timeout_s: of a call.
             fields: of each request.
         """
+        super().__init__()
         self.channel = open_channel(address)
         self.stub = classifier_pb2_grpc.ClassifierStub(self.channel)
         self.seen: Counter[grpc.StatusCode] = Counter()
@@ -87,16 +115,8 @@ class Caller:
         self._timeout_s = timeout_s
         self._fields = fields
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
+    async def close(self) -> None:
         await self.channel.close()
-
-    @property
-    def answers(self) -> int:
-        """How many calls were answered."""
-        return self.seen[Status.OK]
 
     async def ask(self) -> grpc.StatusCode:
         """Ask about some images."""
@@ -116,14 +136,9 @@ class Caller:
         self._account.close(sample.loss(response))
         return self._see(Status.OK)
 
-    async def ask_until(self, over: asyncio.Event) -> None:
-        """Ask call after call, with a short rest after each that was not answered."""
-        while not over.is_set():
-            if await self.ask() is not Status.OK:
-                await asyncio.sleep(_PAUSE_S)
-
     def _see(self, status: grpc.StatusCode) -> grpc.StatusCode:
         self.seen[status] += 1
+        self.answers = self.seen[Status.OK]
         return status
 
     def _enter(self, error: grpc.aio.AioRpcError) -> None:
@@ -136,7 +151,7 @@ class Caller:
             self._account.refuse(status.name)
 
 
-class PatientCaller:
+class PatientCaller(Asker):
     """Asks by the project's asyncio client, which repeats calls that found the server UNAVAILABLE."""
 
     def __init__(
@@ -149,20 +164,17 @@ class PatientCaller:
         is_stubborn: bool = False,
     ) -> None:
         """Prepare to ask; a stubborn one goes on when the client has given up, until LIMIT_S have passed."""
-        self.answers = 0
+        super().__init__()
         self._client = AsyncClient(address)
         self._pictures = pictures
         self._account = account
         self._images = images
         self._is_stubborn = is_stubborn
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
+    async def close(self) -> None:
         await self._client.close()
 
-    async def ask(self) -> None:
+    async def ask(self) -> grpc.StatusCode:
         """Ask about some images until there is an answer."""
         sample = self._pictures.some(self._images)
         self._account.tried += 1
@@ -171,14 +183,10 @@ class PatientCaller:
                 results = await self._repeat(sample)
         except (ClientError, TimeoutError) as error:
             self._account.losses.append(f"a client that retries: {error!r}")
-            return
+            return Status.UNKNOWN
         self._account.close(sample.loss_of([result.classes for result in results]))
         self.answers += 1
-
-    async def ask_until(self, over: asyncio.Event) -> None:
-        """Ask call after call."""
-        while not over.is_set():
-            await self.ask()
+        return Status.OK
 
     async def _repeat(self, sample: Sample) -> Any:
         while True:
@@ -194,14 +202,19 @@ class PatientCaller:
 class ThreadCaller:
     """Asks by the project's blocking client; for threads."""
 
-    def __init__(self, client: Client, pictures: Pictures, account: Account) -> None:
+    def __init__(self, address: str, pictures: Pictures, account: Account) -> None:
         self.answers = 0
-        self._client = client
+        self._client = Client(address)
         self._sample = pictures.some(40)
         self._account = account
 
-    def ask(self) -> None:
-        """Ask about some images until there is an answer."""
+    def ask_until(self, over: asyncio.Event) -> None:
+        """Ask call after call, then close the connection."""
+        with self._client:
+            while not over.is_set():
+                self._ask()
+
+    def _ask(self) -> None:
         self._account.tried += 1
         try:
             results = self._client.classify(self._sample.images)
@@ -213,7 +226,7 @@ class ThreadCaller:
 
 
 @contextlib.asynccontextmanager
-async def at_work(*callers: Caller | PatientCaller) -> AsyncIterator[None]:
+async def at_work(*callers: Asker) -> AsyncIterator[None]:
     """Have callers ask all the time within the block; then wait for their last answers."""
     over = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
@@ -228,11 +241,20 @@ async def at_work(*callers: Caller | PatientCaller) -> AsyncIterator[None]:
                 over.set()
 
 
+async def all_go_on(*callers: Asker | ThreadCaller, calls: int = 3) -> None:
+    """Wait until each has been answered some calls more."""
+    before = [caller.answers for caller in callers]
+    await until(
+        lambda: all(caller.answers >= n + calls for caller, n in zip(callers, before, strict=True)),
+        "answers to all callers",
+    )
+
+
 async def until(is_so: Callable[[], Any], what: str) -> None:
     """Wait for a condition."""
     try:
         async with asyncio.timeout(LIMIT_S):
-            while not is_so():
+            while not is_so():  # noqa: ASYNC110 - of a server, which sets no event here
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"never came: {what}") from None

@@ -13,7 +13,7 @@ from service.pb import classifier_pb2 as pb
 from tests.service.colours import COLOURS, expected_probabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from service.wire import ClassScore
 
@@ -32,15 +32,6 @@ class Sample:
     def request(self, **fields: Any) -> pb.ClassifyRequest:
         """Ask for the classes of all images, as raw pixels."""
         return pb.ClassifyRequest(packed_pixels=self.images.tobytes(), **fields)
-
-    def files(self, kind: str) -> list[bytes]:
-        """Make a picture file of each image; the classes are right only if nothing of it is lost."""
-        files = []
-        for pixels in self.images:
-            file = io.BytesIO()
-            Image.fromarray(pixels).save(file, kind)
-            files.append(file.getvalue())
-        return files
 
     def loss(self, response: pb.ClassifyResponse) -> str | None:
         """Say what is wrong with a response; None if it is right."""
@@ -62,18 +53,32 @@ class Pictures:
 
     def __init__(self, n: int = 8_192) -> None:
         self._random = np.random.default_rng(0)
-        self._all = self.fresh(n)
-
-    def fresh(self, n: int) -> Sample:
-        """Make images that never were before."""
         colours = self._random.integers(0, 156, (n, 1, 1, 3), np.uint8)
         images = self._random.integers(0, 100, (n, 32, 32, 3), np.uint8) + colours
-        return Sample(images, expected_probabilities(images))
+        self._all = Sample(images, expected_probabilities(images))
+
+    def ever_new(self, n: int) -> Iterator[Sample]:
+        """Take ``n`` images at a time, none twice: turned sideways, they are new and their answers known."""
+        for shift in range(1, 32):
+            for start in range(0, len(self._all.images) - n + 1, n):
+                taken = slice(start, start + n)
+                images = np.roll(self._all.images[taken], shift, axis=2)
+                yield Sample(images, self._all.expected[taken])
 
     def some(self, n: int) -> Sample:
         """Take ``n`` images that stand together in the stock."""
         start = int(self._random.integers(0, len(self._all.images) - n + 1))
         return Sample(self._all.images[start : start + n], self._all.expected[start : start + n])
+
+    def files(self, n: int, kind: str) -> tuple[list[bytes], Sample]:
+        """Make ``n`` picture files of some format."""
+        files = []
+        for pixels in self.some(n).images:
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, kind)
+            files.append(file.getvalue())
+        decoded = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
+        return files, Sample(decoded, expected_probabilities(decoded))
 
     def plain(self, side: int) -> tuple[bytes, Sample]:
         """Make a large picture file of one colour, which is the answer's at any size."""

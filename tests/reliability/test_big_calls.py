@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from service.pb import classifier_pb2 as pb
-from tests.reliability.callers import Caller, at_work, until
+from tests.reliability.callers import Caller, all_go_on, at_work
 
 if TYPE_CHECKING:
     from tests.reliability.account import Account
@@ -26,13 +26,13 @@ def test_small_calls_are_answered_while_a_big_one_is_under_way(
         small = [Caller(server.address, pictures, account) for _ in range(4)]
         meanwhile = []
         async with at_work(*small):
-            await until(lambda: all(caller.answers for caller in small), "load")
+            await all_go_on(*small, calls=1)
             for _ in range(2):
                 before = sum(caller.answers for caller in small)
                 await asyncio.gather(*(caller.ask() for caller in big))
                 meanwhile.append(sum(caller.answers for caller in small) - before)
         for caller in big:
-            await caller.channel.close()
+            await caller.close()
         return meanwhile
 
     # Each two big calls are 128 batches. A small one has to wait for at most three: the one that runs and one
@@ -44,9 +44,10 @@ def test_a_small_call_of_files_is_answered_while_a_big_one_is_decoded(
     start: Start, pictures: Pictures, account: Account
 ) -> None:
     server = start("--decode-threads", 1)
-    many, few = pictures.some(1_024), pictures.some(2)
-    big_request = pb.ClassifyRequest(images=[pb.Image(encoded=file) for file in many.files("PNG")])
-    request = pb.ClassifyRequest(images=[pb.Image(encoded=file) for file in few.files("PNG")])
+    many_files, many = pictures.files(1_024, "JPEG")
+    few_files, few = pictures.files(2, "JPEG")
+    big_request = pb.ClassifyRequest(images=[pb.Image(encoded=file) for file in many_files])
+    request = pb.ClassifyRequest(images=[pb.Image(encoded=file) for file in few_files])
 
     async def main() -> int:
         async with (

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from service.client import Client
-from tests.reliability.callers import Caller, PatientCaller, Status, ThreadCaller, at_work, until
+from tests.reliability.callers import Caller, PatientCaller, Status, ThreadCaller, all_go_on, at_work, until
 from tests.reliability.servers import is_free, is_over, sockets
 
 if TYPE_CHECKING:
@@ -27,6 +25,14 @@ async def _worker_of(caller: Caller, server: Server) -> int:
     assert await caller.ask() is Status.OK
     [worker] = [pid for pid, had in before.items() if sockets(pid) - had]
     return worker
+
+
+async def _kill(worker: int, server: Server) -> None:
+    """Kill a worker and wait until another is ready."""
+    loaded = len(server.events("model ready"))
+    models = loaded // len(server.all_workers())
+    os.kill(worker, signal.SIGKILL)
+    await until(lambda: len(server.events("model ready")) == loaded + models, "another worker")
 
 
 def test_only_callers_of_a_killed_worker_notice_and_those_that_retry_do_not(
@@ -47,12 +53,9 @@ def test_only_callers_of_a_killed_worker_notice_and_those_that_retry_do_not(
         patient = [PatientCaller(server.address, pictures, account, images=n) for n in (1, 8, 64, 1)]
 
         async with at_work(*callers, *patient):
-            await until(lambda: all(caller.answers > 3 for caller in (*callers, *patient)), "load")
-            ready = len(server.events("model ready"))
-            before = {caller: caller.answers for caller in (*callers, *patient)}
-            os.kill(killed, signal.SIGKILL)
-            await until(lambda: len(server.events("model ready")) > ready, "another worker")
-            await until(lambda: all(caller.answers > n + 3 for caller, n in before.items()), "all go on")
+            await all_go_on(*callers, *patient)
+            await _kill(killed, server)
+            await all_go_on(*callers, *patient)
 
         assert all(set(caller.seen) == {Status.OK} for caller in others)
         assert len(others) == len(victims) == 3
@@ -67,35 +70,21 @@ def test_only_callers_of_a_killed_worker_notice_and_those_that_retry_do_not(
 
 def test_blocking_clients_notice_no_killed_worker(start: Start, pictures: Pictures, account: Account) -> None:
     server = start("--workers", "2")
-    over = False
 
-    def ask(caller: ThreadCaller) -> None:
-        while not over:
-            caller.ask()
+    async def main() -> None:
+        over = asyncio.Event()
+        callers = [ThreadCaller(server.address, pictures, account) for _ in range(4)]
+        async with asyncio.TaskGroup() as tasks:
+            for caller in callers:
+                tasks.create_task(asyncio.to_thread(caller.ask_until, over))
+            try:
+                await all_go_on(*callers)
+                await _kill(server.workers()[0], server)
+                await all_go_on(*callers)
+            finally:
+                over.set()
 
-    clients = [Client(server.address) for _ in range(4)]
-    callers = [ThreadCaller(client, pictures, account) for client in clients]
-    with ThreadPoolExecutor(4) as pool:
-        asking = [pool.submit(ask, caller) for caller in callers]
-        try:
-            for number in range(1):
-                ready, answers = len(server.events("model ready")), [caller.answers for caller in callers]
-                os.kill(server.workers()[number], signal.SIGKILL)
-                asyncio.run(until(lambda n=ready: len(server.events("model ready")) > n, "another"))  # type: ignore[misc]
-                asyncio.run(
-                    until(
-                        lambda before=answers: all(  # type: ignore[misc]
-                            caller.answers > n + 3 for caller, n in zip(callers, before, strict=True)
-                        ),
-                        "all go on",
-                    )
-                )
-        finally:
-            over = True
-    for future in asking:
-        future.result()
-    for client in clients:
-        client.close()
+    asyncio.run(main())
 
 
 def test_workers_of_a_killed_supervisor_end_by_themselves_and_lose_no_call(
@@ -111,13 +100,12 @@ def test_workers_of_a_killed_supervisor_end_by_themselves_and_lose_no_call(
         ]
         patient = [PatientCaller(server.address, pictures, account, is_stubborn=True) for _ in range(2)]
         async with at_work(*callers, *patient):
-            await until(lambda: all(caller.answers > 3 for caller in callers), "load")
+            await all_go_on(*callers, *patient)
             os.kill(server.pid, signal.SIGKILL)
             await until(lambda: all(map(is_over, workers)), "both workers' end")
             await until(lambda: is_free(port), "a free port")
-            before = [caller.answers for caller in patient]
             await asyncio.to_thread(start, port=port)
-            await until(lambda: all(p.answers > n for p, n in zip(patient, before, strict=True)), "all go on")
+            await all_go_on(*callers, *patient)
 
     asyncio.run(main())
 

@@ -45,7 +45,6 @@ def test_more_images_than_may_wait_are_refused_until_there_is_room(
 
     assert account.statuses["RESOURCE_EXHAUSTED"] >= 8
     assert last.answers == 2
-    print(peak_memory(server.pid) - before)
     # Twice 12 MiB of pixels that wait, and up to 1 MiB a caller that is refused.
     assert peak_memory(server.pid) - before < 96 * MIB
 
@@ -61,7 +60,7 @@ def test_more_bytes_than_may_wait_are_refused_until_there_is_room(
 
     async def main() -> list[Status]:
         callers = [
-            Caller(server.address, pictures, account, may_see={Status.RESOURCE_EXHAUSTED}) for _ in range(12)
+            Caller(server.address, pictures, account, may_see={Status.RESOURCE_EXHAUSTED}) for _ in range(16)
         ]
 
         async def ask(caller: Caller, times: int) -> Status:
@@ -72,12 +71,13 @@ def test_more_bytes_than_may_wait_are_refused_until_there_is_room(
         await asyncio.gather(*(ask(caller, 3) for caller in callers))
         last = await asyncio.gather(*(ask(caller, 1) for caller in callers[:4]))  # 57 MiB
         for caller in callers:
-            await caller.channel.close()
+            await caller.close()
         return last
 
     last = asyncio.run(main())
 
     assert account.statuses["RESOURCE_EXHAUSTED"] >= 8
     assert set(last) == {Status.OK}
-    print(peak_memory(server.pid) - before)
-    assert peak_memory(server.pid) - before < 3 * limit_mib * MIB
+    # What is held, most of it as a message and as its parts, and two pictures that are decoded take 160 to
+    # 200 MiB; to hold all that is sent would take 650.
+    assert peak_memory(server.pid) - before < 288 * MIB

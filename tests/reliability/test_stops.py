@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 import pytest
 
 from service.pb import classifier_pb2 as pb
-from tests.reliability.callers import LIMIT_S, Caller, PatientCaller, Status, at_work, until
+from tests.reliability.callers import LIMIT_S, Caller, PatientCaller, Status, all_go_on, at_work, until
 from tests.reliability.servers import is_free, is_over
 
 if TYPE_CHECKING:
@@ -36,12 +36,11 @@ def test_a_stop_loses_no_call_and_a_successor_takes_over(
             for images in (1, 32, 32, 1_024)
         ]
         async with at_work(*callers, *patient):
-            await until(lambda: all(caller.answers > 3 for caller in (*callers, *patient)), "load")
+            await all_go_on(*callers, *patient)
             server.terminate()
             await until(lambda: is_free(port), "a free port")
-            before = [(caller, caller.answers) for caller in (*callers, *patient)]
             await asyncio.to_thread(start, "--workers", workers, port=port)
-            await until(lambda: all(caller.answers > n + 3 for caller, n in before), "all go on")
+            await all_go_on(*callers, *patient)
 
     asyncio.run(main())
 
@@ -72,7 +71,7 @@ class _Talker:
 
     async def hear(self) -> None:
         """Hear an answer, which has to be the next in order."""
-        answer = await self._stream.read()
+        answer: Any = await self._stream.read()
         assert answer is not grpc.aio.EOF
         expected = next(iter(self.unanswered))
         sample = self.unanswered.pop(answer.id)
@@ -91,7 +90,7 @@ class _Talker:
         return await self._stream.code()
 
     async def close(self) -> None:
-        await self._caller.channel.close()
+        await self._caller.close()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -57,7 +57,7 @@ def _turning(side: int, steps: int) -> tuple[list[onnx.NodeProto], list[onnx.Ten
         ),
         helper.make_node("Reshape", [f"turned{steps}", "pixels"], ["turned"]),
     ]
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "rows": np.array([-1, side, side * 3], np.int64),
         "turn": np.roll(np.eye(side * 3, dtype=np.float32), 3, axis=0),
         "pixels": np.array([-1, side, side, 3], np.int64),

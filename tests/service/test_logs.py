@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import structlog
@@ -27,3 +30,21 @@ def test_a_logged_traceback_has_no_local_variables(capsys: pytest.CaptureFixture
     assert (event["event"], event["level"]) == ("call failed", "error")
     assert event["exception"][0]["exc_value"] == "the reason"
     assert "private bytes" not in json.dumps(event)
+
+
+def test_each_line_is_one_write_so_that_workers_do_not_tear_those_of_others() -> None:
+    code = """
+from service.logs import configure
+import structlog
+configure("json", "info")
+structlog.get_logger().info("one")
+structlog.get_logger().info("two", reason="x" * 3_000)
+"""
+    reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # which keeps writes apart
+    with reading, writing:
+        subprocess.run([sys.executable, "-c", code], stderr=writing.fileno(), check=True)
+
+        written = [reading.recv(8_192) for _ in range(2)]
+
+    assert [json.loads(line)["event"] for line in written] == ["one", "two"]
+    assert all(line.endswith(b"\n") for line in written)
