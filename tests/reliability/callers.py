@@ -254,7 +254,7 @@ async def until(is_so: Callable[[], Any], what: str) -> None:
     """Wait for a condition."""
     try:
         async with asyncio.timeout(LIMIT_S):
-            while not is_so():  # noqa: ASYNC110 - of a server, which sets no event here
+            while not is_so():
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"never came: {what}") from None

@@ -140,5 +140,5 @@ async def settle(turns: int = 20) -> None:
 async def until(is_so: Callable[[], object]) -> None:
     """Let the loop go on until a condition holds."""
     async with asyncio.timeout(60):
-        while not is_so():  # noqa: ASYNC110 - of things that have no event
+        while not is_so():
             await asyncio.sleep(0.001)

@@ -26,7 +26,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from service.admission import Admission
+from service.batching.admission import Admission
 from service.config import ImageLimits, ServerConfig
 from service.model import ModelInfo
 from service.pb import classifier_pb2 as pb
