@@ -45,8 +45,8 @@ train: $(VENV)/.train ## Train CIFAR10Net and export it (minutes; CIFAR10NET_DAT
 	else $(BIN)/cifar10net-train fit --out $(RUN); fi
 	@$(BIN)/cifar10net-train export --run $(RUN)
 
-bench: $(VENV)/.serve ## Measure the server on this machine
-	@$(BIN)/python -m benchmarks.serving
+bench: $(VENV)/.serve ## Measure the server on this machine (minutes; README and benchmarks/results/ show it)
+	@$(BIN)/python -m benchmarks.serving && $(BIN)/python -m benchmarks.readme
 
 bench-gpu: $(VENV_GPU)/.gpu ## Measure the model alone on PROVIDER (cuda, tensorrt or cpu)
 	@$(VENV_GPU)/bin/python -m benchmarks.gpu --provider $(PROVIDER)

@@ -21,7 +21,6 @@ from benchmarks import ceiling, generator, h2load, machine
 from benchmarks.ceiling import random_images
 from benchmarks.goals import Goal, figures
 from benchmarks.subject import Case, Row, Subject, append
-from service.cli import serve
 from service.pb import classifier_pb2 as pb
 
 if TYPE_CHECKING:
@@ -40,8 +39,6 @@ WHOLE_CORE = 0.9  # what a process that never waits should get of it
 SHARES = (50, 80)  # of the capacity, in percent
 POISSON_S = 5.0
 OPTIONS = ("--models", str(ceiling.MODELS), "--threads", "1")
-HAS_WORKERS = any(option.name == "workers" for option in serve.params)
-HAS_STREAM = "ClassifyStream" in pb.DESCRIPTOR.services_by_name["Classifier"].methods_by_name
 
 
 def main() -> int:
@@ -99,8 +96,7 @@ class Bench:
             self._measure_latency(server, load)
             append(self._row("idle"), {"core_share_percent": server.idle_share(IDLE_S) * 100})
             self._keep_memory("one_worker_mb", server)
-            if HAS_WORKERS:
-                self._measure_two_workers(server, load)
+            self._measure_two_workers(server, load)
         for _ in range(STARTS):
             with self._subject() as server:
                 append(self._row("start"), {"start_s": server.start_s})
@@ -113,9 +109,8 @@ class Bench:
         append(self._row("ceiling_1"), one._asdict())
         unary = self._unary(server, "unary_1", load)
         self._own(server, load)
-        if HAS_STREAM:
-            message = self._stream(server, load)
-            append(self._row("ratios"), {"stream_over_unary": message / unary})
+        message = self._stream(server, load)
+        append(self._row("ratios"), {"stream_over_unary": message / unary})
         before = alone.submit(ceiling.measure, 64, 1.0).result()
         sixty_four = self._unary(server, "unary_64", load)
         after = alone.submit(ceiling.measure, 64, 1.0).result()
@@ -234,10 +229,6 @@ def _print(facts: dict[str, Any], goals: dict[str, Goal]) -> None:
         print(goal.line())
     own = [key for key, by in facts["loads"].items() if by != "h2load"]
     print(f"by our own generator: {', '.join(own)}; all other load by h2load")
-    if not HAS_STREAM:
-        print("not measured: the stream, because this server has no ClassifyStream")
-    if not HAS_WORKERS:
-        print("not measured: two workers, because this server has no --workers")
     alone = statistics.median(facts["rows"]["ceiling_64"]["core_share"])
     if alone < WHOLE_CORE:
         print(

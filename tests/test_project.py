@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 import tomllib
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import onnxruntime
 import pytest
 
+from benchmarks import readme
 from service.config import IMAGE_BYTES, LARGEST_TOP_K, MAX_CALL_IMAGES, MAX_MESSAGE_BYTES, ImageLimits
 from service.errors import ImageErrorCode
 from service.pb import classifier_pb2 as pb
@@ -122,18 +122,10 @@ def test_the_committed_model_is_as_good_as_it_says(
 
 
 def test_the_readmes_figures_are_the_measured_ones(root: Path) -> None:
-    readme = (root / "README.md").read_text()
     results = json.loads((root / "benchmarks/results/serving.json").read_text())
 
-    for name, row in results["rows"].items():
-        assert f"{statistics.median(row['images_per_s']):,.0f} images/s" in readme, name
-        if name != "ceiling":
-            assert f"{statistics.median(row['cpu_us_an_image']):,.0f} µs server CPU" in readme, name
-            for point in ("p50", "p99"):
-                assert f"{point} {statistics.median(row[f'{point}_ms']):,.1f} ms" in readme, name
-    assert f"{results['start_s']:.1f} s; {results['memory_mib']:.0f} MiB" in readme
-    assert results["machine"] in readme
-    assert f"ONNX Runtime {results['versions']['onnxruntime']}" in readme
+    assert readme.table(results) in (root / "README.md").read_text()
+    assert all(key in results["figures"] for key in readme._TITLES)
 
 
 def test_sample_photographs_have_sources(root: Path) -> None:
