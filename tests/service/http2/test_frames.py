@@ -28,7 +28,7 @@ def _only(data: bytes) -> Frame:
     st.integers(0, 9),
     st.integers(0, 255),
     st.integers(0, frames.LARGEST_STREAM_ID),
-    st.binary(max_size=70_000),
+    st.integers(0, 70_000).map(bytes),
 )
 def test_a_frame_is_its_head_and_its_payload(kind: int, flags: int, stream_id: int, payload: bytes) -> None:
     assert frames.frame(kind, flags, stream_id, payload) == raw_frame(kind, flags, stream_id, payload)

@@ -146,16 +146,16 @@ async def test_a_client_that_never_replies_is_seen_off_all_the_same() -> None:
 
 @in_a_loop
 async def test_an_answer_that_is_not_out_yet_is_not_cut_off_by_the_goodbye() -> None:
-    server = server_of()
+    server = server_of(patience=Patience(stall_s=100, silence_s=10, reply_s=1_000))
     line = Line(server)
     line.connection.say_goodbye()
     line.connection.tick(now_s() + 2)
     assert line.transport.has_eof
     line.transport.unsent = 100_000
 
-    line.connection.tick(now_s() + 20)
+    line.connection.tick(now_s() + 20)  # asks nothing: all is said
     assert not line.transport.is_closing()
-    line.connection.tick(now_s() + 31)
+    line.connection.tick(now_s() + 101)
     assert line.transport.was_aborted
     await server.close()
 
