@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-import grpc
 from hpack import Decoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import InvalidRequestError, MessageTooLargeError
+from service.errors import Code, InvalidRequestError, MessageTooLargeError
 from service.rpc.status import Status, percent_encoded, status_of
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def _fields(block: bytes) -> dict[bytes, bytes]:
 
 @given(st.text(max_size=300))
 def test_any_message_comes_back(message: str) -> None:
-    fields = _fields(Status(grpc.StatusCode.NOT_FOUND, message).trailers())
+    fields = _fields(Status(Code.NOT_FOUND, message).trailers())
 
     assert fields[b"grpc-status"] == b"5"
     assert unquote_to_bytes(fields[b"grpc-message"]).decode() == message
@@ -35,7 +34,7 @@ def test_what_no_encoding_has_is_replaced() -> None:
 
 
 def test_a_message_of_any_length_fits_into_a_frame() -> None:
-    status = Status(grpc.StatusCode.NOT_FOUND, "犬" * 100_000, {"more": "metadata"})
+    status = Status(Code.NOT_FOUND, "犬" * 100_000, {"more": "metadata"})
 
     assert len(status.whole_answer()) < 16_384
     assert _fields(status.trailers())[b"more"] == b"metadata"
@@ -44,12 +43,12 @@ def test_a_message_of_any_length_fits_into_a_frame() -> None:
 def test_an_error_of_ours_says_what_it_says_and_any_other_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert status_of(InvalidRequestError("why"), "/m") == Status(grpc.StatusCode.INVALID_ARGUMENT, "why")
+    assert status_of(InvalidRequestError("why"), "/m") == Status(Code.INVALID_ARGUMENT, "why")
     too_large = status_of(MessageTooLargeError("much"), "/m")
     assert too_large.metadata == {"grpc-retry-pushback-ms": "-1"}
 
     failed = status_of(ValueError("secret"), "/m")
 
-    assert failed.code is grpc.StatusCode.INTERNAL
+    assert failed.code is Code.INTERNAL
     assert "secret" not in failed.message
     assert "secret" in "".join(capsys.readouterr())
