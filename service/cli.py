@@ -135,7 +135,8 @@ def main() -> None:
     "--max-pending-mib",
     type=int,
     default=ServerConfig.max_pending_mib,
-    help="Memory, a worker, for requests under way; calls beyond are RESOURCE_EXHAUSTED.",
+    help="Requests under way, a worker, as sent; they take up to three times that in memory. "
+    "Calls beyond are RESOURCE_EXHAUSTED.",
 )
 @click.option(
     "--max-connections",
