@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.reliability.account import Account
     from tests.reliability.pictures import Pictures, Sample
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 _PAUSE_S = 0.02  # after a call that found nobody
 _MOST_PUSHBACK_MS = 1_000
 

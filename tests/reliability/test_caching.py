@@ -30,7 +30,7 @@ def test_answers_are_the_same_with_and_without_a_cache(
         responses = []
         for caller in (*callers, callers[0]):
             await caller.ask_for(sample, sample.request())
-            responses.append(await caller.stub.Classify(sample.request(), timeout=30))
+            responses.append(await caller.stub.Classify(sample.request(), timeout=60))
         async with at_work(*callers):
             await all_go_on(*callers, calls=50)
         return responses

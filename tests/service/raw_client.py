@@ -45,7 +45,7 @@ CLASSIFY_STREAM = "/cifar10net.v1.Classifier/ClassifyStream"
 CHECK = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"
 EMPTY_MESSAGE = bytes(5)
-_WAIT_S = 30
+_WAIT_S = 60
 
 Fields = list[tuple[str, str]]
 

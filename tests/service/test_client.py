@@ -189,7 +189,7 @@ class _Flaky(classifier_pb2_grpc.ClassifierServicer):
         self.attempts += 1
         if self.failures:
             context.abort(self.failures.pop(), "not now")
-        assert self.answering.wait(20)
+        assert self.answering.wait(60)
         n = len(request.images) or len(request.packed_pixels) // 3072
         result = pb.ImageResult(prediction=pb.Prediction(classes=[pb.ClassScore(label="cat", probability=1)]))
         return pb.ClassifyResponse(results=[result] * (n - self.forgets))

@@ -16,13 +16,13 @@ def test_all_addresses_of_ipv6_are_those_of_ipv4_too() -> None:
         port = listening.getsockname()[1]
 
         for host in ("127.0.0.1", "::1"):
-            socket.create_connection((host, port), timeout=10).close()
+            socket.create_connection((host, port), timeout=60).close()
 
 
 def test_a_port_whose_connections_are_still_closing_is_free() -> None:
     with listen("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port), timeout=10):
+        with socket.create_connection(("127.0.0.1", port), timeout=60):
             first.accept()[0].close()  # closed here first, so its end is waited for here
 
     listen("127.0.0.1", port).close()

@@ -86,7 +86,7 @@ def test_an_answer_comes_before_the_next_request(stub: classifier_pb2_grpc.Class
 
     def requests() -> Iterator[pb.ClassifyStreamRequest]:
         for number in range(20):
-            assert may_go_on.acquire(timeout=20)
+            assert may_go_on.acquire(timeout=60)
             yield _request(number)
 
     for number, reply in enumerate(stub.ClassifyStream(requests(), timeout=60)):
@@ -96,7 +96,7 @@ def test_an_answer_comes_before_the_next_request(stub: classifier_pb2_grpc.Class
 
 
 def test_a_stream_without_messages_ends_well(stub: classifier_pb2_grpc.ClassifierStub) -> None:
-    assert list(stub.ClassifyStream(iter(()), timeout=20)) == []
+    assert list(stub.ClassifyStream(iter(()), timeout=60)) == []
 
 
 def test_a_half_closed_stream_is_answered_to_its_end(server: str) -> None:

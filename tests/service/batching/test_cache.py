@@ -111,7 +111,7 @@ def test_cancelling_withdraws_the_images_that_wait() -> None:
     model = _Model()
 
     def gated(images: np.ndarray) -> np.ndarray:
-        assert gate.wait(10)
+        assert gate.wait(60)
         return model(images)
 
     async def act(batcher: Batcher) -> None:

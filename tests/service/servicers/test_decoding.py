@@ -22,7 +22,7 @@ def test_a_small_call_is_decoded_before_the_rest_of_a_large_one(monkeypatch: pyt
 
     def decode(data: bytes, _limits: ImageLimits) -> np.ndarray:
         entered.set()
-        assert opened.wait(20)
+        assert opened.wait(60)
         decoded.append(data[:1])
         return np.zeros((32, 32, 3), np.uint8)
 
@@ -31,7 +31,7 @@ def test_a_small_call_is_decoded_before_the_rest_of_a_large_one(monkeypatch: pyt
         large = pb.ClassifyRequest(images=[pb.Image(encoded=b"L" * 70_000)] * 50)
         small = pb.ClassifyRequest(images=[pb.Image(encoded=b"s")])
         reading = asyncio.ensure_future(decoder.read(large, 50))
-        assert await asyncio.to_thread(entered.wait, 20)
+        assert await asyncio.to_thread(entered.wait, 60)
         also = asyncio.ensure_future(decoder.read(small, 1))
         await asyncio.sleep(0)
         await asyncio.sleep(0)

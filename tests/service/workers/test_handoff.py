@@ -50,7 +50,7 @@ async def _passage() -> AsyncIterator[_Passage]:
 
 
 async def _wait(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not is_so():
             await asyncio.sleep(0)
 

@@ -74,13 +74,13 @@ class _Server:
 
     def end(self) -> int:
         self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def clean_up(self) -> None:
         for pid in (self.process.pid, *self.pids()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.process.wait(20)
+        self.process.wait(60)
         assert self.process.stdout is not None
         self.process.stdout.close()
 
@@ -103,7 +103,7 @@ class _Caller:
     """An open connection."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self._lines = self._socket.makefile("rb")
         self.pid = 0
 
@@ -275,7 +275,7 @@ def test_a_stop_lets_callers_finish(start: Start, call: Call, number: signal.Sig
     assert server.process.poll() is None
     for caller in callers:
         caller.close()
-    assert server.process.wait(20) == 0
+    assert server.process.wait(60) == 0
     assert [event["connections"] for event in server.events("worker ended")] == [0, 0]
 
 
@@ -310,7 +310,7 @@ def test_a_worker_that_cannot_start_ends_the_server_with_its_reason(start: Start
 
     server = start(workers=3)
 
-    assert server.process.wait(20) == 1
+    assert server.process.wait(60) == 1
     assert server.says() == ""
     assert server.log().count("this worker cannot start") == 1
     assert len(server.pids()) == 1
@@ -322,7 +322,7 @@ def test_another_worker_that_cannot_start_ends_the_first(start: Start, tmp_path:
     _wait(server.pids, "a worker is started")
     os.kill(server.pids()[-1], signal.SIGKILL)
 
-    assert server.process.wait(20) == 1
+    assert server.process.wait(60) == 1
     assert server.says() == ""
     assert all(map(_is_over, server.pids()))
 
@@ -368,7 +368,7 @@ def test_workers_outlive_a_killed_supervisor_only_to_finish(start: Start, call: 
     workers = [caller.ask() for caller in callers]
 
     server.process.kill()
-    server.process.wait(20)
+    server.process.wait(60)
 
     assert [caller.ask() for caller in callers] == workers
     assert start(workers=1, port=server.port).ready().port == server.port  # although they are still there
@@ -382,7 +382,7 @@ def test_a_port_that_is_taken_is_one_sentence(start: Start) -> None:
 
     second = start(workers=1, port=port)
 
-    assert second.process.wait(20) == 1
+    assert second.process.wait(60) == 1
     assert second.log() == (
         f"error: cannot listen on 127.0.0.1:{port}: Address already in use; choose another --host or --port\n"
     )
