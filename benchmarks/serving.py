@@ -24,13 +24,16 @@ from benchmarks.subject import Case, Row, Subject, append
 from service.pb import classifier_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import ProcessPoolExecutor
 
     from benchmarks.load import Load
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
-ROUNDS = 5
+ROUNDS = 5  # that are kept
+MOST_ROUNDS = 15  # that are made for it, where the hypervisor gives the cores to others
+CALM = 0.03  # of both cores taken by the hypervisor during a round, at most: then it counts at once
 SECONDS = 2.5
 STARTS = 4  # beside the first one
 IDLE_S = 10.0
@@ -57,6 +60,8 @@ def main() -> int:
     facts = machine.facts() | {
         "h2load": h2load.release() if h2load.is_installed() else "",
         "rounds": ROUNDS,
+        "rounds_made": bench.rounds_made,
+        "stolen_of_kept": bench.stolen,
         "seconds_a_round": SECONDS,
         "took_s": round(time.perf_counter() - began),
         "figures": {key: goal.facts() for key, goal in goals.items()},
@@ -77,6 +82,9 @@ class Bench:
         self.rows: dict[str, Row] = {}
         self.loads: dict[str, str] = {}
         self.failures: dict[str, int] = {}
+        self.rounds_made: list[int] = []
+        self.stolen: list[float] = []
+        """Share of the cores that the hypervisor took during each round that was kept."""
         self._server_core, self._load_core, self._log = server_core, load_core, log
         self._cases = cases()
 
@@ -91,8 +99,7 @@ class Bench:
             append(self._row("start"), {"start_s": server.start_s})
             for batch in (1, 64):  # loads the model, fills the caches: none of it counts
                 alone.submit(ceiling.measure, batch, 0.2).result()
-            for _ in range(ROUNDS):
-                self._round(server, alone, load)
+            self._repeat(lambda _: self._round(server, alone, load))
             self._measure_latency(server, load)
             append(self._row("idle"), {"core_share_percent": server.idle_share(IDLE_S) * 100})
             self._keep_memory("one_worker_mb", server)
@@ -100,6 +107,30 @@ class Bench:
         for _ in range(STARTS):
             with self._subject() as server:
                 append(self._row("start"), {"start_s": server.start_s})
+
+    def _repeat(self, measure: Callable[[int], None]) -> None:
+        """Make rounds until enough were calm, and keep those from which the hypervisor took least.
+
+        What it takes is told by the kernel, whatever the round's figures are: nothing is chosen by those.
+        """
+        before = self.rows
+        rounds: list[tuple[float, dict[str, Row]]] = []
+        while len(rounds) < MOST_ROUNDS and sum(stolen < CALM for stolen, _ in rounds) < ROUNDS:
+            self.rows = {}
+            began, stolen_s = time.perf_counter(), self._stolen_s()
+            measure(len(rounds))
+            took_s = time.perf_counter() - began
+            rounds.append(((self._stolen_s() - stolen_s) / took_s / 2, self.rows))
+        self.rows = before
+        self.rounds_made.append(len(rounds))
+        for stolen, rows in sorted(rounds, key=lambda made: made[0])[:ROUNDS]:
+            self.stolen.append(stolen)
+            for key, row in rows.items():
+                for name, values in row.items():
+                    self._row(key).setdefault(name, []).extend(values)
+
+    def _stolen_s(self) -> float:
+        return machine.stolen_s(self._server_core) + machine.stolen_s(self._load_core)
 
     def _subject(self) -> Subject:
         return Subject(*OPTIONS, cores=[self._server_core], log=self._log)
@@ -147,7 +178,8 @@ class Bench:
         """Send single images at random times, at shares of what the rounds reached."""
         capacity = statistics.median(self.rows["unary_1"]["images_per_s"])
         target = server.target(self._cases["poisson"])
-        for number in range(ROUNDS):
+
+        def measure(number: int) -> None:
             for share in SHARES:
                 rate = capacity * share / 100
                 work = load.submit(generator.poisson, target, rate, POISSON_S, number)
@@ -158,6 +190,8 @@ class Bench:
                     {"wanted_per_s": rate, "p99_over_p50": seen.p99_ms / seen.p50_ms},
                 )
 
+        self._repeat(measure)
+
     def _measure_two_workers(self, one: Subject, load: ProcessPoolExecutor) -> None:
         """Compare two workers on both cores with one worker on one, with 64-image calls.
 
@@ -166,11 +200,14 @@ class Bench:
         """
         cores = [self._server_core, self._load_core]
         with Subject(*OPTIONS, "--workers", "2", cores=cores, log=self._log) as two:
-            for _ in range(ROUNDS):
+
+            def measure(_number: int) -> None:
                 alone = self._many(one, "one_worker_64", load)
                 with machine.on_cores(cores):
                     both = self._many(two, "two_workers_64", load, prefix=("nice", "-n", "19"))
                 append(self._row("ratios"), {"two_workers_over_one": both / alone})
+
+            self._repeat(measure)
             self._keep_memory("two_workers_mb", two)
 
     def _many(
@@ -234,10 +271,10 @@ def _print(facts: dict[str, Any], goals: dict[str, Goal]) -> None:
         print(
             f"BUSY: ONNX Runtime alone got {alone:.0%} of its core; compare by CPU time, and run this again"
         )
-    stolen = [value for row in facts["rows"].values() for value in row.get("stolen_share", ())]
     print(
-        f"taken from the server's core by the hypervisor: median {statistics.median(stolen):.1%}, "
-        f"most {max(stolen):.1%}"
+        f"taken from the cores by the hypervisor in the rounds kept: {min(facts['stolen_of_kept']):.1%} to "
+        f"{max(facts['stolen_of_kept']):.1%}; {sum(facts['rounds_made'])} rounds made, "
+        f"{len(facts['stolen_of_kept'])} kept, by that alone"
     )
     late = [value for row in facts["rows"].values() for value in row.get("late_p99_ms", ())]
     print(f"sent late by our own generator: 99th percentile at most {max(late):.2f} ms in a round")
