@@ -12,11 +12,10 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from hpack import HPACKError, OversizedHeaderListError
-
 from service.http2 import frames
 from service.http2.frames import ErrorCode, Setting
-from service.http2.headers import MAX_HEADER_LIST_BYTES, MOST_READ_BYTES, HeaderReader
+from service.http2.headers import MAX_HEADER_LIST_BYTES
+from service.http2.incoming import ConnectionFault, FrameReader, Http1Request
 from service.http2.stream import STREAM_WINDOW, TRAILERS
 
 if TYPE_CHECKING:
@@ -24,22 +23,13 @@ if TYPE_CHECKING:
 
 _CONNECTION_WINDOW = 16 << 20
 _WRITE_BUFFER_BYTES = 1 << 20
-_FRAMES_A_TURN = 64
-"""A client that sends more at once lets the others go first: a read may hold 25,000 of the smallest."""
+_LAST = frames.END_HEADERS | frames.END_STREAM
 _GOODBYE = b"goodbye?"
 _HTTP1_TEXT = b"this port speaks gRPC, over HTTP/2 only\n"
 _HTTP1_ANSWER = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n"
     b"Content-Length: %d\r\n\r\n%s" % (len(_HTTP1_TEXT), _HTTP1_TEXT)
 )
-
-
-class ConnectionFault(Exception):  # noqa: N818 - the RFC's connection error, which is no error of ours
-    """The client broke the protocol so that the connection cannot go on."""
-
-    def __init__(self, code: ErrorCode, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
 
 
 class Connection(asyncio.Protocol):
@@ -49,12 +39,9 @@ class Connection(asyncio.Protocol):
         self._service = service
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._headers: HeaderReader[Any] = HeaderReader(service.make_head)
+        self._reader = FrameReader(self, service.make_head)
         self._streams: dict[int, Stream] = {}
-        self._rest = b""
-        self._is_greeted = self._has_greeted = False
-        self._block: tuple[int, int, bytearray] | None = None
-        """A header block that CONTINUATION frames are to complete: its stream, flags and bytes."""
+        self._has_greeted = False
         self._last_id = 0
         self._last_answered_id: int | None = None
         """Set once the client was told that later streams are not answered."""
@@ -66,9 +53,8 @@ class Connection(asyncio.Protocol):
         """When a silent client was asked whether it is there, and when it had been heard last by then."""
         self._closing_since_s: float | None = None
         self._paused_since_s: float | None = None
-        self._has_more = False
-        """Whether frames have come that are to be handled in the loop's next turn."""
         self._has_said_all = False
+        self._goes_on_soon = False
 
     @property
     def streams(self) -> int:
@@ -90,7 +76,7 @@ class Connection(asyncio.Protocol):
         if not self._service.opened(self):
             self._transport.abort()
 
-    def _greet(self) -> None:
+    def on_greeting(self) -> None:
         """Send SETTINGS, which come first; not before the client has shown that it speaks HTTP/2."""
         if self._has_greeted:
             return
@@ -124,7 +110,7 @@ class Connection(asyncio.Protocol):
     def _read_or_not(self) -> None:
         if self._transport is None:
             return
-        if self._has_more or self._paused_since_s is not None:
+        if self._reader.has_more or self._paused_since_s is not None:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
@@ -134,90 +120,46 @@ class Connection(asyncio.Protocol):
         self.heard_s = self._loop.time()
         if self._has_said_all:
             return  # read on only so that the socket's end does not take back what was said
-        if self._rest:
-            data = self._rest + data
-        if self._has_more:
-            self._rest = data
-        else:
-            self._take(data)
+        self._read(data)
 
-    def _take(self, data: bytes) -> None:
+    def _read(self, data: bytes | None) -> None:
+        """Handle frames; without data, those that an earlier turn left."""
         try:
-            if self._is_greeted:
-                self._rest = self._read_frames(data, 0)
+            if data is None:
+                self._reader.go_on()
             else:
-                self._rest = self._read_preface(data)
+                self._reader.feed(data)
         except ConnectionFault as fault:
             self._break_off(fault.code, str(fault))
+        except Http1Request:
+            self._write(_HTTP1_ANSWER)
+            self._hang_up()
+        if self._reader.has_more and not self._goes_on_soon:
+            self._goes_on_soon = True
+            self._read_or_not()
+            self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        self._has_more = False
-        if self._transport is not None and not self._has_said_all and not self._transport.is_closing():
-            self._take(self._rest)
+        self._goes_on_soon = False
+        if not self.is_deaf:
+            self._read(None)
         self._read_or_not()
 
     # -- frames in
 
-    def _read_preface(self, data: bytes) -> bytes:
-        start = data[: len(frames.PREFACE)]
-        if not frames.PREFACE.startswith(start):
-            if self._transport is not None and start[:4] in {b"GET ", b"HEAD", b"POST", b"PUT ", b"OPTI"}:
-                self._transport.write(_HTTP1_ANSWER)
-                self._transport.close()
-                return b""
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "this is no HTTP/2")
-        if len(data) < len(start) + frames.HEAD_BYTES or len(start) < len(frames.PREFACE):
-            return data
-        _, _, kind, flags, _ = frames.HEAD.unpack_from(data, len(start))
-        if kind != frames.SETTINGS or flags & frames.ACK:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the preface has no SETTINGS")
-        self._is_greeted = True
-        self._greet()
-        return self._read_frames(data, len(start))
+    @property
+    def is_deaf(self) -> bool:
+        """Whether the client is no longer listened to."""
+        return self._transport is None or self._has_said_all or self._transport.is_closing()
 
-    def _read_frames(self, data: bytes, position: int) -> bytes:
-        """Handle whole frames, all or as many as are one turn's share; return what is left."""
-        size = len(data)
-        share = _FRAMES_A_TURN
-        while size - position >= frames.HEAD_BYTES:
-            high, low, kind, flags, stream_id = frames.HEAD.unpack_from(data, position)
-            length = high << 8 | low
-            if length > frames.MAX_FRAME_BYTES:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
-            end = position + frames.HEAD_BYTES + length
-            if end > size:
-                break
-            payload = data[position + frames.HEAD_BYTES : end]
-            position = end
-            stream_id &= frames.LARGEST_STREAM_ID
-            if self._block is not None and kind != frames.CONTINUATION:
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted")
-            if kind == frames.DATA:
-                self._on_data(flags, stream_id, payload)
-            elif kind == frames.HEADERS:
-                self._on_headers(flags, stream_id, payload)
-            elif kind < len(_OTHER_FRAMES):
-                _OTHER_FRAMES[kind](self, flags, stream_id, payload)
-            if self._transport is None or self._has_said_all or self._transport.is_closing():
-                return b""
-            share -= 1
-            if not share:
-                self._has_more = True
-                self._read_or_not()
-                self._loop.call_soon(self._go_on)
-                break
-        return data[position:]
-
-    def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        size = len(payload)
+    def on_data(self, stream_id: int, data: bytes, size: int, *, ended: bool) -> None:
+        """Give a stream its data."""
         self._receive_window -= size
         if self._receive_window < _CONNECTION_WINDOW // 2:
             if self._receive_window < 0:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection's window")
             self._write(frames.window_update(0, _CONNECTION_WINDOW - self._receive_window))
             self._receive_window = _CONNECTION_WINDOW
-        if flags & frames.PADDED:
-            payload = _without_padding(payload)
         stream = self._streams.get(stream_id)
         if stream is None:
             self._check_was_open(stream_id)
@@ -228,46 +170,14 @@ class Connection(asyncio.Protocol):
         elif stream.receive_window < 0:
             self.reset(stream, ErrorCode.FLOW_CONTROL_ERROR)
         else:
-            ended = bool(flags & frames.END_STREAM)
             stream.request_ended = ended
             stream.moved_s = self.heard_s
-            stream.on_data(payload, ended=ended)
+            stream.on_data(data, ended=ended)
             if not ended:
                 self.let_through(stream)
 
-    def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if flags & frames.PADDED:
-            payload = _without_padding(payload)
-        if flags & frames.WITH_PRIORITY:
-            if len(payload) < _PRIORITY_BYTES:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS without room for its priority")
-            payload = payload[_PRIORITY_BYTES:]
-        if flags & frames.END_HEADERS:
-            self._on_block(flags, stream_id, payload)
-        else:
-            self._block = (stream_id, flags, bytearray(payload))
-
-    def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if self._block is None or self._block[0] != stream_id:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of nothing")
-        if not payload and not flags & frames.END_HEADERS:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "CONTINUATION without anything")
-        _, first_flags, block = self._block
-        block += payload
-        if len(block) > MOST_READ_BYTES:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"header block over {MOST_READ_BYTES} bytes")
-        if flags & frames.END_HEADERS:
-            self._block = None
-            self._on_block(first_flags, stream_id, bytes(block))
-
-    def _on_block(self, flags: int, stream_id: int, block: bytes) -> None:
-        try:
-            head = self._headers.read(block)
-        except OversizedHeaderListError as error:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, str(error)) from error
-        except (HPACKError, IndexError, ValueError) as error:
-            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "damaged header block") from error
-        ended = bool(flags & frames.END_STREAM)
+    def on_block(self, stream_id: int, head: Any, *, ended: bool) -> None:  # noqa: ANN401 - the service's type
+        """Open a stream by its head, or end a request by its trailers."""
         stream = self._streams.get(stream_id)
         if stream is not None:
             self._on_trailers(stream, is_valid=ended and head is TRAILERS)
@@ -311,42 +221,19 @@ class Connection(asyncio.Protocol):
             stream.request_ended = True
             stream.on_data(b"", ended=True)
 
-    def _on_priority(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 - as every frame
-        if stream_id == 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY of no stream")
-        if len(payload) != _PRIORITY_BYTES:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "damaged PRIORITY")
-
-    def _on_rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002
-        if len(payload) != _LONG_BYTES:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "damaged RST_STREAM")
+    def on_rst_stream(self, stream_id: int) -> None:
+        """End a stream that the client has given up."""
         self._check_was_open(stream_id)
         stream = self._streams.pop(stream_id, None)
         if stream is not None:
             self._end(stream)
             self._close_when_done()
 
-    def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id != 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS of a stream")
-        if len(payload) % _SETTING_BYTES or (flags & frames.ACK and payload):
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "damaged SETTINGS")
-        if flags & frames.ACK:
-            return
-        window = None
-        for key, value in frames.read_settings(payload):
-            if key == Setting.INITIAL_WINDOW_SIZE:
-                window = value  # the last one counts: changing every stream's costs more than asking for it
-                if value > frames.LARGEST_WINDOW:
-                    raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"a window of {value} bytes")
-            elif (key == Setting.ENABLE_PUSH and value > 1) or (
-                key == Setting.MAX_FRAME_SIZE and not frames.MAX_FRAME_BYTES <= value < 1 << 24
-            ):
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"setting {key} is {value}")
-        # First the reply: clients count by the new windows from then on.
+    def on_settings(self, stream_window: int | None) -> None:
+        """Acknowledge SETTINGS, then go by them: clients count by the new windows from the reply on."""
         self._write(frames.frame(frames.SETTINGS, frames.ACK, 0, b""))
-        if window is not None:
-            self._change_stream_windows(window)
+        if stream_window is not None:
+            self._change_stream_windows(stream_window)
 
     def _change_stream_windows(self, size: int) -> None:
         change = size - self.peer_stream_window
@@ -357,30 +244,15 @@ class Connection(asyncio.Protocol):
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a stream's window overflows")
             self._flush(stream)
 
-    def _on_push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE by a client")
-
-    def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        if stream_id != 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PING of a stream")
-        if len(payload) != _PING_BYTES:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "damaged PING")
-        if not flags & frames.ACK:
+    def on_ping(self, payload: bytes, *, is_reply: bool) -> None:
+        """Reply, or learn that the client knows of the goodbye."""
+        if not is_reply:
             self._write(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif payload == _GOODBYE and self._closing_since_s is not None:
             self._refuse_further_streams()
 
-    def _on_go_away(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002
-        """Clients that go away close the connection when they have their answers."""
-        if stream_id != 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "GOAWAY of a stream")
-        if len(payload) < _PING_BYTES:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "damaged GOAWAY")
-
-    def _on_window_update(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002
-        if len(payload) != _LONG_BYTES:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "damaged WINDOW_UPDATE")
-        increment = frames.read_long(payload)
+    def on_window_update(self, stream_id: int, increment: int) -> None:
+        """Send what waited for it."""
         if stream_id == 0:
             if not increment:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
@@ -491,7 +363,7 @@ class Connection(asyncio.Protocol):
         stream.on_over()
 
     def _write(self, data: bytes) -> None:
-        if self._transport is not None and not self._has_said_all and not self._transport.is_closing():
+        if self._transport is not None and not self.is_deaf:
             self._transport.write(data)
 
     # -- the end
@@ -504,10 +376,10 @@ class Connection(asyncio.Protocol):
         """
         if self._closing_since_s is None:
             self._closing_since_s = self._loop.time()
-            self._greet()
+            self.on_greeting()
             self._write(frames.go_away(frames.LARGEST_STREAM_ID, ErrorCode.NO_ERROR))
             self._write(frames.frame(frames.PING, 0, 0, _GOODBYE))
-            if not self._is_greeted:
+            if not self._reader.is_greeted:
                 self._refuse_further_streams()
 
     def _refuse_further_streams(self) -> None:
@@ -531,8 +403,8 @@ class Connection(asyncio.Protocol):
 
     def _break_off(self, code: ErrorCode, reason: str) -> None:
         """End every stream, say why, and wait for the client to close."""
-        self._greet()
-        self._rest = b""
+        self.on_greeting()
+        self._reader.drop()
         self._last_answered_id = self._last_id
         self._write(frames.go_away(self._last_id, code, reason.encode()[:200]))
         streams, self._streams = self._streams, {}
@@ -543,6 +415,9 @@ class Connection(asyncio.Protocol):
     def close(self, code: ErrorCode, reason: str) -> None:
         """End the connection and every stream on it at once."""
         self._write(frames.go_away(self._last_id, code, reason.encode()[:200]))
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         if self._transport is not None:
             self._transport.close()
 
@@ -556,7 +431,7 @@ class Connection(asyncio.Protocol):
         patience = self._service.patience
         if self._closing_since_s is not None:
             self._see_off(now_s - self._closing_since_s, patience)
-        if not self._is_greeted:
+        if not self._reader.is_greeted:
             if now_s - self._opened_s > patience.handshake_s:
                 self.abort()
             return
@@ -582,28 +457,3 @@ class Connection(asyncio.Protocol):
             self._write(frames.frame(frames.PING, 0, 0, b"are u ok"))
         elif now_s - self._asked[0] > patience.reply_s:
             self.abort()
-
-
-_LAST = frames.END_HEADERS | frames.END_STREAM
-_PRIORITY_BYTES = 5
-_LONG_BYTES = 4
-_SETTING_BYTES = 6
-_PING_BYTES = 8
-_OTHER_FRAMES = (
-    Connection._on_data,  # noqa: SLF001 - the class's own table
-    Connection._on_headers,  # noqa: SLF001
-    Connection._on_priority,  # noqa: SLF001
-    Connection._on_rst_stream,  # noqa: SLF001
-    Connection._on_settings,  # noqa: SLF001
-    Connection._on_push_promise,  # noqa: SLF001
-    Connection._on_ping,  # noqa: SLF001
-    Connection._on_go_away,  # noqa: SLF001
-    Connection._on_window_update,  # noqa: SLF001
-    Connection._on_continuation,  # noqa: SLF001
-)
-
-
-def _without_padding(payload: bytes) -> bytes:
-    if not payload or payload[0] >= len(payload):
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "more padding than payload")
-    return payload[1 : len(payload) - payload[0]]

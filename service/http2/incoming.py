@@ -1,0 +1,261 @@
+"""What a client sends, told apart into frames, checked for form and handed on as what it means.
+
+In: the bytes of a connection, in pieces of any size. Out: calls of Events, in order. Knows the form of frames
+(RFC 9113, section 6), not which streams there are or what becomes of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hpack import HPACKError, OversizedHeaderListError
+
+from service.http2 import frames
+from service.http2.frames import ErrorCode, Setting
+from service.http2.headers import MOST_READ_BYTES, HeaderReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.http2.headers import Fields
+
+_FRAMES_A_TURN = 64
+"""A client that sends more at once lets the others go first: a read may hold 25,000 of the smallest."""
+_HTTP1_METHODS = {b"GET ", b"HEAD", b"POST", b"PUT ", b"OPTI"}
+_PRIORITY_BYTES = 5
+_LONG_BYTES = 4
+_SETTING_BYTES = 6
+_PING_BYTES = 8
+
+
+class ConnectionFault(Exception):  # noqa: N818 - the RFC's connection error, which is no error of ours
+    """The client broke the protocol so that the connection cannot go on."""
+
+    def __init__(self, code: ErrorCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Http1Request(Exception):  # noqa: N818 - a request that is no error on a port of another kind
+    """The client speaks HTTP/1."""
+
+
+class Events(Protocol):
+    """What frames are made into."""
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether nothing more is wanted."""
+
+    def on_greeting(self) -> None:
+        """The client has shown that it speaks HTTP/2; its SETTINGS follow."""
+
+    def on_data(self, stream_id: int, data: bytes, size: int, *, ended: bool) -> None:
+        """DATA, of ``size`` bytes by the windows' count."""
+
+    def on_block(self, stream_id: int, head: Any, *, ended: bool) -> None:  # noqa: ANN401 - the service's type
+        """A whole header block, as the service has read it."""
+
+    def on_rst_stream(self, stream_id: int) -> None:
+        """The client ends a stream."""
+
+    def on_settings(self, stream_window: int | None) -> None:
+        """SETTINGS to acknowledge, perhaps with a new window for streams."""
+
+    def on_ping(self, payload: bytes, *, is_reply: bool) -> None:
+        """A PING, or the reply to one of ours."""
+
+    def on_window_update(self, stream_id: int, increment: int) -> None:
+        """More may be sent; on stream 0 for the connection as a whole."""
+
+
+class FrameReader:
+    """Reads the frames of one connection."""
+
+    def __init__(self, events: Events, make_head: Callable[[Fields], Any]) -> None:
+        """Begin with the preface; ``make_head`` reads the fields of header blocks."""
+        self._events = events
+        self._headers: HeaderReader[Any] = HeaderReader(make_head)
+        self._rest = b""
+        self._block: tuple[int, int, bytearray] | None = None
+        """A header block that CONTINUATION frames are to complete: its stream, flags and bytes."""
+        self.is_greeted = False
+        self.has_more = False
+        """Whether whole frames have come that are left for ``go_on`` in the event loop's next turn."""
+
+    def feed(self, data: bytes) -> None:
+        """Take what has come.
+
+        Raises:
+            ConnectionFault: the client broke the protocol.
+            Http1Request: it speaks another one.
+        """
+        if self._rest:
+            data = self._rest + data
+        self._rest = data
+        if not self.has_more:
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Handle whole frames, all or as many as are one turn's share. Raises as ``feed`` does."""
+        data, self._rest, self.has_more = self._rest, b"", False
+        self._rest = self._read_frames(data, 0) if self.is_greeted else self._read_preface(data)
+
+    def drop(self) -> None:
+        """Forget what has come and was not handled."""
+        self._rest = b""
+
+    def _read_preface(self, data: bytes) -> bytes:
+        start = data[: len(frames.PREFACE)]
+        if not frames.PREFACE.startswith(start):
+            if start[:4] in _HTTP1_METHODS:
+                raise Http1Request
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "this is no HTTP/2")
+        if len(data) < len(start) + frames.HEAD_BYTES or len(start) < len(frames.PREFACE):
+            return data
+        _, _, kind, flags, _ = frames.HEAD.unpack_from(data, len(start))
+        if kind != frames.SETTINGS or flags & frames.ACK:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the preface has no SETTINGS")
+        self.is_greeted = True
+        self._events.on_greeting()
+        return self._read_frames(data, len(start))
+
+    def _read_frames(self, data: bytes, position: int) -> bytes:
+        """Handle one turn's share; return what is left."""
+        size = len(data)
+        share = _FRAMES_A_TURN
+        while size - position >= frames.HEAD_BYTES:
+            high, low, kind, flags, stream_id = frames.HEAD.unpack_from(data, position)
+            length = high << 8 | low
+            if length > frames.MAX_FRAME_BYTES:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
+            end = position + frames.HEAD_BYTES + length
+            if end > size:
+                break
+            payload = data[position + frames.HEAD_BYTES : end]
+            position = end
+            stream_id &= frames.LARGEST_STREAM_ID
+            if self._block is not None and kind != frames.CONTINUATION:
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted")
+            if kind == frames.DATA:
+                if flags & frames.PADDED:
+                    payload = _without_padding(payload)
+                self._events.on_data(stream_id, payload, length, ended=bool(flags & frames.END_STREAM))
+            elif kind < len(_OTHER_FRAMES):
+                _OTHER_FRAMES[kind](self, flags, stream_id, payload)
+            if self._events.is_deaf:
+                return b""
+            share -= 1
+            if not share:
+                self.has_more = True
+                break
+        return data[position:]
+
+    def _read_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if flags & frames.PADDED:
+            payload = _without_padding(payload)
+        if flags & frames.WITH_PRIORITY:
+            if len(payload) < _PRIORITY_BYTES:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS without room for its priority")
+            payload = payload[_PRIORITY_BYTES:]
+        if flags & frames.END_HEADERS:
+            self._read_block(flags, stream_id, payload)
+        else:
+            self._block = (stream_id, flags, bytearray(payload))
+
+    def _read_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._block is None or self._block[0] != stream_id:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of nothing")
+        if not payload and not flags & frames.END_HEADERS:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "CONTINUATION without anything")
+        _, first_flags, block = self._block
+        block += payload
+        if len(block) > MOST_READ_BYTES:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"header block over {MOST_READ_BYTES} bytes")
+        if flags & frames.END_HEADERS:
+            self._block = None
+            self._read_block(first_flags, stream_id, bytes(block))
+
+    def _read_block(self, flags: int, stream_id: int, block: bytes) -> None:
+        try:
+            head = self._headers.read(block)
+        except OversizedHeaderListError as error:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, str(error)) from error
+        except (HPACKError, IndexError, ValueError) as error:
+            raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, "damaged header block") from error
+        self._events.on_block(stream_id, head, ended=bool(flags & frames.END_STREAM))
+
+    def _read_priority(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 - as every frame
+        if stream_id == 0:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY of no stream")
+        _check_size("PRIORITY", payload, _PRIORITY_BYTES)
+
+    def _read_rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002
+        _check_size("RST_STREAM", payload, _LONG_BYTES)
+        self._events.on_rst_stream(stream_id)
+
+    def _read_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
+        _check_is_of_connection("SETTINGS", stream_id)
+        if len(payload) % _SETTING_BYTES or (flags & frames.ACK and payload):
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "damaged SETTINGS")
+        if flags & frames.ACK:
+            return
+        window = None
+        for key, value in frames.read_settings(payload):
+            if key == Setting.INITIAL_WINDOW_SIZE:
+                window = value  # the last one counts: changing every stream's costs more than asking for it
+                if value > frames.LARGEST_WINDOW:
+                    raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"a window of {value} bytes")
+            elif (key == Setting.ENABLE_PUSH and value > 1) or (
+                key == Setting.MAX_FRAME_SIZE and not frames.MAX_FRAME_BYTES <= value < 1 << 24
+            ):
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"setting {key} is {value}")
+        self._events.on_settings(window)
+
+    def _read_push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE by a client")
+
+    def _read_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
+        _check_is_of_connection("PING", stream_id)
+        _check_size("PING", payload, _PING_BYTES)
+        self._events.on_ping(payload, is_reply=bool(flags & frames.ACK))
+
+    def _read_go_away(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002
+        """Clients that go away close the connection when they have their answers: nothing follows."""
+        _check_is_of_connection("GOAWAY", stream_id)
+        if len(payload) < _PING_BYTES:
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "damaged GOAWAY")
+
+    def _read_window_update(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002
+        _check_size("WINDOW_UPDATE", payload, _LONG_BYTES)
+        self._events.on_window_update(stream_id, frames.read_long(payload))
+
+
+_OTHER_FRAMES: tuple[Callable[[FrameReader, int, int, bytes], None], ...] = (
+    lambda *_: None,  # DATA, which is handled where it is found
+    FrameReader._read_headers,  # noqa: SLF001 - the class's own table
+    FrameReader._read_priority,  # noqa: SLF001
+    FrameReader._read_rst_stream,  # noqa: SLF001
+    FrameReader._read_settings,  # noqa: SLF001
+    FrameReader._read_push_promise,  # noqa: SLF001
+    FrameReader._read_ping,  # noqa: SLF001
+    FrameReader._read_go_away,  # noqa: SLF001
+    FrameReader._read_window_update,  # noqa: SLF001
+    FrameReader._read_continuation,  # noqa: SLF001
+)
+
+
+def _check_size(name: str, payload: bytes, size: int) -> None:
+    if len(payload) != size:
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"{name} of {len(payload)} bytes, wanted {size}")
+
+
+def _check_is_of_connection(name: str, stream_id: int) -> None:
+    if stream_id != 0:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{name} of a stream")
+
+
+def _without_padding(payload: bytes) -> bytes:
+    if not payload or payload[0] >= len(payload):
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "more padding than payload")
+    return payload[1 : len(payload) - payload[0]]
