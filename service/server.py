@@ -74,6 +74,7 @@ async def serve(config: ServerConfig, on_ready: Callable[[str], None], door: Doo
             max_message_bytes=MAX_MESSAGE_BYTES,
             max_held_bytes=config.max_pending_mib << 20,
             max_connections=config.max_connections,
+            unfolding_threads=config.decode_threads,
         ),
         on_closed=None if door is None else door.say_connection_closed,
     )

@@ -11,6 +11,8 @@ from collections import deque
 
 from service.errors import OverloadedError
 
+_MOST_PASSED = 1_000
+
 
 class Admission:
     """The door that every call goes through."""
@@ -18,7 +20,9 @@ class Admission:
     def __init__(self, max_images: int) -> None:
         """Open the door for at most ``max_images`` unanswered images at a time."""
         self._max_images = max_images
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[_Turn] = deque()
+        self._passed = 0
+        """Calls that were admitted while the first of those who wait did."""
         self.images = 0
         """Images admitted and not yet answered."""
 
@@ -28,33 +32,45 @@ class Admission:
         Raises:
             OverloadedError: there would be more images than the limit.
         """
-        if self.images + n > self._max_images:
+        # Small calls always find room where a large message does not: they pass it only so often.
+        reserved = self._waiting[0].n if self._waiting and self._passed >= _MOST_PASSED else 0
+        if self.images + n + reserved > self._max_images:
             raise OverloadedError(
                 f"{self.images:,} images are waiting and this call has {n:,}, more than the "
                 f"{self._max_images:,} that this server holds; retry with backoff"
             )
+        self._passed += bool(self._waiting)
         return Admitted(self, n)
 
     async def room(self, n: int) -> None:
         """Wait until ``n`` images fit, in the order of asking; they are then admitted without a pause."""
         if not self._waiting and self.images + n <= self._max_images:
             return
-        turn = asyncio.get_running_loop().create_future()
+        turn = _Turn(n)
         self._waiting.append(turn)
         try:
             while self._waiting[0] is not turn or self.images + n > self._max_images:
-                await turn
-                fresh = asyncio.get_running_loop().create_future()
-                self._waiting[self._waiting.index(turn)] = fresh
-                turn = fresh
+                await turn.looks.wait()
+                turn.looks.clear()
         finally:
             self._waiting.remove(turn)
+            self._passed = 0
             self.wake()
 
     def wake(self) -> None:
         """Let the first of those who wait for room look again."""
-        if self._waiting and not self._waiting[0].done():
-            self._waiting[0].set_result(None)
+        if self._waiting:
+            self._waiting[0].looks.set()
+
+
+class _Turn:
+    """One of those who wait for room."""
+
+    __slots__ = ("looks", "n")
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.looks = asyncio.Event()
 
 
 class Admitted:

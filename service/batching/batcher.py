@@ -132,6 +132,13 @@ class Batcher:
             loop.call_soon(self._dispatch_soon)
         return call.answered
 
+    def check_deadline(self, n: int, deadline_s: float, priority: Priority) -> None:
+        """Raise DeadlineError if ``n`` images cannot be answered by then, as ``submit`` would."""
+        if self._loop is not None:
+            late = self._pace.late(deadline_s, self._loop.time(), self._lines[priority].ahead + n)
+            if late is not None:
+                raise late
+
     async def close(self) -> None:
         """Stop at once: whoever still waits gets NotServingError, and running batches are not waited for."""
         self._loop = None

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _CONNECTION_WINDOW = 16 << 20
 _WRITE_BUFFER_BYTES = 1 << 20
+MOST_UNSENT_BYTES = 16 << 20
+"""Of answers that a client has not made room for; until it does, no more of its requests are taken."""
 _LAST = frames.END_HEADERS | frames.END_STREAM
 _GOODBYE = b"goodbye?"
 _HTTP1_TEXT = b"this port speaks gRPC, over HTTP/2 only\n"
@@ -47,6 +49,8 @@ class Connection(asyncio.Protocol):
         """Set once the client was told that later streams are not answered."""
         self._receive_window = _CONNECTION_WINDOW
         self._send_window = frames.DEFAULT_WINDOW
+        self.unsent_bytes = 0
+        """Of all streams' outboxes."""
         self.peer_stream_window = frames.DEFAULT_WINDOW
         self._opened_s = self.heard_s = self._loop.time()
         self._asked: tuple[float, float] | None = None
@@ -55,6 +59,8 @@ class Connection(asyncio.Protocol):
         self._paused_since_s: float | None = None
         self._has_said_all = False
         self._goes_on_soon = False
+        self._open_block: tuple[int, float] | None = None
+        """The header block that was incomplete at the last look, and when it was first seen so."""
 
     @property
     def streams(self) -> int:
@@ -106,6 +112,7 @@ class Connection(asyncio.Protocol):
         """Go on."""
         self._paused_since_s = None
         self._read_or_not()
+        self._flush_all()
 
     def _read_or_not(self) -> None:
         if self._transport is None:
@@ -171,7 +178,7 @@ class Connection(asyncio.Protocol):
             self.reset(stream, ErrorCode.FLOW_CONTROL_ERROR)
         else:
             stream.request_ended = ended
-            stream.moved_s = self.heard_s
+            stream.move(len(data), self.heard_s)
             stream.on_data(data, ended=ended)
             if not ended:
                 self.let_through(stream)
@@ -195,15 +202,14 @@ class Connection(asyncio.Protocol):
         self._last_id = stream_id
         if head is None or head is TRAILERS:
             self._write(frames.reset(stream_id, ErrorCode.PROTOCOL_ERROR))
-        elif len(self._streams) >= self._service.max_streams:
+        elif len(self._streams) >= self._service.max_streams or self.unsent_bytes > MOST_UNSENT_BYTES:
             self._write(frames.reset(stream_id, ErrorCode.REFUSED_STREAM))
         else:
-            stream = self._service.make_stream(self, stream_id, head)
+            stream = self._service.make_stream(self, stream_id, head, ended=ended)
             if stream.is_over:
                 return
             self._streams[stream_id] = stream
             if ended:
-                stream.request_ended = True
                 stream.on_data(b"", ended=True)
 
     def _check_was_open(self, stream_id: int) -> None:
@@ -259,8 +265,7 @@ class Connection(asyncio.Protocol):
             self._send_window += increment
             if self._send_window > frames.LARGEST_WINDOW:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window overflows")
-            for stream in [stream for stream in self._streams.values() if stream.outbox]:
-                self._flush(stream)
+            self._flush_all()
             return
         self._check_was_open(stream_id)
         found = self._streams.get(stream_id)
@@ -278,7 +283,8 @@ class Connection(asyncio.Protocol):
     def respond(self, stream: Stream, head: bytes, data: bytes, trailers: bytes) -> None:
         """Send a whole answer: header block, data, and the block that ends it."""
         size = len(data)
-        if size <= stream.send_window and size <= self._send_window and size <= frames.MAX_FRAME_BYTES:
+        room = min(stream.send_window, self._send_window, frames.MAX_FRAME_BYTES)
+        if size <= room and self._paused_since_s is None:
             self._send_window -= size
             self._write(frames.answer(stream.id, head, data, trailers))
             self._finish(stream)
@@ -299,6 +305,7 @@ class Connection(asyncio.Protocol):
             stream.outbox = deque()
         if data:
             stream.outbox.append(memoryview(data))
+            self.unsent_bytes += len(data)
         stream.trailers = trailers
         stream.moved_s = self._loop.time()
         self._flush(stream)
@@ -318,13 +325,23 @@ class Connection(asyncio.Protocol):
             stream.moved_s = self._loop.time()  # now it is the client's turn
             self._write(frames.window_update(stream.id, taken))
 
+    def drop_unsent(self, stream: Stream) -> None:
+        """Forget what a stream's windows hold back."""
+        if stream.outbox:
+            self.unsent_bytes -= sum(map(len, stream.outbox))
+            stream.outbox.clear()
+
+    def _flush_all(self) -> None:
+        for stream in [stream for stream in self._streams.values() if stream.outbox]:
+            self._flush(stream)
+
     def _flush(self, stream: Stream) -> None:
-        """Send as much of a stream's outbox as both windows allow."""
+        """Send as much of a stream's outbox as both windows and the socket allow."""
         outbox = stream.outbox
         if outbox is None:
             return
         pieces: list[bytes | memoryview] = []
-        while outbox:
+        while outbox and self._paused_since_s is None:
             room = min(stream.send_window, self._send_window, frames.MAX_FRAME_BYTES)
             if room <= 0:
                 break
@@ -336,9 +353,10 @@ class Connection(asyncio.Protocol):
             size = len(data)
             stream.send_window -= size
             self._send_window -= size
+            self.unsent_bytes -= size
+            stream.move(size, self.heard_s)
             pieces += (frames.HEAD.pack(size >> 8, size & 0xFF, frames.DATA, 0, stream.id), data)
         if pieces:
-            stream.moved_s = self._loop.time()
             self._write(b"".join(pieces))
         if outbox:
             return
@@ -357,6 +375,7 @@ class Connection(asyncio.Protocol):
 
     def _end(self, stream: Stream) -> None:
         stream.is_over = True
+        self.drop_unsent(stream)
         stream.outbox = None
         if stream.drained is not None and not stream.drained.done():
             stream.drained.set_result(None)
@@ -403,6 +422,7 @@ class Connection(asyncio.Protocol):
 
     def _break_off(self, code: ErrorCode, reason: str) -> None:
         """End every stream, say why, and wait for the client to close."""
+        self._service.broken_off(self, code.name, reason)
         self.on_greeting()
         self._reader.drop()
         self._last_answered_id = self._last_id
@@ -433,10 +453,11 @@ class Connection(asyncio.Protocol):
             self._see_off(now_s - self._closing_since_s, patience)
         if not self._reader.is_greeted:
             if now_s - self._opened_s > patience.handshake_s:
-                self.abort()
+                self._give_up("it has not begun to speak HTTP/2")
             return
+        self._watch_block(now_s, patience)
         if self._paused_since_s is not None and now_s - self._paused_since_s > patience.stall_s:
-            self.abort()
+            self._give_up("it does not read")
         elif now_s - self.heard_s > patience.silence_s:
             self._ask(now_s, patience)
         for stream in list(self._streams.values()):
@@ -451,9 +472,21 @@ class Connection(asyncio.Protocol):
         elif self._last_answered_id is None and waited_s > patience.goodbye_s:
             self._refuse_further_streams()
 
+    def _watch_block(self, now_s: float, patience: Patience) -> None:
+        """See that a header block in pieces comes to its end."""
+        number = self._reader.open_block
+        if number is None or self._open_block is None or self._open_block[0] != number:
+            self._open_block = None if number is None else (number, now_s)
+        elif now_s - self._open_block[1] > patience.stall_s:
+            self._give_up("a header block does not end")
+
+    def _give_up(self, reason: str) -> None:
+        self._service.broken_off(self, "GIVEN_UP", reason)
+        self.abort()
+
     def _ask(self, now_s: float, patience: Patience) -> None:
         if self._asked is None or self._asked[1] != self.heard_s:
             self._asked = now_s, self.heard_s
             self._write(frames.frame(frames.PING, 0, 0, b"are u ok"))
         elif now_s - self._asked[0] > patience.reply_s:
-            self.abort()
+            self._give_up("it is silent and does not reply")

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from service.http2.headers import Fields
 
-_FRAMES_A_TURN = 64
-"""A client that sends more at once lets the others go first: a read may hold 25,000 of the smallest."""
+_WORK_A_TURN = 64
+"""In frames. A client that sends more at once lets the others go first: a read may hold 25,000 small ones."""
+_BLOCK_BYTES_A_FRAME = 64
+"""A header block costs as many frames as it has so many bytes: each byte can be a field."""
 _HTTP1_METHODS = {b"GET ", b"HEAD", b"POST", b"PUT ", b"OPTI"}
 _PRIORITY_BYTES = 5
 _LONG_BYTES = 4
@@ -77,11 +79,19 @@ class FrameReader:
         self._events = events
         self._headers: HeaderReader[Any] = HeaderReader(make_head)
         self._rest = b""
+        self._share = 0
+        """What is left of this turn's work."""
+        self._blocks_begun = 0
         self._block: tuple[int, int, bytearray] | None = None
         """A header block that CONTINUATION frames are to complete: its stream, flags and bytes."""
         self.is_greeted = False
         self.has_more = False
         """Whether whole frames have come that are left for ``go_on`` in the event loop's next turn."""
+
+    @property
+    def open_block(self) -> int | None:
+        """Number of the header block that has begun and not ended."""
+        return None if self._block is None else self._blocks_begun
 
     def feed(self, data: bytes) -> None:
         """Take what has come.
@@ -123,7 +133,7 @@ class FrameReader:
     def _read_frames(self, data: bytes, position: int) -> bytes:
         """Handle one turn's share; return what is left."""
         size = len(data)
-        share = _FRAMES_A_TURN
+        self._share = _WORK_A_TURN
         while size - position >= frames.HEAD_BYTES:
             high, low, kind, flags, stream_id = frames.HEAD.unpack_from(data, position)
             length = high << 8 | low
@@ -145,8 +155,8 @@ class FrameReader:
                 _OTHER_FRAMES[kind](self, flags, stream_id, payload)
             if self._events.is_deaf:
                 return b""
-            share -= 1
-            if not share:
+            self._share -= 1
+            if self._share <= 0:
                 self.has_more = True
                 break
         return data[position:]
@@ -162,6 +172,7 @@ class FrameReader:
             self._read_block(flags, stream_id, payload)
         else:
             self._block = (stream_id, flags, bytearray(payload))
+            self._blocks_begun += 1
 
     def _read_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         if self._block is None or self._block[0] != stream_id:
@@ -177,6 +188,7 @@ class FrameReader:
             self._read_block(first_flags, stream_id, bytes(block))
 
     def _read_block(self, flags: int, stream_id: int, block: bytes) -> None:
+        self._share -= len(block) // _BLOCK_BYTES_A_FRAME
         try:
             head = self._headers.read(block)
         except OversizedHeaderListError as error:

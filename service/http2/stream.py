@@ -23,6 +23,8 @@ class Trailers:
 
 
 TRAILERS = Trailers()
+LEAST_PROGRESS_BYTES = 16 << 10
+"""What has to move within ``Patience.stall_s``, unless it is the rest: a few bytes now and then are none."""
 STREAM_WINDOW = 1 << 20
 """Bytes that a client may send ahead of what a stream has taken."""
 
@@ -51,6 +53,7 @@ class Stream(ABC):
         "drained",
         "id",
         "is_over",
+        "moved_bytes",
         "moved_s",
         "outbox",
         "receive_window",
@@ -60,7 +63,7 @@ class Stream(ABC):
         "unread_bytes",
     )
 
-    def __init__(self, connection: Connection, stream_id: int) -> None:
+    def __init__(self, connection: Connection, stream_id: int, *, request_ended: bool = False) -> None:
         self.connection = connection
         self.id = stream_id
         self.send_window = connection.peer_stream_window
@@ -69,11 +72,20 @@ class Stream(ABC):
         """What the client's windows hold back."""
         self.trailers: bytes | None = None
         self.drained: asyncio.Future[None] | None = None
-        self.request_ended = False
+        self.request_ended = request_ended
         self.is_over = False
         self.unread_bytes = 0
         """Of the request, received and left for later: they are not let through again."""
         self.moved_s = connection.heard_s
+        """When there was progress last."""
+        self.moved_bytes = 0
+        """Since then."""
+
+    def move(self, size: int, now_s: float) -> None:
+        """Count bytes that went either way towards progress."""
+        self.moved_bytes += size
+        if self.moved_bytes >= LEAST_PROGRESS_BYTES:
+            self.moved_s, self.moved_bytes = now_s, 0
 
     @abstractmethod
     def on_data(self, data: bytes, *, ended: bool) -> None:
@@ -102,11 +114,21 @@ class Service(Protocol):
     def make_head(self, fields: Fields) -> Any:  # noqa: ANN401 - the service's own type
         """Read a header block's fields: a request's head, TRAILERS, or None if they are malformed."""
 
-    def make_stream(self, connection: Connection, stream_id: int, head: Any) -> Stream:  # noqa: ANN401
-        """Make the stream of a new request; it may answer at once."""
+    def make_stream(
+        self,
+        connection: Connection,
+        stream_id: int,
+        head: Any,  # noqa: ANN401
+        *,
+        ended: bool,
+    ) -> Stream:
+        """Make the stream of a new request, which may have ended with its head; it may answer at once."""
 
     def opened(self, connection: Connection) -> bool:
         """Learn of a new connection; False turns it away."""
+
+    def broken_off(self, connection: Connection, code: str, reason: str) -> None:
+        """Learn that a connection is ended because of what its client did or failed to do."""
 
     def closed(self, connection: Connection) -> None:
         """Learn that a connection is gone."""

@@ -19,6 +19,7 @@ from service.errors import (
     OverloadedError,
     StalledRequestError,
 )
+from service.http2.connection import MOST_UNSENT_BYTES
 from service.http2.stream import STREAM_WINDOW, Stream
 from service.rpc.messages import PREFIX_BYTES, MessageReader, decompress, framed, only_message
 from service.rpc.status import RESPONSE_HEAD, ok_trailers, status_of
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from service.rpc.status import Status
 
 _OK = ok_trailers()
+STREAM_COST_BYTES = 8 << 10
+"""What an open stream takes in memory, silent or not."""
 _MESSAGE_COST_BYTES = 1_024
 """Of a stream's message beside its bytes: what is made to answer it, which for small ones is far more."""
 
@@ -54,21 +57,31 @@ class Call(Stream):
         "_timer",
         "_waiting",
         "deadline_s",
+        "has_dropped",
         "is_stopping",
         "method",
         "on_stop",
         "trailing_metadata",
     )
 
-    def __init__(
-        self, connection: Connection, stream_id: int, head: Head, method: Method, server: RpcServer
+    def __init__(  # noqa: PLR0913 - what a call is made of
+        self,
+        connection: Connection,
+        stream_id: int,
+        head: Head,
+        method: Method,
+        server: RpcServer,
+        *,
+        ended: bool,
     ) -> None:
-        super().__init__(connection, stream_id)
+        super().__init__(connection, stream_id, request_ended=ended)
         self.method = method
         self.deadline_s: float | None = None
         """In the event loop's time."""
         self.is_stopping = False
         """Whether the server wants a streaming call to end; ``receive`` only gives what has come by then."""
+        self.has_dropped = False
+        """Whether messages came after that, which nobody answers."""
         self.trailing_metadata: Mapping[str, str] | None = None
         """Goes to the client behind a good answer."""
         self.on_stop: Callable[[], None] | None = None
@@ -90,6 +103,7 @@ class Call(Stream):
             self.deadline_s = connection.heard_s + head.timeout_s
             self._timer = server.loop.call_at(self.deadline_s, self._expire)
         if method.stream is not None:
+            self._hold(STREAM_COST_BYTES)
             self._task = server.loop.create_task(self._converse())
 
     # -- the request
@@ -97,6 +111,11 @@ class Call(Stream):
     def on_data(self, data: bytes, *, ended: bool) -> None:
         """Take the next part of the request; run the handler when a unary one is whole."""
         try:
+            if self.connection.unsent_bytes > MOST_UNSENT_BYTES and self.method.unary is not None:
+                raise OverloadedError(
+                    f"{self.connection.unsent_bytes:,} bytes of answers on this connection are not read; "
+                    "read them first"
+                )
             self._hold(len(data))
             if ended and self._reader is None and self.method.unary is not None:
                 message = only_message(data)
@@ -108,26 +127,39 @@ class Call(Stream):
             self._fail(error)
 
     def _hold(self, size: int) -> None:
-        self._held_bytes += size
-        self._server.held_bytes += size
-        if self._server.held_bytes > self._server.max_held_bytes:
+        if self._server.held_bytes + size > self._server.max_held_bytes:
             raise OverloadedError(
-                f"requests of {self._server.held_bytes:,} bytes are waiting, more than the "
+                f"requests of {self._server.held_bytes + size:,} bytes are waiting, more than the "
                 f"{self._server.max_held_bytes:,} that this server holds; retry with backoff"
             )
+        self._count(size)
+
+    def _count(self, size: int) -> None:
+        """Count bytes as held, whatever the limit; fewer if negative."""
+        self._held_bytes += size
+        self._server.held_bytes += size
 
     def _read(self, data: bytes, *, ended: bool) -> None:
         if self._reader is None:
             self._reader = MessageReader(self._server.max_message_bytes)
+        begins = self._reader.is_between_messages and bool(data)
         messages = self._reader.feed(data)
+        if begins or messages:
+            self.moved_s, self.moved_bytes = self.connection.heard_s, 0
         if ended and not self._reader.is_between_messages:
             raise InvalidRequestError("the request ended in the middle of a message")
         if self.method.stream is not None:
             if not self.is_stopping:
                 self._take_in(messages)
+            elif messages:
+                self.has_dropped = True
             if messages or ended:
                 self._wake()
             return
+        self._collect(messages, ended=ended)
+
+    def _collect(self, messages: list[tuple[bool, bytes]], *, ended: bool) -> None:
+        """Wait for the one message of a unary call, and run the handler."""
         for message in messages:
             if self._message is not None:
                 raise InvalidRequestError("the request has several messages, wanted one")
@@ -199,14 +231,17 @@ class Call(Stream):
             await self._waiting
         compressed, message = self._inbox.popleft()
         cost = _MESSAGE_COST_BYTES + PREFIX_BYTES + len(message)
-        if compressed:
-            wire_bytes = len(message)
-            message = await self._decompressed(message)
-            more = max(0, len(message) - wire_bytes)
-            self.unread_bytes += more
-            cost += more
-        self._given.append(cost)
-        self._given_bytes += cost
+        try:
+            if compressed:
+                wire_bytes = len(message)
+                message = await self._decompressed(message)
+                more = max(0, len(message) - wire_bytes)
+                self.unread_bytes += more
+                cost += more
+        finally:  # one that cannot be read is given all the same, as an error, and let go
+            if not self.is_over:
+                self._given.append(cost)
+                self._given_bytes += cost
         return message
 
     def let_go(self, count: int = 1) -> None:
@@ -216,8 +251,7 @@ class Call(Stream):
         size = sum(self._given.popleft() for _ in range(count))
         self._given_bytes -= size
         self.unread_bytes -= size
-        self._held_bytes -= size
-        self._server.held_bytes -= size
+        self._count(-size)
         self._wake()
         self.connection.let_through(self)
 
@@ -228,15 +262,25 @@ class Call(Stream):
         if not self._has_begun:
             self._has_begun = True
             self.connection.send_headers(self, RESPONSE_HEAD)
-        self.connection.send(self, b"".join(map(framed, messages)))
+        data = b"".join(map(framed, messages))
+        self.connection.send(self, data)
         if self.outbox:
+            self._count(len(data))
             self.drained = self._server.loop.create_future()
             await self.drained
+            if not self.is_over:
+                self._count(-len(data))
 
     def note(self, status: Status) -> None:
         """Have the log say that this call, or a message of it, was refused."""
         if status.code is not Code.INTERNAL:  # which has a line with its traceback
-            self._server.refusals.note(self.method.path, status, self._server.loop.time())
+            self._server.refusals.note(
+                "call refused",
+                status.code.name,
+                self._server.loop.time(),
+                method=self.method.path,
+                reason=status.message,
+            )
 
     # -- the answer
 
@@ -270,6 +314,8 @@ class Call(Stream):
             if not self.is_over:
                 trailers = _OK if self.trailing_metadata is None else ok_trailers(self.trailing_metadata)
                 self.connection.respond(self, RESPONSE_HEAD, framed(reply), trailers)
+                if not self.is_over:  # the client has no room for it yet
+                    self._count(len(reply))
 
     async def _converse(self) -> None:
         try:
@@ -289,7 +335,10 @@ class Call(Stream):
 
     async def _decompressed(self, message: bytes) -> bytes:
         """In a thread, since a few bytes may unfold to many."""
-        plain = await asyncio.to_thread(decompress, message, self._encoding, self._server.max_message_bytes)
+        server = self._server
+        plain = await server.loop.run_in_executor(
+            server.unfolding, decompress, message, self._encoding, server.max_message_bytes
+        )
         if not self.is_over:
             self._hold(max(0, len(plain) - len(message)))
         return plain
@@ -309,8 +358,7 @@ class Call(Stream):
         status = status_of(error, self.method.path)
         self.note(status)
         if self._has_begun or self.outbox is not None:
-            if self.outbox:
-                self.outbox.clear()
+            self.connection.drop_unsent(self)
             self.connection.send(self, b"", status.trailers())
         else:
             self.connection.send_headers(self, status.whole_answer(), ended=True)

@@ -44,6 +44,8 @@ class Head:
     encoding: bytes
     refusal: bytes | None
     """The whole answer, a header block, if the call is refused."""
+    reason: str = ""
+    """Why it is, for the log."""
 
 
 def read_head(fields: Fields, methods: Mapping[bytes, Method]) -> Head | Trailers | None:
@@ -68,15 +70,15 @@ def read_head(fields: Fields, methods: Mapping[bytes, Method]) -> Head | Trailer
         error = MessageTooLargeError(
             f"the metadata has {size:,} bytes, more than the {MAX_HEADER_LIST_BYTES:,} that this server takes"
         )
-        return _refused(status_of(error, "").whole_answer())
+        return _refused(status_of(error, "").whole_answer(), str(error))
     return _read(found, methods)
 
 
 def _read(found: dict[bytes, bytes], methods: Mapping[bytes, Method]) -> Head:
     if found[b":method"] != b"POST":
-        return _refused(encode(((b":status", b"405"), (b"allow", b"POST"))))
+        return _refused(encode(((b":status", b"405"), (b"allow", b"POST"))), "it is no POST")
     if not _CONTENT_TYPE.fullmatch(found.get(b"content-type", b"")):
-        return _refused(encode(((b":status", b"415"), (b"accept", b"application/grpc"))))
+        return _refused(encode(((b":status", b"415"), (b"accept", b"application/grpc"))), "it is no gRPC")
     method = methods.get(found[b":path"])
     if method is None:
         return _refused_as(Code.UNIMPLEMENTED, f"there is no method {_quoted(found[b':path'])}")
@@ -100,12 +102,12 @@ def _read(found: dict[bytes, bytes], methods: Mapping[bytes, Method]) -> Head:
     return Head(method, timeout_s, encoding, None)
 
 
-def _refused(answer: bytes) -> Head:
-    return Head(None, None, b"identity", answer)
+def _refused(answer: bytes, reason: str) -> Head:
+    return Head(None, None, b"identity", answer, reason)
 
 
 def _refused_as(code: Code, message: str, metadata: Mapping[str, str] | None = None) -> Head:
-    return _refused(Status(code, message, metadata or {}).whole_answer())
+    return _refused(Status(code, message, metadata or {}).whole_answer(), message)
 
 
 def _quoted(value: bytes) -> str:

@@ -1,16 +1,11 @@
-"""The log's view of refused calls: each kind once a second, and how many more there were.
+"""The log's view of refused calls and broken connections: each kind once a second, and how many more.
 
 A flood of calls must not become a flood of lines.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import structlog
-
-if TYPE_CHECKING:
-    from service.rpc.status import Status
 
 _EVERY_S = 1.0
 _log = structlog.get_logger(__name__)
@@ -23,18 +18,17 @@ class RefusalLog:
         self._said_s: dict[tuple[str, str], float] = {}
         self._unsaid: dict[tuple[str, str], int] = {}
 
-    def note(self, method: str, status: Status, now_s: float) -> None:
+    def note(self, event: str, status: str, now_s: float, **facts: str) -> None:
         """Count a refusal, and say so if it is time; ``now_s`` is any clock that goes on."""
-        kind = (method, status.code.name)
+        kind = (event + facts.get("method", ""), status)
         if now_s - self._said_s.get(kind, -_EVERY_S) < _EVERY_S:
             self._unsaid[kind] = self._unsaid.get(kind, 0) + 1
             return
         self._said_s[kind] = now_s
         more = self._unsaid.pop(kind, 0)
-        _log.info(
-            "call refused",
-            method=method,
-            status=status.code.name,
-            reason=status.message,
-            **({"more_since_the_last_line": more} if more else {}),
-        )
+        _log.info(event, status=status, **facts, **({"more_since_the_last_line": more} if more else {}))
+
+    def say_rest(self, now_s: float) -> None:
+        """Say how many there were of kinds that have ceased; to be called about once a second."""
+        for kind in [kind for kind in self._unsaid if now_s - self._said_s[kind] >= _EVERY_S]:
+            _log.info("more of the same", of=kind[0], status=kind[1], count=self._unsaid.pop(kind))

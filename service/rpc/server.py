@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
+from service.errors import OverloadedError
 from service.http2.connection import Connection
 from service.http2.frames import ErrorCode
 from service.http2.stream import Patience, Stream
-from service.rpc.call import Call
+from service.rpc.call import STREAM_COST_BYTES, Call
 from service.rpc.head import Head, read_head
 from service.rpc.refusals import RefusalLog
+from service.rpc.status import status_of
 
 if TYPE_CHECKING:
     import socket
@@ -43,6 +46,8 @@ class RpcLimits:
     max_connections: int
     max_streams: int = 1_024
     """Calls at a time on one connection; clients wait with more."""
+    unfolding_threads: int = 1
+    """For compressed messages."""
 
 
 class RpcServer:
@@ -71,6 +76,7 @@ class RpcServer:
         self.held_bytes = 0
         """Of all requests under way."""
         self.refusals = RefusalLog()
+        self.unfolding = ThreadPoolExecutor(limits.unfolding_threads, thread_name_prefix="unfold")
         self._methods = {method.path.encode(): method for method in methods}
         self._max_connections = limits.max_connections
         self._on_closed = on_closed
@@ -130,6 +136,7 @@ class RpcServer:
             self._listener.close()
         for connection in list(self._connections):
             connection.close(ErrorCode.NO_ERROR, "the server stops")
+        self.unfolding.shutdown(wait=False, cancel_futures=True)
         self._ticking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._ticking
@@ -140,11 +147,18 @@ class RpcServer:
         """Read a header block's fields."""
         return read_head(fields, self._methods)
 
-    def make_stream(self, connection: Connection, stream_id: int, head: Head) -> Stream:
+    def make_stream(self, connection: Connection, stream_id: int, head: Head, *, ended: bool) -> Stream:
         """Begin a call, or refuse it."""
         if head.method is None:
-            return _Refusal(connection, stream_id, head.refusal or b"")
-        call = Call(connection, stream_id, head, head.method, self)
+            self.refusals.note("request refused", "HEAD", self.loop.time(), reason=head.reason)
+            return _Refusal(connection, stream_id, head.refusal or b"", ended=ended)
+        if head.method.stream is not None and self.held_bytes + STREAM_COST_BYTES > self.max_held_bytes:
+            error = OverloadedError("the server holds as many requests and streams as it may; come again")
+            status = status_of(error, head.method.path)
+            facts = {"method": head.method.path, "reason": status.message}
+            self.refusals.note("call refused", status.code.name, self.loop.time(), **facts)
+            return _Refusal(connection, stream_id, status.whole_answer(), ended=ended)
+        call = Call(connection, stream_id, head, head.method, self, ended=ended)
         if head.method.stream is not None:
             self._calls.add(call)
             if self._is_stopping:
@@ -158,13 +172,19 @@ class RpcServer:
     def opened(self, connection: Connection) -> bool:
         """Count a connection in, unless there are too many."""
         if len(self._connections) >= self._max_connections:
-            _log.warning("connection turned away", connections=len(self._connections), peer=connection.peer)
+            reason = f"there are {self.connections:,}"
+            self.refusals.note("connection turned away", "TOO_MANY", self.loop.time(), reason=reason)
             return False
         self._connections.add(connection)
         self._gone.clear()
         if self._is_stopping:
             connection.say_goodbye()
         return True
+
+    def broken_off(self, connection: Connection, code: str, reason: str) -> None:
+        """Have the log say so."""
+        facts = {"reason": reason, "peer": connection.peer}
+        self.refusals.note("connection broken off", code, self.loop.time(), **facts)
 
     def closed(self, connection: Connection) -> None:
         """Count a connection out."""
@@ -178,6 +198,7 @@ class RpcServer:
         while True:
             await asyncio.sleep(_TICK_S)
             now_s = self.loop.time()
+            self.refusals.say_rest(now_s)
             for connection in list(self._connections):
                 try:
                     connection.tick(now_s)
@@ -191,8 +212,8 @@ class _Refusal(Stream):
 
     __slots__ = ()
 
-    def __init__(self, connection: Connection, stream_id: int, answer: bytes) -> None:
-        super().__init__(connection, stream_id)
+    def __init__(self, connection: Connection, stream_id: int, answer: bytes, *, ended: bool) -> None:
+        super().__init__(connection, stream_id, request_ended=ended)
         connection.send_headers(self, answer, ended=True)
 
     def on_data(self, data: bytes, *, ended: bool) -> None:

@@ -22,7 +22,7 @@ from service.config import (
 from service.errors import InvalidRequestError
 from service.pb import classifier_pb2 as pb
 from service.rpc.method import Method
-from service.servicers.parsing import parse
+from service.servicers.parsing import parse, parts
 from service.servicers.replies import ReplyWriter
 from service.servicers.streaming import Conversation
 
@@ -54,7 +54,7 @@ class ClassifierServicer:
 
     async def classify(self, message: bytes, call: Call) -> bytes:
         """Answer as the proto says."""
-        request = parse(pb.ClassifyRequest, message)
+        request = parse_request(message)
         del message  # up to 32 MiB, and all of it is in the request
         n, top_k = _check(request)
         with self._admission.admit(n):
@@ -62,7 +62,7 @@ class ClassifierServicer:
 
     async def classify_stream(self, call: Call) -> None:
         """Answer as the proto says."""
-        await Conversation(call, self._answer_message).run()
+        await Conversation(call, parse_envelope, self._answer_message).run()
 
     async def list_models(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
         """Answer as the proto says."""
@@ -91,6 +91,8 @@ class ClassifierServicer:
         self, request: pb.ClassifyRequest, n: int, top_k: int, deadline_s: float | None
     ) -> bytes:
         model = self._repository.get(request.model, request.version)
+        if request.images and deadline_s is not None:  # decoding them would be for nothing
+            model.sessions.check_deadline(n, deadline_s, _PRIORITIES[request.priority])
         images, errors = await self._decoder.read(request, n)
         kept = images[[index for index in range(n) if index not in errors]] if errors else images
         if len(kept):
@@ -107,11 +109,32 @@ class ClassifierServicer:
         return writer
 
 
+_IMAGES = pb.ClassifyRequest.DESCRIPTOR.fields_by_name["images"].number
+_REQUEST = pb.ClassifyStreamRequest.DESCRIPTOR.fields_by_name["request"].number
 _PRIORITIES = {
     pb.PRIORITY_UNSPECIFIED: Priority.NORMAL,
     pb.PRIORITY_INTERACTIVE: Priority.NORMAL,
     pb.PRIORITY_BULK: Priority.BULK,
 }
+
+
+def parse_request(message: bytes) -> pb.ClassifyRequest:
+    """Parse a request, unless it has more images than are allowed. Raises InvalidRequestError."""
+    _check_count(parts(message, (_IMAGES,), MAX_CALL_IMAGES))
+    return parse(pb.ClassifyRequest, message)
+
+
+def parse_envelope(message: bytes) -> pb.ClassifyStreamRequest:
+    """Parse a request of a stream likewise."""
+    _check_count(parts(message, (_REQUEST, _IMAGES), MAX_CALL_IMAGES))
+    return parse(pb.ClassifyStreamRequest, message)
+
+
+def _check_count(n: int) -> None:
+    if n > MAX_CALL_IMAGES:
+        raise InvalidRequestError(
+            f"the request has more than {MAX_CALL_IMAGES:,} images, which is the most of a call; split it"
+        )
 
 
 def _check(request: pb.ClassifyRequest) -> tuple[int, int]:

@@ -152,12 +152,34 @@ def test_a_request_that_is_not_one_message_is_refused(wire: Wire, data: bytes, r
 
 
 @pytest.mark.parametrize("packed", [b"", b"junk", gzip.compress(ONE_IMAGE)[:-4], zlib.compress(ONE_IMAGE)])
-@pytest.mark.parametrize("path", [CLASSIFY, CLASSIFY_STREAM])
-def test_damaged_compression_is_refused(wire: Wire, path: str, packed: bytes) -> None:
-    answer = _ask(wire, path, framed(packed, compressed=True), ("grpc-encoding", "gzip"))
+def test_damaged_compression_is_refused(wire: Wire, packed: bytes) -> None:
+    answer = _ask(wire, CLASSIFY, framed(packed, compressed=True), ("grpc-encoding", "gzip"))
 
     assert answer.status == INVALID_ARGUMENT
     assert "damaged" in answer.reason
+
+
+def test_damaged_compression_is_the_error_of_one_message_of_a_stream(wire: Wire) -> None:
+    empty = pb.ClassifyStreamRequest(id="empty").SerializeToString()
+    other = framed(gzip.compress(empty), compressed=True)
+
+    data = other + framed(b"junk", compressed=True) + other
+    answer = _ask(wire, CLASSIFY_STREAM, data, ("grpc-encoding", "gzip"))
+
+    replies = [pb.ClassifyStreamResponse.FromString(message) for message in answer.messages]
+    assert answer.status == 0
+    assert [reply.id for reply in replies] == ["empty", "", "empty"]
+    assert [reply.error.code for reply in replies] == [INVALID_ARGUMENT] * 3
+    assert "damaged" in replies[1].error.message
+
+
+def test_a_request_of_very_many_images_is_refused_before_it_is_parsed(wire: Wire) -> None:
+    bomb = gzip.compress(b"\x22\x00" * (15 << 20))  # 30 KiB on the wire, 800 MB if it were parsed
+
+    answer = _ask(wire, CLASSIFY, framed(bomb, compressed=True), ("grpc-encoding", "gzip"))
+
+    assert answer.status == INVALID_ARGUMENT
+    assert answer.reason.startswith("the request has more than 4,096 images")
 
 
 def test_a_request_without_data_that_ends_with_its_head_is_refused(wire: Wire) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hyperframe.frame import (
+    ContinuationFrame,
     DataFrame,
     GoAwayFrame,
     HeadersFrame,
@@ -20,11 +21,12 @@ from hyperframe.frame import (
 )
 
 from service.errors import NotServingError
+from service.http2.connection import MOST_UNSENT_BYTES
 from service.http2.stream import STREAM_WINDOW, Patience
-from service.rpc.call import Call
+from service.rpc.call import STREAM_COST_BYTES, Call
 from service.rpc.method import Method
 from tests.service.in_process import ECHO, HANG, TALK, Line, server_of, settle, until
-from tests.service.raw_client import PREFACE, framed, raw_frame, unframed
+from tests.service.raw_client import PREFACE, framed, head, raw_frame, unframed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -430,6 +432,104 @@ async def test_a_client_that_sends_much_at_once_lets_the_others_go_first() -> No
     await server.close()
 
 
+# -- what little costs much
+
+
+@in_a_loop
+async def test_a_client_that_trickles_is_not_going_on() -> None:
+    server = server_of(patience=PATIENCE)
+    line = Line(server)
+    line.open(1, ECHO)
+    line.send(DataFrame(1, framed(bytes(100_000))[:1_000]))
+    started_s = line.connection._streams[1].moved_s
+    for second in range(1, 32):
+        line.connection.heard_s = started_s + second
+        line.send(DataFrame(1, b""), DataFrame(1, b"x"))
+
+    assert line.connection._streams[1].moved_s == started_s
+    line.connection.tick(started_s + 31)
+    assert statuses(line) == {1: "4"}
+    await server.close()
+
+
+@in_a_loop
+async def test_a_header_block_that_does_not_end_is_given_up() -> None:
+    server = server_of(patience=PATIENCE)
+    line = Line(server)
+    block = line.encoder.encode(head(ECHO))
+    line.send(HeadersFrame(1, block[:5]))
+    for second in range(0, 40, 5):
+        if not line.transport.is_closing():
+            line.send(ContinuationFrame(1, block[5 + second // 5 : 6 + second // 5]))
+            line.connection.tick(now_s() + second)
+
+    assert line.transport.was_aborted
+    await server.close()
+
+
+@in_a_loop
+async def test_long_header_blocks_are_spread_over_turns() -> None:
+    server = server_of()
+    line = Line(server)
+    blocks = b"".join(
+        HeadersFrame(1 + 2 * n, b"\x82" * 3_000, flags=["END_HEADERS"]).serialize() for n in range(20)
+    )
+
+    line.send(blocks)
+
+    assert len(line.frames(RstStreamFrame)) == 2  # one and a half are a turn's work
+    await until(lambda: len(line.frames(RstStreamFrame)) == 20)
+    await server.close()
+
+
+@in_a_loop
+async def test_answers_that_are_not_read_stop_further_requests() -> None:
+    server = server_of(max_held_bytes=1 << 30)
+    line = Line(server, greet=False)
+    line.send(PREFACE, SettingsFrame(0, settings={4: 0}))
+    for number in range(40):
+        line.open(1 + 2 * number, ECHO)
+        data = framed(bytes((1 << 20) - 5))
+        parts = [DataFrame(1 + 2 * number, data[at : at + 16_384]) for at in range(0, len(data), 16_384)]
+        parts[-1].flags.add("END_STREAM")
+        line.send(*parts)
+        await settle()
+
+    assert line.connection.unsent_bytes < MOST_UNSENT_BYTES + (2 << 20)
+    assert server.held_bytes >= line.connection.unsent_bytes  # so that other clients' calls are bounded too
+    assert len(line.frames(RstStreamFrame)) > 15
+    line.transport.close()
+    await until(lambda: server.held_bytes == 0)
+    assert line.connection.unsent_bytes == 0
+    await server.close()
+
+
+@in_a_loop
+async def test_silent_streams_are_bounded() -> None:
+    server = server_of(max_held_bytes=10 * STREAM_COST_BYTES)
+    line = Line(server)
+    for number in range(15):
+        line.open(1 + 2 * number, TALK)
+    await settle()
+
+    assert list(statuses(line).values()) == ["8"] * 5
+    line.transport.close()
+    await until(lambda: server.held_bytes == 0)
+    await server.close()
+
+
+@in_a_loop
+async def test_a_request_refused_by_its_whole_head_is_not_reset_besides() -> None:
+    server = server_of()
+    line = Line(server)
+
+    line.open(1, "/no/Method", ended=True)
+    line.open(3, "/no/Method")
+
+    assert [frame.stream_id for frame in line.frames(RstStreamFrame)] == [3]
+    await server.close()
+
+
 # -- what is held
 
 
@@ -454,9 +554,10 @@ async def test_a_long_stream_holds_nothing_once_it_is_answered(size: int, is_com
     await settle()
 
     assert unframed(data_of(line, 1)) == [message] * count
-    assert server.held_bytes == 0
+    assert server.held_bytes == STREAM_COST_BYTES
     assert line.connection._streams[1].unread_bytes == 0
     line.transport.close()
+    await until(lambda: server.held_bytes == 0)
     await server.close()
 
 

@@ -1,0 +1,94 @@
+"""What a servicer does when time is short: nothing that is for nothing, and all that was promised."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hyperframe.frame import DataFrame, SettingsFrame, WindowUpdateFrame
+
+from service.batching.admission import Admission
+from service.config import ImageLimits, ServerConfig
+from service.errors import DeadlineError
+from service.model import ModelInfo
+from service.pb import classifier_pb2 as pb
+from service.repository import Repository
+from service.servicers import decoding
+from service.servicers.classifier import ClassifierServicer
+from tests.service.in_process import Line, server_of, until
+from tests.service.raw_client import PREFACE, framed
+
+if TYPE_CHECKING:
+    from service.rpc.call import Call
+
+STREAM = "/cifar10net.v1.Classifier/ClassifyStream"
+
+
+class _Gated:
+    """A model that answers when it is let."""
+
+    info = ModelInfo("gated", 1, ("a", "b"), "CPUExecutionProvider", {})
+
+    def __init__(self) -> None:
+        self.entered, self.opened = threading.Event(), threading.Event()
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        self.entered.set()
+        assert self.opened.wait(60)
+        return np.full((len(images), 2), 0.5, np.float32)
+
+
+def _servicer(model: Any) -> ClassifierServicer:
+    repository = Repository()
+    repository.open([(model,)], ServerConfig())
+    return ClassifierServicer(repository, Admission(10_000), decoding.Decoder(1, ImageLimits()))
+
+
+def test_pictures_of_a_call_that_is_too_late_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+    monkeypatch.setattr(decoding, "from_encoded", lambda data, _limits: decoded.append(data))
+    message = pb.ClassifyRequest(images=[pb.Image(encoded=b"picture")] * 9).SerializeToString()
+
+    async def main() -> None:
+        servicer = _servicer(_Gated())
+
+        class Late:
+            deadline_s = asyncio.get_running_loop().time() - 1
+
+        late: Call = Late()  # type: ignore[assignment]
+        with pytest.raises(DeadlineError):
+            await servicer.classify(message, late)
+
+    asyncio.run(main())
+    assert decoded == []
+
+
+@pytest.mark.parametrize(("has_ended", "status"), [(True, b"0"), (False, b"14")])
+def test_a_stop_is_no_failure_of_a_stream_that_is_wholly_answered(has_ended: bool, status: bytes) -> None:  # noqa: FBT001
+    request = pb.ClassifyStreamRequest(id="x", request=pb.ClassifyRequest(packed_pixels=bytes(3072)))
+
+    async def main() -> bytes:
+        model = _Gated()
+        server = server_of(*_servicer(model).methods())
+        line = Line(server, greet=False)
+        line.send(PREFACE, SettingsFrame(0), WindowUpdateFrame(0, 1 << 20))
+        line.open(1, STREAM)
+        flags = ["END_STREAM"] if has_ended else []
+        line.send(DataFrame(1, framed(request.SerializeToString()), flags=flags))
+        assert await asyncio.to_thread(model.entered.wait, 60)
+        draining = asyncio.ensure_future(server.drain(60))
+        await asyncio.sleep(0)
+        model.opened.set()
+        await until(lambda: not line.connection.streams)
+        written = line.transport.written
+        line.transport.close()
+        await draining
+        await server.close()
+        return written
+
+    written = asyncio.run(main())
+    assert b"gated" in written  # the answer
+    assert b"grpc-status" + bytes([len(status)]) + status in written

@@ -1,0 +1,50 @@
+"""Parts of a message are counted right before it is parsed, and anything else is the sender's fault."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import InvalidRequestError
+from service.pb import classifier_pb2 as pb
+from service.servicers.parsing import parse, parts
+
+_images = st.lists(st.builds(pb.Image, pixels=st.binary(max_size=5)), max_size=30)
+_requests = st.builds(
+    pb.ClassifyRequest, model=st.text(max_size=300), top_k=st.integers(0, 2**32 - 1), images=_images
+)
+_filler = pb.ClassifyRequest(packed_pixels=bytes(100)).SerializeToString()  # so that counting is worth while
+
+
+@given(request=_requests)
+def test_images_are_counted_as_they_would_be_parsed(request: pb.ClassifyRequest) -> None:
+    data = _filler + request.SerializeToString()
+
+    assert parts(data, (4,), 40) == len(request.images)
+    assert parts(data, (4,), 10) == min(len(request.images), 11)
+
+
+@given(requests=st.lists(_requests, max_size=3), name=st.text(max_size=20))
+def test_images_of_messages_inside_are_counted(requests: list[pb.ClassifyRequest], name: str) -> None:
+    pieces = [pb.ClassifyStreamRequest(id=name, request=request).SerializeToString() for request in requests]
+    data = b"".join(pieces) + pb.ClassifyStreamRequest(id="x" * 300).SerializeToString()
+
+    assert parts(data, (2, 4), 100) == sum(len(request.images) for request in requests)
+    assert parts(data, (2, 4), 100) == len(pb.ClassifyStreamRequest.FromString(data).request.images)
+
+
+@given(data=st.binary(min_size=20, max_size=200))
+def test_any_bytes_are_counted_or_refused(data: bytes) -> None:
+    try:
+        n = parts(data, (4,), 5)
+        request = parse(pb.ClassifyRequest, data)
+    except InvalidRequestError:
+        return
+    assert n == min(6, len(request.images))
+
+
+def test_what_cannot_have_too_many_is_not_looked_at() -> None:
+    assert parts(b"\xff" * 10, (4,), 5) == 0
+    with pytest.raises(InvalidRequestError):
+        parts(b"\xff" * 11, (4,), 5)
