@@ -197,7 +197,7 @@ def serve(  # noqa: PLR0913 - click passes each option by name
     Exit code 0: every admitted call was answered; 1: the server could not start, or the grace period passed
     before all were answered.
     """
-    configure_logs(log_format, log_level)
+    configure_logs(log_format, log_level, is_worker=door_fd is not None)
     shares = plan(
         usable_cpus(),
         provider,

@@ -68,6 +68,12 @@ def test_more_threads_than_cpus_are_obeyed_and_warned_of(
     assert (warning["level"], warning["threads"]) == ("warning", 3)
 
 
+def test_the_log_tells_workers_apart(start: Start) -> None:
+    server = start("--workers", 2)
+
+    assert {event["pid"] for event in server.events("model ready")} == set(server.workers())
+
+
 def test_an_idle_server_rests(start: Start, pictures: Pictures, account: Account) -> None:
     server = start("--workers", 2, "--max-queue-delay-s", 0.005)
 
