@@ -94,7 +94,11 @@ def main() -> None:
     help="ONNX Runtime execution provider; never replaced by another in silence.",
 )
 @click.option("--device-id", type=int, help="Of several devices the one to use (cuda, tensorrt).")
-@click.option("--memory-limit-mib", type=int, help="Of device memory (cuda, tensorrt).")
+@click.option(
+    "--memory-limit-mib",
+    type=int,
+    help="Of device memory, for each session (cuda); of an engine's workspace (tensorrt).",
+)
 @click.option(
     "--engine-cache",
     type=click.Path(path_type=Path),
@@ -114,9 +118,9 @@ def main() -> None:
 @click.option("--door-fd", type=int, envvar=FD_VARIABLE, hidden=True)
 @click.option("--max-batch", type=int, default=ServerConfig.max_batch, help="Images a run.")
 @click.option(
-    "--max-queue-delay-ms",
+    "--max-queue-delay-s",
     type=float,
-    default=0.0,
+    default=ServerConfig.max_queue_delay_s,
     help="How long a batch that is not full waits for more images; 0 never waits.",
 )
 @click.option(
@@ -129,7 +133,7 @@ def main() -> None:
     "--max-pending-images",
     type=int,
     default=ServerConfig.max_pending_images,
-    help="Images admitted and unanswered; calls beyond are RESOURCE_EXHAUSTED.",
+    help="Images admitted and unanswered, a worker; calls beyond are RESOURCE_EXHAUSTED.",
 )
 @click.option(
     "--max-pending-mib",
@@ -178,7 +182,6 @@ def serve(  # noqa: PLR0913 - click passes each option by name
     threads: int | None,
     decode_threads: int | None,
     door_fd: int | None,
-    max_queue_delay_ms: float,
     max_image_bytes: int,
     max_image_pixels: int,
     device_id: int | None,
@@ -194,7 +197,7 @@ def serve(  # noqa: PLR0913 - click passes each option by name
     Exit code 0: every admitted call was answered; 1: the server could not start, or the grace period passed
     before all were answered.
     """
-    configure_logs(log_format, log_level)
+    configure_logs(log_format, log_level, is_worker=door_fd is not None)
     shares = plan(
         usable_cpus(),
         provider,
@@ -208,7 +211,6 @@ def serve(  # noqa: PLR0913 - click passes each option by name
         instances=shares.instances,
         threads=shares.threads,
         decode_threads=shares.decode_threads,
-        max_queue_delay_s=max_queue_delay_ms / 1000,
         limits=ImageLimits(max_bytes=max_image_bytes, max_pixels=max_image_pixels),
         provider=ProviderConfig(
             name=provider,

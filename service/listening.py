@@ -1,14 +1,11 @@
-"""Opens the port that the server listens on, and makes room for its connections."""
+"""Opens the port that the server listens on."""
 
 from __future__ import annotations
 
-import contextlib
-import resource
 import socket
 
 from service.errors import AddressError
 
-_OTHER_FILES = 256  # that a process has open beside its connections
 _BACKLOG = 4_096  # connections that wait to be accepted; the system caps it
 
 
@@ -38,17 +35,6 @@ def listen(host: str, port: int) -> socket.socket:
         raise _address_error(host, port, error) from error
     listening.settimeout(0)
     return listening
-
-
-def make_room(connections: int) -> None:
-    """Raise this process' limit of open files as far as the system allows and the connections need."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + _OTHER_FILES
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):  # macOS has a limit that it does not tell
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def as_text(host: str, port: int) -> str:

@@ -70,7 +70,7 @@ class ProviderConfig:
     device_id: int | None = None
     """Of several devices the one to use."""
     memory_limit_mib: int | None = None
-    """Of device memory."""
+    """Of device memory, for each session (CUDA); of an engine's workspace (TensorRT)."""
     cache: Path | None = None
     """Folder for compiled engines, so that the next start need not compile them."""
     options: tuple[tuple[str, str], ...] = ()

@@ -16,8 +16,9 @@ import structlog
 
 from service.batching.admission import Admission
 from service.config import MAX_MESSAGE_BYTES, ServerConfig
+from service.files import make_room
 from service.images import rely_on_own_limits
-from service.listening import as_text, listen, make_room
+from service.listening import as_text, listen
 from service.repository import Repository, load_models
 from service.rpc.server import RpcLimits, RpcServer
 from service.servicers.classifier import SERVICE_NAME as CLASSIFIER

@@ -12,12 +12,16 @@ Limits that hold for every call unless the server was started with others:
 Status codes of a call as a whole:
   INVALID_ARGUMENT    the request breaks a rule below; nothing was classified
   NOT_FOUND           the server has no such model or version
-  RESOURCE_EXHAUSTED  the queue is full, or a message is over its limit; the
-                      trailer grpc-retry-pushback-ms says when to come again,
-                      -1: never with this message
+  UNIMPLEMENTED       there is no such method, or the message is compressed in
+                      a way (grpc-encoding) that the server cannot read
+  RESOURCE_EXHAUSTED  the queue is full, a message is over its limit, or the
+                      metadata is over 16 KiB; the trailer
+                      grpc-retry-pushback-ms says when to come again, -1:
+                      never with this message or metadata
   DEADLINE_EXCEEDED   the answer would come after the caller's deadline, or the
                       client was silent for 30 seconds in the middle of a call
-  UNAVAILABLE         the server is starting or stopping; safe to retry
+  UNAVAILABLE         the server is starting or stopping, or its process ended
+                      before it answered; safe to retry
   INTERNAL            a fault of the server, described in its log alone
 
 A picture that cannot be read is never a status: it is that image's own

@@ -70,9 +70,10 @@ class ClassifierServicer:
         refused has an error as its answer and the stream goes on. The server
         reads on only while less than 1 MiB of requests is unanswered, and waits
         for a client that does not read: a stream is slowed down where a call is
-        refused. A deadline is the whole stream's. A server that stops answers what
-        it has read and ends the stream with UNAVAILABLE: send the unanswered
-        requests again, on another stream.
+        refused. It is refused, as a whole and with RESOURCE_EXHAUSTED, only when
+        the server's memory for requests is full. A deadline is the whole stream's.
+        A server that stops answers what it has read and ends the stream with
+        UNAVAILABLE: send the unanswered requests again, on another stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,4 +1,4 @@
-"""A method that can be called, and the server that calls are made to, as calls see them."""
+"""A method that can be called."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import StartupError
-from service.listening import as_text, listen, make_room
+from service.files import make_room
+from service.listening import as_text, listen
 from service.workers.handoff import FD_VARIABLE, Hatch
 from service.workers.reception import Reception
 

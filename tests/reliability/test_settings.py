@@ -36,7 +36,7 @@ def _ask_at_once(server: Server, pictures: Pictures, account: Account) -> None:
 def test_answers_are_right_with_many_threads_small_batches_and_a_delay(
     start: Start, pictures: Pictures, account: Account
 ) -> None:
-    server = start("--instances", 2, "--threads", 2, "--max-queue-delay-ms", 5, "--max-batch", 4)
+    server = start("--instances", 2, "--threads", 2, "--max-queue-delay-s", 0.005, "--max-batch", 4)
 
     _ask_at_once(server, pictures, account)
 
@@ -68,8 +68,14 @@ def test_more_threads_than_cpus_are_obeyed_and_warned_of(
     assert (warning["level"], warning["threads"]) == ("warning", 3)
 
 
+def test_the_log_tells_workers_apart(start: Start) -> None:
+    server = start("--workers", 2)
+
+    assert {event["pid"] for event in server.events("model ready")} == set(server.workers())
+
+
 def test_an_idle_server_rests(start: Start, pictures: Pictures, account: Account) -> None:
-    server = start("--workers", 2, "--max-queue-delay-ms", 5)
+    server = start("--workers", 2, "--max-queue-delay-s", 0.005)
 
     async def main() -> dict[int, int]:
         pids = (server.pid, *server.workers())

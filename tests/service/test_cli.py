@@ -87,6 +87,7 @@ def test_classify_answers_the_good_files_and_names_the_bad(
             "NOT_FOUND: no model is called",
         ),
         (("classify", "{picture}", "--deadline-s", 0), 2, "deadline_s is 0.0, wanted"),
+        (("serve", "--max-queue-delay-s", 70), 2, "max_queue_delay_s is 70.0, wanted 0 to 60"),
         (("models", "--server", "127.0.0.1:1"), 2, "error: no answer from 127.0.0.1:1"),
     ],
 )

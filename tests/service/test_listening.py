@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 import socket
 
 import pytest
 
 from service.errors import AddressError
-from service.listening import as_text, listen, make_room
+from service.listening import as_text, listen
 
 
 def test_all_addresses_of_ipv6_are_those_of_ipv4_too() -> None:
@@ -53,19 +52,3 @@ def test_an_address_that_is_not_ours_is_refused(host: str, message: str) -> None
 def test_an_address_is_written_as_people_write_it() -> None:
     assert as_text("127.0.0.1", 50051) == "127.0.0.1:50051"
     assert as_text("::1", 50051) == "[::1]:50051"
-
-
-def test_room_is_made_for_connections_but_never_beyond_what_the_system_allows() -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (300, before[1]))
-
-        make_room(200)
-
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 200 + 256
-        make_room(10)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 200 + 256
-        make_room(1 << 40)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= before[1]
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -14,6 +15,19 @@ from service.logs import configure
 
 if TYPE_CHECKING:
     import pytest
+
+
+def test_lines_of_workers_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        for is_worker in (True, False):
+            configure("json", "info", is_worker=is_worker)
+            structlog.get_logger().info("model ready", version="1")
+    finally:
+        structlog.reset_defaults()
+
+    worker, lone = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (worker["event"], worker["version"], worker["pid"]) == ("model ready", "1", os.getpid())
+    assert "pid" not in lone
 
 
 def test_a_logged_traceback_has_no_local_variables(capsys: pytest.CaptureFixture[str]) -> None:
