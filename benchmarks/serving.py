@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
 ROUNDS = 5  # that are kept
-MOST_ROUNDS = 15  # that are made for it, where the hypervisor gives the cores to others
+MOST_ROUNDS = 9  # that are made for it, where the hypervisor gives the cores to others
 CALM = 0.03  # of both cores taken by the hypervisor during a round, at most: then it counts at once
 SECONDS = 2.5
 STARTS = 4  # beside the first one
