@@ -48,12 +48,15 @@ def table(results: dict[str, Any]) -> str:
     lines = ["| one core, by `make bench` | median (smallest-largest), n | goal |", "|---|---|---|"]
     lines += [_line(title, figures[key]) for key, title in _TITLES.items() if key in figures]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    lines.append(
-        f"\n{results['machine']}, Linux {results['kernel']}, Python {results['python']}, {versions};"
-    )
-    lines.append(
-        f"load by {results['h2load']} and our own generator on the other core; {results['time'][:10]}."
-    )
+    stolen = results["stolen_of_kept"]
+    lines += [
+        "",
+        f"{results['machine']}, {results['kernel']}, Python {results['python']}, {versions};",
+        f"load on the other core by h2load ({results['h2load']}) and our own generator; {results['time'][:10]}.",
+        f"Of {sum(results['rounds_made'])} rounds the {len(stolen)} were kept during which the hypervisor gave least of "
+        "the cores to others:",
+        f"{min(stolen):.0%} to {max(stolen):.0%} of them.",
+    ]
     return "\n".join(lines) + "\n"
 
 
