@@ -49,13 +49,13 @@ def table(results: dict[str, Any]) -> str:
     lines += [_line(title, figures[key]) for key, title in _TITLES.items() if key in figures]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     stolen = results["stolen_of_kept"]
+    kept = f"Of {sum(results['rounds_made'])} rounds the {len(stolen)} were kept during which the hypervisor"
+    load = f"load on the other core by h2load ({results['h2load']}) and our own generator"
     lines += [
         "",
         f"{results['machine']}, {results['kernel']}, Python {results['python']}, {versions};",
-        f"load on the other core by h2load ({results['h2load']}) and our own generator; {results['time'][:10]}.",
-        f"Of {sum(results['rounds_made'])} rounds the {len(stolen)} were kept during which the hypervisor gave least of "
-        "the cores to others:",
-        f"{min(stolen):.0%} to {max(stolen):.0%} of them.",
+        f"{load}, {results['time'][:10]}.",
+        f"{kept} gave least of the cores to others: {min(stolen):.0%} to {max(stolen):.0%} of them.",
     ]
     return "\n".join(lines) + "\n"
 
