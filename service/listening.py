@@ -6,7 +6,7 @@ import socket
 
 from service.errors import AddressError
 
-_BACKLOG = 4_096  # connections that wait to be accepted; the system caps it
+BACKLOG = 4_096  # connections that wait to be accepted; the system caps it
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -29,7 +29,7 @@ def listen(host: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # "::" is all addresses
         listening.bind(address)
-        listening.listen(_BACKLOG)
+        listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
         raise _address_error(host, port, error) from error

@@ -90,9 +90,9 @@ def read_settings(payload: bytes) -> list[tuple[int, int]]:
     return list(_SETTING.iter_unpack(payload))
 
 
-def read_long(payload: bytes, offset: int = 0) -> int:
+def read_long(payload: bytes) -> int:
     """Read 31 bits: a stream, a window's increment; or an error code, of which none needs more."""
-    value: int = _LONG.unpack_from(payload, offset)[0]
+    value: int = _LONG.unpack_from(payload)[0]
     return value & LARGEST_WINDOW
 
 

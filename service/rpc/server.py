@@ -18,6 +18,7 @@ from service.errors import OverloadedError
 from service.http2.connection import Connection
 from service.http2.frames import ErrorCode
 from service.http2.stream import Patience, Stream
+from service.listening import BACKLOG
 from service.rpc.call import STREAM_COST_BYTES, Call
 from service.rpc.head import Head, read_head
 from service.rpc.refusals import RefusalLog
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from service.rpc.method import Method
 
 _TICK_S = 1.0
-_BACKLOG = 4_096
 _log = structlog.get_logger(__name__)
 
 
@@ -102,7 +102,7 @@ class RpcServer:
     async def listen(self, listener: socket.socket) -> None:
         """Accept connections from a bound socket."""
         self._listener = await self.loop.create_server(
-            lambda: Connection(self), sock=listener, backlog=_BACKLOG
+            lambda: Connection(self), sock=listener, backlog=BACKLOG
         )
 
     async def take(self, connected: socket.socket) -> None:
