@@ -8,7 +8,7 @@ means anything to gRPC.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from service.errors import Code, MessageTooLargeError
@@ -46,6 +46,8 @@ class Head:
     """The whole answer, a header block, if the call is refused."""
     reason: str = ""
     """Why it is, for the log."""
+    metadata: Mapping[bytes, bytes] = field(default_factory=dict)
+    """The header fields themselves, pseudo-fields too; of those given twice, the last."""
 
 
 def read_head(fields: Fields, methods: Mapping[bytes, Method]) -> Head | Trailers | None:
@@ -99,7 +101,7 @@ def _read(found: dict[bytes, bytes], methods: Mapping[bytes, Method]) -> Head:
                 "H, M, S, m, u, n",
             )
         timeout_s = int(match[1]) * _UNITS_S[match[2]]
-    return Head(method, timeout_s, encoding, None)
+    return Head(method, timeout_s, encoding, None, metadata=found)
 
 
 def _refused(answer: bytes, reason: str) -> Head:
