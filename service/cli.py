@@ -29,7 +29,8 @@ from service.errors import ClientError, ConfigError, StartupError
 from service.logs import configure as configure_logs
 from service.providers import PROVIDERS, ProviderConfig
 from service.workers.cpus import plan, usable_cpus
-from service.workers.handoff import FD_VARIABLE
+from service.workers.handoff import FD_VARIABLE as DOOR_FD_VARIABLE
+from service.workers.intercom import FD_VARIABLE as INTERCOM_FD_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +116,8 @@ def main() -> None:
 @click.option("--instances", type=int, help="Sessions of each model, a worker. Default: what CPUs allow.")
 @click.option("--threads", type=int, help="Of each session. Default: 1.")
 @click.option("--decode-threads", type=int, help="Pictures decoded at a time, a worker. Default: its CPUs.")
-@click.option("--door-fd", type=int, envvar=FD_VARIABLE, hidden=True)
+@click.option("--door-fd", type=int, envvar=DOOR_FD_VARIABLE, hidden=True)
+@click.option("--intercom-fd", type=int, envvar=INTERCOM_FD_VARIABLE, hidden=True)
 @click.option("--max-batch", type=int, default=ServerConfig.max_batch, help="Images a run.")
 @click.option(
     "--max-queue-delay-s",
@@ -182,6 +184,7 @@ def serve(  # noqa: PLR0913 - click passes each option by name
     threads: int | None,
     decode_threads: int | None,
     door_fd: int | None,
+    intercom_fd: int | None,
     max_image_bytes: int,
     max_image_pixels: int,
     device_id: int | None,
@@ -230,7 +233,9 @@ def serve(  # noqa: PLR0913 - click passes each option by name
         click.echo(f"{READY_PREFIX}{address}")
 
     if door_fd is not None:
-        _serve(config, lambda _address: None, door_fd)  # a worker: its supervisor announces the server
+        _serve(
+            config, lambda _address: None, door_fd, intercom_fd
+        )  # a worker: its supervisor announces the server
     elif config.workers > 1:
         _supervise(config, announce)
     else:
@@ -245,14 +250,20 @@ def _supervise(config: ServerConfig, on_ready: Callable[[str], None]) -> None:
     sys.exit(asyncio.run(supervise(config, command, on_ready)))
 
 
-def _serve(config: ServerConfig, on_ready: Callable[[str], None], door_fd: int | None = None) -> None:
+def _serve(
+    config: ServerConfig,
+    on_ready: Callable[[str], None],
+    door_fd: int | None = None,
+    intercom_fd: int | None = None,
+) -> None:
     from service.server import Ending  # noqa: PLC0415
     from service.server import serve as serve_forever  # noqa: PLC0415
     from service.workers.handoff import Door  # noqa: PLC0415 - needed by this command alone
+    from service.workers.intercom import Intercom  # noqa: PLC0415
 
     with asyncio.Runner(loop_factory=_new_event_loop()) as runner:
         door = None if door_fd is None else Door(door_fd)
-        ending = runner.run(serve_forever(config, on_ready, door))
+        ending = runner.run(serve_forever(config, on_ready, door, Intercom(intercom_fd)))
         if ending is not Ending.GRACEFUL:
             # A thread that is stuck in a model would hold the interpreter's ordinary end up for ever.
             sys.stdout.flush()

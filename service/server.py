@@ -27,6 +27,7 @@ from service.servicers.decoding import Decoder
 from service.servicers.health import SERVICE_NAME as HEALTH
 from service.servicers.health import HealthServicer
 from service.servicers.reflection import Reflection
+from service.workers.intercom import Intercom
 
 if TYPE_CHECKING:
     import socket
@@ -46,13 +47,19 @@ class Ending(Enum):
     WHILE_LOADING = "it was stopped before it served; a thread may still be at work"
 
 
-async def serve(config: ServerConfig, on_ready: Callable[[str], None], door: Door | None = None) -> Ending:
+async def serve(
+    config: ServerConfig,
+    on_ready: Callable[[str], None],
+    door: Door | None = None,
+    intercom: Intercom | None = None,
+) -> Ending:
     """Serve until SIGTERM or SIGINT, then finish what is in flight.
 
     Args:
         config: how to serve.
         on_ready: is told the address ``host:port`` once the server answers.
         door: where connections come from, for a worker of several; None listens at the address.
+        intercom: what reaches the other workers; None for a server of one process.
 
     Returns:
         How it ended.
@@ -64,6 +71,7 @@ async def serve(config: ServerConfig, on_ready: Callable[[str], None], door: Doo
     rely_on_own_limits()
     make_room(config.max_connections)
     listening = listen(config.host, config.port) if door is None else None
+    intercom = intercom or Intercom()
     repository = Repository()
     decoder = Decoder(config.decode_threads, config.limits)
     classifier = ClassifierServicer(repository, Admission(config.max_pending_images), decoder)
@@ -80,6 +88,7 @@ async def serve(config: ServerConfig, on_ready: Callable[[str], None], door: Doo
         on_closed=None if door is None else door.say_connection_closed,
     )
     try:
+        await intercom.join()
         if listening is not None:
             await server.listen(listening)
         models = await _unless(stop, asyncio.to_thread(load_models, config))
@@ -104,6 +113,7 @@ async def serve(config: ServerConfig, on_ready: Callable[[str], None], door: Doo
         await server.close()
         decoder.close()
         await repository.close()
+        await intercom.close()
         if door is not None:
             door.close()
 

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,7 +22,10 @@ import structlog
 from service.errors import StartupError
 from service.files import make_room
 from service.listening import as_text, listen
-from service.workers.handoff import FD_VARIABLE, Hatch
+from service.workers.exchange import Exchange
+from service.workers.handoff import FD_VARIABLE as DOOR_FD_VARIABLE
+from service.workers.handoff import Hatch
+from service.workers.intercom import FD_VARIABLE as INTERCOM_FD_VARIABLE
 from service.workers.reception import Reception
 
 if TYPE_CHECKING:
@@ -42,7 +46,8 @@ async def supervise(config: ServerConfig, command: Sequence[str], on_ready: Call
 
     Args:
         config: where to listen, how many workers, how long they may take to end.
-        command: starts a worker, which finds its door by the environment (see service.workers.handoff).
+        command: starts a worker, which finds its door and its intercom by the environment (see
+            service.workers.handoff and service.workers.intercom).
         on_ready: is told the address ``host:port`` once all workers are ready.
 
     Returns:
@@ -55,7 +60,8 @@ async def supervise(config: ServerConfig, command: Sequence[str], on_ready: Call
     make_room(config.max_connections)
     reception = Reception(listen(config.host, config.port))
     address = as_text(config.host, reception.port)
-    crew = _Crew(command, reception, config.drain_delay_s + config.grace_s + _MARGIN_S)
+    exchange = Exchange()
+    crew = _Crew(command, reception, exchange, config.drain_delay_s + config.grace_s + _MARGIN_S)
     try:
         code = await crew.start(config.workers)
         if code is None:
@@ -69,11 +75,14 @@ async def supervise(config: ServerConfig, command: Sequence[str], on_ready: Call
         return code
     finally:
         crew.kill()
+        exchange.close()
         reception.close()
 
 
 @dataclass
 class _Worker:
+    number: int
+    """Never given again to another one."""
     process: subprocess.Popen[bytes]
     hatch: Hatch
     started_s: float
@@ -84,11 +93,15 @@ class _Worker:
 class _Crew:
     """The worker processes."""
 
-    def __init__(self, command: Sequence[str], reception: Reception, stop_s: float) -> None:
+    def __init__(
+        self, command: Sequence[str], reception: Reception, exchange: Exchange, stop_s: float
+    ) -> None:
         self._command = command
         self._reception = reception
+        self._exchange = exchange
         self._stop_s = stop_s
         self._workers: list[_Worker] = []
+        self._numbers = count()
         self._changed = asyncio.Event()
         self._is_told_to_stop = False
         self._is_serving = False
@@ -168,20 +181,29 @@ class _Crew:
 
     def _start_worker(self, delay_s: float) -> _Worker:
         hatch = Hatch(self._hatch_changed)
+        number = next(self._numbers)
+        line = self._exchange.add(number)
         try:
             process = subprocess.Popen(  # noqa: S603 - our own command
                 self._command,
                 stdin=subprocess.DEVNULL,
-                pass_fds=(hatch.other_fd,),
-                env={**os.environ, FD_VARIABLE: str(hatch.other_fd)},
+                pass_fds=(hatch.other_fd, line.fileno()),
+                env={
+                    **os.environ,
+                    DOOR_FD_VARIABLE: str(hatch.other_fd),
+                    INTERCOM_FD_VARIABLE: str(line.fileno()),
+                },
                 # Ctrl-C reaches a terminal's whole process group; workers are to hear it from here only.
                 start_new_session=True,
             )
         except OSError:
             hatch.close()
+            self._exchange.remove(number)
             raise
+        finally:
+            line.close()
         hatch.close_other()
-        worker = _Worker(process, hatch, time.monotonic(), delay_s)
+        worker = _Worker(number, process, hatch, time.monotonic(), delay_s)
         self._workers.append(worker)
         self._reception.add(hatch)
         _log.info("worker started", pid=process.pid)
@@ -197,6 +219,7 @@ class _Crew:
     def _ended(self, worker: _Worker, code: int) -> None:
         self._workers.remove(worker)
         self._reception.remove(worker.hatch)
+        self._exchange.remove(worker.number)
         log = _log.bind(pid=worker.process.pid, connections=worker.hatch.connections, **_cause(code))
         if self._is_stopping:
             # One that was still starting had no handler for SIGTERM yet, and nothing to finish.
