@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
-_UNDESCRIBED = "grpc.reflection.v1.ServerReflection"
-"""The library that describes services does not know this one; it is v1alpha's under a newer name."""
 _LONGEST_SPLICE = 12
 _MOST_EDITS = 4
 _DEPTH = 4
@@ -40,7 +38,7 @@ def targets(address: str) -> Iterator[Target]:
     with grpc.insecure_channel(address) as channel:
         database = ProtoReflectionDescriptorDatabase(channel)
         pool = DescriptorPool(database)  # of its own: other tests' messages may have the same names
-        for name in sorted(set(database.get_services()) - {_UNDESCRIBED}):
+        for name in sorted(database.get_services()):
             for method in pool.FindServiceByName(name).methods:
                 is_streaming = bool(method.client_streaming or method.server_streaming)
                 yield Target(f"/{name}/{method.name}", is_streaming, method.input_type)
