@@ -67,6 +67,9 @@ class ServerConfig:
     """Of all requests under way, in MiB; a call beyond is refused."""
     max_connections: int = 8_192
     """At a time; one beyond is turned away."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
+    """Where metrics are told over HTTP; 0 lets the system choose, None tells them nowhere."""
     max_queue_delay_s: float = 0.0
     """How long a batch that is not full may wait for more images while a session is free."""
     cache_mib: int = 0
@@ -80,6 +83,7 @@ class ServerConfig:
     def __post_init__(self) -> None:
         for name, value, smallest, largest in (
             ("port", self.port, 0, 65_535),
+            ("metrics_port", self.metrics_port or 0, 0, 65_535),
             ("workers", self.workers, 1, 1_024),
             ("instances", self.instances, 1, 1_024),
             ("threads", self.threads, 1, 1_024),

@@ -31,6 +31,11 @@ _LOG_ERRORS_ONLY = 3
 _SUM_TOLERANCE = 1e-3
 
 
+def runtime_version() -> str:
+    """Return the version of ONNX Runtime; empty where it is not installed."""
+    return "" if onnxruntime is None else str(onnxruntime.__version__)
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """What a loaded model is."""

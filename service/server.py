@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import platform
 import signal
 from enum import Enum
+from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -19,6 +21,10 @@ from service.config import MAX_MESSAGE_BYTES, ServerConfig
 from service.files import make_room
 from service.images import rely_on_own_limits
 from service.listening import as_text, listen
+from service.metrics.endpoint import Endpoint
+from service.metrics.recorder import Build, Recorder, State
+from service.metrics.snapshot import METRICS_TOPIC, NEWS_TOPIC, TOTALS_TOPIC
+from service.model import runtime_version
 from service.observing import Observers
 from service.repository import Repository, load_models
 from service.rpc.server import RpcLimits, RpcServer
@@ -72,15 +78,20 @@ async def serve(
     rely_on_own_limits()
     make_room(config.max_connections)
     listening = listen(config.host, config.port) if door is None else None
+    recorder = Recorder(_build())
+    metrics_port = config.metrics_port if door is None else None  # the supervisor's is for all workers
+    endpoint = Endpoint(config.metrics_host, metrics_port, recorder.collect)
     intercom = intercom or Intercom()
     repository = Repository()
     decoder = Decoder(config.decode_threads, config.limits)
-    observer = Observers(())
-    classifier = ClassifierServicer(repository, Admission(config.max_pending_images), decoder, observer)
+    observer = Observers([recorder])
+    admission = Admission(config.max_pending_images)
+    classifier = ClassifierServicer(repository, admission, decoder, observer)
     health = HealthServicer((CLASSIFIER,))
     reflection = Reflection((CLASSIFIER, HEALTH))
+    methods = (*classifier.methods(), *health.methods(), *reflection.methods())
     server = RpcServer(
-        (*classifier.methods(), *health.methods(), *reflection.methods()),
+        methods,
         RpcLimits(
             max_message_bytes=MAX_MESSAGE_BYTES,
             max_held_bytes=config.max_pending_mib << 20,
@@ -90,8 +101,13 @@ async def serve(
         on_closed=None if door is None else door.say_connection_closed,
         observer=observer,
     )
+    recorder.watch(lambda: _state(server, admission, repository), [method.path for method in methods])
+    intercom.answer(METRICS_TOPIC, recorder.answer)
+    intercom.answer(NEWS_TOPIC, recorder.answer_news)
+    intercom.answer(TOTALS_TOPIC, recorder.answer)
     try:
         await intercom.join()
+        await endpoint.open()
         if listening is not None:
             await server.listen(listening)
         models = await _unless(stop, asyncio.to_thread(load_models, config))
@@ -116,9 +132,31 @@ async def serve(
         await server.close()
         decoder.close()
         await repository.close()
+        await endpoint.close()
         await intercom.close()
         if door is not None:
             door.close()
+
+
+def _build() -> Build:
+    return Build(
+        version=version("cifar10net"), python=platform.python_version(), onnxruntime=runtime_version()
+    )
+
+
+def _state(server: RpcServer, admission: Admission, repository: Repository) -> State:
+    """Say how things are, for the metrics."""
+    loaded = [] if repository.default is None else repository.list()
+    return State(
+        admitted_images=admission.images,
+        connections=server.connections,
+        active_calls=server.calls,
+        active_streams=server.streams,
+        held_bytes=server.held_bytes,
+        loaded=[
+            (info, repository.get(info.name, str(info.version)).sessions.waiting_images) for info in loaded
+        ],
+    )
 
 
 def _open(door: Door, server: RpcServer, stop: asyncio.Event) -> None:
