@@ -37,6 +37,8 @@ _COME_AGAIN_MS = (100, 400)
 class Code(IntEnum):
     """The gRPC status codes that the server uses; grpc itself, 20 MiB, is for the client."""
 
+    OK = 0
+    CANCELLED = 1
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5

@@ -7,6 +7,7 @@ that answers. Knows nothing of gRPC messages.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from service.batching.batcher import Batcher
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.config import ServerConfig
+    from service.observing import Observer
 
 _FILE_NAME = "model.onnx"
 _PREFERRED = "cifar10net"
@@ -42,12 +44,18 @@ class Repository:
         self._models: dict[str, ServedModel] = {}
         self.default: str | None = None
 
-    def open(self, models: Iterable[Sequence[OnnxModel]], config: ServerConfig) -> None:
+    def open(
+        self,
+        models: Iterable[Sequence[OnnxModel]],
+        config: ServerConfig,
+        observer: Observer | None = None,
+    ) -> None:
         """Begin to answer with these models; called within the event loop.
 
         Args:
             models: the sessions of each model.
             config: how to batch, and which model is the default.
+            observer: is told of the models' runs.
 
         Raises:
             ModelError: the default model is none of them.
@@ -60,6 +68,7 @@ class Repository:
                 [session.run for session in sessions],
                 config.max_batch,
                 max_queue_delay_s=config.max_queue_delay_s,
+                on_run=None if observer is None else partial(observer.on_run, info),
             )
             cached = CachedBatcher(batcher, cache, info.name, info.version) if cache else batcher
             served[info.name] = ServedModel(info, cached, batcher)

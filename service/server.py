@@ -19,6 +19,7 @@ from service.config import MAX_MESSAGE_BYTES, ServerConfig
 from service.files import make_room
 from service.images import rely_on_own_limits
 from service.listening import as_text, listen
+from service.observing import Observers
 from service.repository import Repository, load_models
 from service.rpc.server import RpcLimits, RpcServer
 from service.servicers.classifier import SERVICE_NAME as CLASSIFIER
@@ -74,7 +75,8 @@ async def serve(
     intercom = intercom or Intercom()
     repository = Repository()
     decoder = Decoder(config.decode_threads, config.limits)
-    classifier = ClassifierServicer(repository, Admission(config.max_pending_images), decoder)
+    observer = Observers(())
+    classifier = ClassifierServicer(repository, Admission(config.max_pending_images), decoder, observer)
     health = HealthServicer((CLASSIFIER,))
     reflection = Reflection((CLASSIFIER, HEALTH))
     server = RpcServer(
@@ -86,6 +88,7 @@ async def serve(
             unfolding_threads=config.decode_threads,
         ),
         on_closed=None if door is None else door.say_connection_closed,
+        observer=observer,
     )
     try:
         await intercom.join()
@@ -94,7 +97,7 @@ async def serve(
         models = await _unless(stop, asyncio.to_thread(load_models, config))
         if models is None:
             return Ending.WHILE_LOADING
-        repository.open(models, config)
+        repository.open(models, config, observer)
         for info in repository.list():
             _log.info("model ready", model=info.name, version=info.version, provider=info.provider)
         # What is there now stays: the collector need not walk it again and again (5% of a call's time).

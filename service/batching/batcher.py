@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -24,11 +23,13 @@ from service.batching.calls import Call, Line
 from service.batching.pace import Pace
 from service.batching.session import Session
 from service.errors import NotServingError
+from service.timing import Run, clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from service.batching.calls import Images, Part, Probabilities
+    from service.timing import Timing
 
 _BULK_TURN = 8  # of so many batches formed while both priorities wait, one begins with BULK
 
@@ -49,7 +50,8 @@ class Batcher:
         max_batch: int,
         *,
         max_queue_delay_s: float = 0.0,
-        clock: Callable[[], float] = time.perf_counter,
+        on_run: Callable[[Run], None] | None = None,
+        clock: Callable[[], float] = clock,
     ) -> None:
         """Make a batcher; nothing runs before ``start``.
 
@@ -59,7 +61,8 @@ class Batcher:
             max_batch: most images a run.
             max_queue_delay_s: how long after its oldest image came a batch that is not full may
                 wait for more; 0 is not at all.
-            clock: measures runs, in their threads.
+            on_run: is told of each run that has ended, failed ones and repetitions too.
+            clock: of the times that are noted; the models' threads call it too.
         """
         self._max_batch = max_batch
         self._max_queue_delay_s = max_queue_delay_s
@@ -67,15 +70,13 @@ class Batcher:
         self._free = self._sessions[::-1]  # the last one freed is taken first: its caches are warm
         self._lines = [Line(max_batch) for _ in Priority]
         self._pace = Pace(max_batch, len(self._sessions))
+        self._on_run = on_run
+        self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._dispatch_is_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._contested = 0
         self._earliest_deadline_s = math.inf
-        self.runs_total = 0
-        """Runs that have ended, failed ones and repetitions too."""
-        self.images_total = 0
-        """Images in these runs."""
 
     @property
     def waiting_images(self) -> int:
@@ -89,7 +90,12 @@ class Batcher:
             session.start(self._loop, self._finish)
 
     def submit(
-        self, images: Images, *, deadline_s: float | None = None, priority: Priority = Priority.NORMAL
+        self,
+        images: Images,
+        *,
+        deadline_s: float | None = None,
+        priority: Priority = Priority.NORMAL,
+        timing: Timing | None = None,
     ) -> asyncio.Future[Probabilities]:
         """Ask for the answer to some images.
 
@@ -101,6 +107,7 @@ class Batcher:
             images: uint8 (n, ...), n at least 1; not to be written to before the answer.
             deadline_s: in the event loop's time; images that cannot be answered by then are not run.
             priority: its place among the calls that wait.
+            timing: gets to know when the images wait and run; all of it before the answer is there.
 
         Returns:
             Future of float32 (n, classes), row by row as the images came. Its exception may be
@@ -124,7 +131,9 @@ class Batcher:
             if late is not None:
                 raise late
             self._earliest_deadline_s = min(self._earliest_deadline_s, deadline_s)
-        call = Call(images, loop.create_future(), line, now_s, deadline_s)
+        call = Call(images, loop.create_future(), line, now_s, deadline_s, timing)
+        if timing is not None:
+            timing.queued_s = self._clock()
         line.add(call)
         if self._free and not self._dispatch_is_due:
             # Not at once: all calls that come in this turn of the event loop share a batch.
@@ -186,11 +195,14 @@ class Batcher:
             self._drop_late(now_s)
         batch: list[Part] = []
         room = self._max_batch
+        taken_s = self._clock()
         for line in self._in_order():
             while room and line.images:
                 call = line.first()
                 if self._is_worth_running(call, now_s):
                     start = len(call.images) - call.left
+                    if not start and call.timing is not None:
+                        call.timing.taken_s = taken_s
                     n = line.take(call, room)
                     room -= n
                     _append(batch, call, start, n)
@@ -222,19 +234,20 @@ class Batcher:
             call.fail(late)
         return late is None
 
-    def _finish(self, session: Session, outcome: Probabilities | BaseException, seconds: float) -> None:
+    def _finish(
+        self, session: Session, outcome: Probabilities | BaseException, began_s: float, ended_s: float
+    ) -> None:
         """Take a run's outcome from its thread, give the session new work, then tell the callers."""
         loop = self._loop
         if loop is None:
             return
         batch, session.batch = session.batch, []
         n = sum([len(images) for _, _, images in batch])
-        self.runs_total += 1
-        self.images_total += n
+        self._note(Run(n, began_s, ended_s), batch)
         if isinstance(outcome, BaseException):
             _blame(session, batch, outcome)
         else:
-            self._pace.note(n, seconds, loop.time())
+            self._pace.note(n, ended_s - began_s, loop.time())
             for call, _, _ in batch:
                 if call.left:
                     call.line.rejoin(call)
@@ -243,6 +256,13 @@ class Batcher:
             self._dispatch(loop)
         if not isinstance(outcome, BaseException):
             _hand_out(batch, outcome)
+
+    def _note(self, run: Run, batch: list[Part]) -> None:
+        for call, _, _ in batch:
+            if call.timing is not None:
+                call.timing.runs.append(run)
+        if self._on_run is not None:
+            self._on_run(run)
 
     def _run_again(self, session: Session, now_s: float) -> bool:
         """Repeat the next part of a failed batch by itself, if there is one that someone waits for."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from service.batching.batcher import Batcher
     from service.batching.calls import Images, Probabilities
+    from service.timing import Timing
 
 _KEY_BYTES = 16
 # What an entry takes beside its row: the heads of two bytes objects, the key and its part of the tables. With
@@ -81,7 +82,12 @@ class CachedBatcher:
         self._digest = blake2b(f"{len(name)}:{name}:{version}:".encode(), digest_size=_KEY_BYTES)
 
     def submit(
-        self, images: Images, *, deadline_s: float | None = None, priority: Priority = Priority.NORMAL
+        self,
+        images: Images,
+        *,
+        deadline_s: float | None = None,
+        priority: Priority = Priority.NORMAL,
+        timing: Timing | None = None,
     ) -> asyncio.Future[Probabilities]:
         """Ask for the answer to some images, as ``Batcher.submit`` does.
 
@@ -92,11 +98,13 @@ class CachedBatcher:
         known = self._cache.get_many(keys)
         unknown = [index for index, row in enumerate(known) if row is None]
         answered: asyncio.Future[Probabilities] = asyncio.get_running_loop().create_future()
+        if timing is not None:
+            timing.cached_images = len(images) - len(unknown)
         if not unknown:
             answered.set_result(_merged(known, []))
             return answered
         asked = images if len(unknown) == len(images) else images[unknown]
-        asking = self._batcher.submit(asked, deadline_s=deadline_s, priority=priority)
+        asking = self._batcher.submit(asked, deadline_s=deadline_s, priority=priority, timing=timing)
         asking.add_done_callback(partial(self._keep_and_answer, answered, keys, known))
         answered.add_done_callback(partial(_withdraw, asking))
         return answered

@@ -15,6 +15,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import asyncio
 
+    from service.timing import Timing
+
 Images: TypeAlias = npt.NDArray[np.uint8]
 Probabilities: TypeAlias = npt.NDArray[np.float32]
 
@@ -22,15 +24,16 @@ Probabilities: TypeAlias = npt.NDArray[np.float32]
 class Call:
     """One caller's images and what is known of their answers."""
 
-    __slots__ = ("answered", "came_s", "deadline_s", "images", "left", "line", "share", "split")
+    __slots__ = ("answered", "came_s", "deadline_s", "images", "left", "line", "share", "split", "timing")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - made in one place, for every call: keywords take time
         self,
         images: Images,
         answered: asyncio.Future[Probabilities],
         line: Line,
         came_s: float,
         deadline_s: float | None,
+        timing: Timing | None,
     ) -> None:
         self.images = images
         self.answered = answered
@@ -38,6 +41,7 @@ class Call:
         self.line = line
         self.came_s = came_s
         self.deadline_s = deadline_s
+        self.timing = timing
         self.left = len(images)
         """Images not yet taken, the last ones of ``images``."""
         self.share = 0

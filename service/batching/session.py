@@ -1,7 +1,7 @@
 """One instance of the model, in a thread of its own.
 
-In: a batch at a time. Out: what the model answered or raised, back in the event loop, and how long it took.
-Knows nothing of who waits for what.
+In: a batch at a time. Out: what the model answered or raised, back in the event loop, and when it began and
+ended. Knows nothing of who waits for what.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Session:
     def start(
         self,
         loop: asyncio.AbstractEventLoop,
-        finish: Callable[[Session, Probabilities | BaseException, float], None],
+        finish: Callable[[Session, Probabilities | BaseException, float, float], None],
     ) -> None:
         """Begin to take batches; ``finish`` is called in the event loop with the outcome of each."""
         # A daemon: a model that hangs must not hold up the end of the process.
@@ -56,13 +56,13 @@ class Session:
     def _work(
         self,
         loop: asyncio.AbstractEventLoop,
-        finish: Callable[[Session, Probabilities | BaseException, float], None],
+        finish: Callable[[Session, Probabilities | BaseException, float, float], None],
     ) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             while (parts := self._inbox.get()) is not None:
-                started_s = self._clock()
+                began_s = self._clock()
                 outcome = self._try(parts)
-                loop.call_soon_threadsafe(finish, self, outcome, self._clock() - started_s)
+                loop.call_soon_threadsafe(finish, self, outcome, began_s, self._clock())
                 del parts, outcome  # not to be held in memory until the next batch
 
     def _try(self, parts: list[Images]) -> Probabilities | BaseException:

@@ -23,6 +23,7 @@ from service.http2.connection import MOST_UNSENT_BYTES
 from service.http2.stream import STREAM_WINDOW, Stream
 from service.rpc.messages import PREFIX_BYTES, MessageReader, decompress, framed, only_message
 from service.rpc.status import RESPONSE_HEAD, ok_trailers, status_of
+from service.timing import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,9 +57,13 @@ class Call(Stream):
         "_task",
         "_timer",
         "_waiting",
+        "began_s",
+        "code",
+        "context",
         "deadline_s",
         "has_dropped",
         "is_stopping",
+        "metadata",
         "method",
         "on_stop",
         "trailing_metadata",
@@ -76,6 +81,13 @@ class Call(Stream):
     ) -> None:
         super().__init__(connection, stream_id, request_ended=ended)
         self.method = method
+        self.metadata = head.metadata
+        """The request's header fields."""
+        self.began_s = clock()
+        self.code = Code.CANCELLED
+        """How it ended; this until it has."""
+        self.context: object = None
+        """For observers to keep what they know of it."""
         self.deadline_s: float | None = None
         """In the event loop's time."""
         self.is_stopping = False
@@ -105,6 +117,11 @@ class Call(Stream):
         if method.stream is not None:
             self._hold(STREAM_COST_BYTES)
             self._task = server.loop.create_task(self._converse())
+
+    @property
+    def path(self) -> str:
+        """``/package.Service/Method``."""
+        return self.method.path
 
     # -- the request
 
@@ -189,6 +206,7 @@ class Call(Stream):
         self._inbox.clear()
         self._given.clear()
         self._server.forget(self)
+        self._server.observer.on_call(self)
 
     def on_stall(self) -> None:
         """End a request that does not go on, or an answer that is not read.
@@ -274,12 +292,8 @@ class Call(Stream):
     def note(self, status: Status) -> None:
         """Have the log say that this call, or a message of it, was refused."""
         if status.code is not Code.INTERNAL:  # which has a line with its traceback
-            self._server.refusals.note(
-                "call refused",
-                status.code.name,
-                self._server.loop.time(),
-                method=self.method.path,
-                reason=status.message,
+            self._server.refused(
+                "call refused", status.code.name, method=self.method.path, reason=status.message
             )
 
     # -- the answer
@@ -312,6 +326,7 @@ class Call(Stream):
         else:
             self._task = None
             if not self.is_over:
+                self.code = Code.OK
                 trailers = _OK if self.trailing_metadata is None else ok_trailers(self.trailing_metadata)
                 self.connection.respond(self, RESPONSE_HEAD, framed(reply), trailers)
                 if not self.is_over:  # the client has no room for it yet
@@ -329,6 +344,7 @@ class Call(Stream):
         else:
             self._task = None
             if not self.is_over:
+                self.code = Code.OK
                 if not self._has_begun:
                     self.connection.send_headers(self, RESPONSE_HEAD)
                 self.connection.send(self, b"", _OK)
@@ -356,6 +372,7 @@ class Call(Stream):
         if self.is_over:
             return
         status = status_of(error, self.method.path)
+        self.code = status.code
         self.note(status)
         if self._has_begun or self.outbox is not None:
             self.connection.drop_unsent(self)

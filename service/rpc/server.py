@@ -19,6 +19,7 @@ from service.http2.connection import Connection
 from service.http2.frames import ErrorCode
 from service.http2.stream import Patience, Stream
 from service.listening import BACKLOG
+from service.observing import Observer
 from service.rpc.call import STREAM_COST_BYTES, Call
 from service.rpc.head import Head, read_head
 from service.rpc.refusals import RefusalLog
@@ -59,6 +60,7 @@ class RpcServer:
         limits: RpcLimits,
         patience: Patience | None = None,
         on_closed: Callable[[], None] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         """Make a server of some methods.
 
@@ -67,6 +69,7 @@ class RpcServer:
             limits: what clients may ask.
             patience: how long they may take.
             on_closed: is told of each connection that has ended.
+            observer: is told of calls and refusals.
         """
         self.loop = asyncio.get_running_loop()
         self.patience = patience or Patience()
@@ -75,7 +78,8 @@ class RpcServer:
         self.max_held_bytes = limits.max_held_bytes
         self.held_bytes = 0
         """Of all requests under way."""
-        self.refusals = RefusalLog()
+        self.observer = observer or Observer()
+        self._refusals = RefusalLog()
         self.unfolding = ThreadPoolExecutor(limits.unfolding_threads, thread_name_prefix="unfold")
         self._methods = {method.path.encode(): method for method in methods}
         self._max_connections = limits.max_connections
@@ -150,13 +154,13 @@ class RpcServer:
     def make_stream(self, connection: Connection, stream_id: int, head: Head, *, ended: bool) -> Stream:
         """Begin a call, or refuse it."""
         if head.method is None:
-            self.refusals.note("request refused", "HEAD", self.loop.time(), reason=head.reason)
+            self.refused("request refused", "HEAD", reason=head.reason)
             return _Refusal(connection, stream_id, head.refusal or b"", ended=ended)
         if head.method.stream is not None and self.held_bytes + STREAM_COST_BYTES > self.max_held_bytes:
             error = OverloadedError("the server holds as many requests and streams as it may; come again")
             status = status_of(error, head.method.path)
             facts = {"method": head.method.path, "reason": status.message}
-            self.refusals.note("call refused", status.code.name, self.loop.time(), **facts)
+            self.refused("call refused", status.code.name, **facts)
             return _Refusal(connection, stream_id, status.whole_answer(), ended=ended)
         call = Call(connection, stream_id, head, head.method, self, ended=ended)
         if head.method.stream is not None:
@@ -173,7 +177,7 @@ class RpcServer:
         """Count a connection in, unless there are too many."""
         if len(self._connections) >= self._max_connections:
             reason = f"there are {self.connections:,}"
-            self.refusals.note("connection turned away", "TOO_MANY", self.loop.time(), reason=reason)
+            self.refused("connection turned away", "TOO_MANY", reason=reason)
             return False
         self._connections.add(connection)
         self._gone.clear()
@@ -183,8 +187,12 @@ class RpcServer:
 
     def broken_off(self, connection: Connection, code: str, reason: str) -> None:
         """Have the log say so."""
-        facts = {"reason": reason, "peer": connection.peer}
-        self.refusals.note("connection broken off", code, self.loop.time(), **facts)
+        self.refused("connection broken off", code, reason=reason, peer=connection.peer)
+
+    def refused(self, event: str, kind: str, **facts: str) -> None:
+        """Have the log and the observer know what was refused; there are few kinds of each event."""
+        self._refusals.note(event, kind, self.loop.time(), **facts)
+        self.observer.on_refusal(event, kind)
 
     def closed(self, connection: Connection) -> None:
         """Count a connection out."""
@@ -198,7 +206,7 @@ class RpcServer:
         while True:
             await asyncio.sleep(_TICK_S)
             now_s = self.loop.time()
-            self.refusals.say_rest(now_s)
+            self._refusals.say_rest(now_s)
             for connection in list(self._connections):
                 try:
                     connection.tick(now_s)

@@ -20,6 +20,7 @@ from service.config import (
     MAX_CALL_IMAGES,
 )
 from service.errors import InvalidRequestError
+from service.observing import Observer, Request
 from service.pb import classifier_pb2 as pb
 from service.rpc.method import Method
 from service.servicers.parsing import parse, parts
@@ -38,10 +39,17 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
 class ClassifierServicer:
     """Answers ``Classify``, ``ClassifyStream`` and ``ListModels`` from a repository."""
 
-    def __init__(self, repository: Repository, admission: Admission, decoder: Decoder) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        admission: Admission,
+        decoder: Decoder,
+        observer: Observer | None = None,
+    ) -> None:
         self._repository = repository
         self._admission = admission
         self._decoder = decoder
+        self._observer = observer or Observer()
         self._writers: WeakKeyDictionary[ServedModel, ReplyWriter] = WeakKeyDictionary()
 
     def methods(self) -> tuple[Method, ...]:
@@ -54,11 +62,13 @@ class ClassifierServicer:
 
     async def classify(self, message: bytes, call: Call) -> bytes:
         """Answer as the proto says."""
-        request = parse_request(message)
-        del message  # up to 32 MiB, and all of it is in the request
-        n, top_k = _check(request)
-        with self._admission.admit(n):
-            return await self._answer(request, n, top_k, call.deadline_s)
+        with Request(self._observer, call) as observed:
+            request = parse_request(message)
+            del message  # up to 32 MiB, and all of it is in the request
+            n, top_k = _check(request)
+            observed.images = n
+            with self._admission.admit(n):
+                return await self._answer(request, n, top_k, call.deadline_s, observed)
 
     async def classify_stream(self, call: Call) -> None:
         """Answer as the proto says."""
@@ -82,22 +92,28 @@ class ClassifierServicer:
 
     async def _answer_message(self, request: pb.ClassifyRequest, call: Call) -> bytes:
         """Answer one request of a stream, which waits for room instead of being refused."""
-        n, top_k = _check(request)
-        await self._admission.room(n)
-        with self._admission.admit(n):
-            return await self._answer(request, n, top_k, call.deadline_s)
+        with Request(self._observer, call) as observed:
+            n, top_k = _check(request)
+            observed.images = n
+            await self._admission.room(n)
+            with self._admission.admit(n):
+                return await self._answer(request, n, top_k, call.deadline_s, observed)
 
     async def _answer(
-        self, request: pb.ClassifyRequest, n: int, top_k: int, deadline_s: float | None
+        self, request: pb.ClassifyRequest, n: int, top_k: int, deadline_s: float | None, observed: Request
     ) -> bytes:
         model = self._repository.get(request.model, request.version)
+        observed.model = model.info
         if request.images and deadline_s is not None:  # decoding them would be for nothing
             model.sessions.check_deadline(n, deadline_s, _PRIORITIES[request.priority])
-        images, errors = await self._decoder.read(request, n)
+        images, errors = await self._decoder.read(request, n, observed)
+        observed.bad_images = len(errors)
         kept = images[[index for index in range(n) if index not in errors]] if errors else images
         if len(kept):
             priority = _PRIORITIES[request.priority]
-            answers = await model.batcher.submit(kept, deadline_s=deadline_s, priority=priority)
+            answers = await model.batcher.submit(
+                kept, deadline_s=deadline_s, priority=priority, timing=observed
+            )
         else:
             answers = np.empty((0, len(model.info.labels)), np.float32)
         return self._writer(model).write(answers, errors, n, top_k)

@@ -15,6 +15,7 @@ import numpy as np
 from service.config import IMAGE_SIDE, ImageLimits
 from service.errors import ImageError
 from service.images import from_encoded, from_pixels
+from service.timing import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from service.pb import classifier_pb2 as pb
+    from service.timing import Timing
 
 _PIECE_IMAGES = 8  # small pictures that a thread takes at a time, enough to hide the hand-over
 _PIECE_BYTES = 64 << 10  # a photograph is taken alone
@@ -41,9 +43,9 @@ class Decoder:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def read(
-        self, request: pb.ClassifyRequest, n: int
+        self, request: pb.ClassifyRequest, n: int, timing: Timing | None = None
     ) -> tuple[npt.NDArray[np.uint8], dict[int, ImageError]]:
-        """Read the ``n`` images of a request.
+        """Read the ``n`` images of a request; ``timing`` gets to know when pictures were decoded.
 
         Returns:
             Pixels uint8 (n, 32, 32, 3), undefined for the images that have an error instead; and those errors
@@ -64,7 +66,10 @@ class Decoder:
                 except ImageError as error:
                     errors[index] = error
         if encoded:
+            began_s = clock()
             errors |= await self._decode_all(encoded, images)
+            if timing is not None:
+                timing.decode_began_s, timing.decode_ended_s = began_s, clock()
         return images, errors
 
     async def _decode_all(

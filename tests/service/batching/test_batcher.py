@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from service.batching.batcher import Batcher, Priority
 from service.errors import DeadlineError, NotServingError
+from service.timing import Run, Timing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,10 +94,12 @@ class _Bench:
     def __init__(self, max_batch: int = 4, *, sessions: int = 1, delay_s: float = 0.0) -> None:
         self.loop = _Loop()
         self.gates = [_Gate() for _ in range(sessions)]
+        self.runs: list[Run] = []
         self.batcher = Batcher(
             [gate.run for gate in self.gates],
             max_batch,
             max_queue_delay_s=delay_s,
+            on_run=self.runs.append,
             clock=self.loop.time,
         )
         self.running: dict[int, Images] = {}
@@ -146,11 +149,11 @@ class _Bench:
     ) -> dict[int, Images]:
         """Let a session's run end, and return the runs that began thereupon."""
         self.loop.now_s += after_s
-        runs = self.batcher.runs_total
+        runs = len(self.runs)
         del self.running[session]
         self.gates[session].verdicts.put(verdict)
         give_up_s = time.monotonic() + PATIENCE_S
-        while self.batcher.runs_total == runs:
+        while len(self.runs) == runs:
             assert time.monotonic() < give_up_s
             self.loop.run_until_complete(asyncio.sleep(0))
         return self.settle()
@@ -638,7 +641,7 @@ def test_a_full_batch_never_waits_and_what_is_over_waits_its_own_time() -> None:
         assert bench.batches == ["AAAB", "BC"]
 
 
-def test_runs_and_images_are_counted() -> None:
+def test_every_run_is_told_with_its_images() -> None:
     with _Bench() as bench:
         bench.ask("A", 3)
         bench.ask("B", 2)
@@ -647,7 +650,26 @@ def test_runs_and_images_are_counted() -> None:
         bench.finish_all()
 
         assert bench.batches == ["AAAB", "AAA", "B", "B"]
-        assert (bench.batcher.runs_total, bench.batcher.images_total) == (4, 9)
+        assert [run.images for run in bench.runs] == [4, 3, 1, 1]
+
+
+def test_a_call_learns_when_its_images_waited_and_ran() -> None:
+    with _Bench() as bench:
+        timings = [Timing(), Timing()]
+        bench.loop.now_s = 0
+        bench.batcher.submit(_images("A", 3), timing=timings[0])
+        bench.settle()
+        bench.loop.now_s += 1
+        bench.batcher.submit(_images("B", 5), timing=timings[1])
+        bench.finish(after_s=2)
+        bench.finish(after_s=4)
+        bench.finish(after_s=8)
+
+        assert [(timing.queued_s, timing.taken_s) for timing in timings] == [(0, 0), (1, 3)]
+        assert [[(run.images, run.began_s, run.ended_s) for run in timing.runs] for timing in timings] == [
+            [(3, 0, 3)],
+            [(4, 3, 7), (1, 7, 15)],
+        ]
 
 
 def test_a_call_needs_images() -> None:
