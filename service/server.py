@@ -10,6 +10,7 @@ import asyncio
 import gc
 import signal
 from enum import Enum
+from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -27,6 +28,8 @@ from service.servicers.classifier import ClassifierServicer
 from service.servicers.decoding import Decoder
 from service.servicers.health import SERVICE_NAME as HEALTH
 from service.servicers.health import HealthServicer
+from service.servicers.inference.service import SERVICE_NAME as INFERENCE
+from service.servicers.inference.service import InferenceServicer
 from service.servicers.reflection import Reflection
 from service.workers.intercom import Intercom
 
@@ -76,11 +79,21 @@ async def serve(
     repository = Repository()
     decoder = Decoder(config.decode_threads, config.limits)
     observer = Observers(())
-    classifier = ClassifierServicer(repository, Admission(config.max_pending_images), decoder, observer)
-    health = HealthServicer((CLASSIFIER,))
-    reflection = Reflection((CLASSIFIER, HEALTH))
+    admission = Admission(config.max_pending_images)
+    classifier = ClassifierServicer(repository, admission, decoder, observer)
+    health = HealthServicer((CLASSIFIER, INFERENCE))
+    inference = InferenceServicer(
+        repository,
+        admission,
+        observer,
+        config,
+        intercom,
+        is_ready=lambda: health.is_serving,
+        version=version("cifar10net"),
+    )
+    reflection = Reflection((CLASSIFIER, INFERENCE, HEALTH))
     server = RpcServer(
-        (*classifier.methods(), *health.methods(), *reflection.methods()),
+        (*classifier.methods(), *inference.methods(), *health.methods(), *reflection.methods()),
         RpcLimits(
             max_message_bytes=MAX_MESSAGE_BYTES,
             max_held_bytes=config.max_pending_mib << 20,
@@ -92,6 +105,7 @@ async def serve(
     )
     try:
         await intercom.join()
+        await inference.join()
         if listening is not None:
             await server.listen(listening)
         models = await _unless(stop, asyncio.to_thread(load_models, config))
@@ -116,6 +130,7 @@ async def serve(
         await server.close()
         decoder.close()
         await repository.close()
+        inference.close()
         await intercom.close()
         if door is not None:
             door.close()
