@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from service.batching.admission import Admission
-from service.config import MAX_MESSAGE_BYTES, ServerConfig
+from service.config import MAX_MESSAGE_BYTES, SecurityConfig, ServerConfig
+from service.errors import ConfigError
 from service.files import make_room
 from service.images import rely_on_own_limits
 from service.listening import as_text, listen
@@ -28,18 +29,22 @@ from service.model import runtime_version
 from service.observing import Observers
 from service.repository import Repository, load_models
 from service.rpc.server import RpcLimits, RpcServer
+from service.security.protection import Protection
 from service.servicers.classifier import SERVICE_NAME as CLASSIFIER
 from service.servicers.classifier import ClassifierServicer
 from service.servicers.decoding import Decoder
 from service.servicers.health import SERVICE_NAME as HEALTH
 from service.servicers.health import HealthServicer
+from service.servicers.inference.service import SERVICE_NAME as INFERENCE
+from service.servicers.inference.service import InferenceServicer
 from service.servicers.reflection import Reflection
 from service.workers.intercom import Intercom
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
 
+    from service.rpc.method import Method
     from service.workers.handoff import Door
 
 _Result = TypeVar("_Result")
@@ -87,9 +92,19 @@ async def serve(
     observer = Observers([recorder])
     admission = Admission(config.max_pending_images)
     classifier = ClassifierServicer(repository, admission, decoder, observer)
-    health = HealthServicer((CLASSIFIER,))
-    reflection = Reflection((CLASSIFIER, HEALTH))
-    methods = (*classifier.methods(), *health.methods(), *reflection.methods())
+    health = HealthServicer((CLASSIFIER, INFERENCE))
+    inference = InferenceServicer(
+        repository,
+        admission,
+        observer,
+        config,
+        intercom,
+        is_ready=lambda: health.is_serving,
+        version=version("cifar10net"),
+    )
+    reflection = Reflection((CLASSIFIER, INFERENCE, HEALTH))
+    methods = (*classifier.methods(), *inference.methods(), *health.methods(), *reflection.methods())
+    protection = _protection(config.security, methods)
     server = RpcServer(
         methods,
         RpcLimits(
@@ -100,13 +115,16 @@ async def serve(
         ),
         on_closed=None if door is None else door.say_connection_closed,
         observer=observer,
+        protection=protection,
     )
     recorder.watch(lambda: _state(server, admission, repository), [method.path for method in methods])
     intercom.answer(METRICS_TOPIC, recorder.answer)
     intercom.answer(NEWS_TOPIC, recorder.answer_news)
     intercom.answer(TOTALS_TOPIC, recorder.answer)
+    following = None if protection is None else _follow(protection, server)
     try:
         await intercom.join()
+        await inference.join()
         await endpoint.open()
         if listening is not None:
             await server.listen(listening)
@@ -129,10 +147,13 @@ async def serve(
         await stop.wait()
         return await _drain(server, health, config, door)
     finally:
+        if following is not None:
+            following.cancel()
         await server.close()
         decoder.close()
         await repository.close()
         await endpoint.close()
+        inference.close()
         await intercom.close()
         if door is not None:
             door.close()
@@ -157,6 +178,24 @@ def _state(server: RpcServer, admission: Admission, repository: Repository) -> S
             (info, repository.get(info.name, str(info.version)).sessions.waiting_images) for info in loaded
         ],
     )
+
+
+def _protection(config: SecurityConfig, methods: Iterable[Method]) -> Protection | None:
+    """Load what keeps others out. Raises StartupError."""
+    if config == SecurityConfig():
+        return None
+    services = {method.path.split("/")[1] for method in methods}
+    for name in config.open_services:
+        if name not in services:
+            raise ConfigError(f"no service is called {name!r}; there are: {', '.join(sorted(services))}")
+    return Protection(config, always_open=(HEALTH,))
+
+
+def _follow(protection: Protection, server: RpcServer) -> asyncio.Task[None]:
+    """Have certificates and keys read anew when they change, and at SIGHUP."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, protection.reload)
+    return loop.create_task(protection.follow(server))
 
 
 def _open(door: Door, server: RpcServer, stop: asyncio.Event) -> None:
