@@ -4,6 +4,9 @@
 * ServiceError             a call as a whole fails: sent to the caller with its ``code``
   * InvalidRequestError    INVALID_ARGUMENT: the request breaks a rule of the proto
   * UnknownModelError      NOT_FOUND: no such model or version
+  * ModelLoadError         FAILED_PRECONDITION: a model that was to be loaded is refused; nothing changed
+  * ModelControlError      FAILED_PRECONDITION: models are not to be loaded or unloaded by call
+  * ModelBusyError         ABORTED: another load or unload is under way, repeat it later
   * UnknownServiceError    NOT_FOUND: asked for the health of a service that is not served
   * OverloadedError        RESOURCE_EXHAUSTED: too much is queued, retry later
     * MessageTooLargeError RESOURCE_EXHAUSTED: and no retry helps
@@ -43,6 +46,8 @@ class Code(IntEnum):
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
     RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
@@ -91,6 +96,24 @@ class UnknownModelError(ServiceError):
     """The server has no such model or version."""
 
     code = Code.NOT_FOUND
+
+
+class ModelLoadError(ServiceError):
+    """A model that was to be loaded is refused, somewhere."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class ModelControlError(ServiceError):
+    """The server does not let models be loaded or unloaded by call."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class ModelBusyError(ServiceError):
+    """Another model is being loaded or unloaded."""
+
+    code = Code.ABORTED
 
 
 class UnknownServiceError(ServiceError):

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine
 
+    from service.model import OnnxModel
+    from service.repository import Elsewhere
     from service.workers.handoff import Door
 
 _Result = TypeVar("_Result")
@@ -74,10 +76,12 @@ async def serve(
     listening = listen(config.host, config.port) if door is None else None
     intercom = intercom or Intercom()
     repository = Repository()
+    repository.join(intercom)
     decoder = Decoder(config.decode_threads, config.limits)
     observer = Observers(())
     classifier = ClassifierServicer(repository, Admission(config.max_pending_images), decoder, observer)
     health = HealthServicer((CLASSIFIER,))
+    repository.on_change = lambda: health.set_models(repository.models())
     reflection = Reflection((CLASSIFIER, HEALTH))
     server = RpcServer(
         (*classifier.methods(), *health.methods(), *reflection.methods()),
@@ -94,12 +98,11 @@ async def serve(
         await intercom.join()
         if listening is not None:
             await server.listen(listening)
-        models = await _unless(stop, asyncio.to_thread(load_models, config))
-        if models is None:
+        loaded = await _unless(stop, _load(repository, config))
+        if loaded is None:
             return Ending.WHILE_LOADING
-        repository.open(models, config, observer)
-        for info in repository.list():
-            _log.info("model ready", model=info.name, version=info.version, provider=info.provider)
+        models, elsewhere = loaded
+        repository.open(models, config, observer, elsewhere)
         # What is there now stays: the collector need not walk it again and again (5% of a call's time).
         gc.collect()
         gc.freeze()
@@ -110,7 +113,9 @@ async def serve(
             on_ready(address)
         elif door is not None:
             _open(door, server, stop)
+        repository.watch(config.watch_s)
         await stop.wait()
+        repository.stop_watching()
         return await _drain(server, health, config, door)
     finally:
         await server.close()
@@ -119,6 +124,15 @@ async def serve(
         await intercom.close()
         if door is not None:
             door.close()
+
+
+async def _load(
+    repository: Repository, config: ServerConfig
+) -> tuple[list[tuple[OnnxModel, ...]], Elsewhere | None]:
+    """Load what the server's other processes answer with, if there are any, else what is configured."""
+    elsewhere = await repository.elsewhere()
+    like = () if elsewhere is None else (elsewhere.versions,)
+    return await asyncio.to_thread(load_models, config, *like), elsewhere
 
 
 def _open(door: Door, server: RpcServer, stop: asyncio.Event) -> None:
