@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import platform
 import signal
 from enum import Enum
 from importlib.metadata import version
@@ -22,10 +21,6 @@ from service.errors import ConfigError
 from service.files import make_room
 from service.images import rely_on_own_limits
 from service.listening import as_text, listen
-from service.metrics.endpoint import Endpoint
-from service.metrics.recorder import Build, Recorder, State
-from service.metrics.snapshot import METRICS_TOPIC, NEWS_TOPIC, TOTALS_TOPIC
-from service.model import runtime_version
 from service.observing import Observers
 from service.repository import Repository, load_models
 from service.rpc.server import RpcLimits, RpcServer
@@ -38,6 +33,8 @@ from service.servicers.health import HealthServicer
 from service.servicers.inference.service import SERVICE_NAME as INFERENCE
 from service.servicers.inference.service import InferenceServicer
 from service.servicers.reflection import Reflection
+from service.servicers.statistics import StatisticsServicer
+from service.telemetry import Telemetry
 from service.workers.intercom import Intercom
 
 if TYPE_CHECKING:
@@ -85,14 +82,12 @@ async def serve(  # noqa: PLR0915 - for now
     rely_on_own_limits()
     make_room(config.max_connections)
     listening = listen(config.host, config.port) if door is None else None
-    recorder = Recorder(_build())
-    metrics_port = config.metrics_port if door is None else None  # the supervisor's is for all workers
-    endpoint = Endpoint(config.metrics_host, metrics_port, recorder.collect)
     intercom = intercom or Intercom()
+    telemetry = Telemetry(config, intercom, is_worker=door is not None)
     repository = Repository()
     repository.join(intercom)
     decoder = Decoder(config.decode_threads, config.limits)
-    observer = Observers([recorder])
+    observer = Observers([telemetry.observer])
     admission = Admission(config.max_pending_images)
     classifier = ClassifierServicer(repository, admission, decoder, observer)
     health = HealthServicer((CLASSIFIER, INFERENCE))
@@ -105,9 +100,15 @@ async def serve(  # noqa: PLR0915 - for now
         intercom,
         is_ready=lambda: health.is_serving,
         version=version("cifar10net"),
+        statistics=telemetry,
     )
+    statistics = StatisticsServicer(telemetry)
     reflection = Reflection((CLASSIFIER, INFERENCE, HEALTH))
-    methods = (*classifier.methods(), *inference.methods(), *health.methods(), *reflection.methods())
+    methods = tuple(
+        method
+        for servicer in (classifier, statistics, inference, health, reflection)
+        for method in servicer.methods()
+    )
     protection = _protection(config.security, methods)
     server = RpcServer(
         methods,
@@ -121,15 +122,12 @@ async def serve(  # noqa: PLR0915 - for now
         observer=observer,
         protection=protection,
     )
-    recorder.watch(lambda: _state(server, admission, repository), [method.path for method in methods])
-    intercom.answer(METRICS_TOPIC, recorder.answer)
-    intercom.answer(NEWS_TOPIC, recorder.answer_news)
-    intercom.answer(TOTALS_TOPIC, recorder.answer)
+    telemetry.watch(server, methods, admission, repository)
     following = None if protection is None else _follow(protection, server)
     try:
         await intercom.join()
         await inference.join()
-        await endpoint.open()
+        await telemetry.open()
         if listening is not None:
             await server.listen(listening)
         loaded = await _unless(stop, _load(repository, config))
@@ -157,32 +155,11 @@ async def serve(  # noqa: PLR0915 - for now
         await server.close()
         decoder.close()
         await repository.close()
-        await endpoint.close()
+        await telemetry.close()
         inference.close()
         await intercom.close()
         if door is not None:
             door.close()
-
-
-def _build() -> Build:
-    return Build(
-        version=version("cifar10net"), python=platform.python_version(), onnxruntime=runtime_version()
-    )
-
-
-def _state(server: RpcServer, admission: Admission, repository: Repository) -> State:
-    """Say how things are, for the metrics."""
-    loaded = [] if repository.default is None else repository.list()
-    return State(
-        admitted_images=admission.images,
-        connections=server.connections,
-        active_calls=server.calls,
-        active_streams=server.streams,
-        held_bytes=server.held_bytes,
-        loaded=[
-            (info, repository.get(info.name, str(info.version)).sessions.waiting_images) for info in loaded
-        ],
-    )
 
 
 def _protection(config: SecurityConfig, methods: Iterable[Method]) -> Protection | None:

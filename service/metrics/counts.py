@@ -73,12 +73,12 @@ class ModelCounts:
         "_bad_images",
         "_batch_wait",
         "_batches",
+        "_cache_images",
+        "_cache_requests",
         "_compute",
         "_decode",
         "_failed",
-        "_hits",
         "_images",
-        "_misses",
         "_queue",
         "_reply_s",
         "_requests",
@@ -93,7 +93,8 @@ class ModelCounts:
         self._decode, self._queue, self._batch_wait, self._compute = (Histogram() for _ in range(4))
         self._reply_s = 0.0
         self._batches: defaultdict[int, _Batches] = defaultdict(_Batches)
-        self._hits = self._misses = 0
+        self._cache_images, self._cache_requests = [0, 0], [0, 0]
+        """Hits and misses."""
         self.last_s = 0.0
         """When a request was answered last, by the clock of requests; 0 for never."""
 
@@ -109,9 +110,10 @@ class ModelCounts:
             self._bad_images += request.bad_images
             self._answered.observe(ended_s - request.began_s)
             self.last_s = ended_s
-        if request.cached_images or request.uncached_images:
-            self._hits += request.cached_images
-            self._misses += request.uncached_images
+            if request.cached_images or request.uncached_images:
+                self._cache_images[0] += request.cached_images
+                self._cache_images[1] += request.uncached_images
+                self._cache_requests[request.uncached_images > 0] += 1
         decode_s, queue_s, running = request.parts(ended_s)
         if decode_s is not None:
             self._decode.observe(decode_s)
@@ -140,7 +142,8 @@ class ModelCounts:
             table.BATCH_WAIT.name: self._batch_wait.numbers(),
             table.COMPUTE.name: self._compute.numbers(),
             table.REPLY.name: nanoseconds(self._reply_s),
-            table.CACHE_IMAGES.name: {HIT: self._hits, MISS: self._misses},
+            table.CACHE_IMAGES.name: dict(zip((HIT, MISS), self._cache_images, strict=True)),
+            table.CACHE_REQUESTS.name: dict(zip((HIT, MISS), self._cache_requests, strict=True)),
             table.LAST_REQUEST.name: last_ns,
             BATCHES: {str(size): batches.numbers() for size, batches in self._batches.items()},
         }

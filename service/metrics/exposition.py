@@ -15,11 +15,12 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from service.metrics import table
-from service.metrics.snapshot import BATCHES, Numbers, batches, seconds
+from service.metrics.reading import batches, leaves, seconds
+from service.metrics.snapshot import BATCHES, Numbers
 from service.metrics.table import METRICS, Kind, Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from service.metrics.snapshot import Snapshot, Tree
 
@@ -77,23 +78,13 @@ def _samples(metric: Metric, numbers: Numbers) -> Iterator[str]:
 
 def _leaves(metric: Metric, numbers: Numbers) -> Iterator[tuple[str, int | list[int]]]:
     """Yield each sample's labels, written down, and its value."""
-    if metric.labels[:2] != table.MODEL_LABELS:
-        if metric.name in numbers.server:
-            yield from _unfolded(metric.labels, "", numbers.server[metric.name])
-        return
-    for version, of_model in numbers.models.items():
-        if metric.name in of_model:
-            written = ",".join(map(_label, table.MODEL_LABELS, version))
-            yield from _unfolded(metric.labels[2:], written, of_model[metric.name])
-
-
-def _unfolded(labels: tuple[str, ...], written: str, tree: Tree) -> Iterator[tuple[str, int | list[int]]]:
-    if isinstance(tree, dict):
-        for value, inner in tree.items():
-            label = _label(labels[0], value)
-            yield from _unfolded(labels[1:], f"{written},{label}" if written else label, inner)
-    else:
-        yield written, tree
+    of_versions: Iterable[tuple[tuple[str, ...], Mapping[str, Tree]]] = [((), numbers.server)]
+    if metric.labels[:2] == table.MODEL_LABELS:
+        of_versions = numbers.models.items()
+    for version, of_version in of_versions:
+        if metric.name in of_version:
+            for labels, value in leaves(of_version[metric.name]):
+                yield ",".join(map(_label, metric.labels, (*version, *labels))), value
 
 
 def _histogram(metric: Metric, labels: str, value: list[int]) -> Iterator[str]:

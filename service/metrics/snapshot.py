@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from service.metrics.table import METRICS, Kind
 
@@ -43,11 +43,6 @@ _COMBINE: Mapping[str, Callable[[int, int], int]] = {
 def nanoseconds(seconds: float) -> int:
     """Make a time that can be summed up."""
     return round(seconds * _NS)
-
-
-def seconds(nanoseconds: int) -> float:
-    """Turn it back, for people and programs to read."""
-    return nanoseconds / _NS
 
 
 @dataclass
@@ -111,12 +106,6 @@ def retired(versions: Iterable[Version], loaded: Iterable[Version]) -> list[Vers
     needed = {*loaded, NO_MODEL}
     gone = [version for version in versions if version not in needed]
     return gone[: max(0, len(gone) - MOST_RETIRED)]
-
-
-def batches(numbers: Mapping[str, Tree]) -> list[tuple[int, int, int]]:
-    """Return of a model's batches each size, how many there were, and the nanoseconds that they took."""
-    found = cast("dict[str, list[int]]", numbers.get(BATCHES, {}))
-    return [(int(size), runs, busy_ns) for size, (runs, busy_ns) in found.items()]
 
 
 def _add(total: dict[str, Tree], more: Mapping[str, Tree]) -> None:

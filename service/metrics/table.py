@@ -138,8 +138,15 @@ CACHE_IMAGES = Metric(
     "cache_images_total",
     Kind.COUNTER,
     (*MODEL_LABELS, "result"),
-    "Images looked up in the response cache: hit or miss; none without --cache-mib.",
+    "Images of answered requests that were looked up in the response cache: hit or miss; none without "
+    "--cache-mib.",
     "images",
+)
+CACHE_REQUESTS = Metric(
+    "cache_requests_total",
+    Kind.COUNTER,
+    (*MODEL_LABELS, "result"),
+    "Their requests: hit if all of the images were known, else miss.",
 )
 WAITING_IMAGES = Metric(
     "waiting_images", Kind.GAUGE, MODEL_LABELS, "Images that wait to be taken into a batch.", "images"
@@ -209,7 +216,7 @@ OPEN_FDS = Metric("process_open_fds", Kind.GAUGE, (), "Open file descriptors of 
 METRICS = (
     *(CALLS, CALL_DURATION, REQUESTS, IMAGES, REQUEST_DURATION),
     *(DECODE, QUEUE, BATCH_WAIT, COMPUTE, REPLY),
-    *(RUNS, RUN_TIME, BATCH_IMAGES, CACHE_IMAGES, LAST_REQUEST),
+    *(RUNS, RUN_TIME, BATCH_IMAGES, CACHE_IMAGES, CACHE_REQUESTS, LAST_REQUEST),
     *(WAITING_IMAGES, ADMITTED_IMAGES, CONNECTIONS, ACTIVE_CALLS, ACTIVE_STREAMS, HELD_BYTES),
     *(REFUSALS, MODEL_EVENTS, MODEL, BUILD),
     *(WORKERS, WORKER_RESTARTS, CPU, MEMORY, OPEN_FDS),

@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from service import server_timing
 from service.errors import DeadlineError
 from service.observing import Request
 from service.pb import inference_pb2 as pb
@@ -61,7 +62,10 @@ class Inference:
         with Request(self._observer, call) as observed:
             request = parse_request(message)
             del message  # up to 32 MiB, and all of it is in the request
-            return await self._answer(request, observed, call.deadline_s, waits=False)
+            reply = await self._answer(request, observed, call.deadline_s, waits=False)
+            if server_timing.WISH in call.metadata:
+                call.trailing_metadata = server_timing.trailer(observed)
+            return reply
 
     async def stream_infer(self, call: Call) -> None:
         """Answer as the proto says."""
