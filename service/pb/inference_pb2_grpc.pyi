@@ -19,7 +19,7 @@ Status codes are those of cifar10net.v1.Classifier, and
   INVALID_ARGUMENT    the request breaks a rule below; nothing was run
   NOT_FOUND           there is no such model, version or region
   ALREADY_EXISTS      a region has that name
-  UNIMPLEMENTED       the server was not started with what this method needs;
+  FAILED_PRECONDITION the server was not started with what the call needs;
                       ServerMetadata tells what works
 """
 
