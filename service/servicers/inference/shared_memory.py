@@ -49,10 +49,6 @@ class SharedMemory:
                     self._catch_up(region)
         self._dropped = None
 
-    def close(self) -> None:
-        """Let go of all regions."""
-        self._regions.drop("")
-
     async def status(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
         """Answer as the proto says."""
         name = parse(pb.SystemSharedMemoryStatusRequest, message).name

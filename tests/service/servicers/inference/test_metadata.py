@@ -15,6 +15,7 @@ from service.pb import inference_pb2 as pb
 from service.pb import inference_pb2_grpc
 from service.providers import ProviderConfig
 from service.servicers.inference.metadata import describe
+from service.versions import VersionPolicies
 from tests.service.servicers.inference.asking import SERVICE
 
 if TYPE_CHECKING:
@@ -123,6 +124,20 @@ def test_a_configuration_says_how_the_server_was_started(tmp_path: Path) -> None
     assert (list(batching.preferred_batch_size), batching.max_queue_delay_microseconds) == ([17], 2000)
     group = told.instance_group[0]
     assert (group.kind, group.count, list(group.gpus)) == (pb.ModelInstanceGroup.KIND_GPU, 6, [1])
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ("latest:2", pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=2))),
+        ("all", pb.ModelVersionPolicy(all=pb.ModelVersionPolicy.All())),
+        ("3,1", pb.ModelVersionPolicy(specific=pb.ModelVersionPolicy.Specific(versions=[1, 3]))),
+    ],
+)
+def test_the_policy_of_a_models_versions_is_told(policy: str, told: pb.ModelVersionPolicy) -> None:
+    config = ServerConfig(versions=VersionPolicies.parse(["latest:7", f"{INFO.name}={policy}"]))
+
+    assert describe(INFO, config).version_policy == told
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ class _Workers:
 
     async def close(self) -> None:
         for servicer, intercom in zip(self.servicers, self.intercoms, strict=True):
-            servicer.close()
+            servicer._regions.drop("")
             await intercom.close()
         self.exchange.close()
 
