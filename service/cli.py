@@ -194,6 +194,7 @@ def main() -> None:
 )
 @click.option(
     "--shared-memory",
+    envvar="CIFAR10NET_SERVE_SHARED_MEMORY",
     is_flag=True,
     default=ServerConfig.shared_memory,
     help="Let clients name POSIX shared memory to read images from and write answers to: any that "

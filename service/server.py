@@ -98,8 +98,12 @@ async def serve(  # noqa: PLR0915 - for now
         is_ready=lambda: health.is_serving,
         version=version("cifar10net"),
     )
-    reflection = Reflection((CLASSIFIER, INFERENCE, HEALTH))
-    methods = (*classifier.methods(), *inference.methods(), *health.methods(), *reflection.methods())
+    methods = (
+        *classifier.methods(),
+        *inference.methods(),
+        *health.methods(),
+        *Reflection((CLASSIFIER, INFERENCE, HEALTH)).methods(),
+    )
     protection = _protection(config.security, methods)
     server = RpcServer(
         methods,
@@ -144,7 +148,6 @@ async def serve(  # noqa: PLR0915 - for now
         await server.close()
         decoder.close()
         await repository.close()
-        inference.close()
         await intercom.close()
         if door is not None:
             door.close()
