@@ -165,6 +165,13 @@ def main() -> None:
     default=ImageLimits.max_pixels,
     help="Largest picture, width times height.",
 )
+@click.option(
+    "--shared-memory",
+    is_flag=True,
+    default=ServerConfig.shared_memory,
+    help="Let clients name POSIX shared memory to read images from and write answers to: any that "
+    "the server's user may open.",
+)
 @click.option("--grace-s", type=float, default=ServerConfig.grace_s, help="For calls in flight at SIGTERM.")
 @click.option(
     "--drain-delay-s",

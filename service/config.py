@@ -113,6 +113,8 @@ class ServerConfig:
     cache_mib: int = 0
     """Memory for answers to images that come again, in MiB; 0 keeps none."""
     limits: ImageLimits = ImageLimits()
+    shared_memory: bool = False
+    """Whether clients of the Open Inference Protocol may have the server read and write shared memory."""
     grace_s: float = 30.0
     """How long calls in flight may take to finish after SIGTERM."""
     drain_delay_s: float = 0.0

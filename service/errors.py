@@ -7,6 +7,9 @@
   * PermissionDeniedError  PERMISSION_DENIED: the key may not be used for this
   * UnknownModelError      NOT_FOUND: no such model or version
   * UnknownServiceError    NOT_FOUND: asked for the health of a service that is not served
+  * UnknownRegionError     NOT_FOUND: no region of shared memory has that name
+  * RegionExistsError      ALREADY_EXISTS: a region of shared memory has that name
+  * DisabledError          UNIMPLEMENTED: the server was started without what the method needs
   * OverloadedError        RESOURCE_EXHAUSTED: too much is queued, retry later
     * MessageTooLargeError RESOURCE_EXHAUSTED: and no retry helps
   * DeadlineError          DEADLINE_EXCEEDED: the answer would come too late, it is not worked out
@@ -46,6 +49,7 @@ class Code(IntEnum):
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
+    ALREADY_EXISTS = 6
     PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
@@ -115,6 +119,24 @@ class UnknownServiceError(ServiceError):
     """The server has no such service to tell the health of."""
 
     code = Code.NOT_FOUND
+
+
+class UnknownRegionError(ServiceError):
+    """No region of shared memory has that name."""
+
+    code = Code.NOT_FOUND
+
+
+class RegionExistsError(ServiceError):
+    """A region of shared memory has that name."""
+
+    code = Code.ALREADY_EXISTS
+
+
+class DisabledError(ServiceError):
+    """The server was started without what the method needs."""
+
+    code = Code.UNIMPLEMENTED
 
 
 class OverloadedError(ServiceError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from service.batching.batcher import Batcher
 from service.batching.cache import CachedBatcher, ResponseCache
 from service.errors import ModelError, NotServingError, UnknownModelError
-from service.model import ModelInfo, OnnxModel
+from service.model import ModelFile, ModelInfo, OnnxModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -141,8 +141,9 @@ def load_models(config: ServerConfig) -> list[tuple[OnnxModel, ...]]:
     models = []
     for name, version, path in _find(config.models):
         sessions = []
+        file = ModelFile(path, name, version, path.read_bytes())
         for _ in range(config.instances):
-            session = OnnxModel(path, name, version, config.provider, config.threads)
+            session = OnnxModel(file, config.provider, config.threads)
             session.warm_up(config.max_batch)
             sessions.append(session)
         models.append(tuple(sessions))

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import signal
 from enum import Enum
+from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -29,6 +30,8 @@ from service.servicers.classifier import ClassifierServicer
 from service.servicers.decoding import Decoder
 from service.servicers.health import SERVICE_NAME as HEALTH
 from service.servicers.health import HealthServicer
+from service.servicers.inference.service import SERVICE_NAME as INFERENCE
+from service.servicers.inference.service import InferenceServicer
 from service.servicers.reflection import Reflection
 from service.workers.intercom import Intercom
 
@@ -79,10 +82,20 @@ async def serve(
     repository = Repository()
     decoder = Decoder(config.decode_threads, config.limits)
     observer = Observers(())
-    classifier = ClassifierServicer(repository, Admission(config.max_pending_images), decoder, observer)
-    health = HealthServicer((CLASSIFIER,))
-    reflection = Reflection((CLASSIFIER, HEALTH))
-    methods = (*classifier.methods(), *health.methods(), *reflection.methods())
+    admission = Admission(config.max_pending_images)
+    classifier = ClassifierServicer(repository, admission, decoder, observer)
+    health = HealthServicer((CLASSIFIER, INFERENCE))
+    inference = InferenceServicer(
+        repository,
+        admission,
+        observer,
+        config,
+        intercom,
+        is_ready=lambda: health.is_serving,
+        version=version("cifar10net"),
+    )
+    reflection = Reflection((CLASSIFIER, INFERENCE, HEALTH))
+    methods = (*classifier.methods(), *inference.methods(), *health.methods(), *reflection.methods())
     protection = _protection(config.security, methods)
     server = RpcServer(
         methods,
@@ -99,6 +112,7 @@ async def serve(
     following = None if protection is None else _follow(protection, server)
     try:
         await intercom.join()
+        await inference.join()
         if listening is not None:
             await server.listen(listening)
         models = await _unless(stop, asyncio.to_thread(load_models, config))
@@ -125,6 +139,7 @@ async def serve(
         await server.close()
         decoder.close()
         await repository.close()
+        inference.close()
         await intercom.close()
         if door is not None:
             door.close()

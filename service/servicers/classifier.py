@@ -24,13 +24,14 @@ from service.observing import Observer, Request
 from service.pb import classifier_pb2 as pb
 from service.rpc.method import Method
 from service.servicers.parsing import parse, parts
-from service.servicers.replies import ReplyWriter
+from service.servicers.replies import ReplyWriter, field
 from service.servicers.streaming import Conversation
 
 if TYPE_CHECKING:
     from service.batching.admission import Admission
     from service.repository import Repository, ServedModel
     from service.rpc.call import Call
+    from service.rpc.status import Status
     from service.servicers.decoding import Decoder
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
@@ -72,7 +73,7 @@ class ClassifierServicer:
 
     async def classify_stream(self, call: Call) -> None:
         """Answer as the proto says."""
-        await Conversation(call, parse_envelope, self._answer_message).run()
+        await Conversation(call, parse_envelope, self._answer_envelope, _refusal).run()
 
     async def list_models(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
         """Answer as the proto says."""
@@ -90,14 +91,18 @@ class ClassifierServicer:
         ]
         return pb.ListModelsResponse(models=models).SerializeToString()
 
-    async def _answer_message(self, request: pb.ClassifyRequest, call: Call) -> bytes:
+    async def _answer_envelope(self, envelope: pb.ClassifyStreamRequest, call: Call) -> bytes:
         """Answer one request of a stream, which waits for room instead of being refused."""
+        if not envelope.HasField("request"):
+            raise InvalidRequestError("the message has no request, wanted one to answer")
+        request = envelope.request
         with Request(self._observer, call) as observed:
             n, top_k = _check(request)
             observed.images = n
             await self._admission.room(n)
             with self._admission.admit(n):
-                return await self._answer(request, n, top_k, call.deadline_s, observed)
+                response = await self._answer(request, n, top_k, call.deadline_s, observed)
+        return pb.ClassifyStreamResponse(id=envelope.id).SerializeToString() + field(_RESPONSE, response)
 
     async def _answer(
         self, request: pb.ClassifyRequest, n: int, top_k: int, deadline_s: float | None, observed: Request
@@ -127,6 +132,7 @@ class ClassifierServicer:
 
 _IMAGES = pb.ClassifyRequest.DESCRIPTOR.fields_by_name["images"].number
 _REQUEST = pb.ClassifyStreamRequest.DESCRIPTOR.fields_by_name["request"].number
+_RESPONSE = pb.ClassifyStreamResponse.DESCRIPTOR.fields_by_name["response"].number
 _PRIORITIES = {
     pb.PRIORITY_UNSPECIFIED: Priority.NORMAL,
     pb.PRIORITY_INTERACTIVE: Priority.NORMAL,
@@ -144,6 +150,12 @@ def parse_envelope(message: bytes) -> pb.ClassifyStreamRequest:
     """Parse a request of a stream likewise."""
     _check_count(parts(message, (_REQUEST, _IMAGES), MAX_CALL_IMAGES))
     return parse(pb.ClassifyStreamRequest, message)
+
+
+def _refusal(envelope: pb.ClassifyStreamRequest | None, status: Status) -> bytes:
+    """Encode the answer to a request of a stream that was refused."""
+    error = pb.CallError(code=status.code, message=status.message)
+    return pb.ClassifyStreamResponse(id=envelope.id if envelope else "", error=error).SerializeToString()
 
 
 def _check_count(n: int) -> None:
