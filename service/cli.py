@@ -31,6 +31,7 @@ from service.listening import is_loopback
 from service.logs import configure as configure_logs
 from service.options import access_options, security_options
 from service.providers import PROVIDERS, ProviderConfig
+from service.versions import VersionPolicies
 from service.workers.cpus import plan, usable_cpus
 from service.workers.handoff import FD_VARIABLE as DOOR_FD_VARIABLE
 from service.workers.intercom import FD_VARIABLE as INTERCOM_FD_VARIABLE
@@ -89,6 +90,32 @@ def main() -> None:
     "--default-model",
     help="Answers requests that name none. Default: cifar10net, else the first by name.",
 )
+@click.option(
+    "--versions",
+    multiple=True,
+    metavar="[MODEL=]POLICY",
+    help="Which versions answer: latest:N, all, or numbers such as 1,3; for every model or for one, such as "
+    "cifar10net=2,3; can be repeated. Default: latest:1.",
+)
+@click.option(
+    "--watch-s",
+    type=float,
+    default=ServerConfig.watch_s,
+    help="Seconds between looks at the repository for new, changed and removed versions; 0: none.",
+)
+@click.option(
+    "--model-control",
+    envvar="CIFAR10NET_SERVE_MODEL_CONTROL",
+    is_flag=True,
+    help="Let clients load and unload models.",
+)
+@click.option(
+    "--require-manifest",
+    envvar="CIFAR10NET_SERVE_REQUIRE_MANIFEST",
+    is_flag=True,
+    help="Refuse a model without manifest.json instead of warning.",
+)
+@click.option("--max-model-mib", type=int, default=ServerConfig.max_model_mib, help="Largest model file.")
 @click.option("--host", default=ServerConfig.host, help="Address to listen on; 0.0.0.0 or :: for all.")
 @click.option("--port", type=int, default=ServerConfig.port, help="0 lets the system choose.")
 @click.option(
@@ -237,6 +264,7 @@ def serve(  # noqa: PLR0913 - click passes each option by name
     device_id: int | None,
     memory_limit_mib: int | None,
     engine_cache: Path | None,
+    versions: tuple[str, ...],
     provider_options: tuple[str, ...],
     log_format: Any,  # noqa: ANN401 - checked by click
     log_level: str,
@@ -261,6 +289,7 @@ def serve(  # noqa: PLR0913 - click passes each option by name
         instances=shares.instances,
         threads=shares.threads,
         decode_threads=shares.decode_threads,
+        versions=VersionPolicies.parse(versions),
         limits=ImageLimits(max_bytes=max_image_bytes, max_pixels=max_image_pixels),
         provider=ProviderConfig(
             name=provider,

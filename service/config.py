@@ -8,6 +8,7 @@ from pathlib import Path
 
 from service.errors import ConfigError
 from service.providers import ProviderConfig
+from service.versions import VersionPolicies
 
 DEFAULT_PORT = 50051
 DEFAULT_SERVER = f"127.0.0.1:{DEFAULT_PORT}"
@@ -89,6 +90,16 @@ class ServerConfig:
     """Model repository: ``<model>/<version>/model.onnx``."""
     default_model: str | None = None
     """Answers requests that name no model; None: cifar10net if it is there, else the first."""
+    versions: VersionPolicies = field(default_factory=VersionPolicies)
+    """Which versions of each model answer."""
+    watch_s: float = 0.0
+    """Between looks at the repository for versions that are new, changed or gone; 0 never looks again."""
+    model_control: bool = False
+    """Whether clients may load and unload models."""
+    require_manifest: bool = False
+    """Whether a model without a manifest is refused."""
+    max_model_mib: int = 1_024
+    """Of a model's file, in MiB."""
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     """0 lets the system choose."""
@@ -152,6 +163,8 @@ class ServerConfig:
             ("max_connection_idle_s", self.max_connection_idle_s, 0, 1 << 31),
             ("min_ping_interval_s", self.min_ping_interval_s, 0, 86_400),
             ("max_queue_delay_s", self.max_queue_delay_s, 0, 60),
+            ("watch_s", self.watch_s, 0, 86_400),
+            ("max_model_mib", self.max_model_mib, 1, 2_047),  # protobuf's own limit is 2 GiB
             ("cache_mib", self.cache_mib, 0, 1 << 20),
             ("grace_s", self.grace_s, 0, 86_400),
             ("drain_delay_s", self.drain_delay_s, 0, 86_400),

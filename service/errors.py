@@ -6,6 +6,9 @@
   * UnauthenticatedError   UNAUTHENTICATED: no key, or none that is valid
   * PermissionDeniedError  PERMISSION_DENIED: the key may not be used for this
   * UnknownModelError      NOT_FOUND: no such model or version
+  * ModelLoadError         FAILED_PRECONDITION: a model that was to be loaded is refused; nothing changed
+  * ModelControlError      FAILED_PRECONDITION: models are not to be loaded or unloaded by call
+  * ModelBusyError         ABORTED: another load or unload is under way, repeat it later
   * UnknownServiceError    NOT_FOUND: asked for the health of a service that is not served
   * UnknownRegionError     NOT_FOUND: no region of shared memory has that name
   * RegionExistsError      ALREADY_EXISTS: a region of shared memory has that name
@@ -52,6 +55,8 @@ class Code(IntEnum):
     ALREADY_EXISTS = 6
     PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
@@ -113,6 +118,24 @@ class UnknownModelError(ServiceError):
     """The server has no such model or version."""
 
     code = Code.NOT_FOUND
+
+
+class ModelLoadError(ServiceError):
+    """A model that was to be loaded is refused, somewhere."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class ModelControlError(ServiceError):
+    """The server does not let models be loaded or unloaded by call."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class ModelBusyError(ServiceError):
+    """Another model is being loaded or unloaded."""
+
+    code = Code.ABORTED
 
 
 class UnknownServiceError(ServiceError):

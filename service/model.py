@@ -120,6 +120,10 @@ class OnnxModel:
         probabilities: npt.NDArray[np.float32] = self._session.run([self._output], {self._input: images})[0]
         return probabilities
 
+    def close(self) -> None:
+        """Give back what the session holds, at the end of a run that is under way; there is no run after."""
+        self._session = None
+
     def warm_up(self, batch: int) -> None:
         """Run the smallest and the largest batch once, and check that probabilities come out.
 

@@ -7,7 +7,7 @@ called in the event loop, must be quick, and must not raise. Knows no observer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias
 
 from service.errors import Code, ServiceError
 from service.timing import Timing, clock
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from service.model import ModelInfo
     from service.timing import Run
+
+
+ModelEvent: TypeAlias = Literal["loaded", "refused", "retired"]
+"""What becomes of a model's version: it begins to answer, is found unfit to, answers no more."""
 
 
 class ObservedCall(Protocol):
@@ -54,6 +58,9 @@ class Observer:
     def on_run(self, model: ModelInfo, run: Run) -> None:
         """Learn of a model's run that has ended."""
 
+    def on_model(self, name: str, version: int, event: ModelEvent) -> None:
+        """Learn what has become of a model's version."""
+
 
 class Observers(Observer):
     """Tells all of its own."""
@@ -80,6 +87,11 @@ class Observers(Observer):
         """Tell them."""
         for observer in self._observers:
             observer.on_run(model, run)
+
+    def on_model(self, name: str, version: int, event: ModelEvent) -> None:
+        """Tell them."""
+        for observer in self._observers:
+            observer.on_model(name, version, event)
 
 
 class Request(Timing):

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Iterable
 
+    from service.model import OnnxModel
+    from service.repository import Elsewhere
     from service.rpc.method import Method
     from service.workers.handoff import Door
 
@@ -56,7 +58,7 @@ class Ending(Enum):
     WHILE_LOADING = "it was stopped before it served; a thread may still be at work"
 
 
-async def serve(
+async def serve(  # noqa: PLR0915 - for now
     config: ServerConfig,
     on_ready: Callable[[str], None],
     door: Door | None = None,
@@ -82,11 +84,13 @@ async def serve(
     listening = listen(config.host, config.port) if door is None else None
     intercom = intercom or Intercom()
     repository = Repository()
+    repository.join(intercom)
     decoder = Decoder(config.decode_threads, config.limits)
     observer = Observers(())
     admission = Admission(config.max_pending_images)
     classifier = ClassifierServicer(repository, admission, decoder, observer, config.max_call_images)
     health = HealthServicer((CLASSIFIER, INFERENCE))
+    repository.on_change = lambda: health.set_models(repository.models())
     inference = InferenceServicer(
         repository,
         admission,
@@ -119,12 +123,11 @@ async def serve(
         await inference.join()
         if listening is not None:
             await server.listen(listening)
-        models = await _unless(stop, asyncio.to_thread(load_models, config))
-        if models is None:
+        loaded = await _unless(stop, _load(repository, config))
+        if loaded is None:
             return Ending.WHILE_LOADING
-        repository.open(models, config, observer)
-        for info in repository.list():
-            _log.info("model ready", model=info.name, version=info.version, provider=info.provider)
+        models, elsewhere = loaded
+        repository.open(models, config, observer, elsewhere)
         # What is there now stays: the collector need not walk it again and again (5% of a call's time).
         gc.collect()
         gc.freeze()
@@ -135,7 +138,9 @@ async def serve(
             on_ready(address)
         elif door is not None:
             _open(door, server, stop)
+        repository.watch(config.watch_s)
         await stop.wait()
+        repository.stop_watching()
         return await _drain(server, health, config, door)
     finally:
         if following is not None:
@@ -174,6 +179,15 @@ def _follow(protection: Protection, server: RpcServer) -> asyncio.Task[None]:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, protection.reload)
     return loop.create_task(protection.follow(server))
+
+
+async def _load(
+    repository: Repository, config: ServerConfig
+) -> tuple[list[tuple[OnnxModel, ...]], Elsewhere | None]:
+    """Load what the server's other processes answer with, if there are any, else what is configured."""
+    elsewhere = await repository.elsewhere()
+    like = () if elsewhere is None else (elsewhere.versions,)
+    return await asyncio.to_thread(load_models, config, *like), elsewhere
 
 
 def _open(door: Door, server: RpcServer, stop: asyncio.Event) -> None:

@@ -89,16 +89,17 @@ class ClassifierServicer:
     async def list_models(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
         """Answer as the proto says."""
         parse(pb.ListModelsRequest, message)
+        infos = self._repository.list()
         models = [
             pb.Model(
                 name=info.name,
                 version=str(info.version),
                 labels=info.labels,
                 provider=info.provider,
-                is_default=info.name == self._repository.default,
+                is_default=info is infos[0] and info.name == self._repository.default,
                 metadata=info.metadata,
             )
-            for info in self._repository.list()
+            for info in infos
         ]
         return pb.ListModelsResponse(models=models).SerializeToString()
 
@@ -118,21 +119,21 @@ class ClassifierServicer:
     async def _answer(
         self, request: pb.ClassifyRequest, n: int, top_k: int, deadline_s: float | None, observed: Request
     ) -> bytes:
-        model = self._repository.get(request.model, request.version)
-        observed.model = model.info
-        if request.images and deadline_s is not None:  # decoding them would be for nothing
-            model.sessions.check_deadline(n, deadline_s, _PRIORITIES[request.priority])
-        images, errors = await self._decoder.read(request, n, observed)
-        observed.bad_images = len(errors)
-        kept = images[[index for index in range(n) if index not in errors]] if errors else images
-        if len(kept):
-            priority = _PRIORITIES[request.priority]
-            answers = await model.batcher.submit(
-                kept, deadline_s=deadline_s, priority=priority, timing=observed
-            )
-        else:
-            answers = np.empty((0, len(model.info.labels)), np.float32)
-        return self._writer(model).write(answers, errors, n, top_k)
+        with self._repository.get(request.model, request.version) as model:
+            observed.model = model.info
+            if request.images and deadline_s is not None:  # decoding them would be for nothing
+                model.sessions.check_deadline(n, deadline_s, _PRIORITIES[request.priority])
+            images, errors = await self._decoder.read(request, n, observed)
+            observed.bad_images = len(errors)
+            kept = images[[index for index in range(n) if index not in errors]] if errors else images
+            if len(kept):
+                priority = _PRIORITIES[request.priority]
+                answers = await model.batcher.submit(
+                    kept, deadline_s=deadline_s, priority=priority, timing=observed
+                )
+            else:
+                answers = np.empty((0, len(model.info.labels)), np.float32)
+            return self._writer(model).write(answers, errors, n, top_k)
 
     def _writer(self, model: ServedModel) -> ReplyWriter:
         writer = self._writers.get(model)
