@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import signal
 from enum import Enum
 from importlib.metadata import version
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from service.batching.admission import Admission
-from service.config import MAX_MESSAGE_BYTES, SecurityConfig, ServerConfig
+from service.config import SecurityConfig, ServerConfig
 from service.errors import ConfigError
 from service.files import make_room
+from service.http2.stream import Patience
 from service.images import rely_on_own_limits
 from service.listening import as_text, listen
 from service.observing import Observers
@@ -86,7 +88,7 @@ async def serve(  # noqa: PLR0915 - for now
     decoder = Decoder(config.decode_threads, config.limits)
     observer = Observers(())
     admission = Admission(config.max_pending_images)
-    classifier = ClassifierServicer(repository, admission, decoder, observer)
+    classifier = ClassifierServicer(repository, admission, decoder, observer, config.max_call_images)
     health = HealthServicer((CLASSIFIER, INFERENCE))
     repository.on_change = lambda: health.set_models(repository.models())
     inference = InferenceServicer(
@@ -108,11 +110,13 @@ async def serve(  # noqa: PLR0915 - for now
     server = RpcServer(
         methods,
         RpcLimits(
-            max_message_bytes=MAX_MESSAGE_BYTES,
+            max_message_bytes=config.max_message_mib << 20,
             max_held_bytes=config.max_pending_mib << 20,
             max_connections=config.max_connections,
+            max_streams=config.max_streams,
             unfolding_threads=config.decode_threads,
         ),
+        _patience(config),
         on_closed=None if door is None else door.say_connection_closed,
         observer=observer,
         protection=protection,
@@ -151,6 +155,15 @@ async def serve(  # noqa: PLR0915 - for now
         await intercom.close()
         if door is not None:
             door.close()
+
+
+def _patience(config: ServerConfig) -> Patience:
+    return Patience(
+        age_s=config.max_connection_age_s or math.inf,
+        idle_s=config.max_connection_idle_s or math.inf,
+        grace_s=config.grace_s,
+        ping_s=config.min_ping_interval_s,
+    )
 
 
 def _protection(config: SecurityConfig, methods: Iterable[Method]) -> Protection | None:
