@@ -176,6 +176,7 @@ def main() -> None:
     help="auto: console on a terminal, else json.",
 )
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@click.option("--log-calls", is_flag=True, help="A line for every call, at level info.")
 def serve(  # noqa: PLR0913 - click passes each option by name
     *,
     provider: str,

@@ -72,6 +72,8 @@ class ServerConfig:
     cache_mib: int = 0
     """Memory for answers to images that come again, in MiB; 0 keeps none."""
     limits: ImageLimits = ImageLimits()
+    log_calls: bool = False
+    """Whether each call has a line of its own in the log."""
     grace_s: float = 30.0
     """How long calls in flight may take to finish after SIGTERM."""
     drain_delay_s: float = 0.0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from service.access import AccessLog
 from service.batching.admission import Admission
 from service.config import MAX_MESSAGE_BYTES, ServerConfig
 from service.files import make_room
@@ -75,7 +76,7 @@ async def serve(
     intercom = intercom or Intercom()
     repository = Repository()
     decoder = Decoder(config.decode_threads, config.limits)
-    observer = Observers(())
+    observer = Observers([AccessLog()] if config.log_calls else [])
     classifier = ClassifierServicer(repository, Admission(config.max_pending_images), decoder, observer)
     health = HealthServicer((CLASSIFIER,))
     reflection = Reflection((CLASSIFIER, HEALTH))

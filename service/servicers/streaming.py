@@ -105,7 +105,7 @@ class Conversation:
         return reply.SerializeToString() + field(_RESPONSE, response)
 
     def _error(self, reply: pb.ClassifyStreamResponse, error: Exception) -> bytes:
-        status = status_of(error, self._call.method.path)
+        status = status_of(error)
         self._call.note(status)
         reply.error.code = status.code
         reply.error.message = status.message
