@@ -8,14 +8,16 @@ RUN    ?= runs/cifar10net
 # `make bench-gpu` has an environment of its own: ONNX Runtime is either for the CPU or for a GPU.
 VENV_GPU ?= .venv-gpu
 PROVIDER ?= cuda
+# What `make bench-compare` compares with.
+BASE ?= HEAD~1
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto train bench bench-gpu constraints clean
+.PHONY: help demo serve test check format proto train bench bench-compare bench-gpu constraints clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.serve ## Start a server, classify the sample photographs, stop it
 	@$(BIN)/python examples/demo.py
@@ -47,6 +49,9 @@ train: $(VENV)/.train ## Train CIFAR10Net and export it (minutes; CIFAR10NET_DAT
 
 bench: $(VENV)/.serve ## Measure the server on this machine (minutes; README and benchmarks/results/ show it)
 	@$(BIN)/python -m benchmarks.serving && $(BIN)/python -m benchmarks.readme
+
+bench-compare: $(VENV)/.serve ## Measure what this tree costs beside the commit BASE, in one run
+	@$(BIN)/python -m benchmarks.compare $(BASE)
 
 bench-gpu: $(VENV_GPU)/.gpu ## Measure the model alone on PROVIDER (cuda, tensorrt or cpu)
 	@$(VENV_GPU)/bin/python -m benchmarks.gpu --provider $(PROVIDER)

@@ -21,12 +21,15 @@ from service.config import (
     DEFAULT_TOP_K,
     LARGEST_TOP_K,
     READY_PREFIX,
+    Access,
     ClientConfig,
     ImageLimits,
     ServerConfig,
 )
 from service.errors import ClientError, ConfigError, StartupError
+from service.listening import is_loopback
 from service.logs import configure as configure_logs
+from service.options import access_options, security_options
 from service.providers import PROVIDERS, ProviderConfig
 from service.workers.cpus import plan, usable_cpus
 from service.workers.handoff import FD_VARIABLE as DOOR_FD_VARIABLE
@@ -169,6 +172,7 @@ def main() -> None:
     default=ServerConfig.drain_delay_s,
     help="How long to accept calls after SIGTERM, while health says NOT_SERVING.",
 )
+@security_options
 @click.option(
     "--log-format",
     type=click.Choice(["auto", "console", "json"]),
@@ -231,6 +235,7 @@ def serve(  # noqa: PLR0913 - click passes each option by name
         _log.info("cpus", **shares.fields())
         if shares.is_oversubscribed:
             _log.warning("more model threads than CPUs", threads=shares.model_threads)
+        _warn_if_exposed(config)
         click.echo(f"{READY_PREFIX}{address}")
 
     if door_fd is not None:
@@ -241,6 +246,16 @@ def serve(  # noqa: PLR0913 - click passes each option by name
         _supervise(config, announce)
     else:
         _serve(config, announce)
+
+
+def _warn_if_exposed(config: ServerConfig) -> None:
+    """Have the log warn of what others on the network can read."""
+    if config.security.tls is not None or is_loopback(config.host):
+        return
+    wanted = "--tls-cert and --tls-key, unless something in front of this server encrypts"
+    _log.warning("connections are not encrypted", host=config.host, wanted=wanted)
+    if config.security.api_keys is not None:
+        _log.warning("whoever can read along can take callers' API keys and use them", wanted=wanted)
 
 
 def _supervise(config: ServerConfig, on_ready: Callable[[str], None]) -> None:
@@ -290,6 +305,7 @@ def _new_event_loop() -> Any:  # noqa: ANN401 - uvloop's and asyncio's loops sha
 @cli.command()
 @click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
 @_server_option
+@access_options
 @click.option("--top", type=click.IntRange(1, LARGEST_TOP_K), default=DEFAULT_TOP_K, help="Classes an image.")
 @click.option("--model", default="", help="Model to ask; default: the server's.")
 @click.option("--model-version", default="", help="Its version; default: the newest.")
@@ -305,6 +321,7 @@ def classify(  # noqa: PLR0913 - click passes each option by name
     *,
     files: tuple[Path, ...],
     server: str,
+    access: Access,
     top: int,
     model: str,
     model_version: str,
@@ -320,7 +337,7 @@ def classify(  # noqa: PLR0913 - click passes each option by name
     from service.report import as_lines, as_object  # noqa: PLC0415
 
     failed = False
-    with Client(server, ClientConfig(deadline_s=deadline_s)) as client:
+    with Client(server, ClientConfig(deadline_s=deadline_s, access=access)) as client:
         results = client.classify_iter(files, top_k=top, model=model, version=model_version)
         for path, result in zip(files, results, strict=True):
             if as_json:
@@ -336,6 +353,7 @@ def classify(  # noqa: PLR0913 - click passes each option by name
 
 @cli.command()
 @_server_option
+@access_options
 @_deadline_option
 @click.option(
     "--json",
@@ -344,7 +362,7 @@ def classify(  # noqa: PLR0913 - click passes each option by name
     is_flag=True,
     help="A JSON object a model, one a line.",
 )
-def models(*, server: str, deadline_s: float, as_json: bool) -> None:
+def models(*, server: str, access: Access, deadline_s: float, as_json: bool) -> None:
     """List the models that a server answers for."""
     from rich import box  # noqa: PLC0415 - needed by this command alone
     from rich.console import Console  # noqa: PLC0415
@@ -352,7 +370,7 @@ def models(*, server: str, deadline_s: float, as_json: bool) -> None:
 
     from service.client import Client  # noqa: PLC0415
 
-    with Client(server, ClientConfig(deadline_s=deadline_s)) as client:
+    with Client(server, ClientConfig(deadline_s=deadline_s, access=access)) as client:
         found = client.models()
     if as_json:
         for model in found:
@@ -376,6 +394,7 @@ def models(*, server: str, deadline_s: float, as_json: bool) -> None:
 
 @cli.command()
 @_server_option
+@access_options
 @click.option("--service", default="", help="gRPC service to ask about; default: the server.")
 @click.option(
     "--timeout-s",
@@ -383,14 +402,44 @@ def models(*, server: str, deadline_s: float, as_json: bool) -> None:
     default=5.0,
     help="Seconds to wait for an answer.",
 )
-def health(*, server: str, service: str, timeout_s: float) -> None:
+def health(*, server: str, access: Access, service: str, timeout_s: float) -> None:
     """Print a server's health; exit code 0 only for SERVING."""
     from service.process import check_health  # noqa: PLC0415 - needed by this command alone
 
-    status = check_health(server, timeout_s, service)
+    status = check_health(server, timeout_s, service, access)
     click.echo(status)
     if status != "SERVING":
         sys.exit(_FAILED)
+
+
+@cli.command()
+@click.argument("name")
+@click.option(
+    "--rights",
+    default="*",
+    metavar="PATTERN,...",
+    help="Services, or package.Service/Method, that it may be used for; * stands for anything.",
+)
+@click.option("--until", metavar="TIME", help="Date or time (ISO 8601, UTC) when it expires. Default: never.")
+@click.option(
+    "--to",
+    "path",
+    type=click.Path(path_type=Path),
+    help="File of keys that gets the line; then only the key is printed.",
+)
+def key(*, name: str, rights: str, until: str | None, path: Path | None) -> None:
+    """Make an API key for NAME, and the line for the file of `serve --api-keys`.
+
+    The key is shown this once: the file holds its hash alone.
+    """
+    from service.security.issuing import add_line, make_key  # noqa: PLC0415 - needed by this command alone
+
+    made, line = make_key(name, rights, until)
+    if path is not None:
+        add_line(path, line)
+        click.echo(made)
+    else:
+        click.echo(f"key, for {name}:\n  {made}\nline, for the file of keys:\n  {line}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ DEFAULT_TOP_K = 3
 LARGEST_TOP_K = 10
 MAX_CALL_IMAGES = 4_096
 MAX_MESSAGE_BYTES = 32 << 20
+_API_KEY = re.compile("[!-~]+")
 
 
 def _check_range(name: str, value: float, smallest: float, largest: float) -> None:
@@ -37,6 +39,45 @@ class ImageLimits:
     def __post_init__(self) -> None:
         _check_range("max_image_bytes", self.max_bytes, IMAGE_BYTES, MAX_MESSAGE_BYTES)
         _check_range("max_image_pixels", self.max_pixels, IMAGE_SIDE**2, 1 << 30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsFiles:
+    """What the server's side of TLS is made from, all PEM."""
+
+    cert: Path
+    """The server's certificate, followed by those between it and its authority."""
+    key: Path
+    """Its private key, without passphrase."""
+    client_ca: Path | None = None
+    """Certificates of authorities; with them, each client has to show one that they have signed."""
+    crl: Path | None = None
+    """Lists of revoked client certificates: one of each authority that signs them."""
+
+    def __post_init__(self) -> None:
+        if self.crl is not None and self.client_ca is None:
+            raise ConfigError("a list of revoked client certificates needs the authorities that sign them")
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that are given."""
+        return tuple(path for path in (self.cert, self.key, self.client_ca, self.crl) if path is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecurityConfig:
+    """Whom a server lets in."""
+
+    tls: TlsFiles | None = None
+    """None: connections are not encrypted."""
+    api_keys: Path | None = None
+    """File of API keys; None: callers need none."""
+    open_services: tuple[str, ...] = ()
+    """Full names of those that need none beside health, such as ``grpc.reflection.v1.ServerReflection``."""
+
+    def __post_init__(self) -> None:
+        if self.open_services and self.api_keys is None:
+            raise ConfigError("open services are those that need no API key, but no file of keys is given")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +119,7 @@ class ServerConfig:
     """How long calls in flight may take to finish after SIGTERM."""
     drain_delay_s: float = 0.0
     """How long to go on accepting calls after SIGTERM, once health says NOT_SERVING."""
+    security: SecurityConfig = SecurityConfig()
 
     def __post_init__(self) -> None:
         for name, value, smallest, largest in (
@@ -99,6 +141,33 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Access:
+    """How to reach a server that does not let everybody in."""
+
+    is_encrypted: bool = False
+    """By TLS; so it is, too, where any file for it is given."""
+    ca: Path | None = None
+    """Authorities of servers' certificates, PEM; None: those that gRPC knows."""
+    cert: Path | None = None
+    """The client's certificate, PEM, for servers that want one."""
+    key: Path | None = None
+    """Its private key, PEM."""
+    api_key: str | None = field(default=None, repr=False)
+    """Sent with each call."""
+
+    def __post_init__(self) -> None:
+        if (self.cert is None) != (self.key is None):
+            raise ConfigError("a client's certificate and its key are given together, or neither of them")
+        if self.api_key is not None and not _API_KEY.fullmatch(self.api_key):
+            raise ConfigError("the API key is none: wanted printable characters without spaces")
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.is_encrypted or self.ca is not None or self.cert is not None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClientConfig:
     """How to ask."""
 
@@ -110,6 +179,7 @@ class ClientConfig:
     """Most images a call; longer lists become several calls."""
     call_bytes: int = 8 << 20
     """Most image bytes a call, unless one image alone is larger."""
+    access: Access = Access()
 
     def __post_init__(self) -> None:
         for name, value, smallest, largest in (

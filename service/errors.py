@@ -3,6 +3,8 @@
 * ImageError               one image cannot be read: its own error in the answer, neighbours unharmed
 * ServiceError             a call as a whole fails: sent to the caller with its ``code``
   * InvalidRequestError    INVALID_ARGUMENT: the request breaks a rule of the proto
+  * UnauthenticatedError   UNAUTHENTICATED: no key, or none that is valid
+  * PermissionDeniedError  PERMISSION_DENIED: the key may not be used for this
   * UnknownModelError      NOT_FOUND: no such model or version
   * UnknownServiceError    NOT_FOUND: asked for the health of a service that is not served
   * OverloadedError        RESOURCE_EXHAUSTED: too much is queued, retry later
@@ -15,6 +17,8 @@
   * ModelError             a model file is missing, damaged or of another signature
   * ProviderError          the execution provider that was asked for is not active
   * AddressError           the address cannot be listened on
+  * CertificateError       a certificate, a key or a list of revoked ones is missing, damaged or no match
+  * ApiKeysError           the file of API keys is missing, or a line of it makes no sense
 * ClientError              the client's view of a failed call, with its gRPC ``code``
   * ServerUnavailableError nobody answers at the address, also after retries
 """
@@ -42,10 +46,12 @@ class Code(IntEnum):
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
+    PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
 
 
 class ImageErrorCode(Enum):
@@ -85,6 +91,18 @@ class InvalidRequestError(ServiceError):
     """The request breaks a rule of the proto."""
 
     code = Code.INVALID_ARGUMENT
+
+
+class UnauthenticatedError(ServiceError):
+    """The call comes without a key, or with none that is valid."""
+
+    code = Code.UNAUTHENTICATED
+
+
+class PermissionDeniedError(ServiceError):
+    """The call's key is valid, and not for this."""
+
+    code = Code.PERMISSION_DENIED
 
 
 class UnknownModelError(ServiceError):
@@ -153,6 +171,14 @@ class ProviderError(StartupError):
 
 class AddressError(StartupError):
     """The address cannot be listened on."""
+
+
+class CertificateError(StartupError):
+    """A certificate, a key or a list of revoked ones is missing, damaged or does not fit the others."""
+
+
+class ApiKeysError(StartupError):
+    """The file of API keys is missing, or makes no sense."""
 
 
 class ClientError(Exception):

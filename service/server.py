@@ -16,13 +16,15 @@ import structlog
 
 from service.access import AccessLog
 from service.batching.admission import Admission
-from service.config import MAX_MESSAGE_BYTES, ServerConfig
+from service.config import MAX_MESSAGE_BYTES, SecurityConfig, ServerConfig
+from service.errors import ConfigError
 from service.files import make_room
 from service.images import rely_on_own_limits
 from service.listening import as_text, listen
 from service.observing import Observers
 from service.repository import Repository, load_models
 from service.rpc.server import RpcLimits, RpcServer
+from service.security.protection import Protection
 from service.servicers.classifier import SERVICE_NAME as CLASSIFIER
 from service.servicers.classifier import ClassifierServicer
 from service.servicers.decoding import Decoder
@@ -33,8 +35,9 @@ from service.workers.intercom import Intercom
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
 
+    from service.rpc.method import Method
     from service.workers.handoff import Door
 
 _Result = TypeVar("_Result")
@@ -80,8 +83,10 @@ async def serve(
     classifier = ClassifierServicer(repository, Admission(config.max_pending_images), decoder, observer)
     health = HealthServicer((CLASSIFIER,))
     reflection = Reflection((CLASSIFIER, HEALTH))
+    methods = (*classifier.methods(), *health.methods(), *reflection.methods())
+    protection = _protection(config.security, methods)
     server = RpcServer(
-        (*classifier.methods(), *health.methods(), *reflection.methods()),
+        methods,
         RpcLimits(
             max_message_bytes=MAX_MESSAGE_BYTES,
             max_held_bytes=config.max_pending_mib << 20,
@@ -90,7 +95,9 @@ async def serve(
         ),
         on_closed=None if door is None else door.say_connection_closed,
         observer=observer,
+        protection=protection,
     )
+    following = None if protection is None else _follow(protection, server)
     try:
         await intercom.join()
         if listening is not None:
@@ -114,12 +121,32 @@ async def serve(
         await stop.wait()
         return await _drain(server, health, config, door)
     finally:
+        if following is not None:
+            following.cancel()
         await server.close()
         decoder.close()
         await repository.close()
         await intercom.close()
         if door is not None:
             door.close()
+
+
+def _protection(config: SecurityConfig, methods: Iterable[Method]) -> Protection | None:
+    """Load what keeps others out. Raises StartupError."""
+    if config == SecurityConfig():
+        return None
+    services = {method.path.split("/")[1] for method in methods}
+    for name in config.open_services:
+        if name not in services:
+            raise ConfigError(f"no service is called {name!r}; there are: {', '.join(sorted(services))}")
+    return Protection(config, always_open=(HEALTH,))
+
+
+def _follow(protection: Protection, server: RpcServer) -> asyncio.Task[None]:
+    """Have certificates and keys read anew when they change, and at SIGHUP."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, protection.reload)
+    return loop.create_task(protection.follow(server))
 
 
 def _open(door: Door, server: RpcServer, stop: asyncio.Event) -> None:

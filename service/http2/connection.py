@@ -420,11 +420,15 @@ class Connection(asyncio.Protocol):
 
     def _break_off(self, code: ErrorCode, reason: str) -> None:
         """End every stream, say why, and wait for the client to close."""
-        self._service.broken_off(self, code.name, reason)
         self.on_greeting()
+        self._write(frames.go_away(self._last_id, code, reason.encode()[:200]))
+        self.turn_away(code.name, reason)
+
+    def turn_away(self, code: str, reason: str) -> None:
+        """End every stream without a word, and wait for the client to close."""
+        self._service.broken_off(self, code, reason)
         self._reader.drop()
         self._last_answered_id = self._last_id
-        self._write(frames.go_away(self._last_id, code, reason.encode()[:200]))
         streams, self._streams = self._streams, {}
         for stream in streams.values():
             self._end(stream)

@@ -259,6 +259,10 @@ class Call(Stream):
             if self.on_stop is not None:
                 self.on_stop()
 
+    def revoke(self, error: Exception) -> None:
+        """End a call that was admitted and may not go on."""
+        self._fail(error)
+
     # -- for handlers
 
     async def receive(self) -> bytes | None:
