@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
@@ -17,7 +18,7 @@ import structlog
 from service.access import AccessLog
 from service.batching.admission import Admission
 from service.config import MAX_MESSAGE_BYTES, SecurityConfig, ServerConfig
-from service.errors import ConfigError
+from service.errors import ConfigError, StartupError
 from service.files import make_room
 from service.images import rely_on_own_limits
 from service.listening import as_text, listen
@@ -37,9 +38,13 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Iterable
 
+    from service.config import TracingConfig
+    from service.observing import Observer
     from service.rpc.method import Method
+    from service.tracing.export import Tracing
     from service.workers.handoff import Door
 
+_LAST_SPANS_S = 3.0  # for a collector that does not take what is left in the end
 _Result = TypeVar("_Result")
 _log = structlog.get_logger(__name__)
 
@@ -75,11 +80,12 @@ async def serve(
     stop = _stop_signal()
     rely_on_own_limits()
     make_room(config.max_connections)
+    tracing = None if config.tracing is None else _trace(config.tracing)
     listening = listen(config.host, config.port) if door is None else None
     intercom = intercom or Intercom()
     repository = Repository()
     decoder = Decoder(config.decode_threads, config.limits)
-    observer = Observers([AccessLog()] if config.log_calls else [])
+    observer = Observers(_observers(config, tracing))
     classifier = ClassifierServicer(repository, Admission(config.max_pending_images), decoder, observer)
     health = HealthServicer((CLASSIFIER,))
     reflection = Reflection((CLASSIFIER, HEALTH))
@@ -129,6 +135,32 @@ async def serve(
         await intercom.close()
         if door is not None:
             door.close()
+        if tracing is not None:
+            await tracing.close(min(config.grace_s, _LAST_SPANS_S))
+
+
+def _observers(config: ServerConfig, tracing: Tracing | None) -> list[Observer]:
+    """Make what is asked for, and nothing that would cost calls without a use."""
+    observers: list[Observer] = []
+    if config.log_calls:
+        observers.append(AccessLog())
+    if tracing is not None:
+        observers.append(tracing.observer)
+    return observers
+
+
+def _trace(config: TracingConfig) -> Tracing:
+    """Begin to export traces. Raises StartupError."""
+    # Read when grpc is imported, which nothing else here does: its log is not in our format, and the exporter
+    # tells what goes wrong.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        from service.tracing.export import Tracing  # noqa: PLC0415 - an extra that others need not have
+    except ImportError as error:
+        raise StartupError(
+            f"--otlp-endpoint needs the extra otel ({error}): pip install 'cifar10net[otel]'"
+        ) from error
+    return Tracing(config.endpoint, config.ratio)
 
 
 def _protection(config: SecurityConfig, methods: Iterable[Method]) -> Protection | None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from service.identity import TraceParent, new_request_id, sent_names, sent_request_id, sent_trace_parent
+from service.identity import (
+    TraceParent,
+    is_in_unsampled_trace,
+    new_request_id,
+    sent_names,
+    sent_request_id,
+    sent_trace_parent,
+)
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 SPAN_ID = "b7ad6b7169203331"
@@ -34,12 +41,15 @@ def test_a_traceparent_is_read(flags: str, is_sampled: bool) -> None:  # noqa: F
     sent = f"00-{TRACE_ID}-{SPAN_ID}-{flags}".encode()
 
     assert sent_trace_parent({b"traceparent": sent}) == TraceParent(TRACE_ID, SPAN_ID, is_sampled)
+    assert is_in_unsampled_trace({b"traceparent": sent}) is not is_sampled
 
 
 def test_later_versions_of_traceparent_may_say_more() -> None:
     sent = f"01-{TRACE_ID}-{SPAN_ID}-01-and-more".encode()
 
     assert sent_trace_parent({b"traceparent": sent}) == TraceParent(TRACE_ID, SPAN_ID, is_sampled=True)
+    assert not is_in_unsampled_trace({b"traceparent": sent})
+    assert not is_in_unsampled_trace({})
 
 
 @pytest.mark.parametrize(
