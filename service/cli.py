@@ -29,7 +29,7 @@ from service.config import (
 from service.errors import ClientError, ConfigError, StartupError
 from service.listening import is_loopback
 from service.logs import configure as configure_logs
-from service.options import access_options, security_options
+from service.options import access_options, security_options, tracing_options
 from service.providers import PROVIDERS, ProviderConfig
 from service.versions import VersionPolicies
 from service.workers.cpus import plan, usable_cpus
@@ -251,6 +251,8 @@ def main() -> None:
     help="auto: console on a terminal, else json.",
 )
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@click.option("--log-calls", is_flag=True, help="A line for every call, at level info.")
+@tracing_options
 def serve(  # noqa: PLR0913 - click passes each option by name
     *,
     provider: str,

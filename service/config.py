@@ -83,6 +83,23 @@ class SecurityConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TracingConfig:
+    """What is traced, and who collects it."""
+
+    endpoint: str
+    """Of an OTLP collector, gRPC: ``http://HOST:PORT``, or https for TLS."""
+    ratio: float = 0.01
+    """Share of the calls that are traced, of those whose callers do not say whether they trace theirs."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("https?://[^/]+/?", self.endpoint):
+            raise ConfigError(
+                f"the OTLP endpoint is {self.endpoint!r}, wanted http://HOST:PORT, or https for TLS"
+            )
+        _check_range("trace_ratio", self.ratio, 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerConfig:
     """How to serve."""
 
@@ -139,11 +156,15 @@ class ServerConfig:
     limits: ImageLimits = ImageLimits()
     shared_memory: bool = False
     """Whether clients of the Open Inference Protocol may have the server read and write shared memory."""
+    log_calls: bool = False
+    """Whether each call has a line of its own in the log."""
     grace_s: float = 30.0
     """How long calls in flight may take to finish after SIGTERM."""
     drain_delay_s: float = 0.0
     """How long to go on accepting calls after SIGTERM, once health says NOT_SERVING."""
     security: SecurityConfig = SecurityConfig()
+    tracing: TracingConfig | None = None
+    """None: calls are not traced."""
 
     def __post_init__(self) -> None:
         for name, value, smallest, largest in (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import os
 import signal
 from enum import Enum
 from importlib.metadata import version
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from service.access import AccessLog
 from service.batching.admission import Admission
 from service.config import SecurityConfig, ServerConfig
-from service.errors import ConfigError
+from service.errors import ConfigError, StartupError
 from service.files import make_room
 from service.http2.stream import Patience
 from service.images import rely_on_own_limits
@@ -41,11 +43,15 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Iterable
 
+    from service.config import TracingConfig
     from service.model import OnnxModel
+    from service.observing import Observer
     from service.repository import Elsewhere
     from service.rpc.method import Method
+    from service.tracing.export import Tracing
     from service.workers.handoff import Door
 
+_LAST_SPANS_S = 3.0  # for a collector that does not take what is left in the end
 _Result = TypeVar("_Result")
 _log = structlog.get_logger(__name__)
 
@@ -81,12 +87,13 @@ async def serve(  # noqa: PLR0915 - for now
     stop = _stop_signal()
     rely_on_own_limits()
     make_room(config.max_connections)
+    tracing = None if config.tracing is None else _trace(config.tracing)
     listening = listen(config.host, config.port) if door is None else None
     intercom = intercom or Intercom()
     repository = Repository()
     repository.join(intercom)
     decoder = Decoder(config.decode_threads, config.limits)
-    observer = Observers(())
+    observer = Observers(_observers(config, tracing))
     admission = Admission(config.max_pending_images)
     classifier = ClassifierServicer(repository, admission, decoder, observer, config.max_call_images)
     health = HealthServicer((CLASSIFIER, INFERENCE))
@@ -155,6 +162,32 @@ async def serve(  # noqa: PLR0915 - for now
         await intercom.close()
         if door is not None:
             door.close()
+        if tracing is not None:
+            await tracing.close(min(config.grace_s, _LAST_SPANS_S))
+
+
+def _observers(config: ServerConfig, tracing: Tracing | None) -> list[Observer]:
+    """Make what is asked for, and nothing that would cost calls without a use."""
+    observers: list[Observer] = []
+    if config.log_calls:
+        observers.append(AccessLog())
+    if tracing is not None:
+        observers.append(tracing.observer)
+    return observers
+
+
+def _trace(config: TracingConfig) -> Tracing:
+    """Begin to export traces. Raises StartupError."""
+    # Read when grpc is imported, which nothing else here does: its log is not in our format, and the exporter
+    # tells what goes wrong.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        from service.tracing.export import Tracing  # noqa: PLC0415 - an extra that others need not have
+    except ImportError as error:
+        raise StartupError(
+            f"--otlp-endpoint needs the extra otel ({error}): pip install 'cifar10net[otel]'"
+        ) from error
+    return Tracing(config.endpoint, config.ratio)
 
 
 def _patience(config: ServerConfig) -> Patience:
