@@ -81,7 +81,7 @@ $(VENV)/.train: $(VENV)/.serve
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.train
-	@$(BIN)/pip install -q -c constraints.txt --group test
+	@$(BIN)/pip install -q -c constraints.txt -e '.[cpu,train,otel]' --group test
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test

@@ -21,12 +21,15 @@ from service.config import (
     DEFAULT_TOP_K,
     LARGEST_TOP_K,
     READY_PREFIX,
+    Access,
     ClientConfig,
     ImageLimits,
     ServerConfig,
 )
 from service.errors import ClientError, ConfigError, StartupError
+from service.listening import is_loopback
 from service.logs import configure as configure_logs
+from service.options import access_options, security_options, tracing_options
 from service.providers import PROVIDERS, ProviderConfig
 from service.versions import VersionPolicies
 from service.workers.cpus import plan, usable_cpus
@@ -172,10 +175,46 @@ def main() -> None:
     "Calls beyond are RESOURCE_EXHAUSTED.",
 )
 @click.option(
+    "--max-message-mib",
+    type=int,
+    default=ServerConfig.max_message_mib,
+    help="Largest message, a stream's too; those beyond are RESOURCE_EXHAUSTED.",
+)
+@click.option(
+    "--max-call-images",
+    type=int,
+    default=ServerConfig.max_call_images,
+    help="Images a call, or a message of a stream; those beyond are INVALID_ARGUMENT.",
+)
+@click.option(
     "--max-connections",
     type=int,
     default=ServerConfig.max_connections,
     help="At a time, a worker; those beyond are turned away.",
+)
+@click.option(
+    "--max-streams",
+    type=int,
+    default=ServerConfig.max_streams,
+    help="Calls at a time on one connection; clients wait with more.",
+)
+@click.option(
+    "--max-connection-age-s",
+    type=float,
+    default=ServerConfig.max_connection_age_s,
+    help="When clients are asked to connect anew, give or take a tenth; calls then have --grace-s. 0: never.",
+)
+@click.option(
+    "--max-connection-idle-s",
+    type=float,
+    default=ServerConfig.max_connection_idle_s,
+    help="How long a connection may be without a call; 0: for ever.",
+)
+@click.option(
+    "--min-ping-interval-s",
+    type=float,
+    default=ServerConfig.min_ping_interval_s,
+    help="Between PINGs of a client that says nothing else; three that come sooner end the connection.",
 )
 @click.option(
     "--max-image-bytes",
@@ -189,6 +228,14 @@ def main() -> None:
     default=ImageLimits.max_pixels,
     help="Largest picture, width times height.",
 )
+@click.option(
+    "--shared-memory",
+    envvar="CIFAR10NET_SERVE_SHARED_MEMORY",
+    is_flag=True,
+    default=ServerConfig.shared_memory,
+    help="Let clients name POSIX shared memory to read images from and write answers to: any that "
+    "the server's user may open.",
+)
 @click.option("--grace-s", type=float, default=ServerConfig.grace_s, help="For calls in flight at SIGTERM.")
 @click.option(
     "--drain-delay-s",
@@ -196,6 +243,7 @@ def main() -> None:
     default=ServerConfig.drain_delay_s,
     help="How long to accept calls after SIGTERM, while health says NOT_SERVING.",
 )
+@security_options
 @click.option(
     "--log-format",
     type=click.Choice(["auto", "console", "json"]),
@@ -203,6 +251,8 @@ def main() -> None:
     help="auto: console on a terminal, else json.",
 )
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@click.option("--log-calls", is_flag=True, help="A line for every call, at level info.")
+@tracing_options
 def serve(  # noqa: PLR0913 - click passes each option by name
     *,
     provider: str,
@@ -259,6 +309,7 @@ def serve(  # noqa: PLR0913 - click passes each option by name
         _log.info("cpus", **shares.fields())
         if shares.is_oversubscribed:
             _log.warning("more model threads than CPUs", threads=shares.model_threads)
+        _warn_if_exposed(config)
         click.echo(f"{READY_PREFIX}{address}")
 
     if door_fd is not None:
@@ -269,6 +320,16 @@ def serve(  # noqa: PLR0913 - click passes each option by name
         _supervise(config, announce)
     else:
         _serve(config, announce)
+
+
+def _warn_if_exposed(config: ServerConfig) -> None:
+    """Have the log warn of what others on the network can read."""
+    if config.security.tls is not None or is_loopback(config.host):
+        return
+    wanted = "--tls-cert and --tls-key, unless something in front of this server encrypts"
+    _log.warning("connections are not encrypted", host=config.host, wanted=wanted)
+    if config.security.api_keys is not None:
+        _log.warning("whoever can read along can take callers' API keys and use them", wanted=wanted)
 
 
 def _supervise(config: ServerConfig, on_ready: Callable[[str], None]) -> None:
@@ -318,6 +379,7 @@ def _new_event_loop() -> Any:  # noqa: ANN401 - uvloop's and asyncio's loops sha
 @cli.command()
 @click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
 @_server_option
+@access_options
 @click.option("--top", type=click.IntRange(1, LARGEST_TOP_K), default=DEFAULT_TOP_K, help="Classes an image.")
 @click.option("--model", default="", help="Model to ask; default: the server's.")
 @click.option("--model-version", default="", help="Its version; default: the newest.")
@@ -333,6 +395,7 @@ def classify(  # noqa: PLR0913 - click passes each option by name
     *,
     files: tuple[Path, ...],
     server: str,
+    access: Access,
     top: int,
     model: str,
     model_version: str,
@@ -348,7 +411,7 @@ def classify(  # noqa: PLR0913 - click passes each option by name
     from service.report import as_lines, as_object  # noqa: PLC0415
 
     failed = False
-    with Client(server, ClientConfig(deadline_s=deadline_s)) as client:
+    with Client(server, ClientConfig(deadline_s=deadline_s, access=access)) as client:
         results = client.classify_iter(files, top_k=top, model=model, version=model_version)
         for path, result in zip(files, results, strict=True):
             if as_json:
@@ -364,6 +427,7 @@ def classify(  # noqa: PLR0913 - click passes each option by name
 
 @cli.command()
 @_server_option
+@access_options
 @_deadline_option
 @click.option(
     "--json",
@@ -372,7 +436,7 @@ def classify(  # noqa: PLR0913 - click passes each option by name
     is_flag=True,
     help="A JSON object a model, one a line.",
 )
-def models(*, server: str, deadline_s: float, as_json: bool) -> None:
+def models(*, server: str, access: Access, deadline_s: float, as_json: bool) -> None:
     """List the models that a server answers for."""
     from rich import box  # noqa: PLC0415 - needed by this command alone
     from rich.console import Console  # noqa: PLC0415
@@ -380,7 +444,7 @@ def models(*, server: str, deadline_s: float, as_json: bool) -> None:
 
     from service.client import Client  # noqa: PLC0415
 
-    with Client(server, ClientConfig(deadline_s=deadline_s)) as client:
+    with Client(server, ClientConfig(deadline_s=deadline_s, access=access)) as client:
         found = client.models()
     if as_json:
         for model in found:
@@ -404,6 +468,7 @@ def models(*, server: str, deadline_s: float, as_json: bool) -> None:
 
 @cli.command()
 @_server_option
+@access_options
 @click.option("--service", default="", help="gRPC service to ask about; default: the server.")
 @click.option(
     "--timeout-s",
@@ -411,14 +476,44 @@ def models(*, server: str, deadline_s: float, as_json: bool) -> None:
     default=5.0,
     help="Seconds to wait for an answer.",
 )
-def health(*, server: str, service: str, timeout_s: float) -> None:
+def health(*, server: str, access: Access, service: str, timeout_s: float) -> None:
     """Print a server's health; exit code 0 only for SERVING."""
     from service.process import check_health  # noqa: PLC0415 - needed by this command alone
 
-    status = check_health(server, timeout_s, service)
+    status = check_health(server, timeout_s, service, access)
     click.echo(status)
     if status != "SERVING":
         sys.exit(_FAILED)
+
+
+@cli.command()
+@click.argument("name")
+@click.option(
+    "--rights",
+    default="*",
+    metavar="PATTERN,...",
+    help="Services, or package.Service/Method, that it may be used for; * stands for anything.",
+)
+@click.option("--until", metavar="TIME", help="Date or time (ISO 8601, UTC) when it expires. Default: never.")
+@click.option(
+    "--to",
+    "path",
+    type=click.Path(path_type=Path),
+    help="File of keys that gets the line; then only the key is printed.",
+)
+def key(*, name: str, rights: str, until: str | None, path: Path | None) -> None:
+    """Make an API key for NAME, and the line for the file of `serve --api-keys`.
+
+    The key is shown this once: the file holds its hash alone.
+    """
+    from service.security.issuing import add_line, make_key  # noqa: PLC0415 - needed by this command alone
+
+    made, line = make_key(name, rights, until)
+    if path is not None:
+        add_line(path, line)
+        click.echo(made)
+    else:
+        click.echo(f"key, for {name}:\n  {made}\nline, for the file of keys:\n  {line}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 import grpc
 
 from service.address import channel_options
+from service.channel import metadata, open_aio_channel, open_channel
 from service.config import DEFAULT_SERVER, DEFAULT_TOP_K, MAX_MESSAGE_BYTES, ClientConfig
 from service.errors import ClientError, ServerUnavailableError
 from service.pb import classifier_pb2 as pb
@@ -54,11 +55,12 @@ class Client:
         """Prepare a connection to ``host:port``; it is made by the first call.
 
         Raises:
-            ConfigError: ``server`` is no ``host:port``.
+            ConfigError: ``server`` is no ``host:port``, or a file for TLS cannot be read.
         """
         self._server = server
         self._config = config or ClientConfig()
-        self._channel = grpc.insecure_channel(server, options=_options(server, self._config))
+        self._channel = open_channel(server, self._config.access, _options(server, self._config))
+        self._metadata = metadata(self._config.access)
         self._stub = classifier_pb2_grpc.ClassifierStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -112,13 +114,17 @@ class Client:
             request, response = chunk.request(top_k, model, version), None
             if request is not None:
                 with _client_errors(self._server):
-                    response = self._stub.Classify(request, timeout=self._config.deadline_s)
+                    response = self._stub.Classify(
+                        request, timeout=self._config.deadline_s, metadata=self._metadata
+                    )
             yield from chunk.results(response)
 
     def models(self) -> list[ModelDescription]:
         """List the models that the server answers for, default first. Raises as ``classify``."""
         with _client_errors(self._server):
-            response = self._stub.ListModels(pb.ListModelsRequest(), timeout=self._config.deadline_s)
+            response = self._stub.ListModels(
+                pb.ListModelsRequest(), timeout=self._config.deadline_s, metadata=self._metadata
+            )
         return describe_models(response)
 
 
@@ -129,11 +135,12 @@ class AsyncClient:
         """Prepare a connection to ``host:port``; it is made by the first call.
 
         Raises:
-            ConfigError: ``server`` is no ``host:port``.
+            ConfigError: ``server`` is no ``host:port``, or a file for TLS cannot be read.
         """
         self._server = server
         self._config = config or ClientConfig()
-        self._channel = grpc.aio.insecure_channel(server, options=_options(server, self._config))
+        self._channel = open_aio_channel(server, self._config.access, _options(server, self._config))
+        self._metadata = metadata(self._config.access)
         self._stub = classifier_pb2_grpc.ClassifierStub(self._channel)
 
     async def __aenter__(self) -> Self:
@@ -164,14 +171,18 @@ class AsyncClient:
             request, response = chunk.request(top_k, model, version), None
             if request is not None:
                 with _client_errors(self._server):
-                    response = await self._stub.Classify(request, timeout=self._config.deadline_s)
+                    response = await self._stub.Classify(
+                        request, timeout=self._config.deadline_s, metadata=self._metadata
+                    )
             results.extend(chunk.results(response))
         return results
 
     async def models(self) -> list[ModelDescription]:
         """List the models that the server answers for, default first. Raises as ``classify``."""
         with _client_errors(self._server):
-            response = await self._stub.ListModels(pb.ListModelsRequest(), timeout=self._config.deadline_s)
+            response = await self._stub.ListModels(
+                pb.ListModelsRequest(), timeout=self._config.deadline_s, metadata=self._metadata
+            )
         return describe_models(response)
 
 

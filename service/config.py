@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,8 @@ DEFAULT_TOP_K = 3
 LARGEST_TOP_K = 10
 MAX_CALL_IMAGES = 4_096
 MAX_MESSAGE_BYTES = 32 << 20
+MOST_MESSAGE_MIB = 512
+_API_KEY = re.compile("[!-~]+")
 
 
 def _check_range(name: str, value: float, smallest: float, largest: float) -> None:
@@ -36,8 +39,64 @@ class ImageLimits:
     """Width times height."""
 
     def __post_init__(self) -> None:
-        _check_range("max_image_bytes", self.max_bytes, IMAGE_BYTES, MAX_MESSAGE_BYTES)
+        _check_range("max_image_bytes", self.max_bytes, IMAGE_BYTES, MOST_MESSAGE_MIB << 20)
         _check_range("max_image_pixels", self.max_pixels, IMAGE_SIDE**2, 1 << 30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsFiles:
+    """What the server's side of TLS is made from, all PEM."""
+
+    cert: Path
+    """The server's certificate, followed by those between it and its authority."""
+    key: Path
+    """Its private key, without passphrase."""
+    client_ca: Path | None = None
+    """Certificates of authorities; with them, each client has to show one that they have signed."""
+    crl: Path | None = None
+    """Lists of revoked client certificates: one of each authority that signs them."""
+
+    def __post_init__(self) -> None:
+        if self.crl is not None and self.client_ca is None:
+            raise ConfigError("a list of revoked client certificates needs the authorities that sign them")
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that are given."""
+        return tuple(path for path in (self.cert, self.key, self.client_ca, self.crl) if path is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecurityConfig:
+    """Whom a server lets in."""
+
+    tls: TlsFiles | None = None
+    """None: connections are not encrypted."""
+    api_keys: Path | None = None
+    """File of API keys; None: callers need none."""
+    open_services: tuple[str, ...] = ()
+    """Full names of those that need none beside health, such as ``grpc.reflection.v1.ServerReflection``."""
+
+    def __post_init__(self) -> None:
+        if self.open_services and self.api_keys is None:
+            raise ConfigError("open services are those that need no API key, but no file of keys is given")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TracingConfig:
+    """What is traced, and who collects it."""
+
+    endpoint: str
+    """Of an OTLP collector, gRPC: ``http://HOST:PORT``, or https for TLS."""
+    ratio: float = 0.01
+    """Share of the calls that are traced, of those whose callers do not say whether they trace theirs."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("https?://[^/]+/?", self.endpoint):
+            raise ConfigError(
+                f"the OTLP endpoint is {self.endpoint!r}, wanted http://HOST:PORT, or https for TLS"
+            )
+        _check_range("trace_ratio", self.ratio, 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +135,36 @@ class ServerConfig:
     """Images admitted and not yet answered; a call beyond is refused."""
     max_pending_mib: int = 512
     """Of all requests under way, in MiB; a call beyond is refused."""
+    max_message_mib: int = MAX_MESSAGE_BYTES >> 20
+    """Of one message, in MiB; one beyond is refused."""
+    max_call_images: int = MAX_CALL_IMAGES
+    """In one call, or one message of a stream; one beyond is refused."""
     max_connections: int = 8_192
     """At a time; one beyond is turned away."""
+    max_streams: int = 1_024
+    """Calls at a time on one connection; clients wait with more."""
+    max_connection_age_s: float = 0.0
+    """Until a client has to connect anew, give or take a tenth; its calls then have grace_s. 0: never."""
+    max_connection_idle_s: float = 0.0
+    """Without a call, until a client is asked to go; 0: never."""
+    min_ping_interval_s: float = 5.0
+    """Between PINGs of a client that says nothing else; the third in a row that comes sooner is the end."""
     max_queue_delay_s: float = 0.0
     """How long a batch that is not full may wait for more images while a session is free."""
     cache_mib: int = 0
     """Memory for answers to images that come again, in MiB; 0 keeps none."""
     limits: ImageLimits = ImageLimits()
+    shared_memory: bool = False
+    """Whether clients of the Open Inference Protocol may have the server read and write shared memory."""
+    log_calls: bool = False
+    """Whether each call has a line of its own in the log."""
     grace_s: float = 30.0
     """How long calls in flight may take to finish after SIGTERM."""
     drain_delay_s: float = 0.0
     """How long to go on accepting calls after SIGTERM, once health says NOT_SERVING."""
+    security: SecurityConfig = SecurityConfig()
+    tracing: TracingConfig | None = None
+    """None: calls are not traced."""
 
     def __post_init__(self) -> None:
         for name, value, smallest, largest in (
@@ -97,8 +175,14 @@ class ServerConfig:
             ("decode_threads", self.decode_threads, 1, 1_024),
             ("max_batch", self.max_batch, 1, MAX_CALL_IMAGES),
             ("max_pending_images", self.max_pending_images, MAX_CALL_IMAGES, 1 << 24),
-            ("max_pending_mib", self.max_pending_mib, 2 * MAX_MESSAGE_BYTES >> 20, 1 << 20),
+            ("max_message_mib", self.max_message_mib, 1, MOST_MESSAGE_MIB),
+            ("max_call_images", self.max_call_images, 1, MAX_CALL_IMAGES),
+            ("max_pending_mib", self.max_pending_mib, 2 * self.max_message_mib, 1 << 20),
             ("max_connections", self.max_connections, 1, 1 << 20),
+            ("max_streams", self.max_streams, 1, 1 << 16),
+            ("max_connection_age_s", self.max_connection_age_s, 0, 1 << 31),
+            ("max_connection_idle_s", self.max_connection_idle_s, 0, 1 << 31),
+            ("min_ping_interval_s", self.min_ping_interval_s, 0, 86_400),
             ("max_queue_delay_s", self.max_queue_delay_s, 0, 60),
             ("watch_s", self.watch_s, 0, 86_400),
             ("max_model_mib", self.max_model_mib, 1, 2_047),  # protobuf's own limit is 2 GiB
@@ -107,6 +191,33 @@ class ServerConfig:
             ("drain_delay_s", self.drain_delay_s, 0, 86_400),
         ):
             _check_range(name, value, smallest, largest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """How to reach a server that does not let everybody in."""
+
+    is_encrypted: bool = False
+    """By TLS; so it is, too, where any file for it is given."""
+    ca: Path | None = None
+    """Authorities of servers' certificates, PEM; None: those that gRPC knows."""
+    cert: Path | None = None
+    """The client's certificate, PEM, for servers that want one."""
+    key: Path | None = None
+    """Its private key, PEM."""
+    api_key: str | None = field(default=None, repr=False)
+    """Sent with each call."""
+
+    def __post_init__(self) -> None:
+        if (self.cert is None) != (self.key is None):
+            raise ConfigError("a client's certificate and its key are given together, or neither of them")
+        if self.api_key is not None and not _API_KEY.fullmatch(self.api_key):
+            raise ConfigError("the API key is none: wanted printable characters without spaces")
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.is_encrypted or self.ca is not None or self.cert is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +232,7 @@ class ClientConfig:
     """Most images a call; longer lists become several calls."""
     call_bytes: int = 8 << 20
     """Most image bytes a call, unless one image alone is larger."""
+    access: Access = Access()
 
     def __post_init__(self) -> None:
         for name, value, smallest, largest in (

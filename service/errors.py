@@ -3,11 +3,16 @@
 * ImageError               one image cannot be read: its own error in the answer, neighbours unharmed
 * ServiceError             a call as a whole fails: sent to the caller with its ``code``
   * InvalidRequestError    INVALID_ARGUMENT: the request breaks a rule of the proto
+  * UnauthenticatedError   UNAUTHENTICATED: no key, or none that is valid
+  * PermissionDeniedError  PERMISSION_DENIED: the key may not be used for this
   * UnknownModelError      NOT_FOUND: no such model or version
   * ModelLoadError         FAILED_PRECONDITION: a model that was to be loaded is refused; nothing changed
   * ModelControlError      FAILED_PRECONDITION: models are not to be loaded or unloaded by call
   * ModelBusyError         ABORTED: another load or unload is under way, repeat it later
   * UnknownServiceError    NOT_FOUND: asked for the health of a service that is not served
+  * UnknownRegionError     NOT_FOUND: no region of shared memory has that name
+  * RegionExistsError      ALREADY_EXISTS: a region of shared memory has that name
+  * DisabledError          FAILED_PRECONDITION: the server was started without what the call needs
   * OverloadedError        RESOURCE_EXHAUSTED: too much is queued, retry later
     * MessageTooLargeError RESOURCE_EXHAUSTED: and no retry helps
   * DeadlineError          DEADLINE_EXCEEDED: the answer would come too late, it is not worked out
@@ -18,6 +23,8 @@
   * ModelError             a model file is missing, damaged or of another signature
   * ProviderError          the execution provider that was asked for is not active
   * AddressError           the address cannot be listened on
+  * CertificateError       a certificate, a key or a list of revoked ones is missing, damaged or no match
+  * ApiKeysError           the file of API keys is missing, or a line of it makes no sense
 * ClientError              the client's view of a failed call, with its gRPC ``code``
   * ServerUnavailableError nobody answers at the address, also after retries
 """
@@ -45,12 +52,15 @@ class Code(IntEnum):
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
     ABORTED = 10
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
 
 
 class ImageErrorCode(Enum):
@@ -92,6 +102,18 @@ class InvalidRequestError(ServiceError):
     code = Code.INVALID_ARGUMENT
 
 
+class UnauthenticatedError(ServiceError):
+    """The call comes without a key, or with none that is valid."""
+
+    code = Code.UNAUTHENTICATED
+
+
+class PermissionDeniedError(ServiceError):
+    """The call's key is valid, and not for this."""
+
+    code = Code.PERMISSION_DENIED
+
+
 class UnknownModelError(ServiceError):
     """The server has no such model or version."""
 
@@ -120,6 +142,24 @@ class UnknownServiceError(ServiceError):
     """The server has no such service to tell the health of."""
 
     code = Code.NOT_FOUND
+
+
+class UnknownRegionError(ServiceError):
+    """No region of shared memory has that name."""
+
+    code = Code.NOT_FOUND
+
+
+class RegionExistsError(ServiceError):
+    """A region of shared memory has that name."""
+
+    code = Code.ALREADY_EXISTS
+
+
+class DisabledError(ServiceError):
+    """The server was started without what the call needs."""
+
+    code = Code.FAILED_PRECONDITION
 
 
 class OverloadedError(ServiceError):
@@ -176,6 +216,14 @@ class ProviderError(StartupError):
 
 class AddressError(StartupError):
     """The address cannot be listened on."""
+
+
+class CertificateError(StartupError):
+    """A certificate, a key or a list of revoked ones is missing, damaged or does not fit the others."""
+
+
+class ApiKeysError(StartupError):
+    """The file of API keys is missing, or makes no sense."""
 
 
 class ClientError(Exception):

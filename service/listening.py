@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 from service.errors import AddressError
@@ -35,6 +36,15 @@ def listen(host: str, port: int) -> socket.socket:
         raise _address_error(host, port, error) from error
     listening.settimeout(0)
     return listening
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens at a host."""
+    try:
+        address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4][0]
+        return ipaddress.ip_address(str(address).partition("%")[0]).is_loopback
+    except (OSError, UnicodeError, ValueError):
+        return False
 
 
 def as_text(host: str, port: int) -> str:

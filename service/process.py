@@ -11,7 +11,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.address import channel_options
-from service.config import READY_PREFIX
+from service.channel import open_channel
+from service.config import READY_PREFIX, Access
 from service.errors import StartupError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class ServerProcess:
         start_s: float = 30.0,
         stop_s: float = 30.0,
         log: Path | None = None,
+        access: Access | None = None,
     ) -> None:
         """Prepare a server.
 
@@ -38,11 +40,13 @@ class ServerProcess:
             start_s: how long it may take until it serves.
             stop_s: how long it may take to end after SIGTERM, before it is killed.
             log: where its log goes; None leaves it on standard error.
+            access: how to reach it.
         """
         self._arguments = (*arguments, "--port", str(port))
         self._start_s = start_s
         self._stop_s = stop_s
         self._log = log
+        self._access = access
         self._process: subprocess.Popen[str] | None = None
         self.address = ""
 
@@ -71,7 +75,7 @@ class ServerProcess:
             code = self.stop()
             raise StartupError(f"the server did not start (exit code {code}); its log says why")
         self.address = line.removeprefix(READY_PREFIX).strip()
-        status = check_health(self.address, self._start_s)
+        status = check_health(self.address, self._start_s, access=self._access)
         if status != "SERVING":
             self.stop()
             raise StartupError(f"the server's health is {status}, wanted SERVING")
@@ -103,7 +107,7 @@ class ServerProcess:
         return self._process
 
 
-def check_health(address: str, timeout_s: float, service: str = "") -> str:
+def check_health(address: str, timeout_s: float, service: str = "", access: Access | None = None) -> str:
     """Ask ``grpc.health.v1`` once the server accepts connections.
 
     Returns:
@@ -111,9 +115,9 @@ def check_health(address: str, timeout_s: float, service: str = "") -> str:
         ``DEADLINE_EXCEEDED`` where nobody listens.
 
     Raises:
-        ConfigError: ``address`` is no ``host:port``.
+        ConfigError: ``address`` is no ``host:port``, or a file for TLS cannot be read.
     """
-    with grpc.insecure_channel(address, options=channel_options(address)) as channel:
+    with open_channel(address, access or Access(), channel_options(address)) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # its type stubs lack the methods
         request = health_pb2.HealthCheckRequest(service=service)
         try:

@@ -24,6 +24,7 @@ _WORK_A_TURN = 64
 _BLOCK_BYTES_A_FRAME = 64
 """A header block costs as many frames as it has so many bytes: each byte can be a field."""
 _HTTP1_METHODS = {b"GET ", b"HEAD", b"POST", b"PUT ", b"OPTI"}
+_TLS_HANDSHAKE = b"\x16\x03"
 _PRIORITY_BYTES = 5
 _LONG_BYTES = 4
 _SETTING_BYTES = 6
@@ -120,6 +121,8 @@ class FrameReader:
         if not frames.PREFACE.startswith(start):
             if start[:4] in _HTTP1_METHODS:
                 raise Http1Request
+            if start.startswith(_TLS_HANDSHAKE):
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "it speaks TLS, and this port does not")
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "this is no HTTP/2")
         if len(data) < len(start) + frames.HEAD_BYTES or len(start) < len(frames.PREFACE):
             return data

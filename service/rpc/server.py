@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from service.errors import OverloadedError
+from service.errors import OverloadedError, ServiceError
 from service.http2.connection import Connection
 from service.http2.frames import ErrorCode
 from service.http2.stream import Patience, Stream
+from service.identity import REQUEST_ID, sent_names, sent_request_id
 from service.listening import BACKLOG
 from service.observing import Observer
 from service.rpc.call import STREAM_COST_BYTES, Call
@@ -27,11 +30,12 @@ from service.rpc.status import status_of
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from service.http2.headers import Fields
     from service.http2.stream import Trailers
     from service.rpc.method import Method
+    from service.rpc.status import Status
 
 _TICK_S = 1.0
 _log = structlog.get_logger(__name__)
@@ -51,16 +55,28 @@ class RpcLimits:
     """For compressed messages."""
 
 
+class Protection(Protocol):
+    """What stands between clients and the server."""
+
+    def wrap(self, connection: Connection) -> asyncio.BaseProtocol:
+        """Return what a connection's socket talks to: the connection itself, or what encrypts it."""
+
+    def admit(self, path: str, metadata: Mapping[bytes, bytes]) -> None:
+        """Let a call of ``/package.Service/Method`` with these fields pass, or raise a ServiceError."""
+
+
 class RpcServer:
     """Answers calls on any number of connections, within one event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a server is made of
         self,
         methods: Iterable[Method],
         limits: RpcLimits,
         patience: Patience | None = None,
+        *,
         on_closed: Callable[[], None] | None = None,
         observer: Observer | None = None,
+        protection: Protection | None = None,
     ) -> None:
         """Make a server of some methods.
 
@@ -70,6 +86,7 @@ class RpcServer:
             patience: how long they may take.
             on_closed: is told of each connection that has ended.
             observer: is told of calls and refusals.
+            protection: whom it lets in; None is everybody, unencrypted.
         """
         self.loop = asyncio.get_running_loop()
         self.patience = patience or Patience()
@@ -84,6 +101,7 @@ class RpcServer:
         self._methods = {method.path.encode(): method for method in methods}
         self._max_connections = limits.max_connections
         self._on_closed = on_closed
+        self._protection = protection
         self._connections: set[Connection] = set()
         self._calls: set[Call] = set()
         """Streaming calls, which a stopping server asks to end."""
@@ -105,13 +123,15 @@ class RpcServer:
 
     async def listen(self, listener: socket.socket) -> None:
         """Accept connections from a bound socket."""
-        self._listener = await self.loop.create_server(
-            lambda: Connection(self), sock=listener, backlog=BACKLOG
-        )
+        self._listener = await self.loop.create_server(self._connect, sock=listener, backlog=BACKLOG)
 
     async def take(self, connected: socket.socket) -> None:
         """Serve a connection that was accepted elsewhere."""
-        await self.loop.connect_accepted_socket(lambda: Connection(self), connected)
+        await self.loop.connect_accepted_socket(self._connect, connected)
+
+    def _connect(self) -> asyncio.BaseProtocol:
+        connection = Connection(self)
+        return connection if self._protection is None else self._protection.wrap(connection)
 
     async def drain(self, grace_s: float) -> bool:
         """Accept no more connections and calls, and answer those that have come.
@@ -133,6 +153,19 @@ class RpcServer:
             return not self.calls
         return True
 
+    def admit_again(self) -> None:
+        """End streaming calls that would not be admitted any more; others are short and are answered."""
+        for call in list(self._calls):
+            try:
+                self._protection.admit(call.path, call.metadata)  # type: ignore[union-attr] # what has changed
+            except ServiceError as error:
+                call.revoke(error)
+
+    def part(self) -> None:
+        """Ask every client to connect anew."""
+        for connection in list(self._connections):
+            connection.say_goodbye()
+
     async def close(self) -> None:
         """End at once whatever is left."""
         self._is_stopping = True
@@ -144,6 +177,7 @@ class RpcServer:
         self._ticking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._ticking
+        self._refusals.say_rest(math.inf)
 
     # -- what connections ask
 
@@ -154,13 +188,15 @@ class RpcServer:
     def make_stream(self, connection: Connection, stream_id: int, head: Head, *, ended: bool) -> Stream:
         """Begin a call, or refuse it."""
         if head.method is None:
-            self.refused("request refused", "HEAD", reason=head.reason)
+            self._refused_head("request refused", "HEAD", head, connection, head.reason)
             return _Refusal(connection, stream_id, head.refusal or b"", ended=ended)
-        if head.method.stream is not None and self.held_bytes + STREAM_COST_BYTES > self.max_held_bytes:
-            error = OverloadedError("the server holds as many requests and streams as it may; come again")
-            status = status_of(error, head.method.path)
-            facts = {"method": head.method.path, "reason": status.message}
-            self.refused("call refused", status.code.name, **facts)
+        try:
+            self._admit(head.method, head)
+        except ServiceError as error:
+            status = status_of(error)
+            self._refused_head("call refused", status.code.name, head, connection, status.message)
+            if (request_id := sent_request_id(head.metadata)) is not None:
+                status = status.with_metadata(REQUEST_ID, request_id)
             return _Refusal(connection, stream_id, status.whole_answer(), ended=ended)
         call = Call(connection, stream_id, head, head.method, self, ended=ended)
         if head.method.stream is not None:
@@ -168,6 +204,12 @@ class RpcServer:
             if self._is_stopping:
                 call.stop()
         return call
+
+    def _admit(self, method: Method, head: Head) -> None:
+        if self._protection is not None:
+            self._protection.admit(method.path, head.metadata)
+        if method.stream is not None and self.held_bytes + STREAM_COST_BYTES > self.max_held_bytes:
+            raise OverloadedError("the server holds as many requests and streams as it may; come again")
 
     def forget(self, call: Call) -> None:
         """Learn that a streaming call is over."""
@@ -191,8 +233,27 @@ class RpcServer:
 
     def refused(self, event: str, kind: str, **facts: str) -> None:
         """Have the log and the observer know what was refused; there are few kinds of each event."""
-        self._refusals.note(event, kind, self.loop.time(), **facts)
+        self._refusals.note(event, kind, self.loop.time(), lambda: facts)
         self.observer.on_refusal(event, kind)
+
+    def _refused_head(self, event: str, kind: str, head: Head, connection: Connection, reason: str) -> None:
+        """Likewise, of a request that did not become a call."""
+        method = "" if head.method is None else head.method.path
+        facts = partial(sent_names, head.metadata, reason=reason, peer=connection.peer)
+        self._refusals.note(event, kind, self.loop.time(), facts, method=method)
+        self.observer.on_refusal(event, kind)
+
+    def ended_badly(self, call: Call, status: Status) -> None:
+        """Have the log, and the observer, know of a call, or a message of it, that was not answered well."""
+        now_s = self.loop.time()
+        if status.failure is None:
+            facts = partial(call.facts, reason=status.message)
+            self._refusals.note("call refused", status.code.name, now_s, facts, method=call.path)
+            self.observer.on_refusal("call refused", status.code.name)
+        else:
+            self._refusals.note(
+                "call failed", status.code.name, now_s, call.facts, method=call.path, error=status.failure
+            )
 
     def closed(self, connection: Connection) -> None:
         """Count a connection out."""
@@ -231,4 +292,7 @@ class _Refusal(Stream):
         """It held nothing."""
 
     def on_stall(self) -> None:
+        """It is over before that."""
+
+    def on_parting(self) -> None:
         """It is over before that."""

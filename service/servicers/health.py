@@ -47,6 +47,11 @@ class HealthServicer:
             Method(f"/{SERVICE_NAME}/Watch", stream=self.watch),
         )
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether it says SERVING of the server as a whole."""
+        return self._status == _Answer.SERVING
+
     def set_serving(self, providers: Iterable[str]) -> None:
         """Say SERVING from now on, by these execution providers."""
         self._providers = tuple(sorted(set(providers)))

@@ -5,8 +5,11 @@ The answers are the grpcio-reflection library's.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
+from google.protobuf import descriptor_pb2, text_format
+from google.protobuf.descriptor_pool import Default, DescriptorPool
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
 from service.rpc.method import Method
@@ -20,6 +23,18 @@ if TYPE_CHECKING:
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 _NEWER_NAME = SERVICE_NAME.replace("v1alpha", "v1")
 """The same messages under the name that newer tools ask for first."""
+
+
+@cache
+def _pool() -> DescriptorPool:
+    """What this process knows, and the newer name's descriptors, which the library does not bring."""
+    pool = Default()
+    known = descriptor_pb2.FileDescriptorProto()
+    pb.DESCRIPTOR.CopyToProto(known)
+    text = text_format.MessageToString(known).replace("v1alpha", "v1")
+    newer = text_format.Parse(text, descriptor_pb2.FileDescriptorProto())
+    pool.AddSerializedFile(newer.SerializeToString())
+    return pool
 
 
 class Reflection:
@@ -41,7 +56,7 @@ class Reflection:
         # It brings the whole of grpc, 20 MiB; most servers are never asked.
         from grpc_reflection.v1alpha.reflection import ReflectionServicer  # noqa: PLC0415
 
-        library = ReflectionServicer(self._services)
+        library = ReflectionServicer(self._services, pool=_pool())
         while (message := await call.receive()) is not None:
             request = parse(pb.ServerReflectionRequest, message)
             for response in library.ServerReflectionInfo(iter((request,)), None):  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from service.config import SecurityConfig
 from service.errors import StartupError
 from service.files import make_room
 from service.listening import as_text, listen
@@ -62,6 +63,8 @@ async def supervise(config: ServerConfig, command: Sequence[str], on_ready: Call
     address = as_text(config.host, reception.port)
     exchange = Exchange()
     crew = _Crew(command, reception, exchange, config.drain_delay_s + config.grace_s + _MARGIN_S)
+    if config.security != SecurityConfig():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, crew.reload)
     try:
         code = await crew.start(config.workers)
         if code is None:
@@ -146,6 +149,12 @@ class _Crew:
             self.kill()
             await self._until(lambda: not self._workers)
         return self._stop_code
+
+    def reload(self) -> None:
+        """Have the workers read anew the files that they follow; one that starts now does so anyway."""
+        for worker in self._workers:
+            if worker.hatch.has_been_ready:
+                worker.process.send_signal(signal.SIGHUP)
 
     def kill(self) -> None:
         """Leave no process behind, whatever happens."""

@@ -45,7 +45,7 @@ def test_a_list_answers_for_every_service_and_model(wire: Wire) -> None:
 
     listed = health_pb2.HealthListResponse.FromString(answer.messages[0])  # type: ignore[attr-defined]
     assert {name: response.status for name, response in listed.statuses.items()} == dict.fromkeys(
-        ("", "cifar10net.v1.Classifier", "colours", "shades"), SERVING
+        ("", "cifar10net.v1.Classifier", "inference.GRPCInferenceService", "colours", "shades"), SERVING
     )
     assert answer.trailers == PROVIDERS
 

@@ -50,15 +50,18 @@ def test_reflection_describes_every_service(server: str) -> None:
         database = ProtoReflectionDescriptorDatabase(channel)
 
         services = set(database.get_services())
-        file = database.FindFileContainingSymbol("cifar10net.v1.Classifier")
+        files = {service: database.FindFileContainingSymbol(service) for service in services}
 
     assert services == {
         "cifar10net.v1.Classifier",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
+        "inference.GRPCInferenceService",
     }
-    assert [method.name for method in file.service[0].method] == ["Classify", "ClassifyStream", "ListModels"]
+    assert all(service == f"{file.package}.{file.service[0].name}" for service, file in files.items())
+    methods = files["cifar10net.v1.Classifier"].service[0].method
+    assert [method.name for method in methods] == ["Classify", "ClassifyStream", "ListModels"]
 
 
 def _health(channel: grpc.aio.Channel) -> Any:

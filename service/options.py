@@ -1,0 +1,147 @@
+"""Options that several commands share, or that make one setting together.
+
+In: what click has read. Out: a config, as a keyword argument of the command. Does nothing with it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from service.config import Access, SecurityConfig, TlsFiles, TracingConfig
+from service.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
+API_KEY_VARIABLE = "CIFAR10NET_API_KEY"
+"""Environment variable that holds the key itself; an argument would be seen by everybody on the machine."""
+_FILE = click.Path(path_type=Path)
+
+
+def access_options(command: _Command) -> _Command:
+    """Add what makes an Access, which the command gets as ``access``."""
+
+    def with_access(
+        *,
+        tls: bool,
+        tls_ca: Path | None,
+        tls_cert: Path | None,
+        tls_key: Path | None,
+        api_key_file: Path | None,
+        **others: Any,  # noqa: ANN401 - the command's
+    ) -> None:
+        api_key = os.environ.get(API_KEY_VARIABLE) if api_key_file is None else _read_key(api_key_file)
+        access = Access(is_encrypted=tls, ca=tls_ca, cert=tls_cert, key=tls_key, api_key=api_key)
+        command(access=access, **others)
+
+    for option in reversed(_ACCESS_OPTIONS):
+        option(command)
+    return cast("_Command", functools.update_wrapper(with_access, command))
+
+
+def _read_key(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the API key cannot be read from {path}") from error
+
+
+_ACCESS_OPTIONS = (
+    click.option("--tls", is_flag=True, help="Encrypt; trust the authorities that gRPC knows."),
+    click.option("--tls-ca", type=_FILE, help="Encrypt; trust the authorities of this file, PEM."),
+    click.option("--tls-cert", type=_FILE, help="Encrypt, and show this certificate, PEM."),
+    click.option("--tls-key", type=_FILE, help="The private key of that certificate, PEM."),
+    click.option(
+        "--api-key-file",
+        type=_FILE,
+        help=f"File that holds the API key. Default: what {API_KEY_VARIABLE} holds, if anything.",
+    ),
+)
+
+
+def security_options(command: _Command) -> _Command:
+    """Add what makes a SecurityConfig, which the command gets as ``security``."""
+
+    def with_config(  # noqa: PLR0913 - click passes each option by name
+        *,
+        tls_cert: Path | None,
+        tls_key: Path | None,
+        tls_client_ca: Path | None,
+        tls_crl: Path | None,
+        api_keys: Path | None,
+        open_services: tuple[str, ...],
+        **others: Any,  # noqa: ANN401 - the command's
+    ) -> None:
+        tls = None
+        if tls_cert is not None and tls_key is not None:
+            tls = TlsFiles(cert=tls_cert, key=tls_key, client_ca=tls_client_ca, crl=tls_crl)
+        elif any((tls_cert, tls_key, tls_client_ca, tls_crl)):
+            raise ConfigError("TLS needs both --tls-cert and --tls-key")
+        command(security=SecurityConfig(tls=tls, api_keys=api_keys, open_services=open_services), **others)
+
+    for option in reversed(_SECURITY_OPTIONS):
+        option(command)
+    return cast("_Command", functools.update_wrapper(with_config, command))
+
+
+_SECURITY_OPTIONS = (
+    click.option("--tls-cert", type=_FILE, help="Certificate, PEM, and its chain: connections use TLS."),
+    click.option("--tls-key", type=_FILE, help="Its private key, PEM, without passphrase."),
+    click.option(
+        "--tls-client-ca",
+        type=_FILE,
+        help="Authorities, PEM; each client has to show a certificate that one of them has signed.",
+    ),
+    click.option("--tls-crl", type=_FILE, help="Lists of revoked client certificates, PEM."),
+    click.option(
+        "--api-keys",
+        type=_FILE,
+        help="File of API keys, by lines of `cifar10net key`; every service but health wants one then.",
+    ),
+    click.option(
+        "--open-service",
+        "open_services",
+        multiple=True,
+        metavar="PACKAGE.SERVICE",
+        help="A service that wants no key, such as grpc.reflection.v1.ServerReflection; can be repeated.",
+    ),
+)
+
+
+def tracing_options(command: _Command) -> _Command:
+    """Add what makes a TracingConfig, which the command gets as ``tracing``; None if nothing is traced."""
+
+    def with_config(
+        *,
+        otlp_endpoint: str | None,
+        trace_ratio: float,
+        **others: Any,  # noqa: ANN401 - the command's
+    ) -> None:
+        tracing = None if otlp_endpoint is None else TracingConfig(endpoint=otlp_endpoint, ratio=trace_ratio)
+        command(tracing=tracing, **others)
+
+    for option in reversed(_TRACING_OPTIONS):
+        option(command)
+    return cast("_Command", functools.update_wrapper(with_config, command))
+
+
+_TRACING_OPTIONS = (
+    click.option(
+        "--otlp-endpoint",
+        metavar="URL",
+        help="Collector of OpenTelemetry traces, by OTLP over gRPC: http://HOST:PORT, or https. "
+        "Default: calls are not traced. Needs the extra otel.",
+    ),
+    click.option(
+        "--trace-ratio",
+        type=float,
+        default=TracingConfig.ratio,
+        help="Share of the calls that are traced, 0 to 1, of those whose callers do not say.",
+    ),
+)
