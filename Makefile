@@ -45,7 +45,7 @@ proto: $(VENV)/.test ## Generate service/pb/ from proto/
 train: $(VENV)/.train ## Train CIFAR10Net and export it (minutes; CIFAR10NET_DATA or a download)
 	@if [ -e $(RUN)/checkpoint.pt ]; then $(BIN)/cifar10net-train fit --resume $(RUN); \
 	else $(BIN)/cifar10net-train fit --out $(RUN); fi
-	@$(BIN)/cifar10net-train export --run $(RUN)
+	@$(BIN)/cifar10net-train export --run $(RUN) --replace
 
 bench: $(VENV)/.serve ## Measure the server on this machine (minutes; README and benchmarks/results/ show it)
 	@$(BIN)/python -m benchmarks.serving && $(BIN)/python -m benchmarks.readme

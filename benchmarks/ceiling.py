@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from service.model import OnnxModel
+from service.model import ModelFile, OnnxModel
 from service.providers import ProviderConfig
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ def random_images(n: int) -> npt.NDArray[np.uint8]:
 
 @cache
 def _model() -> OnnxModel:
-    model = OnnxModel(
-        MODELS / "cifar10net" / "1" / "model.onnx", "cifar10net", 1, ProviderConfig(), threads=1
-    )
+    path = MODELS / "cifar10net" / "1" / "model.onnx"
+    model = OnnxModel(ModelFile(path, "cifar10net", 1, path.read_bytes()), ProviderConfig(), threads=1)
     model.warm_up(64)
     return model

@@ -23,7 +23,7 @@ from benchmarks import machine
 from benchmarks.ceiling import MODELS, random_images
 from service.config import IMAGE_BYTES
 from service.errors import StartupError
-from service.model import OnnxModel
+from service.model import ModelFile, OnnxModel
 from service.providers import ON_DEVICE, PROVIDERS, ProviderConfig
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def measure(provider: str, threads: int, seconds: float) -> dict[str, Any]:
     Raises:
         StartupError: the provider cannot be used, or answers differently with IO binding.
     """
-    model = OnnxModel(
-        MODELS / "cifar10net" / "1" / "model.onnx", "cifar10net", 1, ProviderConfig(name=provider), threads
-    )
+    path = MODELS / "cifar10net" / "1" / "model.onnx"
+    file = ModelFile(path, "cifar10net", 1, path.read_bytes())
+    model = OnnxModel(file, ProviderConfig(name=provider), threads)
     model.warm_up(1)
     device = "cuda" if provider in ON_DEVICE else "cpu"
     return machine.facts() | {

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-SOURCES = {"proto/cifar10net/v1": ("classifier.proto",)}
+SOURCES = {"proto/cifar10net/v1": ("classifier.proto",), "proto/inference": ("inference.proto",)}
 PACKAGE = "service/pb"
 
 

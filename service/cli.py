@@ -31,6 +31,7 @@ from service.listening import is_loopback
 from service.logs import configure as configure_logs
 from service.options import access_options, security_options, tracing_options
 from service.providers import PROVIDERS, ProviderConfig
+from service.versions import VersionPolicies
 from service.workers.cpus import plan, usable_cpus
 from service.workers.handoff import FD_VARIABLE as DOOR_FD_VARIABLE
 from service.workers.intercom import FD_VARIABLE as INTERCOM_FD_VARIABLE
@@ -89,6 +90,32 @@ def main() -> None:
     "--default-model",
     help="Answers requests that name none. Default: cifar10net, else the first by name.",
 )
+@click.option(
+    "--versions",
+    multiple=True,
+    metavar="[MODEL=]POLICY",
+    help="Which versions answer: latest:N, all, or numbers such as 1,3; for every model or for one, such as "
+    "cifar10net=2,3; can be repeated. Default: latest:1.",
+)
+@click.option(
+    "--watch-s",
+    type=float,
+    default=ServerConfig.watch_s,
+    help="Seconds between looks at the repository for new, changed and removed versions; 0: none.",
+)
+@click.option(
+    "--model-control",
+    envvar="CIFAR10NET_SERVE_MODEL_CONTROL",
+    is_flag=True,
+    help="Let clients load and unload models.",
+)
+@click.option(
+    "--require-manifest",
+    envvar="CIFAR10NET_SERVE_REQUIRE_MANIFEST",
+    is_flag=True,
+    help="Refuse a model without manifest.json instead of warning.",
+)
+@click.option("--max-model-mib", type=int, default=ServerConfig.max_model_mib, help="Largest model file.")
 @click.option("--host", default=ServerConfig.host, help="Address to listen on; 0.0.0.0 or :: for all.")
 @click.option("--port", type=int, default=ServerConfig.port, help="0 lets the system choose.")
 @click.option(
@@ -148,10 +175,46 @@ def main() -> None:
     "Calls beyond are RESOURCE_EXHAUSTED.",
 )
 @click.option(
+    "--max-message-mib",
+    type=int,
+    default=ServerConfig.max_message_mib,
+    help="Largest message, a stream's too; those beyond are RESOURCE_EXHAUSTED.",
+)
+@click.option(
+    "--max-call-images",
+    type=int,
+    default=ServerConfig.max_call_images,
+    help="Images a call, or a message of a stream; those beyond are INVALID_ARGUMENT.",
+)
+@click.option(
     "--max-connections",
     type=int,
     default=ServerConfig.max_connections,
     help="At a time, a worker; those beyond are turned away.",
+)
+@click.option(
+    "--max-streams",
+    type=int,
+    default=ServerConfig.max_streams,
+    help="Calls at a time on one connection; clients wait with more.",
+)
+@click.option(
+    "--max-connection-age-s",
+    type=float,
+    default=ServerConfig.max_connection_age_s,
+    help="When clients are asked to connect anew, give or take a tenth; calls then have --grace-s. 0: never.",
+)
+@click.option(
+    "--max-connection-idle-s",
+    type=float,
+    default=ServerConfig.max_connection_idle_s,
+    help="How long a connection may be without a call; 0: for ever.",
+)
+@click.option(
+    "--min-ping-interval-s",
+    type=float,
+    default=ServerConfig.min_ping_interval_s,
+    help="Between PINGs of a client that says nothing else; three that come sooner end the connection.",
 )
 @click.option(
     "--max-image-bytes",
@@ -164,6 +227,14 @@ def main() -> None:
     type=int,
     default=ImageLimits.max_pixels,
     help="Largest picture, width times height.",
+)
+@click.option(
+    "--shared-memory",
+    envvar="CIFAR10NET_SERVE_SHARED_MEMORY",
+    is_flag=True,
+    default=ServerConfig.shared_memory,
+    help="Let clients name POSIX shared memory to read images from and write answers to: any that "
+    "the server's user may open.",
 )
 @click.option("--grace-s", type=float, default=ServerConfig.grace_s, help="For calls in flight at SIGTERM.")
 @click.option(
@@ -196,6 +267,7 @@ def serve(  # noqa: PLR0913 - click passes each option by name
     device_id: int | None,
     memory_limit_mib: int | None,
     engine_cache: Path | None,
+    versions: tuple[str, ...],
     provider_options: tuple[str, ...],
     log_format: Any,  # noqa: ANN401 - checked by click
     log_level: str,
@@ -220,6 +292,7 @@ def serve(  # noqa: PLR0913 - click passes each option by name
         instances=shares.instances,
         threads=shares.threads,
         decode_threads=shares.decode_threads,
+        versions=VersionPolicies.parse(versions),
         limits=ImageLimits(max_bytes=max_image_bytes, max_pixels=max_image_pixels),
         provider=ProviderConfig(
             name=provider,

@@ -6,7 +6,13 @@
   * UnauthenticatedError   UNAUTHENTICATED: no key, or none that is valid
   * PermissionDeniedError  PERMISSION_DENIED: the key may not be used for this
   * UnknownModelError      NOT_FOUND: no such model or version
+  * ModelLoadError         FAILED_PRECONDITION: a model that was to be loaded is refused; nothing changed
+  * ModelControlError      FAILED_PRECONDITION: models are not to be loaded or unloaded by call
+  * ModelBusyError         ABORTED: another load or unload is under way, repeat it later
   * UnknownServiceError    NOT_FOUND: asked for the health of a service that is not served
+  * UnknownRegionError     NOT_FOUND: no region of shared memory has that name
+  * RegionExistsError      ALREADY_EXISTS: a region of shared memory has that name
+  * DisabledError          FAILED_PRECONDITION: the server was started without what the call needs
   * OverloadedError        RESOURCE_EXHAUSTED: too much is queued, retry later
     * MessageTooLargeError RESOURCE_EXHAUSTED: and no retry helps
   * DeadlineError          DEADLINE_EXCEEDED: the answer would come too late, it is not worked out
@@ -46,8 +52,11 @@ class Code(IntEnum):
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
+    ALREADY_EXISTS = 6
     PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
@@ -111,10 +120,46 @@ class UnknownModelError(ServiceError):
     code = Code.NOT_FOUND
 
 
+class ModelLoadError(ServiceError):
+    """A model that was to be loaded is refused, somewhere."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class ModelControlError(ServiceError):
+    """The server does not let models be loaded or unloaded by call."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class ModelBusyError(ServiceError):
+    """Another model is being loaded or unloaded."""
+
+    code = Code.ABORTED
+
+
 class UnknownServiceError(ServiceError):
     """The server has no such service to tell the health of."""
 
     code = Code.NOT_FOUND
+
+
+class UnknownRegionError(ServiceError):
+    """No region of shared memory has that name."""
+
+    code = Code.NOT_FOUND
+
+
+class RegionExistsError(ServiceError):
+    """A region of shared memory has that name."""
+
+    code = Code.ALREADY_EXISTS
+
+
+class DisabledError(ServiceError):
+    """The server was started without what the call needs."""
+
+    code = Code.FAILED_PRECONDITION
 
 
 class OverloadedError(ServiceError):

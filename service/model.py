@@ -7,6 +7,8 @@ answers are checked before it is used.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +35,25 @@ _SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
+class ModelFile:
+    """A model file as it was read, once: the bytes that were looked at are the bytes that are loaded."""
+
+    path: Path
+    """Where it was read, for messages."""
+    name: str
+    """Of the model in its repository."""
+    version: int
+    content: bytes
+    is_verified: bool = False
+    """Whether a manifest says that these are the bytes."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of the content, in hexadecimal digits."""
+        return sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """What a loaded model is."""
 
@@ -42,27 +63,32 @@ class ModelInfo:
     provider: str
     """The execution provider that is active, by ONNX Runtime's name."""
     metadata: dict[str, str]
+    input_name: str = "images"
+    output_name: str = "probabilities"
+    sha256: str | None = None
+    """Of the model's file, in hexadecimal digits; None for a model that is no file."""
+    is_verified: bool = False
+    """Whether a manifest vouched for the file and its answers."""
 
 
 class OnnxModel:
     """A loaded model; ``run`` may be called from one thread at a time."""
 
-    def __init__(self, path: Path, name: str, version: int, provider: ProviderConfig, threads: int) -> None:
+    def __init__(self, file: ModelFile, provider: ProviderConfig, threads: int) -> None:
         """Load and check a model file.
 
         Args:
-            path: the ``.onnx`` file.
-            name: name of the model in its repository.
-            version: its version number.
+            file: the ``.onnx`` file.
             provider: what runs it.
             threads: threads of one run.
 
         Raises:
-            ModelError: the file is missing or damaged, or its inputs, outputs or labels are not
-                those of an image classifier of ours.
+            ModelError: the file is damaged, or its inputs, outputs or labels are not those of an image
+                classifier of ours.
             ProviderError: the provider is not installed, or not the one that became active.
         """
-        self._session = _open_session(path, provider, threads)
+        path = file.path
+        self._session = _open_session(file, provider, threads)
         self._input, self._output, classes = _check_signature(self._session, path)
         metadata = _read_metadata(self._session, path)
         labels = tuple(metadata.pop("labels", "").split(","))
@@ -74,7 +100,17 @@ class OnnxModel:
         # A run that fails raises what it would log, beside our log and as often as callers like.
         self._run_options = onnxruntime.RunOptions()
         self._run_options.log_severity_level = _LOG_FATAL_ONLY
-        self.info = ModelInfo(name, version, labels, self._session.get_providers()[0], metadata)
+        self.info = ModelInfo(
+            file.name,
+            file.version,
+            labels,
+            self._session.get_providers()[0],
+            metadata,
+            self._input,
+            self._output,
+            file.sha256,
+            file.is_verified,
+        )
 
     def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Classify a batch.
@@ -88,6 +124,10 @@ class OnnxModel:
         probabilities: npt.NDArray[np.float32]
         (probabilities,) = self._session.run([self._output], {self._input: images}, self._run_options)
         return probabilities
+
+    def close(self) -> None:
+        """Give back what the session holds, at the end of a run that is under way; there is no run after."""
+        self._session = None
 
     def warm_up(self, batch: int) -> None:
         """Run the smallest and the largest batch once, and check that probabilities come out.
@@ -111,7 +151,7 @@ class OnnxModel:
                 )
 
 
-def _open_session(path: Path, provider: ProviderConfig, threads: int) -> Any:  # noqa: ANN401 - no types
+def _open_session(file: ModelFile, provider: ProviderConfig, threads: int) -> Any:  # noqa: ANN401 - no types
     if onnxruntime is None:
         raise ProviderError(
             "onnxruntime is not installed: pip install one of the extras cpu, gpu and openvino"
@@ -124,24 +164,25 @@ def _open_session(path: Path, provider: ProviderConfig, threads: int) -> Any:  #
             f"{onnxruntime.__version__} has {', '.join(available)}; install the extra "
             f"{PROVIDERS[provider.name].extra} instead, in an environment without the others"
         )
-    if not path.is_file():
-        raise ModelError(f"no model at {path}: there is no such file")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_ERRORS_ONLY
     # A waiting pool must not burn the cores that requests are decoded on.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Weights outside the file would be looked for from the working directory on, unseen by any check: there
+    # is nothing in this folder, which is none.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/dev/null")
     try:
         # No fallback to another provider: not at the start, and not when a run fails.
         session = onnxruntime.InferenceSession(
-            path,
+            file.content,
             sess_options=options,
             providers=[(wanted, provider.session_options(threads))],
             enable_fallback=0,
         )
     except Exception as error:
-        raise ModelError(f"{path} cannot be loaded by {wanted}: {_reason(error)}") from error
+        raise ModelError(f"{file.path} cannot be loaded by {wanted}: {_reason(error)}") from error
     active = session.get_providers()[0]
     if active != wanted:
         # onnxruntime falls back to the CPU with no more than a warning (its issue 23372).

@@ -7,7 +7,7 @@ called in the event loop, must be quick, and must not raise. Knows no observer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias
 
 from service.errors import Code, ServiceError
 from service.timing import Timing, clock
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from service.model import ModelInfo
     from service.timing import Run
+
+
+ModelEvent: TypeAlias = Literal["loaded", "refused", "retired"]
+"""What becomes of a model's version: it begins to answer, is found unfit to, answers no more."""
 
 
 class ObservedCall(Protocol):
@@ -67,6 +71,9 @@ class Observer:
     def on_run(self, model: ModelInfo, run: Run) -> None:
         """Learn of a model's run that has ended."""
 
+    def on_model(self, name: str, version: int, event: ModelEvent) -> None:
+        """Learn what has become of a model's version."""
+
     def describe(self, call: ObservedCall) -> Mapping[str, str]:  # noqa: ARG002 - this one knows nothing
         """Say what lines of the log are to tell of a call, beside what it says of itself."""
         return {}
@@ -97,6 +104,11 @@ class Observers(Observer):
         """Tell them."""
         for observer in self._observers:
             observer.on_run(model, run)
+
+    def on_model(self, name: str, version: int, event: ModelEvent) -> None:
+        """Tell them."""
+        for observer in self._observers:
+            observer.on_model(name, version, event)
 
     def describe(self, call: ObservedCall) -> Mapping[str, str]:
         """Ask them."""

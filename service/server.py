@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import signal
 from enum import Enum
+from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from service.access import AccessLog
 from service.batching.admission import Admission
-from service.config import MAX_MESSAGE_BYTES, SecurityConfig, ServerConfig
+from service.config import SecurityConfig, ServerConfig
 from service.errors import ConfigError, StartupError
 from service.files import make_room
+from service.http2.stream import Patience
 from service.images import rely_on_own_limits
 from service.listening import as_text, listen
 from service.observing import Observers
@@ -31,6 +34,8 @@ from service.servicers.classifier import ClassifierServicer
 from service.servicers.decoding import Decoder
 from service.servicers.health import SERVICE_NAME as HEALTH
 from service.servicers.health import HealthServicer
+from service.servicers.inference.service import SERVICE_NAME as INFERENCE
+from service.servicers.inference.service import InferenceServicer
 from service.servicers.reflection import Reflection
 from service.workers.intercom import Intercom
 
@@ -39,7 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from service.config import TracingConfig
+    from service.model import OnnxModel
     from service.observing import Observer
+    from service.repository import Elsewhere
     from service.rpc.method import Method
     from service.tracing.export import Tracing
     from service.workers.handoff import Door
@@ -57,7 +64,7 @@ class Ending(Enum):
     WHILE_LOADING = "it was stopped before it served; a thread may still be at work"
 
 
-async def serve(
+async def serve(  # noqa: PLR0915 - for now
     config: ServerConfig,
     on_ready: Callable[[str], None],
     door: Door | None = None,
@@ -84,21 +91,39 @@ async def serve(
     listening = listen(config.host, config.port) if door is None else None
     intercom = intercom or Intercom()
     repository = Repository()
+    repository.join(intercom)
     decoder = Decoder(config.decode_threads, config.limits)
     observer = Observers(_observers(config, tracing))
-    classifier = ClassifierServicer(repository, Admission(config.max_pending_images), decoder, observer)
-    health = HealthServicer((CLASSIFIER,))
-    reflection = Reflection((CLASSIFIER, HEALTH))
-    methods = (*classifier.methods(), *health.methods(), *reflection.methods())
+    admission = Admission(config.max_pending_images)
+    classifier = ClassifierServicer(repository, admission, decoder, observer, config.max_call_images)
+    health = HealthServicer((CLASSIFIER, INFERENCE))
+    repository.on_change = lambda: health.set_models(repository.models())
+    inference = InferenceServicer(
+        repository,
+        admission,
+        observer,
+        config,
+        intercom,
+        is_ready=lambda: health.is_serving,
+        version=version("cifar10net"),
+    )
+    methods = (
+        *classifier.methods(),
+        *inference.methods(),
+        *health.methods(),
+        *Reflection((CLASSIFIER, INFERENCE, HEALTH)).methods(),
+    )
     protection = _protection(config.security, methods)
     server = RpcServer(
         methods,
         RpcLimits(
-            max_message_bytes=MAX_MESSAGE_BYTES,
+            max_message_bytes=config.max_message_mib << 20,
             max_held_bytes=config.max_pending_mib << 20,
             max_connections=config.max_connections,
+            max_streams=config.max_streams,
             unfolding_threads=config.decode_threads,
         ),
+        _patience(config),
         on_closed=None if door is None else door.say_connection_closed,
         observer=observer,
         protection=protection,
@@ -106,14 +131,14 @@ async def serve(
     following = None if protection is None else _follow(protection, server)
     try:
         await intercom.join()
+        await inference.join()
         if listening is not None:
             await server.listen(listening)
-        models = await _unless(stop, asyncio.to_thread(load_models, config))
-        if models is None:
+        loaded = await _unless(stop, _load(repository, config))
+        if loaded is None:
             return Ending.WHILE_LOADING
-        repository.open(models, config, observer)
-        for info in repository.list():
-            _log.info("model ready", model=info.name, version=info.version, provider=info.provider)
+        models, elsewhere = loaded
+        repository.open(models, config, observer, elsewhere)
         # What is there now stays: the collector need not walk it again and again (5% of a call's time).
         gc.collect()
         gc.freeze()
@@ -124,7 +149,9 @@ async def serve(
             on_ready(address)
         elif door is not None:
             _open(door, server, stop)
+        repository.watch(config.watch_s)
         await stop.wait()
+        repository.stop_watching()
         return await _drain(server, health, config, door)
     finally:
         if following is not None:
@@ -163,6 +190,15 @@ def _trace(config: TracingConfig) -> Tracing:
     return Tracing(config.endpoint, config.ratio)
 
 
+def _patience(config: ServerConfig) -> Patience:
+    return Patience(
+        age_s=config.max_connection_age_s or math.inf,
+        idle_s=config.max_connection_idle_s or math.inf,
+        grace_s=config.grace_s,
+        ping_s=config.min_ping_interval_s,
+    )
+
+
 def _protection(config: SecurityConfig, methods: Iterable[Method]) -> Protection | None:
     """Load what keeps others out. Raises StartupError."""
     if config == SecurityConfig():
@@ -179,6 +215,15 @@ def _follow(protection: Protection, server: RpcServer) -> asyncio.Task[None]:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, protection.reload)
     return loop.create_task(protection.follow(server))
+
+
+async def _load(
+    repository: Repository, config: ServerConfig
+) -> tuple[list[tuple[OnnxModel, ...]], Elsewhere | None]:
+    """Load what the server's other processes answer with, if there are any, else what is configured."""
+    elsewhere = await repository.elsewhere()
+    like = () if elsewhere is None else (elsewhere.versions,)
+    return await asyncio.to_thread(load_models, config, *like), elsewhere
 
 
 def _open(door: Door, server: RpcServer, stop: asyncio.Event) -> None:

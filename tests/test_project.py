@@ -8,6 +8,7 @@ import tomllib
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnxruntime
 import pytest
 
@@ -17,6 +18,7 @@ from service.errors import ImageErrorCode
 from service.pb import classifier_pb2 as pb
 from training.dataset import DataSet
 from training.evaluate import evaluate, onnx_predictor
+from training.manifest import describe
 from training.model_card import config_pbtxt
 from training.sources import CLASS_NAMES
 
@@ -104,6 +106,17 @@ def test_the_committed_model_is_described_truly(root: Path, metadata: dict[str, 
     assert metadata["trained_commit"] in card
     assert f"{(folder / '1' / 'model.onnx').stat().st_size:,} bytes" in card
     assert not metadata["trained_commit"].endswith("-dirty")
+
+
+def test_the_committed_manifest_describes_the_committed_model(root: Path) -> None:
+    folder = root / "exported_models" / "cifar10net" / "1"
+    told, found = (
+        json.loads(text) for text in ((folder / "manifest.json").read_text(), describe(folder / "model.onnx"))
+    )
+    answers = [[each.pop("probabilities") for each in manifest["golden"]] for manifest in (told, found)]
+
+    assert told == found
+    assert np.abs(np.array(answers[0]) - answers[1]).max() < 1e-5  # processors round differently
 
 
 def test_the_committed_model_is_as_good_as_it_says(

@@ -1,4 +1,4 @@
-"""``cifar10net-train``: fit, evaluate, export and summary, with errors told in one sentence."""
+"""``cifar10net-train``: fit, evaluate, export, manifest and summary, with errors told in one sentence."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from training.dataset import CLASS_NAMES, DataSet, hold_out
 from training.errors import CheckpointError, Interrupted, TrainingError
 from training.evaluate import Evaluation, Predictor, evaluate, onnx_predictor, torch_predictor
 from training.export import export as export_checkpoint
+from training.files import write_text
+from training.manifest import MANIFEST_NAME, describe
 from training.networks import NETWORKS
 from training.progress import ProgressReporter
 from training.run import CHECKPOINT_NAME, Checkpoint, Run, load_checkpoint
@@ -211,10 +213,19 @@ def _confusion_table(result: Evaluation) -> Table:
     help="Model repository to write into.",
 )
 @click.option("--model-version", type=click.IntRange(min=1), default=1, help="Version folder.")
-def export_model(
-    *, model: Path, data: Path | None, cache_dir: Path | None, to: Path, model_version: int
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Replace another model of that version instead of refusing.",
+)
+def export_model(  # noqa: PLR0913 - click passes each option by name
+    *, model: Path, data: Path | None, cache_dir: Path | None, to: Path, model_version: int, replace: bool
 ) -> None:
-    """Write a run as .onnx, measured on the test split and compared with PyTorch."""
+    """Write a run as .onnx, measured on the test split and compared with PyTorch.
+
+    Beside model.onnx goes manifest.json: its digest, its signature and golden answers, which a server checks
+    before it serves. A new version appears whole or not at all, to servers that watch the folder too.
+    """
     checkpoint = _checkpoint(model)
     if not checkpoint.is_finished:
         raise CheckpointError(
@@ -222,12 +233,22 @@ def export_model(
             f"with cifar10net-train fit --resume {model}"
         )
     source = DataSet(data, cache_dir)
-    done = export_checkpoint(checkpoint, source.split("test"), source.description(), to, model_version)
+    done = export_checkpoint(
+        checkpoint, source.split("test"), source.description(), to, model_version, may_replace=replace
+    )
     click.echo(
         f"wrote {done.path}: top-1 {done.evaluation.top1:.2%}, top-3 {done.evaluation.top3:.2%} on "
         f"{done.evaluation.n:,} images (test split, {source.description()}); ONNX Runtime and "
         f"PyTorch differ by at most {done.largest_difference:.1e} on {done.compared:,} images"
     )
+
+
+@cli.command("manifest")
+@click.argument("model", type=click.Path(path_type=Path))
+def write_manifest(*, model: Path) -> None:
+    """Write manifest.json beside an exported MODEL that has none, such as one of an earlier release."""
+    write_text(model.with_name(MANIFEST_NAME), describe(model))
+    click.echo(f"wrote {model.with_name(MANIFEST_NAME)}")
 
 
 @cli.command()

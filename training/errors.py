@@ -3,7 +3,7 @@
 * TrainingError         the command line prints it and exits with 1, without a traceback
   * DataError           the data set is missing, damaged, or not CIFAR-10 shaped
   * CheckpointError     a run or checkpoint cannot be read, or belongs to another network
-  * ExportError         the ONNX file would not answer as the network does
+  * ExportError         the ONNX file would not answer as the network does, or another is in its place
   * WriteError          a file could not be written; nothing half-written is left
   * MissingPackageError an optional package that the command needs is not installed
 * Interrupted           Ctrl-C or SIGTERM: the run was saved and can go on
@@ -25,7 +25,7 @@ class CheckpointError(TrainingError):
 
 
 class ExportError(TrainingError):
-    """The exported file does not answer as the network that it came from."""
+    """The exported file does not answer as the network that it came from, or another is in its place."""
 
 
 class WriteError(TrainingError):

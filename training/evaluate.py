@@ -104,7 +104,15 @@ def torch_predictor(network: nn.Module) -> Predictor:
 
 
 def onnx_predictor(path: Path) -> Predictor:
+    """Load an exported ``.onnx`` to predict with; raises as ``open_onnx``."""
+    return predictor_of(open_onnx(path))
+
+
+def open_onnx(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no types
     """Load an exported ``.onnx`` in ONNX Runtime on the CPU.
+
+    Returns:
+        The session, which takes images and gives probabilities as a Predictor does.
 
     Raises:
         CheckpointError: the file is missing, damaged, or takes or gives something else.
@@ -127,9 +135,15 @@ def onnx_predictor(path: Path) -> Predictor:
         raise CheckpointError(
             f"{path} has inputs and outputs {shapes} behind a batch axis, wanted {wanted} for any batch size"
         )
+    return session
+
+
+def predictor_of(session: Any) -> Predictor:  # noqa: ANN401 - onnxruntime has no types
+    """Predict with a session of ``open_onnx``."""
+    (pixels,), (output,) = session.get_inputs(), session.get_outputs()
 
     def predict(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        probabilities: npt.NDArray[np.float32] = session.run([outputs[0].name], {inputs[0].name: images})[0]
+        probabilities: npt.NDArray[np.float32] = session.run([output.name], {pixels.name: images})[0]
         return probabilities
 
     return predict

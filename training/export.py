@@ -1,7 +1,8 @@
 """A trained checkpoint becomes one self-contained ``.onnx`` in a model repository.
 
-In: a finished checkpoint, the data set. Out: ``<root>/<model>/<version>/model.onnx`` and, beside it, what
-Triton and a reader need. The file is kept only if ONNX Runtime answers as PyTorch does on real images.
+In: a finished checkpoint, the data set. Out: ``<root>/<model>/<version>/`` with ``model.onnx`` and its
+``manifest.json``, and beside the versions what Triton and a reader need of the newest. The file is kept only
+if ONNX Runtime answers as PyTorch does on real images.
 This is the one place where the test split is read after training.
 """
 
@@ -21,9 +22,11 @@ from torch import nn
 
 from training.errors import CheckpointError, ExportError, MissingPackageError
 from training.evaluate import Evaluation, onnx_predictor, predict_all, score, torch_predictor
-from training.files import replacing, write_text
+from training.files import write_text
+from training.manifest import MODEL_NAME, describe
 from training.model_card import config_pbtxt, model_card, recipe_text
 from training.provenance import library_versions
+from training.publishing import is_newest, publish
 from training.sources import CLASS_NAMES, IMAGE_SHAPE
 from training.train import trained_network
 
@@ -66,12 +69,14 @@ class _Answer(nn.Module):
         return torch.softmax(self.network(images), dim=1)
 
 
-def export(
+def export(  # noqa: PLR0913 - what, and where to
     checkpoint: Checkpoint,
     test: Split,
     data_description: str,
     root: Path,
     version: int = 1,
+    *,
+    may_replace: bool = False,
 ) -> Exported:
     """Write a checkpoint as ``root/<network>/<version>/model.onnx``.
 
@@ -81,10 +86,12 @@ def export(
         data_description: what the test images are, for the metadata and the model card.
         root: the model repository.
         version: version number of the model, 1 or more.
+        may_replace: whether another model of that version makes room.
 
     Raises:
         CheckpointError: the run is unfinished or of another network.
-        ExportError: too few images to compare on, or ONNX Runtime and PyTorch differ.
+        ExportError: too few images to compare on, ONNX Runtime and PyTorch differ, or there is another
+            model of that version.
         MissingPackageError: onnx, onnxscript or onnxruntime is not installed.
         WriteError: the repository cannot be written.
     """
@@ -101,25 +108,28 @@ def export(
     network = trained_network(checkpoint)
     model = _to_onnx(network)
     name = checkpoint.config.network
-    path = root / name / str(version) / "model.onnx"
+    path = root / name / str(version) / MODEL_NAME
     with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / "model.onnx"
+        trial = Path(folder) / MODEL_NAME
         trial.write_bytes(model.SerializeToString(deterministic=True))
         evaluation, difference = _verify(trial, network, test)
         for key, value in _metadata(checkpoint, evaluation, test, data_description).items():
             model.metadata_props.add(key=key, value=value)
         content = model.SerializeToString(deterministic=True)
         trial.write_bytes(content)
-        onnx_predictor(trial)  # metadata and all, it still loads
-    with replacing(path) as file:
-        file.write(content)
+        manifest = describe(trial)  # metadata and all, it still loads and answers
+    publish(path.parent, content, manifest, may_replace=may_replace)
+    if is_newest(path.parent):
+        _describe_newest(
+            root, name, model_card(checkpoint, evaluation, data_description, len(content), difference)
+        )
+    return Exported(path, evaluation, len(test), difference)
+
+
+def _describe_newest(root: Path, name: str, card: str) -> None:
     write_text(root / name / "config.pbtxt", config_pbtxt(name))
     write_text(root / name / "labels.txt", "".join(f"{label}\n" for label in CLASS_NAMES))
-    write_text(
-        root / name / "README.md",
-        model_card(checkpoint, evaluation, data_description, len(content), difference),
-    )
-    return Exported(path, evaluation, len(test), difference)
+    write_text(root / name / "README.md", card)
 
 
 def _to_onnx(network: nn.Module) -> onnx.ModelProto:

@@ -68,18 +68,22 @@ class ResponseCache:
 class CachedBatcher:
     """A batcher that is asked only for images it has not answered lately; used like it, in its event loop."""
 
-    def __init__(self, batcher: Batcher, cache: ResponseCache, name: str, version: int) -> None:
+    def __init__(
+        self, batcher: Batcher, cache: ResponseCache, name: str, version: int, content: str = ""
+    ) -> None:
         """Put a cache in front of a batcher.
 
         Args:
             batcher: answers what the cache does not know; started and closed by whoever made it.
             cache: may be shared by many models.
             name: of the model that the batcher runs.
-            version: of it; models that differ in one of both never share an answer.
+            version: of it.
+            content: digest of its file, which may be replaced; models that differ in any of the three never
+                share an answer.
         """
         self._batcher = batcher
         self._cache = cache
-        self._digest = blake2b(f"{len(name)}:{name}:{version}:".encode(), digest_size=_KEY_BYTES)
+        self._digest = blake2b(f"{len(name)}:{name}:{version}:{content}:".encode(), digest_size=_KEY_BYTES)
 
     def submit(
         self,

@@ -454,7 +454,7 @@ class ListModelsResponse(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
-        """Default model first, then by name."""
+        """The default model first, then by name; of each, the newest version first."""
 
     def __init__(
         self,
@@ -510,7 +510,9 @@ class Model(_message.Message):
     "CPUExecutionProvider": the one that is active, not the one asked for.
     """
     is_default: _builtins.bool
-    """Whether this one answers a ClassifyRequest that names no model."""
+    """Whether this one answers a ClassifyRequest that names neither a model nor a
+    version.
+    """
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the classes by index."""

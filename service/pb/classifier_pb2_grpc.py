@@ -80,7 +80,8 @@ class ClassifierServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists every model version that the server answers for, default first.
+        """Lists every model version that the server answers for. Models come and go
+        while the server runs; a call is answered by the version it began with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

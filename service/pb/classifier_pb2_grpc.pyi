@@ -74,7 +74,9 @@ class ClassifierStub:
     UNAVAILABLE: send the unanswered requests again, on another stream.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]
-    """Lists every model version that the server answers for, default first."""
+    """Lists every model version that the server answers for. Models come and go
+    while the server runs; a call is answered by the version it began with.
+    """
 
 @_typing.type_check_only
 class ClassifierAsyncStub(ClassifierStub):
@@ -97,7 +99,9 @@ class ClassifierAsyncStub(ClassifierStub):
     UNAVAILABLE: send the unanswered requests again, on another stream.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists every model version that the server answers for, default first."""
+    """Lists every model version that the server answers for. Models come and go
+    while the server runs; a call is answered by the version it began with.
+    """
 
 class ClassifierServicer(metaclass=_abc_1.ABCMeta):
     """Classifies images with the models that the server has loaded."""
@@ -135,6 +139,8 @@ class ClassifierServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.ListModelsResponse, _abc.Awaitable[_classifier_pb2.ListModelsResponse]]:
-        """Lists every model version that the server answers for, default first."""
+        """Lists every model version that the server answers for. Models come and go
+        while the server runs; a call is answered by the version it began with.
+        """
 
 def add_ClassifierServicer_to_server(servicer: ClassifierServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -251,6 +251,10 @@ class Call(Stream):
                 )
             )
 
+    def on_parting(self) -> None:
+        """End with a status that tells the client to ask again, over another connection."""
+        self._fail(NotServingError("the server has ended this connection, and with it the call; ask again"))
+
     def stop(self) -> None:
         """Ask a streaming call to end: messages that come from now on are not given to it."""
         if self.method.stream is not None:

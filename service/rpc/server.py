@@ -293,3 +293,6 @@ class _Refusal(Stream):
 
     def on_stall(self) -> None:
         """It is over before that."""
+
+    def on_parting(self) -> None:
+        """It is over before that."""

@@ -24,13 +24,14 @@ from service.observing import Observer, Request
 from service.pb import classifier_pb2 as pb
 from service.rpc.method import Method
 from service.servicers.parsing import parse, parts
-from service.servicers.replies import ReplyWriter
+from service.servicers.replies import ReplyWriter, field
 from service.servicers.streaming import Conversation
 
 if TYPE_CHECKING:
     from service.batching.admission import Admission
     from service.repository import Repository, ServedModel
     from service.rpc.call import Call
+    from service.rpc.status import Status
     from service.servicers.decoding import Decoder
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
@@ -45,11 +46,22 @@ class ClassifierServicer:
         admission: Admission,
         decoder: Decoder,
         observer: Observer | None = None,
+        max_call_images: int = MAX_CALL_IMAGES,
     ) -> None:
+        """Answer for the models of a repository.
+
+        Args:
+            repository: has the models.
+            admission: the door that the callers of all protocols go through.
+            decoder: makes pixels of pictures.
+            observer: is told of each request.
+            max_call_images: most images of a call.
+        """
         self._repository = repository
         self._admission = admission
         self._decoder = decoder
         self._observer = observer or Observer()
+        self._max_images = max_call_images
         self._writers: WeakKeyDictionary[ServedModel, ReplyWriter] = WeakKeyDictionary()
 
     def methods(self) -> tuple[Method, ...]:
@@ -65,58 +77,63 @@ class ClassifierServicer:
         with Request(self._observer, call) as observed:
             request = parse_request(message)
             del message  # up to 32 MiB, and all of it is in the request
-            n, top_k = _check(request)
+            n, top_k = _check(request, self._max_images)
             observed.images = n
             with self._admission.admit(n):
                 return await self._answer(request, n, top_k, call.deadline_s, observed)
 
     async def classify_stream(self, call: Call) -> None:
         """Answer as the proto says."""
-        await Conversation(call, parse_envelope, self._answer_message).run()
+        await Conversation(call, parse_envelope, self._answer_envelope, _refusal).run()
 
     async def list_models(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
         """Answer as the proto says."""
         parse(pb.ListModelsRequest, message)
+        infos = self._repository.list()
         models = [
             pb.Model(
                 name=info.name,
                 version=str(info.version),
                 labels=info.labels,
                 provider=info.provider,
-                is_default=info.name == self._repository.default,
+                is_default=info is infos[0] and info.name == self._repository.default,
                 metadata=info.metadata,
             )
-            for info in self._repository.list()
+            for info in infos
         ]
         return pb.ListModelsResponse(models=models).SerializeToString()
 
-    async def _answer_message(self, request: pb.ClassifyRequest, call: Call) -> bytes:
+    async def _answer_envelope(self, envelope: pb.ClassifyStreamRequest, call: Call) -> bytes:
         """Answer one request of a stream, which waits for room instead of being refused."""
+        if not envelope.HasField("request"):
+            raise InvalidRequestError("the message has no request, wanted one to answer")
+        request = envelope.request
         with Request(self._observer, call) as observed:
-            n, top_k = _check(request)
+            n, top_k = _check(request, self._max_images)
             observed.images = n
             await self._admission.room(n)
             with self._admission.admit(n):
-                return await self._answer(request, n, top_k, call.deadline_s, observed)
+                response = await self._answer(request, n, top_k, call.deadline_s, observed)
+        return pb.ClassifyStreamResponse(id=envelope.id).SerializeToString() + field(_RESPONSE, response)
 
     async def _answer(
         self, request: pb.ClassifyRequest, n: int, top_k: int, deadline_s: float | None, observed: Request
     ) -> bytes:
-        model = self._repository.get(request.model, request.version)
-        observed.model = model.info
-        if request.images and deadline_s is not None:  # decoding them would be for nothing
-            model.sessions.check_deadline(n, deadline_s, _PRIORITIES[request.priority])
-        images, errors = await self._decoder.read(request, n, observed)
-        observed.bad_images = len(errors)
-        kept = images[[index for index in range(n) if index not in errors]] if errors else images
-        if len(kept):
-            priority = _PRIORITIES[request.priority]
-            answers = await model.batcher.submit(
-                kept, deadline_s=deadline_s, priority=priority, timing=observed
-            )
-        else:
-            answers = np.empty((0, len(model.info.labels)), np.float32)
-        return self._writer(model).write(answers, errors, n, top_k)
+        with self._repository.get(request.model, request.version) as model:
+            observed.model = model.info
+            if request.images and deadline_s is not None:  # decoding them would be for nothing
+                model.sessions.check_deadline(n, deadline_s, _PRIORITIES[request.priority])
+            images, errors = await self._decoder.read(request, n, observed)
+            observed.bad_images = len(errors)
+            kept = images[[index for index in range(n) if index not in errors]] if errors else images
+            if len(kept):
+                priority = _PRIORITIES[request.priority]
+                answers = await model.batcher.submit(
+                    kept, deadline_s=deadline_s, priority=priority, timing=observed
+                )
+            else:
+                answers = np.empty((0, len(model.info.labels)), np.float32)
+            return self._writer(model).write(answers, errors, n, top_k)
 
     def _writer(self, model: ServedModel) -> ReplyWriter:
         writer = self._writers.get(model)
@@ -127,6 +144,7 @@ class ClassifierServicer:
 
 _IMAGES = pb.ClassifyRequest.DESCRIPTOR.fields_by_name["images"].number
 _REQUEST = pb.ClassifyStreamRequest.DESCRIPTOR.fields_by_name["request"].number
+_RESPONSE = pb.ClassifyStreamResponse.DESCRIPTOR.fields_by_name["response"].number
 _PRIORITIES = {
     pb.PRIORITY_UNSPECIFIED: Priority.NORMAL,
     pb.PRIORITY_INTERACTIVE: Priority.NORMAL,
@@ -146,6 +164,12 @@ def parse_envelope(message: bytes) -> pb.ClassifyStreamRequest:
     return parse(pb.ClassifyStreamRequest, message)
 
 
+def _refusal(envelope: pb.ClassifyStreamRequest | None, status: Status) -> bytes:
+    """Encode the answer to a request of a stream that was refused."""
+    error = pb.CallError(code=status.code, message=status.message)
+    return pb.ClassifyStreamResponse(id=envelope.id if envelope else "", error=error).SerializeToString()
+
+
 def _check_count(n: int) -> None:
     if n > MAX_CALL_IMAGES:
         raise InvalidRequestError(
@@ -153,7 +177,7 @@ def _check_count(n: int) -> None:
         )
 
 
-def _check(request: pb.ClassifyRequest) -> tuple[int, int]:
+def _check(request: pb.ClassifyRequest, most: int) -> tuple[int, int]:
     """Return the number of images and of classes wanted. Raises InvalidRequestError."""
     packed_bytes = len(request.packed_pixels)
     packed, rest = divmod(packed_bytes, IMAGE_BYTES)
@@ -165,10 +189,8 @@ def _check(request: pb.ClassifyRequest) -> tuple[int, int]:
     if packed and request.images:
         raise InvalidRequestError("the request has images and packed_pixels, expected one of them")
     n = packed or len(request.images)
-    if not 1 <= n <= MAX_CALL_IMAGES:
-        raise InvalidRequestError(
-            f"the request has {n:,} images, expected 1 to {MAX_CALL_IMAGES:,}; split longer lists"
-        )
+    if not 1 <= n <= most:
+        raise InvalidRequestError(f"the request has {n:,} images, expected 1 to {most:,}; split longer lists")
     top_k = request.top_k if request.HasField("top_k") else DEFAULT_TOP_K
     if not 1 <= top_k <= LARGEST_TOP_K:
         raise InvalidRequestError(f"top_k is {top_k}, expected 1 to {LARGEST_TOP_K}")

@@ -1,5 +1,8 @@
 """Service ``grpc.health.v1.Health``: whether the server serves, now (Check, List) and from now on (Watch).
 
+Asked about "" or a service, it speaks of the server as a whole, which goes on serving while a model is loaded
+or gone; asked about a model by its name, of that one.
+
 Answers carry, as trailing metadata, the execution providers that are active: a server that was to run on a
 GPU and does not is not healthy in any way that SERVING alone could show.
 """
@@ -16,7 +19,7 @@ from service.rpc.method import Method
 from service.servicers.parsing import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from service.rpc.call import Call
 
@@ -26,11 +29,12 @@ _Answer = pb.HealthCheckResponse
 
 
 class HealthServicer:
-    """Says of each service whether it is served; all of them change together."""
+    """Says of each service and of each model whether it is served; the services change together."""
 
     def __init__(self, services: Iterable[str]) -> None:
         """Begin with NOT_SERVING; the name "", the server as a whole, is always among them."""
         self._services = frozenset({"", *services})
+        self._models: dict[str, bool] = {}
         self._status: int = _Answer.NOT_SERVING
         self._watchers: set[asyncio.Event] = set()
         self._providers: tuple[str, ...] = ()
@@ -43,31 +47,44 @@ class HealthServicer:
             Method(f"/{SERVICE_NAME}/Watch", stream=self.watch),
         )
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether it says SERVING of the server as a whole."""
+        return self._status == _Answer.SERVING
+
     def set_serving(self, providers: Iterable[str]) -> None:
         """Say SERVING from now on, by these execution providers."""
         self._providers = tuple(sorted(set(providers)))
-        self._set(_Answer.SERVING)
+        self._status = _Answer.SERVING
+        self._tell_watchers()
 
     def set_not_serving(self) -> None:
-        """Say NOT_SERVING from now on."""
-        self._set(_Answer.NOT_SERVING)
+        """Say NOT_SERVING of everything from now on."""
+        self._status = _Answer.NOT_SERVING
+        self._tell_watchers()
+
+    def set_models(self, models: Mapping[str, bool]) -> None:
+        """Say of each of these models, and of no others, whether it answers, while the server serves."""
+        self._models = dict(models)
+        self._tell_watchers()
 
     async def check(self, message: bytes, call: Call) -> bytes:
         """Answer with the status of one service."""
         service = parse(pb.HealthCheckRequest, message).service
-        if service not in self._services:
+        status = self._status_of(service)
+        if status == _Answer.SERVICE_UNKNOWN:
             raise UnknownServiceError(
-                f"no service is called {service[:100]!r}; there are '' for the server as a whole, and: "
-                f"{', '.join(sorted(self._services - {''}))}"
+                f"no service or model is called {service[:100]!r}; there are '' for the server as a whole, "
+                f"and: {', '.join(sorted(self._names - {''}))}"
             )
         call.trailing_metadata = {PROVIDERS_KEY: ",".join(self._providers)}
-        return pb.HealthCheckResponse(status=self._status).SerializeToString()
+        return pb.HealthCheckResponse(status=status).SerializeToString()
 
     async def list(self, message: bytes, call: Call) -> bytes:
-        """Answer with the status of every service."""
+        """Answer with the status of every service and model."""
         parse(pb.HealthListRequest, message)  # type: ignore[attr-defined] # newer than its types
         call.trailing_metadata = {PROVIDERS_KEY: ",".join(self._providers)}
-        statuses = {name: pb.HealthCheckResponse(status=self._status) for name in self._services}
+        statuses = {name: pb.HealthCheckResponse(status=self._status_of(name)) for name in self._names}
         response = pb.HealthListResponse(statuses=statuses)  # type: ignore[attr-defined]
         answer: bytes = response.SerializeToString()
         return answer
@@ -88,13 +105,24 @@ class HealthServicer:
         sent: int | None = None
         while not call.is_stopping:
             changed.clear()
-            status = self._status if service in self._services else _Answer.SERVICE_UNKNOWN
+            status = self._status_of(service)
             if status != sent:
                 sent = status
                 await call.send(pb.HealthCheckResponse(status=status).SerializeToString())
             await changed.wait()
 
-    def _set(self, status: int) -> None:
-        self._status = status
+    @property
+    def _names(self) -> set[str]:
+        return {*self._services, *self._models}
+
+    def _status_of(self, name: str) -> int:
+        if name in self._services:
+            return self._status
+        is_answering = self._models.get(name)
+        if is_answering is None:
+            return _Answer.SERVICE_UNKNOWN
+        return self._status if is_answering else _Answer.NOT_SERVING
+
+    def _tell_watchers(self) -> None:
         for changed in self._watchers:
             changed.set()

@@ -33,7 +33,19 @@ _CLASSES = pb.Prediction.DESCRIPTOR.fields_by_name["classes"].number
 
 def field(number: int, content: bytes) -> bytes:
     """Encode a field that holds a message, text or bytes."""
-    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(len(content)) + content
+    return varint(number << 3 | _LENGTH_DELIMITED) + varint(len(content)) + content
+
+
+def varint(value: int) -> bytes:
+    """Encode a number that is not negative."""
+    if value < _SMALL:
+        return bytes((value,))
+    encoded = bytearray()
+    while value >= _SMALL:
+        encoded.append(value & (_SMALL - 1) | _SMALL)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
 
 
 class ReplyWriter:
@@ -93,8 +105,8 @@ class ReplyWriter:
         """The bytes before a prediction of some size."""
         head = self._result_heads.get(size)
         if head is None:
-            inner = _varint(_PREDICTION << 3 | _LENGTH_DELIMITED) + _varint(size)
-            head = _varint(_RESULTS << 3 | _LENGTH_DELIMITED) + _varint(len(inner) + size) + inner
+            inner = varint(_PREDICTION << 3 | _LENGTH_DELIMITED) + varint(size)
+            head = varint(_RESULTS << 3 | _LENGTH_DELIMITED) + varint(len(inner) + size) + inner
             self._result_heads[size] = head
         return head
 
@@ -120,14 +132,3 @@ def _error(index: int, error: ImageError) -> bytes:
 
 def _wire_code(code: ImageErrorCode) -> pb.ImageError.Code.ValueType:
     return pb.ImageError.Code.Value(f"CODE_{code.name}")
-
-
-def _varint(value: int) -> bytes:
-    if value < _SMALL:
-        return bytes((value,))
-    encoded = bytearray()
-    while value >= _SMALL:
-        encoded.append(value & (_SMALL - 1) | _SMALL)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

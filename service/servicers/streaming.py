@@ -1,43 +1,51 @@
-"""Many requests on one call, answered in their order: the way of ``ClassifyStream``.
+"""Many requests on one call, answered in their order: the way of ``ClassifyStream`` and ``ModelStreamInfer``.
 
 In: the messages of a call. Out: an answer or an error for each, in order, while further ones are read. What
 is unanswered is bounded by the stream's window: a message makes room for another when its answer is out.
+Knows nothing of what messages and answers are.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from service.errors import InvalidRequestError, NotServingError, ServiceError
-from service.pb import classifier_pb2 as pb
+from service.errors import NotServingError, ServiceError
 from service.rpc.status import status_of
-from service.servicers.replies import field
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from service.rpc.call import Call
-
-Answer: TypeAlias = "Callable[[pb.ClassifyRequest, Call], Awaitable[bytes]]"
-"""Encodes the response to a request; raises ServiceError to refuse it."""
-
-Parse: TypeAlias = "Callable[[bytes], pb.ClassifyStreamRequest]"
-"""Reads a message; raises InvalidRequestError."""
+    from service.rpc.status import Status
 
 _MOST_ANSWERS_AT_ONCE = 64
-_RESPONSE = pb.ClassifyStreamResponse.DESCRIPTOR.fields_by_name["response"].number
+_Request = TypeVar("_Request")
 
 
-class Conversation:
+class Conversation(Generic[_Request]):
     """One streaming call."""
 
-    def __init__(self, call: Call, parse: Parse, answer: Answer) -> None:
-        """Answer the messages of ``call``, read by ``parse``, by ``answer``."""
+    def __init__(
+        self,
+        call: Call,
+        parse: Callable[[bytes], _Request],
+        answer: Callable[[_Request, Call], Awaitable[bytes]],
+        refuse: Callable[[_Request | None, Status], bytes],
+    ) -> None:
+        """Answer the messages of a call.
+
+        Args:
+            call: where they come from.
+            parse: reads one; raises InvalidRequestError.
+            answer: encodes the reply to one; raises ServiceError to refuse it.
+            refuse: encodes the reply to one that was refused, or could not even be read: None.
+        """
         self._call = call
         self._parse = parse
         self._answer = answer
+        self._refuse = refuse
         self._unsent: deque[asyncio.Task[bytes]] = deque()
         self._arrived = asyncio.Event()
         self._is_complete = False
@@ -69,12 +77,12 @@ class Conversation:
         try:
             message = await self._call.receive()
         except ServiceError as error:
-            return self._refuse(error)
+            return self._complain(error)
         return None if message is None else self._reply(message)
 
-    async def _refuse(self, error: ServiceError) -> bytes:
-        """Reply to a message that could not even be read."""
-        return self._error(pb.ClassifyStreamResponse(), error)
+    async def _complain(self, error: ServiceError) -> bytes:
+        """Reply to a message that could not even be received."""
+        return self._error(None, error)
 
     async def _write(self) -> None:
         """Send replies in order as they become ready; those that are ready together, together."""
@@ -93,20 +101,15 @@ class Conversation:
             self._call.let_go(len(replies))
 
     async def _reply(self, message: bytes) -> bytes:
-        reply = pb.ClassifyStreamResponse()
+        request = None
         try:
-            envelope = self._parse(message)
-            reply.id = envelope.id
-            if not envelope.HasField("request"):
-                raise InvalidRequestError("the message has no request, wanted one to answer")
-            response = await self._answer(envelope.request, self._call)
+            request = self._parse(message)
+            del message  # all of it is in the request
+            return await self._answer(request, self._call)
         except Exception as error:  # noqa: BLE001 - becomes this message's error; the stream goes on
-            return self._error(reply, error)
-        return reply.SerializeToString() + field(_RESPONSE, response)
+            return self._error(request, error)
 
-    def _error(self, reply: pb.ClassifyStreamResponse, error: Exception) -> bytes:
+    def _error(self, request: _Request | None, error: Exception) -> bytes:
         status = status_of(error)
         self._call.note(status)
-        reply.error.code = status.code
-        reply.error.message = status.message
-        return reply.SerializeToString()
+        return self._refuse(request, status)

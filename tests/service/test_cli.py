@@ -143,7 +143,8 @@ def test_the_log_is_json_for_programs_and_tells_why_a_call_was_refused(
 
     events = [json.loads(line) for line in log.read_text().splitlines()]
     assert [event["event"] for event in events] == [
-        "model ready", "model ready", "serving", "cpus", "call refused", "stopping", "stopped",
+        "model ready", "model not verified", "model ready", "model not verified", "serving", "cpus",
+        "call refused", "stopping", "stopped",
     ]  # fmt: skip
-    assert events[4]["status"] == "NOT_FOUND"
-    assert events[4]["reason"].startswith("no model is called 'lenet'")
+    assert events[6]["status"] == "NOT_FOUND"
+    assert events[6]["reason"].startswith("no model is called 'lenet'")

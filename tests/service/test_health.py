@@ -40,12 +40,12 @@ def test_a_check_answers_for_one_service(wire: Wire) -> None:
     assert answer.trailers == PROVIDERS
 
 
-def test_a_list_answers_for_every_service(wire: Wire) -> None:
+def test_a_list_answers_for_every_service_and_model(wire: Wire) -> None:
     answer = wire.ask(1, LIST)
 
     listed = health_pb2.HealthListResponse.FromString(answer.messages[0])  # type: ignore[attr-defined]
     assert {name: response.status for name, response in listed.statuses.items()} == dict.fromkeys(
-        ("", "cifar10net.v1.Classifier"), SERVING
+        ("", "cifar10net.v1.Classifier", "inference.GRPCInferenceService", "colours", "shades"), SERVING
     )
     assert answer.trailers == PROVIDERS
 
@@ -59,6 +59,57 @@ def test_a_check_of_an_unknown_service_is_not_found_and_junk_is_invalid(wire: Wi
 def _seen(line: Line, stream_id: int) -> list[int]:
     data = b"".join(frame.data for frame in line.frames(DataFrame) if frame.stream_id == stream_id)
     return [health_pb2.HealthCheckResponse.FromString(message).status for message in unframed(data)]
+
+
+def test_a_model_is_asked_about_by_its_name(wire: Wire) -> None:
+    request = health_pb2.HealthCheckRequest(service="shades").SerializeToString()
+
+    answer = wire.ask(1, CHECK, request)
+
+    assert health_pb2.HealthCheckResponse.FromString(answer.messages[0]).status == SERVING
+
+
+def test_the_server_serves_while_a_model_comes_and_goes() -> None:
+    async def main() -> None:
+        health = HealthServicer(["known"])
+        server = RpcServer(
+            health.methods(), RpcLimits(max_message_bytes=1000, max_held_bytes=100_000, max_connections=10)
+        )
+        line = Line(server)
+        for stream_id, service in ((1, ""), (3, "known"), (5, "net")):
+            request = health_pb2.HealthCheckRequest(service=service).SerializeToString()
+            line.open(stream_id, WATCH)
+            line.send(DataFrame(stream_id, framed(request), flags=["END_STREAM"]))
+        await settle()
+        health.set_models({"net": True})
+        await settle()
+        health.set_serving(["CPUExecutionProvider"])
+        await settle()
+        health.set_models({"net": False, "other": True})  # it is unloaded
+        await settle()
+        health.set_models({"other": True})  # it is gone
+        await settle()
+        health.set_models({"other": True, "net": True})
+        await settle()
+        health.set_not_serving()
+        await settle()
+
+        assert _seen(line, 1) == _seen(line, 3) == [NOT_SERVING, SERVING, NOT_SERVING]
+        assert _seen(line, 5) == [
+            SERVICE_UNKNOWN, NOT_SERVING, SERVING, NOT_SERVING, SERVICE_UNKNOWN, SERVING, NOT_SERVING,
+        ]  # fmt: skip
+        line.transport.close()
+        await server.close()
+
+    asyncio.run(main())
+
+
+def test_a_model_with_the_name_of_a_service_does_not_speak_for_it() -> None:
+    health = HealthServicer(["known"])
+    health.set_serving([])
+    health.set_models({"known": False, "": False})
+
+    assert health._status_of("known") == health._status_of("") == SERVING
 
 
 def test_every_watcher_sees_every_change_and_none_outlives_the_server() -> None:

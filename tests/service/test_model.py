@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 from service import model as model_module
 from service.errors import ModelError, ProviderError
-from service.model import OnnxModel
+from service.model import ModelFile, OnnxModel
 from service.providers import PROVIDERS, ProviderConfig
 from tests.service.colours import colour_model, expected_probabilities
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
 
 def _load(path: Path, provider: str = "cpu") -> OnnxModel:
-    return OnnxModel(path, "colours", 1, ProviderConfig(name=provider), threads=1)
+    file = ModelFile(path, "colours", 1, path.read_bytes())
+    return OnnxModel(file, ProviderConfig(name=provider), threads=1)
 
 
 @pytest.fixture
@@ -39,6 +42,8 @@ def test_it_answers_and_says_what_it_is(path: Path, coloured: np.ndarray) -> Non
     assert model.info.labels == ("red", "green", "blue")
     assert model.info.provider == "CPUExecutionProvider"
     assert model.info.metadata == {"accuracy_top1": "1.0"}
+    assert (model.info.input_name, model.info.output_name) == ("images", "probabilities")
+    assert model.info.sha256 == sha256(colour_model()).hexdigest()
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -83,9 +88,21 @@ def test_damaged_metadata_is_one_sentence(path: Path) -> None:
         _load(path)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no model at .*nothing\.onnx"):
-        _load(tmp_path / "nothing.onnx")
+@pytest.mark.parametrize("location", ["weights", "../{folder}/weights"])
+def test_weights_outside_the_file_are_never_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    model = onnx.load_model_from_string(colour_model(labour=1))
+    [weights] = [tensor for tensor in model.graph.initializer if tensor.name == "turn"]
+    (path.parent / "weights").write_bytes(weights.raw_data)
+    weights.ClearField("raw_data")
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value=location.format(folder=path.parent.name))
+    path.write_bytes(model.SerializeToString())
+    monkeypatch.chdir(path.parent)
+
+    with pytest.raises(ModelError, match="External data path"):
+        _load(path)
 
 
 def test_a_model_without_softmax_fails_its_warm_up(path: Path) -> None:

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from service.errors import ConfigError, ModelError
-from service.model import OnnxModel
+from service.model import ModelFile, OnnxModel
 from service.providers import PROVIDERS, ProviderConfig
 from tests.service.colours import colour_model
 
@@ -58,7 +58,7 @@ def test_the_options_reach_the_session(name: str, tmp_path: Path, monkeypatch: p
     config = ProviderConfig(name=name, options=(("some_option", "7"),))
 
     with pytest.raises(ModelError, match="seen enough"):
-        OnnxModel(path, "colours", 1, config, threads=3)
+        OnnxModel(ModelFile(path, "colours", 1, path.read_bytes()), config, threads=3)
 
     assert asked == [(PROVIDERS[name].name, config.session_options(3))]
     assert asked[0][1]["some_option"] == "7"

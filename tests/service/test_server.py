@@ -57,6 +57,7 @@ def test_reflection_describes_every_service(server: str) -> None:
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
+        "inference.GRPCInferenceService",
     }
     assert all(service == f"{file.package}.{file.service[0].name}" for service, file in files.items())
     methods = files["cifar10net.v1.Classifier"].service[0].method

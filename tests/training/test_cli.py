@@ -80,6 +80,18 @@ def test_evaluate_says_the_same_of_the_run_and_of_its_export(trained: Path, synt
     assert "50 images: validation split" in validation.stdout
 
 
+def test_manifest_describes_a_file_that_has_none(trained: Path, tmp_path: Path) -> None:
+    exported = trained / "repository" / "cifar10net" / "1"
+    copy = tmp_path / "model.onnx"
+    copy.write_bytes((exported / "model.onnx").read_bytes())
+
+    done = _run("manifest", copy)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"wrote {tmp_path / 'manifest.json'}\n"
+    assert (tmp_path / "manifest.json").read_text() == (exported / "manifest.json").read_text()
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(trained: Path, synthetic: Path, tmp_path: Path) -> None:
     where = ("--data", synthetic, "--cache-dir", trained / "cache")
     run = tmp_path / "run"
@@ -151,6 +163,8 @@ def test_wrong_usage_is_exit_code_2(
             ("evaluate", "--data", "{data}", "--model", "{data}/test/cat/0001.png"),
             "is not a readable checkpoint",
         ),
+        (("manifest", "{tmp}/none.onnx"), "no model at"),
+        (("manifest", "{data}/test/cat/0001.png"), "is not a readable ONNX model"),
         (("export", "--data", "{data}", "--run", "{tmp}"), "no checkpoint at"),
         (("export", "--data", "{data}", "--run", "{run}", "--to", "/dev/null"), "cannot write /dev/null"),
     ],
@@ -164,7 +178,8 @@ def test_a_failure_is_one_sentence_and_exit_code_1(
     message: str,
 ) -> None:
     filled = [each.format(tmp=tmp_path, data=synthetic, run=trained / "run") for each in arguments]
-    code, said = _main(capsys, *filled, "--cache-dir", trained / "cache")
+    where = () if arguments[0] == "manifest" else ("--cache-dir", trained / "cache")
+    code, said = _main(capsys, *filled, *where)
 
     assert code == 1
     assert said.startswith("error: ")

@@ -17,6 +17,7 @@ from training import export as export_module
 from training.errors import CheckpointError, ExportError, WriteError
 from training.evaluate import onnx_predictor, predict_all, torch_predictor
 from training.export import Exported, export
+from training.manifest import describe
 from training.sources import CLASS_NAMES
 from training.train import trained_network
 
@@ -36,7 +37,8 @@ def test_it_lies_in_a_model_repository(exported: Exported) -> None:
 
     assert exported.path.relative_to(model.parent) == Path("cifar10net/1/model.onnx")
     files = sorted(path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file())
-    assert files == ["1/model.onnx", "README.md", "config.pbtxt", "labels.txt"]
+    assert files == ["1/manifest.json", "1/model.onnx", "README.md", "config.pbtxt", "labels.txt"]
+    assert (exported.path.parent / "manifest.json").read_text() == describe(exported.path)
     assert (model / "labels.txt").read_text().split() == list(CLASS_NAMES)
 
 
@@ -98,6 +100,35 @@ def test_a_second_export_has_the_same_bytes(
     again = export(finished.load(), test_split, "synthetic colours", tmp_path / "elsewhere")
 
     assert again.path.read_bytes() == exported.path.read_bytes()
+    manifests = [path.parent / "manifest.json" for path in (again.path, exported.path)]
+    assert manifests[0].read_bytes() == manifests[1].read_bytes()
+
+
+def test_another_model_of_the_version_is_replaced_only_when_asked(
+    finished: Run, test_split: Split, tmp_path: Path
+) -> None:
+    first = export(finished.load(), test_split, "first", tmp_path).path
+    content = first.read_bytes()
+
+    with pytest.raises(ExportError, match="holds another model already"):
+        export(finished.load(), test_split, "second", tmp_path)
+    assert first.read_bytes() == content
+    assert "first" in (tmp_path / "cifar10net" / "README.md").read_text()
+
+    export(finished.load(), test_split, "second", tmp_path, may_replace=True)
+    assert first.read_bytes() != content
+    assert (first.parent / "manifest.json").read_text() == describe(first)
+
+
+def test_the_card_is_the_newest_versions(finished: Run, test_split: Split, tmp_path: Path) -> None:
+    card = tmp_path / "cifar10net" / "README.md"
+
+    export(finished.load(), test_split, "the second", tmp_path, 2)
+    export(finished.load(), test_split, "the first", tmp_path, 1)
+    assert "the second" in card.read_text()
+
+    export(finished.load(), test_split, "the tenth", tmp_path, 10)
+    assert "the tenth" in card.read_text()
 
 
 def test_a_file_that_differs_from_pytorch_is_not_kept(

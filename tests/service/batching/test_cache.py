@@ -70,14 +70,17 @@ def test_only_unknown_images_are_run_and_rows_stay_in_order() -> None:
     assert model.ran == [2, 4, 1, 3]
 
 
-@pytest.mark.parametrize(("name", "version"), [("other", 11), ("model", 12), ("model1", 1)])
-def test_models_never_share_an_answer(name: str, version: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "version", "content"),
+    [("other", 11, "a"), ("model", 12, "a"), ("model1", 1, "a"), ("model", 11, "b")],
+)
+def test_models_never_share_an_answer(name: str, version: int, content: str) -> None:
     model = _Model()
 
     async def act(batcher: Batcher) -> None:
         cache = ResponseCache(10_000)
-        await CachedBatcher(batcher, cache, "model", 11).submit(_rows(5))
-        await CachedBatcher(batcher, cache, name, version).submit(_rows(5))
+        await CachedBatcher(batcher, cache, "model", 11, "a").submit(_rows(5))
+        await CachedBatcher(batcher, cache, name, version, content).submit(_rows(5))
 
     _with(model, act)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import InvalidRequestError
 from service.pb import classifier_pb2 as pb
-from service.servicers.parsing import parse, parts
+from service.servicers.parsing import Limits, check_fields, parse, parts
 
 _images = st.lists(st.builds(pb.Image, pixels=st.binary(max_size=5)), max_size=30)
 _requests = st.builds(
@@ -48,3 +50,61 @@ def test_what_cannot_have_too_many_is_not_looked_at() -> None:
     assert parts(b"\xff" * 10, (4,), 5) == 0
     with pytest.raises(InvalidRequestError):
         parts(b"\xff" * 11, (4,), 5)
+
+
+@pytest.mark.parametrize(
+    ("path", "filler"), [((4,), b"\x18\x01"), ((4,), b"\x7a\x00"), ((2, 4), b"\x12\x00")]
+)
+def test_fields_that_are_not_counted_are_not_walked_for_ever(path: tuple[int, ...], filler: bytes) -> None:
+    assert parts(filler * 1_000, path, 5) == 0
+    with pytest.raises(InvalidRequestError, match="more than 1,000 fields"):
+        parts(filler * 1_001, path, 5)
+
+
+LIMITS = Limits(
+    pb.ClassifyStreamRequest.DESCRIPTOR,
+    most_bytes={1: 5},
+    within={2: Limits(pb.ClassifyRequest.DESCRIPTOR, most_bytes={5: 10})},
+)
+
+
+@given(requests=st.lists(_requests, max_size=5))
+def test_fields_are_counted_in_the_messages_that_limits_lead_to(requests: list[pb.ClassifyRequest]) -> None:
+    pieces = [pb.ClassifyStreamRequest(request=request).SerializeToString() for request in requests]
+    fields = len(pieces) + sum(
+        bool(request.model) + request.HasField("top_k") + len(request.images) for request in requests
+    )
+
+    check_fields(b"".join(pieces), LIMITS, fields)
+    if fields:
+        with pytest.raises(InvalidRequestError, match=f"more than {fields - 1:,} fields"):
+            check_fields(b"".join(pieces), LIMITS, fields - 1)
+
+
+@pytest.mark.parametrize(
+    ("fits", "is_over", "complaint"),
+    [
+        (
+            pb.ClassifyStreamRequest(id="12345"),
+            pb.ClassifyStreamRequest(id="123456"),
+            r"ClassifyStreamRequest\.id has 6 bytes, expected at most 5",
+        ),
+        (
+            pb.ClassifyStreamRequest(request=pb.ClassifyRequest(packed_pixels=bytes(10))),
+            pb.ClassifyStreamRequest(request=pb.ClassifyRequest(packed_pixels=bytes(11))),
+            r"ClassifyRequest\.packed_pixels has 11 bytes, expected at most 10",
+        ),
+    ],
+)
+def test_a_field_over_its_limit_is_named(
+    fits: pb.ClassifyStreamRequest, is_over: pb.ClassifyStreamRequest, complaint: str
+) -> None:
+    check_fields(fits.SerializeToString(), LIMITS, 9)
+    with pytest.raises(InvalidRequestError, match=complaint):
+        check_fields(is_over.SerializeToString(), LIMITS, 9)
+
+
+@given(data=st.binary(max_size=200))
+def test_checking_any_bytes_only_ever_refuses_them(data: bytes) -> None:
+    with contextlib.suppress(InvalidRequestError):
+        check_fields(data, LIMITS, 20)

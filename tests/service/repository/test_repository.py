@@ -1,4 +1,4 @@
-"""The newest version of every model is served, and an unknown name is told what there is."""
+"""A repository opens with what is wanted of its folder, and tells what there is."""
 
 from __future__ import annotations
 

@@ -1,0 +1,9 @@
+"""The models of a server: what lies in the repository, what of it answers, and how that changes."""
+
+from service.repository.everywhere import Elsewhere
+from service.repository.index import IndexEntry, State
+from service.repository.loading import load_models
+from service.repository.repository import Repository
+from service.repository.served import ServedModel
+
+__all__ = ["Elsewhere", "IndexEntry", "Repository", "ServedModel", "State", "load_models"]

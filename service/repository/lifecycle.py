@@ -1,0 +1,253 @@
+"""How the versions that answer change while the server serves.
+
+In: what lies in the folder. Out: a new version that was loaded beside the old ones, verified and warmed up,
+takes over; one that is refused leaves them as they are. One version is loaded at a time. To be used within
+one event loop. Knows nothing of who asks for a change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.errors import ModelError, ModelLoadError, StartupError, UnknownModelError
+from service.observing import Observer
+from service.repository.background import in_background
+from service.repository.folder import look
+from service.repository.index import UNVERIFIED, Ledger
+from service.repository.loading import start, verify
+from service.repository.served import Maker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from service.config import ServerConfig
+    from service.model import ModelInfo, OnnxModel
+    from service.observing import ModelEvent
+    from service.repository.folder import Contents, FoundVersion
+    from service.repository.index import IndexEntry
+    from service.repository.served import ServedModel
+    from service.repository.shelf import Shelf
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Change:
+    """What a model's versions are to become; nothing of it holds before it is committed."""
+
+    name: str
+    wanted: set[int]
+    """The versions that are to answer, and no others if they can."""
+    fresh: dict[FoundVersion, ServedModel] = field(default_factory=dict)
+    """Those that were loaded for it; not started."""
+    refusals: list[str] = field(default_factory=list)
+    """Why others were not."""
+
+
+class Lifecycle:
+    """Changes what is on a shelf."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        config: ServerConfig,
+        observer: Observer | None,
+        on_change: Callable[[], None],
+    ) -> None:
+        """Prepare to change.
+
+        Args:
+            shelf: the versions that answer.
+            config: where the models are, which versions of them are wanted, what runs them.
+            observer: is told of what becomes of versions, and of their runs.
+            on_change: is called after each change.
+        """
+        self.ledger = Ledger(config.versions)
+        self._shelf = shelf
+        self._config = config
+        self._observer = observer or Observer()
+        self._maker = Maker(config, self._observer)
+        self._on_change = on_change
+        self._turn = asyncio.Lock()
+
+    def open(self, models: Iterable[Sequence[OnnxModel]], unloaded: Iterable[str]) -> None:
+        """Begin to answer with versions that were loaded before anything could change."""
+        self.ledger.unloaded.update(unloaded)
+        by_name: dict[str, dict[int, ServedModel]] = {}
+        for sessions in models:
+            model = self._maker.make(sessions)
+            by_name.setdefault(model.info.name, {})[model.info.version] = model
+        for name, versions in by_name.items():
+            self._put(name, versions)
+        self._on_change()
+
+    @property
+    def default(self) -> str | None:
+        """The model that answers requests which name none."""
+        return self._shelf.default
+
+    @property
+    def names(self) -> list[str]:
+        """Of the models that answer."""
+        return self._shelf.names
+
+    def versions(self) -> Mapping[str, list[int]]:
+        """Version numbers of the models that answer; none of those that were unloaded by hand."""
+        answering = {name: sorted(self._shelf.versions(name)) for name in self._shelf.names}
+        return {name: [] for name in self.ledger.unloaded} | answering
+
+    def models(self) -> Mapping[str, bool]:
+        """Say of every model whether it answers."""
+        return self.ledger.models(self._shelf)
+
+    def index(self) -> list[IndexEntry]:
+        """Every version, those that do not answer too."""
+        return self.ledger.entries(self._shelf)
+
+    async def look(self) -> Contents:
+        """Look at the folder, as the index shows it from then on.
+
+        Raises:
+            ModelError: it cannot be read, or has no model.
+        """
+        contents = await in_background(partial(look, self._config.models))
+        self.ledger.note_contents(contents)
+        self._on_change()
+        return contents
+
+    async def follow(self, contents: Contents, names: Iterable[str]) -> None:
+        """Have these models answer with what a look found of them, one after the other.
+
+        What was refused before, or unloaded by hand, is left alone. What is refused now is said in the index,
+        in the log, and to the observer.
+        """
+        for name in names:
+            if name not in self.ledger.unloaded:
+                change = await self._prepare(name, contents.get(name, {}), is_asked_for=False)
+                if name not in self.ledger.unloaded:  # meanwhile
+                    self._commit(change)
+        self._on_change()
+
+    async def prepare_load(self, name: str) -> Change:
+        """Load what is wanted of a model and does not answer yet, what was refused before too.
+
+        Raises:
+            UnknownModelError: there is no such model.
+            ModelLoadError: a version that is wanted is refused, or none is.
+        """
+        try:
+            contents = await self.look()
+        except ModelError as error:
+            raise ModelLoadError(str(error)) from error
+        if name not in contents:
+            raise UnknownModelError(
+                f"no model in the repository is called {name[:100]!r}; there are: {', '.join(contents)}"
+            )
+        change = await self._prepare(name, contents[name], is_asked_for=True)
+        if not change.wanted:
+            raise ModelLoadError(
+                f"{name} has the versions {', '.join(map(str, sorted(contents[name])))}, and the server "
+                f"answers with {self._config.versions.of(name)}"
+            )
+        if change.refusals:
+            raise ModelLoadError("; ".join(change.refusals))
+        return change
+
+    def commit_load(self, change: Change) -> None:
+        """Answer with what was loaded, from now on."""
+        self.ledger.unloaded.discard(change.name)
+        self._commit(change)
+        self._on_change()
+
+    def check_known(self, name: str) -> None:
+        """Raise UnknownModelError if no such model answers, is unloaded, or lies in the folder."""
+        known = self.models()
+        if name not in known:
+            raise UnknownModelError(
+                f"no model is called {name[:100]!r}; there are: {', '.join(sorted(known))}"
+            )
+
+    def unload(self, name: str) -> None:
+        """Answer with a model no more, until it is loaded again; calls that have begun are answered."""
+        self.ledger.unloaded.add(name)
+        self._put(name, {})
+        self._on_change()
+
+    async def _prepare(self, name: str, there: Mapping[int, FoundVersion], *, is_asked_for: bool) -> Change:
+        """Load what is wanted and does not answer; what was refused before only if it is asked for."""
+        change = Change(name, self._config.versions.of(name).choose(there))
+        async with self._turn:
+            for version in sorted(change.wanted):
+                found = there[version]
+                served = self._shelf.versions(name).get(version)
+                if is_asked_for or not self.ledger.is_settled(found, is_served=served is not None):
+                    await self._try(found, None if served is None else served.info, change)
+        return change
+
+    async def _try(self, found: FoundVersion, served: ModelInfo | None, change: Change) -> None:
+        self.ledger.loading.add(found.key)
+        try:
+            sessions = await in_background(partial(_load, found, served, self._config))
+        except StartupError as error:
+            self._refuse(found, str(error), change)
+        except Exception:  # noqa: BLE001 - a fault of ours refuses one version, and no more
+            _log.exception("model failed to load", model=found.name, version=found.version)
+            self._refuse(found, "it failed to load; the server's log says why", change)
+        else:
+            if sessions is None:
+                self.ledger.note_taken(found)
+            else:
+                change.fresh[found] = self._maker.make(sessions)
+        finally:
+            self.ledger.loading.discard(found.key)
+
+    def _refuse(self, found: FoundVersion, reason: str, change: Change) -> None:
+        self.ledger.note_refused(found, reason)
+        change.refusals.append(reason)
+        _log.warning("model refused", model=found.name, version=found.version, reason=reason)
+        self._observer.on_model(found.name, found.version, "refused")
+
+    def _commit(self, change: Change) -> None:
+        answering = dict(self._shelf.versions(change.name))
+        for found, model in change.fresh.items():
+            self.ledger.note_taken(found)
+            answering[found.version] = model
+        if change.wanted <= answering.keys():  # else the old ones stay until all of the new ones are there
+            answering = {version: answering[version] for version in change.wanted}
+        self._put(change.name, answering)
+
+    def _put(self, name: str, versions: Mapping[int, ServedModel]) -> None:
+        before = set(self._shelf.versions(name).values())
+        fresh = [model for model in versions.values() if model not in before]
+        for model in fresh:
+            model.sessions.start()
+        gone = self._shelf.put(name, versions)
+        for model in fresh:
+            self._say(model.info, "loaded")
+        for model in gone:
+            self._say(model.info, "retired")
+
+    def _say(self, info: ModelInfo, event: ModelEvent) -> None:
+        self._observer.on_model(info.name, info.version, event)
+        if event == "retired":
+            _log.info("model retired", model=info.name, version=info.version)
+            return
+        _log.info("model ready", model=info.name, version=info.version, provider=info.provider)
+        if info.sha256 is not None and not info.is_verified:
+            _log.warning("model not verified", model=info.name, version=info.version, reason=UNVERIFIED)
+
+
+def _load(
+    found: FoundVersion, served: ModelInfo | None, config: ServerConfig
+) -> tuple[OnnxModel, ...] | None:
+    """Load a version; None if it is what is served already."""
+    candidate = verify(found, config)
+    if served is not None and served.sha256 == candidate.file.sha256:
+        is_news = candidate.file.is_verified and not served.is_verified
+        return start(candidate, config) if is_news else None
+    return start(candidate, config)

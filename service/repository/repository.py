@@ -1,0 +1,194 @@
+"""Which models a server has: found in a folder, loaded, looked up by name, and changed while it serves.
+
+In: a folder ``<model>/<version>/model.onnx``. Out: for a name and version as callers write them, the version
+that answers. Knows nothing of gRPC messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from service.errors import ModelControlError, ModelError, NotServingError
+from service.repository.everywhere import Everywhere
+from service.repository.lifecycle import Lifecycle
+from service.repository.shelf import Shelf
+from service.repository.watching import watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from service.config import ServerConfig
+    from service.model import ModelInfo, OnnxModel
+    from service.observing import Observer
+    from service.repository.everywhere import Action, Elsewhere
+    from service.repository.index import IndexEntry
+    from service.repository.served import ServedModel
+    from service.workers.intercom import Intercom
+
+_PREFERRED = "cifar10net"
+
+
+class Repository:
+    """The models of one server; empty until ``open`` has succeeded."""
+
+    def __init__(self) -> None:
+        self.on_change: Callable[[], None] = lambda: None
+        """Is called whenever ``models`` may say something else; to be set before ``open``."""
+        self._shelf = Shelf()
+        self._lifecycle: Lifecycle | None = None
+        self._everywhere: Everywhere | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._is_controlled = False
+
+    @property
+    def default(self) -> str | None:
+        """The model that answers requests which name none; None before ``open``."""
+        return self._shelf.default
+
+    def join(self, intercom: Intercom) -> None:
+        """Answer the other processes of the server about models; to be called before they are joined."""
+        self._everywhere = Everywhere(intercom)
+
+    async def elsewhere(self) -> Elsewhere | None:
+        """Find out what the server's other processes answer with; None if no other serves yet."""
+        return None if self._everywhere is None else await self._everywhere.elsewhere()
+
+    def open(
+        self,
+        models: Iterable[Sequence[OnnxModel]],
+        config: ServerConfig,
+        observer: Observer | None = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        """Begin to answer with these models; called within the event loop.
+
+        Args:
+            models: the sessions of each version.
+            config: how to batch, which model is the default, which changes are allowed.
+            observer: is told of the models' runs and changes.
+            elsewhere: what the other processes answer with, which this one is to be like.
+
+        Raises:
+            ModelError: the default model is none of them.
+        """
+        versions = list(models)
+        self._is_controlled = config.model_control
+        self._shelf.default = _default(versions, config) if elsewhere is None else elsewhere.default
+        self._lifecycle = Lifecycle(self._shelf, config, observer, self.on_change)
+        unloaded = () if elsewhere is None else elsewhere.unloaded
+        self._lifecycle.open(versions, unloaded)
+        if self._everywhere is not None:
+            self._everywhere.open(self._lifecycle)
+
+    def get(self, name: str, version: str) -> ServedModel:
+        """Find the version that answers, for a ``with`` block in which it stays.
+
+        Args:
+            name: a model's name; empty is the default model.
+            version: a version number in decimal; empty is the newest that answers.
+
+        Raises:
+            UnknownModelError: there is no such model or version.
+            NotServingError: no model is loaded yet.
+        """
+        return self._shelf.get(name, version)
+
+    def index(self) -> list[IndexEntry]:
+        """Every version, those in the folder that do not answer too, as of the last look at it."""
+        return self._opened().index()
+
+    def list(self) -> list[ModelInfo]:
+        """Every version that answers: the default model first, then by name; the newest version first.
+
+        Raises:
+            NotServingError: no model is loaded yet.
+        """
+        self._opened()
+        return self._shelf.infos()
+
+    def models(self) -> Mapping[str, bool]:
+        """Say of every model, those in the folder that are not loaded too, whether it answers."""
+        return self._opened().models()
+
+    async def look(self) -> None:
+        """Look at the folder now.
+
+        Raises:
+            ModelError: it cannot be read, or has no model.
+        """
+        await self._opened().look()
+
+    async def load(self, name: str) -> None:
+        """Load what is wanted of a model, in this process alone; what answers stays if something is refused.
+
+        Raises:
+            UnknownModelError: there is no such model.
+            ModelLoadError: a version is refused.
+        """
+        lifecycle = self._opened()
+        lifecycle.commit_load(await lifecycle.prepare_load(name))
+
+    async def unload(self, name: str) -> None:
+        """Answer with a model no more until it is loaded, in this process alone.
+
+        Raises:
+            UnknownModelError: there is no such model.
+        """
+        lifecycle = self._opened()
+        lifecycle.check_known(name)
+        lifecycle.unload(name)
+
+    async def load_everywhere(self, name: str) -> None:
+        """Load what is wanted of a model, in every process of the server or in none.
+
+        Raises:
+            ModelControlError: models are not to be changed so.
+            UnknownModelError: there is no such model.
+            ModelLoadError: a version is refused, by this process or by another.
+            ModelBusyError: another model is being loaded or unloaded.
+        """
+        await self._change("load", name)
+
+    async def unload_everywhere(self, name: str) -> None:
+        """Answer with a model no more until it is loaded, in every process; raises as loading does."""
+        await self._change("unload", name)
+
+    def watch(self, every_s: float) -> None:
+        """Follow the folder from now on; 0 looks once, so that the index shows it."""
+        self._watching = asyncio.get_running_loop().create_task(watch(self._opened(), every_s))
+
+    def stop_watching(self) -> None:
+        """Change nothing any more by itself."""
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def close(self) -> None:
+        """Stop all models; whoever still waits gets NotServingError."""
+        self.stop_watching()
+        await self._shelf.close()
+
+    async def _change(self, action: Action, name: str) -> None:
+        if not self._is_controlled:
+            raise ModelControlError(
+                "models are not loaded or unloaded by call; start the server with --model-control to allow it"
+            )
+        if self._everywhere is None:
+            raise NotServingError("the server is still starting; ask again in a moment")
+        await self._everywhere.change(action, name)
+
+    def _opened(self) -> Lifecycle:
+        if self._lifecycle is None:
+            raise NotServingError("the server is still loading its models; ask again in a moment")
+        return self._lifecycle
+
+
+def _default(versions: Iterable[Sequence[OnnxModel]], config: ServerConfig) -> str:
+    """Choose the default model: the one that is asked for, else ours, else the first by name."""
+    names = {sessions[0].info.name for sessions in versions}
+    default = config.default_model or (_PREFERRED if _PREFERRED in names else min(names))
+    if default not in names:
+        raise ModelError(
+            f"the default model {default!r} is not in the repository, which has: {', '.join(sorted(names))}"
+        )
+    return default

@@ -1,0 +1,1 @@
+"""Service ``inference.GRPCInferenceService``: the Open Inference Protocol and Triton's extensions."""

@@ -1,0 +1,168 @@
+"""What clients ask before they send images: is the server there, and what are its models and their tensors.
+
+In: the name and version of a model, or nothing. Out: facts of the repository and of how the server was
+started, in the words of the protocol. Knows nothing of images.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.config import MAX_CALL_IMAGES
+from service.errors import NotServingError, UnknownModelError
+from service.pb import inference_pb2 as pb
+from service.providers import ON_DEVICE
+from service.servicers.inference import outputs, tensors
+from service.servicers.inference.requests import required_name
+from service.servicers.parsing import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from service.config import ServerConfig
+    from service.model import ModelInfo
+    from service.repository import Repository
+    from service.rpc.call import Call
+    from service.versions import VersionPolicy
+
+SERVER_NAME = "cifar10net"
+PLATFORM = "onnxruntime_onnx"
+_BACKEND = "onnxruntime"
+_FILE_NAME = "model.onnx"
+_LABELS_NAME = "labels.txt"
+_PRIORITY_LEVELS = 2
+
+
+class Metadata:
+    """Answers for the server as a whole and for each model."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        config: ServerConfig,
+        is_ready: Callable[[], bool],
+        version: str,
+        extensions: Sequence[str],
+    ) -> None:
+        """Tell of a server.
+
+        Args:
+            repository: has the models.
+            config: how they are served.
+            is_ready: says whether all of them are.
+            version: of the server.
+            extensions: that work.
+        """
+        self._repository = repository
+        self._config = config
+        self._is_ready = is_ready
+        self._server = pb.ServerMetadataResponse(
+            name=SERVER_NAME, version=version, extensions=extensions
+        ).SerializeToString()
+
+    async def server_live(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
+        """Answer as the proto says."""
+        parse(pb.ServerLiveRequest, message)
+        return pb.ServerLiveResponse(live=True).SerializeToString()
+
+    async def server_ready(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+        """Answer as the proto says."""
+        parse(pb.ServerReadyRequest, message)
+        return pb.ServerReadyResponse(ready=self._is_ready()).SerializeToString()
+
+    async def model_ready(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+        """Answer as the proto says."""
+        request = parse(pb.ModelReadyRequest, message)
+        try:
+            self._repository.get(required_name(request.name), request.version)
+        except (UnknownModelError, NotServingError):
+            return pb.ModelReadyResponse(ready=False).SerializeToString()
+        return pb.ModelReadyResponse(ready=True).SerializeToString()
+
+    async def server_metadata(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+        """Answer as the proto says."""
+        parse(pb.ServerMetadataRequest, message)
+        return self._server
+
+    async def model_metadata(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+        """Answer as the proto says."""
+        request = parse(pb.ModelMetadataRequest, message)
+        info = self._repository.get(required_name(request.name), request.version).info
+        kind = pb.ModelMetadataResponse.TensorMetadata
+        versions = sorted(each.version for each in self._repository.list() if each.name == info.name)
+        return pb.ModelMetadataResponse(
+            name=info.name,
+            versions=map(str, versions),
+            platform=PLATFORM,
+            inputs=[kind(name=info.input_name, datatype=tensors.DATATYPE, shape=[-1, *tensors.IMAGE_SHAPE])],
+            outputs=[kind(name=info.output_name, datatype=outputs.DATATYPE, shape=[-1, len(info.labels)])],
+        ).SerializeToString()
+
+    async def model_config(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+        """Answer as the proto says."""
+        request = parse(pb.ModelConfigRequest, message)
+        info = self._repository.get(required_name(request.name), request.version).info
+        return pb.ModelConfigResponse(config=describe(info, self._config)).SerializeToString()
+
+
+def describe(info: ModelInfo, config: ServerConfig) -> pb.ModelConfig:
+    """Say how a model is served."""
+    labels_file = config.models / info.name / _LABELS_NAME
+    facts = {**info.metadata, "labels": ",".join(info.labels)}
+    return pb.ModelConfig(
+        name=info.name,
+        platform=PLATFORM,
+        backend=_BACKEND,
+        version_policy=_versions(config.versions.of(info.name)),
+        max_batch_size=MAX_CALL_IMAGES,
+        input=[
+            pb.ModelInput(
+                name=info.input_name,
+                data_type=pb.TYPE_UINT8,
+                format=pb.ModelInput.FORMAT_NHWC,
+                dims=tensors.IMAGE_SHAPE,
+            )
+        ],
+        output=[
+            pb.ModelOutput(
+                name=info.output_name,
+                data_type=pb.TYPE_FP32,
+                dims=[len(info.labels)],
+                label_filename=_LABELS_NAME if labels_file.is_file() else "",
+            )
+        ],
+        dynamic_batching=_batching(config),
+        instance_group=[_instances(info, config)],
+        default_model_filename=_FILE_NAME,
+        parameters={name: pb.ModelParameter(string_value=fact) for name, fact in facts.items()},
+        response_cache=pb.ModelResponseCache(enable=bool(config.cache_mib)),
+    )
+
+
+def _versions(policy: VersionPolicy) -> pb.ModelVersionPolicy:
+    kind = pb.ModelVersionPolicy
+    if policy.numbers:
+        return kind(specific=kind.Specific(versions=sorted(policy.numbers)))
+    if policy.latest is None:
+        return kind(all=kind.All())
+    return kind(latest=kind.Latest(num_versions=policy.latest))
+
+
+def _batching(config: ServerConfig) -> pb.ModelDynamicBatching:
+    return pb.ModelDynamicBatching(
+        preferred_batch_size=[config.max_batch],
+        max_queue_delay_microseconds=round(config.max_queue_delay_s * 1e6),
+        priority_levels=_PRIORITY_LEVELS,
+        default_priority_level=1,
+        default_queue_policy=pb.ModelQueuePolicy(allow_timeout_override=True),
+    )
+
+
+def _instances(info: ModelInfo, config: ServerConfig) -> pb.ModelInstanceGroup:
+    is_on_device = config.provider.name in ON_DEVICE
+    return pb.ModelInstanceGroup(
+        name=info.provider,
+        kind=pb.ModelInstanceGroup.KIND_GPU if is_on_device else pb.ModelInstanceGroup.KIND_CPU,
+        count=config.instances * config.workers,
+        gpus=[config.provider.device_id or 0] if is_on_device else [],
+    )

@@ -1,0 +1,235 @@
+"""Regions of POSIX shared memory that clients have given names to, so that requests may refer to them.
+
+In: a memory object's name and a piece of it. Out: bytes read from there and written there. Nothing is mapped:
+a client may shrink its object at any time, and a process that touches a page which is gone is killed, whereas
+reading a file that has become shorter says so. What is read is a copy, and so is what is written.
+
+The server opens whatever objects its user may, at a client's word: it is for clients that are trusted as the
+server is. Linux alone, where the objects are files.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from service.errors import (
+    ConfigError,
+    DisabledError,
+    InvalidRequestError,
+    OverloadedError,
+    RegionExistsError,
+    UnknownRegionError,
+)
+from service.servicers.inference.parameters import text, whole_number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from service.pb import inference_pb2 as pb
+
+MOST_REGIONS = 256
+_LONGEST_NAME = 200
+_LARGEST = 1 << 62
+"""Bytes, of an offset and of a size: so that their sum is still one."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A piece of a memory object."""
+
+    name: str
+    """In requests."""
+    key: str
+    """The object's name, with a slash before it or without."""
+    offset: int
+    """Where in the object it begins, in bytes."""
+    size: int
+    """In bytes."""
+    ticket: str = field(default_factory=lambda: uuid4().hex)
+    """Of this registration alone, in whichever process."""
+
+
+class Regions:
+    """The regions that one process knows, each with its object open."""
+
+    def __init__(self, folder: Path) -> None:
+        """Know none.
+
+        Args:
+            folder: where the system shows memory objects as files.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        if not folder.is_dir():
+            raise ConfigError(f"shared memory needs {folder}, which this system does not have")
+        self._folder = folder
+        self._known: dict[str, tuple[Region, int]] = {}
+
+    def known(self) -> list[Region]:
+        """All regions, in the order in which they came."""
+        return [region for region, _ in self._known.values()]
+
+    def find(self, name: str) -> Region:
+        """Find a region. Raises UnknownRegionError."""
+        return self._entry(name)[0]
+
+    def add(self, region: Region) -> None:
+        """Know a region from now on.
+
+        Raises:
+            RegionExistsError: there is one of that name.
+            InvalidRequestError: its object does not exist, is none that may be opened, or is too small.
+            OverloadedError: there are as many as there may be.
+        """
+        if region.name in self._known:
+            raise RegionExistsError(f"there is a region {region.name!r} already; unregister it first")
+        if len(self._known) >= MOST_REGIONS:
+            raise OverloadedError(
+                f"there are {MOST_REGIONS} regions of shared memory, and no more may be; unregister some"
+            )
+        _check(region)
+        self._known[region.name] = region, self._open(region)
+
+    def drop(self, name: str, ticket: str | None = None) -> None:
+        """Forget a region if it is known, and has that ticket; all of them for an empty name."""
+        for region, file in list(self._known.values()):
+            if name in {"", region.name} and ticket in {None, region.ticket}:
+                del self._known[region.name]
+                os.close(file)
+
+    def read(self, name: str, offset: int, size: int) -> bytes:
+        """Copy bytes out of a region.
+
+        Raises:
+            UnknownRegionError: it is not known.
+            InvalidRequestError: its object no longer has them.
+        """
+        region, file = self._entry(name)
+        data = os.pread(file, size, region.offset + offset)
+        if len(data) != size:
+            raise _has_shrunk(region)
+        return data
+
+    def write(self, name: str, offset: int, data: bytes) -> None:
+        """Copy bytes into a region. Raises as ``read``."""
+        region, file = self._entry(name)
+        # Writing behind the end would make the object larger again, which is for its owner to do.
+        if os.fstat(file).st_size < region.offset + region.size:
+            raise _has_shrunk(region)
+        try:
+            written = os.pwrite(file, data, region.offset + offset)
+        except OSError as error:
+            raise InvalidRequestError(
+                f"the region {region.name!r} cannot be written to: {error.strerror}"
+            ) from error
+        if written != len(data):
+            raise InvalidRequestError(
+                f"the region {region.name!r} took only some of the answer: memory is full"
+            )
+
+    def _entry(self, name: str) -> tuple[Region, int]:
+        entry = self._known.get(name)
+        if entry is None:
+            raise UnknownRegionError(
+                f"no region of shared memory is called {name[:_LONGEST_NAME]!r}; register it first"
+            )
+        return entry
+
+    def _open(self, region: Region) -> int:
+        path = self._folder / region.key.removeprefix("/")
+        try:
+            # No link is followed, and a pipe that somebody put there does not hold the server up.
+            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise InvalidRequestError(
+                f"the shared memory object {region.key!r} cannot be opened: {error.strerror}"
+            ) from error
+        status = os.fstat(file)
+        if stat.S_ISREG(status.st_mode) and status.st_size >= region.offset + region.size:
+            return file
+        os.close(file)
+        raise InvalidRequestError(
+            f"the shared memory object {region.key!r} has {status.st_size:,} bytes, expected {region.size:,} "
+            f"from {region.offset:,} on"
+        )
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of a region that a request refers to."""
+
+    regions: Regions
+    name: str
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        """Copy its bytes out. Raises as ``Regions.read``."""
+        return self.regions.read(self.name, self.offset, self.size)
+
+    def write(self, data: bytes) -> None:
+        """Copy bytes to its beginning; there must not be more than ``size``. Raises as ``Regions.read``."""
+        self.regions.write(self.name, self.offset, data)
+
+
+def find_span(
+    parameters: Mapping[str, pb.InferParameter], where: str, regions: Regions | None
+) -> Span | None:
+    """Find the piece of shared memory that a tensor's parameters name; None if they name none.
+
+    Args:
+        parameters: of the tensor.
+        where: they are, for messages.
+        regions: those that are known; None if there can be none.
+
+    Raises:
+        DisabledError: there can be none.
+        UnknownRegionError: the region is not known.
+        InvalidRequestError: the piece is not within the region, or is not told.
+    """
+    name = text(parameters, "shared_memory_region", where)
+    if name is None:
+        return None
+    if regions is None:
+        raise DisabledError("shared memory is off; start the server with --shared-memory")
+    region = regions.find(name)
+    size = whole_number(parameters, "shared_memory_byte_size", where)
+    offset = whole_number(parameters, "shared_memory_offset", where) or 0
+    if size is None:
+        raise InvalidRequestError(f"{where} has shared_memory_region and no shared_memory_byte_size")
+    if offset + size > region.size:
+        raise InvalidRequestError(
+            f"{where} has {size:,} bytes from {offset:,} on in the region {region.name!r}, which has "
+            f"{region.size:,}"
+        )
+    return Span(regions, region.name, offset, size)
+
+
+def _check(region: Region) -> None:
+    if not region.name or len(region.name) > _LONGEST_NAME:
+        raise InvalidRequestError(
+            f"the region's name has {len(region.name)} characters, expected 1 to {_LONGEST_NAME}"
+        )
+    object_name = region.key.removeprefix("/")
+    if object_name in {"", ".", ".."} or "/" in object_name or "\0" in object_name:
+        raise InvalidRequestError(
+            f"the key is {region.key[:_LONGEST_NAME]!r}, expected a shared memory object's name, with no "
+            "slash but one before it"
+        )
+    if not region.size or max(region.offset, region.size) > _LARGEST:
+        raise InvalidRequestError(
+            f"the region has {region.size:,} bytes from {region.offset:,} on, expected 1 to {_LARGEST:,}"
+        )
+
+
+def _has_shrunk(region: Region) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"the shared memory object {region.key!r} has become smaller than the region {region.name!r}; "
+        "unregister the region, and register what there is"
+    )

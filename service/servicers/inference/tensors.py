@@ -1,0 +1,146 @@
+"""The one tensor that a request brings, as images.
+
+In: a ModelInferRequest, the model that it asks, and the regions of shared memory. Out: uint8 (n, 32, 32, 3).
+Whatever a client can get wrong about a tensor is refused here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from service.config import IMAGE_BYTES, IMAGE_SIDE, MAX_CALL_IMAGES
+from service.errors import InvalidRequestError
+from service.servicers.inference.requests import MOST_CONTENTS_IMAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from service.batching.calls import Images
+    from service.model import ModelInfo
+    from service.pb import inference_pb2 as pb
+    from service.servicers.inference.regions import Span
+
+DATATYPE = "UINT8"
+IMAGE_SHAPE = (IMAGE_SIDE, IMAGE_SIDE, 3)
+_LONGEST_NAME = 100
+_LARGEST_VALUE = 255
+
+
+def count_images(request: pb.ModelInferRequest, info: ModelInfo) -> int:
+    """Check that a request brings the model's one tensor, all but its values.
+
+    Returns:
+        How many images it has.
+
+    Raises:
+        InvalidRequestError: it does not.
+    """
+    names = [tensor.name for tensor in request.inputs]
+    if names != [info.input_name]:
+        raise InvalidRequestError(
+            f"the request has {_told(names, 'input')}, expected {info.input_name!r} alone, which model "
+            f"{info.name} takes"
+        )
+    tensor = request.inputs[0]
+    if tensor.datatype != DATATYPE:
+        raise InvalidRequestError(
+            f"input {tensor.name} has datatype {tensor.datatype[:_LONGEST_NAME]!r}, expected {DATATYPE!r}: "
+            "the pixels as they are, 0 to 255"
+        )
+    shape = tuple(tensor.shape)
+    if len(shape) != 1 + len(IMAGE_SHAPE) or shape[1:] != IMAGE_SHAPE or not 1 <= shape[0] <= MAX_CALL_IMAGES:
+        raise InvalidRequestError(
+            f"input {tensor.name} has shape {_sizes(shape)}, expected [n,{IMAGE_SIDE},{IMAGE_SIDE},3] and n "
+            f"from 1 to {MAX_CALL_IMAGES:,}"
+        )
+    return int(shape[0])
+
+
+def read_images(request: pb.ModelInferRequest, n: int, span: Span | None) -> Images:
+    """Read the values of a checked request's tensor.
+
+    Args:
+        request: that one.
+        n: how many images it has.
+        span: where in shared memory the values are, if they are there.
+
+    Returns:
+        uint8 (n, 32, 32, 3).
+
+    Raises:
+        InvalidRequestError: the values are not where they are to be, or too many or too few.
+        UnknownRegionError: the region of shared memory is not known any more.
+    """
+    data = _values(request, n, span)
+    return np.frombuffer(data, np.uint8).reshape(n, *IMAGE_SHAPE)
+
+
+def _values(request: pb.ModelInferRequest, n: int, span: Span | None) -> bytes:
+    tensor, raw = request.inputs[0], request.raw_input_contents
+    has_contents = tensor.HasField("contents")
+    places = {
+        "raw_input_contents": bool(raw),
+        "contents": has_contents,
+        "shared memory": span is not None,
+    }
+    used = [place for place, is_used in places.items() if is_used]
+    if len(used) != 1 or len(raw) > 1:
+        got = f"{len(raw)} entries of raw_input_contents" if len(raw) > 1 else " and ".join(used) or "none"
+        raise InvalidRequestError(
+            f"input {tensor.name} has its values in one of {', '.join(places)}; the request has {got}"
+        )
+    wanted = n * IMAGE_BYTES
+    if has_contents:
+        return _from_contents(tensor, wanted)
+    if span is not None:
+        _check_size(f"input {tensor.name} in shared memory", span.size, wanted, tensor.shape)
+        return span.read()
+    data: bytes = raw[0]
+    _check_size("raw_input_contents[0]", len(data), wanted, tensor.shape)
+    return data
+
+
+def _from_contents(tensor: pb.ModelInferRequest.InferInputTensor, wanted: int) -> bytes:
+    contents = tensor.contents
+    given = [field.name for field, _ in contents.ListFields()]
+    if given != ["uint_contents"]:
+        raise InvalidRequestError(
+            f"input {tensor.name} has {' and '.join(given) or 'empty contents'}, expected uint_contents for "
+            f"datatype {DATATYPE}, or raw_input_contents"
+        )
+    if wanted > MOST_CONTENTS_IMAGES * IMAGE_BYTES:
+        raise InvalidRequestError(
+            f"input {tensor.name} has {tensor.shape[0]:,} images in contents, expected at most "
+            f"{MOST_CONTENTS_IMAGES}; send more in raw_input_contents"
+        )
+    if len(contents.uint_contents) != wanted:
+        raise InvalidRequestError(
+            f"input {tensor.name} has {len(contents.uint_contents):,} uint_contents, expected {wanted:,} for "
+            f"shape {_sizes(tensor.shape)}"
+        )
+    try:
+        return bytes(contents.uint_contents)
+    except ValueError as error:
+        largest = max(contents.uint_contents)
+        raise InvalidRequestError(
+            f"input {tensor.name} has {largest} among its uint_contents, expected 0 to {_LARGEST_VALUE}"
+        ) from error
+
+
+def _check_size(what: str, size: int, wanted: int, shape: Iterable[int]) -> None:
+    if size != wanted:
+        raise InvalidRequestError(f"{what} has {size:,} bytes, expected {wanted:,} for shape {_sizes(shape)}")
+
+
+def _told(names: list[str], what: str) -> str:
+    if not names:
+        return f"no {what}"
+    shown = ", ".join(repr(name[:_LONGEST_NAME]) for name in names[:4])
+    return f"{len(names)} {what}s: {shown}{', ...' if len(names) > 4 else ''}"  # noqa: PLR2004 - as shown
+
+
+def _sizes(shape: Iterable[int]) -> str:
+    sizes = list(shape)
+    return f"[{','.join(map(str, sizes[:8]))}{',...' if len(sizes) > 8 else ''}]"  # noqa: PLR2004 - as shown
