@@ -83,7 +83,7 @@ $(VENV)/.train: $(VENV)/.serve
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.train
-	@$(BIN)/pip install -q -c constraints.txt --group test
+	@$(BIN)/pip install -q -c constraints.txt -e '.[cpu,train,otel]' --group test
 	@touch $@
 
 $(CLIENTS)/%/.ready: tests/interop/%.txt | $(VENV)/.pip
