@@ -28,7 +28,13 @@ from service.config import (
 from service.errors import ClientError, ConfigError, StartupError
 from service.listening import is_loopback
 from service.logs import configure as configure_logs
-from service.options import access_options, deadline_option, security_options, server_option
+from service.options import (
+    access_options,
+    deadline_option,
+    security_options,
+    server_option,
+    tracing_options,
+)
 from service.providers import PROVIDERS, ProviderConfig
 from service.stats import stats
 from service.versions import VersionPolicies
@@ -174,10 +180,46 @@ def main() -> None:
     "Calls beyond are RESOURCE_EXHAUSTED.",
 )
 @click.option(
+    "--max-message-mib",
+    type=int,
+    default=ServerConfig.max_message_mib,
+    help="Largest message, a stream's too; those beyond are RESOURCE_EXHAUSTED.",
+)
+@click.option(
+    "--max-call-images",
+    type=int,
+    default=ServerConfig.max_call_images,
+    help="Images a call, or a message of a stream; those beyond are INVALID_ARGUMENT.",
+)
+@click.option(
     "--max-connections",
     type=int,
     default=ServerConfig.max_connections,
     help="At a time, a worker; those beyond are turned away.",
+)
+@click.option(
+    "--max-streams",
+    type=int,
+    default=ServerConfig.max_streams,
+    help="Calls at a time on one connection; clients wait with more.",
+)
+@click.option(
+    "--max-connection-age-s",
+    type=float,
+    default=ServerConfig.max_connection_age_s,
+    help="When clients are asked to connect anew, give or take a tenth; calls then have --grace-s. 0: never.",
+)
+@click.option(
+    "--max-connection-idle-s",
+    type=float,
+    default=ServerConfig.max_connection_idle_s,
+    help="How long a connection may be without a call; 0: for ever.",
+)
+@click.option(
+    "--min-ping-interval-s",
+    type=float,
+    default=ServerConfig.min_ping_interval_s,
+    help="Between PINGs of a client that says nothing else; three that come sooner end the connection.",
 )
 @click.option(
     "--max-image-bytes",
@@ -193,6 +235,7 @@ def main() -> None:
 )
 @click.option(
     "--shared-memory",
+    envvar="CIFAR10NET_SERVE_SHARED_MEMORY",
     is_flag=True,
     default=ServerConfig.shared_memory,
     help="Let clients name POSIX shared memory to read images from and write answers to: any that "
@@ -213,6 +256,8 @@ def main() -> None:
     help="auto: console on a terminal, else json.",
 )
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@click.option("--log-calls", is_flag=True, help="A line for every call, at level info.")
+@tracing_options
 def serve(  # noqa: PLR0913 - click passes each option by name
     *,
     provider: str,

@@ -20,6 +20,7 @@ DEFAULT_TOP_K = 3
 LARGEST_TOP_K = 10
 MAX_CALL_IMAGES = 4_096
 MAX_MESSAGE_BYTES = 32 << 20
+MOST_MESSAGE_MIB = 512
 _API_KEY = re.compile("[!-~]+")
 
 
@@ -38,7 +39,7 @@ class ImageLimits:
     """Width times height."""
 
     def __post_init__(self) -> None:
-        _check_range("max_image_bytes", self.max_bytes, IMAGE_BYTES, MAX_MESSAGE_BYTES)
+        _check_range("max_image_bytes", self.max_bytes, IMAGE_BYTES, MOST_MESSAGE_MIB << 20)
         _check_range("max_image_pixels", self.max_pixels, IMAGE_SIDE**2, 1 << 30)
 
 
@@ -82,6 +83,23 @@ class SecurityConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TracingConfig:
+    """What is traced, and who collects it."""
+
+    endpoint: str
+    """Of an OTLP collector, gRPC: ``http://HOST:PORT``, or https for TLS."""
+    ratio: float = 0.01
+    """Share of the calls that are traced, of those whose callers do not say whether they trace theirs."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("https?://[^/]+/?", self.endpoint):
+            raise ConfigError(
+                f"the OTLP endpoint is {self.endpoint!r}, wanted http://HOST:PORT, or https for TLS"
+            )
+        _check_range("trace_ratio", self.ratio, 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerConfig:
     """How to serve."""
 
@@ -117,8 +135,20 @@ class ServerConfig:
     """Images admitted and not yet answered; a call beyond is refused."""
     max_pending_mib: int = 512
     """Of all requests under way, in MiB; a call beyond is refused."""
+    max_message_mib: int = MAX_MESSAGE_BYTES >> 20
+    """Of one message, in MiB; one beyond is refused."""
+    max_call_images: int = MAX_CALL_IMAGES
+    """In one call, or one message of a stream; one beyond is refused."""
     max_connections: int = 8_192
     """At a time; one beyond is turned away."""
+    max_streams: int = 1_024
+    """Calls at a time on one connection; clients wait with more."""
+    max_connection_age_s: float = 0.0
+    """Until a client has to connect anew, give or take a tenth; its calls then have grace_s. 0: never."""
+    max_connection_idle_s: float = 0.0
+    """Without a call, until a client is asked to go; 0: never."""
+    min_ping_interval_s: float = 5.0
+    """Between PINGs of a client that says nothing else; the third in a row that comes sooner is the end."""
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
     """Where metrics are told over HTTP; 0 lets the system choose, None tells them nowhere."""
@@ -129,11 +159,15 @@ class ServerConfig:
     limits: ImageLimits = ImageLimits()
     shared_memory: bool = False
     """Whether clients of the Open Inference Protocol may have the server read and write shared memory."""
+    log_calls: bool = False
+    """Whether each call has a line of its own in the log."""
     grace_s: float = 30.0
     """How long calls in flight may take to finish after SIGTERM."""
     drain_delay_s: float = 0.0
     """How long to go on accepting calls after SIGTERM, once health says NOT_SERVING."""
     security: SecurityConfig = SecurityConfig()
+    tracing: TracingConfig | None = None
+    """None: calls are not traced."""
 
     def __post_init__(self) -> None:
         for name, value, smallest, largest in (
@@ -145,8 +179,14 @@ class ServerConfig:
             ("decode_threads", self.decode_threads, 1, 1_024),
             ("max_batch", self.max_batch, 1, MAX_CALL_IMAGES),
             ("max_pending_images", self.max_pending_images, MAX_CALL_IMAGES, 1 << 24),
-            ("max_pending_mib", self.max_pending_mib, 2 * MAX_MESSAGE_BYTES >> 20, 1 << 20),
+            ("max_message_mib", self.max_message_mib, 1, MOST_MESSAGE_MIB),
+            ("max_call_images", self.max_call_images, 1, MAX_CALL_IMAGES),
+            ("max_pending_mib", self.max_pending_mib, 2 * self.max_message_mib, 1 << 20),
             ("max_connections", self.max_connections, 1, 1 << 20),
+            ("max_streams", self.max_streams, 1, 1 << 16),
+            ("max_connection_age_s", self.max_connection_age_s, 0, 1 << 31),
+            ("max_connection_idle_s", self.max_connection_idle_s, 0, 1 << 31),
+            ("min_ping_interval_s", self.min_ping_interval_s, 0, 86_400),
             ("max_queue_delay_s", self.max_queue_delay_s, 0, 60),
             ("watch_s", self.watch_s, 0, 86_400),
             ("max_model_mib", self.max_model_mib, 1, 2_047),  # protobuf's own limit is 2 GiB

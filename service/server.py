@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
+import os
 import signal
 from enum import Enum
 from importlib.metadata import version
@@ -15,10 +17,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from service.access import AccessLog
 from service.batching.admission import Admission
-from service.config import MAX_MESSAGE_BYTES, SecurityConfig, ServerConfig
-from service.errors import ConfigError
+from service.config import SecurityConfig, ServerConfig
+from service.errors import ConfigError, StartupError
 from service.files import make_room
+from service.http2.stream import Patience
 from service.images import rely_on_own_limits
 from service.listening import as_text, listen
 from service.observing import Observers
@@ -41,11 +45,15 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Iterable
 
+    from service.config import TracingConfig
     from service.model import OnnxModel
+    from service.observing import Observer
     from service.repository import Elsewhere
     from service.rpc.method import Method
+    from service.tracing.export import Tracing
     from service.workers.handoff import Door
 
+_LAST_SPANS_S = 3.0  # for a collector that does not take what is left in the end
 _Result = TypeVar("_Result")
 _log = structlog.get_logger(__name__)
 
@@ -81,15 +89,16 @@ async def serve(  # noqa: PLR0915 - for now
     stop = _stop_signal()
     rely_on_own_limits()
     make_room(config.max_connections)
+    tracing = None if config.tracing is None else _trace(config.tracing)
     listening = listen(config.host, config.port) if door is None else None
     intercom = intercom or Intercom()
     telemetry = Telemetry(config, intercom, is_worker=door is not None)
     repository = Repository()
     repository.join(intercom)
     decoder = Decoder(config.decode_threads, config.limits)
-    observer = Observers([telemetry.observer])
+    observer = Observers([telemetry.observer, *_observers(config, tracing)])
     admission = Admission(config.max_pending_images)
-    classifier = ClassifierServicer(repository, admission, decoder, observer)
+    classifier = ClassifierServicer(repository, admission, decoder, observer, config.max_call_images)
     health = HealthServicer((CLASSIFIER, INFERENCE))
     repository.on_change = lambda: health.set_models(repository.models())
     inference = InferenceServicer(
@@ -102,22 +111,23 @@ async def serve(  # noqa: PLR0915 - for now
         version=version("cifar10net"),
         statistics=telemetry,
     )
-    statistics = StatisticsServicer(telemetry)
     reflection = Reflection((CLASSIFIER, INFERENCE, HEALTH))
     methods = tuple(
         method
-        for servicer in (classifier, statistics, inference, health, reflection)
+        for servicer in (classifier, StatisticsServicer(telemetry), inference, health, reflection)
         for method in servicer.methods()
     )
     protection = _protection(config.security, methods)
     server = RpcServer(
         methods,
         RpcLimits(
-            max_message_bytes=MAX_MESSAGE_BYTES,
+            max_message_bytes=config.max_message_mib << 20,
             max_held_bytes=config.max_pending_mib << 20,
             max_connections=config.max_connections,
+            max_streams=config.max_streams,
             unfolding_threads=config.decode_threads,
         ),
+        _patience(config),
         on_closed=None if door is None else door.say_connection_closed,
         observer=observer,
         protection=protection,
@@ -156,10 +166,44 @@ async def serve(  # noqa: PLR0915 - for now
         decoder.close()
         await repository.close()
         await telemetry.close()
-        inference.close()
         await intercom.close()
         if door is not None:
             door.close()
+        if tracing is not None:
+            await tracing.close(min(config.grace_s, _LAST_SPANS_S))
+
+
+def _observers(config: ServerConfig, tracing: Tracing | None) -> list[Observer]:
+    """Make what is asked for, and nothing that would cost calls without a use."""
+    observers: list[Observer] = []
+    if config.log_calls:
+        observers.append(AccessLog())
+    if tracing is not None:
+        observers.append(tracing.observer)
+    return observers
+
+
+def _trace(config: TracingConfig) -> Tracing:
+    """Begin to export traces. Raises StartupError."""
+    # Read when grpc is imported, which nothing else here does: its log is not in our format, and the exporter
+    # tells what goes wrong.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        from service.tracing.export import Tracing  # noqa: PLC0415 - an extra that others need not have
+    except ImportError as error:
+        raise StartupError(
+            f"--otlp-endpoint needs the extra otel ({error}): pip install 'cifar10net[otel]'"
+        ) from error
+    return Tracing(config.endpoint, config.ratio)
+
+
+def _patience(config: ServerConfig) -> Patience:
+    return Patience(
+        age_s=config.max_connection_age_s or math.inf,
+        idle_s=config.max_connection_idle_s or math.inf,
+        grace_s=config.grace_s,
+        ping_s=config.min_ping_interval_s,
+    )
 
 
 def _protection(config: SecurityConfig, methods: Iterable[Method]) -> Protection | None:

@@ -19,13 +19,15 @@ clock = time.perf_counter
 class Run:
     """One run of a model, for a batch."""
 
-    __slots__ = ("began_s", "ended_s", "images")
+    __slots__ = ("began_s", "context", "ended_s", "images")
 
     def __init__(self, images: int, began_s: float, ended_s: float) -> None:
         self.images = images
         """In the batch, of all its requests."""
         self.began_s = began_s
         self.ended_s = ended_s
+        self.context: object = None
+        """For one observer to keep what it knows of it."""
 
 
 class Timing:

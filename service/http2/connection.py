@@ -13,20 +13,22 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from service.http2 import frames
+from service.http2.farewell import Farewell
 from service.http2.frames import ErrorCode, Setting
 from service.http2.headers import MAX_HEADER_LIST_BYTES
 from service.http2.incoming import ConnectionFault, FrameReader, Http1Request
 from service.http2.stream import STREAM_WINDOW, TRAILERS
+from service.http2.vigil import Vigil
 
 if TYPE_CHECKING:
-    from service.http2.stream import Patience, Service, Stream
+    from service.http2.stream import Service, Stream
 
 _CONNECTION_WINDOW = 16 << 20
 _WRITE_BUFFER_BYTES = 1 << 20
 MOST_UNSENT_BYTES = 16 << 20
 """Of answers that a client has not made room for; until it does, no more of its requests are taken."""
 _LAST = frames.END_HEADERS | frames.END_STREAM
-_GOODBYE = b"goodbye?"
+_ARE_YOU_THERE = b"are u ok"
 _HTTP1_TEXT = b"this port speaks gRPC, over HTTP/2 only\n"
 _HTTP1_ANSWER = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n"
@@ -41,43 +43,65 @@ class Connection(asyncio.Protocol):
         self._service = service
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self.peer = ""
+        """The client's address, for the log."""
         self._reader = FrameReader(self, service.make_head)
         self._streams: dict[int, Stream] = {}
         self._has_greeted = False
-        self._last_id = 0
-        self._last_answered_id: int | None = None
-        """Set once the client was told that later streams are not answered."""
+        self.last_id = 0
         self._receive_window = _CONNECTION_WINDOW
-        self._send_window = frames.DEFAULT_WINDOW
+        self._send_window = self._granted_bytes = frames.DEFAULT_WINDOW
         self.unsent_bytes = 0
         """Of all streams' outboxes."""
         self.peer_stream_window = frames.DEFAULT_WINDOW
-        self._opened_s = self.heard_s = self._loop.time()
-        self._asked: tuple[float, float] | None = None
-        """When a silent client was asked whether it is there, and when it had been heard last by then."""
-        self._closing_since_s: float | None = None
-        self._paused_since_s: float | None = None
-        self._has_said_all = False
+        self.heard_s = self._loop.time()
+        self._vigil = Vigil(self, service.patience, self.heard_s)
+        self._farewell = Farewell(self)
+        self.paused_since_s: float | None = None
+        self.has_said_all = False
         self._goes_on_soon = False
-        self._open_block: tuple[int, float] | None = None
-        """The header block that was incomplete at the last look, and when it was first seen so."""
 
     @property
     def streams(self) -> int:
         """How many requests are under way."""
         return len(self._streams)
 
+    def open_streams(self) -> list[Stream]:
+        """Return those requests."""
+        return list(self._streams.values())
+
     @property
-    def peer(self) -> str:
-        """The client's address, for the log."""
-        name = self._transport.get_extra_info("peername") if self._transport else None
-        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
+    def is_greeted(self) -> bool:
+        """Whether the client has shown that it speaks HTTP/2."""
+        return self._reader.is_greeted
+
+    @property
+    def is_parting(self) -> bool:
+        """Whether the client was asked to open no more streams."""
+        return self._farewell.has_begun
+
+    @property
+    def open_block(self) -> int | None:
+        """Number of the header block that has begun and not ended."""
+        return self._reader.open_block
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """How much the system has not taken yet of what was written."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    @property
+    def sent_bytes(self) -> int:
+        """How much data was sent, all in all."""
+        return self._granted_bytes - self._send_window
 
     # -- the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the client in, unless there are too many."""
         self._transport = cast("asyncio.Transport", transport)
+        name = transport.get_extra_info("peername")  # which a socket that was closed no longer knows
+        self.peer = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
         self._transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         if not self._service.opened(self):
             self._transport.abort()
@@ -93,7 +117,7 @@ class Connection(asyncio.Protocol):
             Setting.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST_BYTES,
         }
         more = frames.window_update(0, _CONNECTION_WINDOW - frames.DEFAULT_WINDOW)
-        self._write(frames.settings(values) + more)
+        self.write(frames.settings(values) + more)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         """Tell every stream."""
@@ -105,19 +129,19 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop reading from a client that does not read, so that no more answers are owed to it."""
-        self._paused_since_s = self._loop.time()
+        self.paused_since_s = self._loop.time()
         self._read_or_not()
 
     def resume_writing(self) -> None:
         """Go on."""
-        self._paused_since_s = None
+        self.paused_since_s = None
         self._read_or_not()
         self._flush_all()
 
     def _read_or_not(self) -> None:
         if self._transport is None:
             return
-        if self._reader.has_more or self._paused_since_s is not None:
+        if self._reader.has_more or self.paused_since_s is not None:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
@@ -125,7 +149,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what has come, up to the last whole frame."""
         self.heard_s = self._loop.time()
-        if self._has_said_all:
+        if self.has_said_all:
             return  # read on only so that the socket's end does not take back what was said
         self._read(data)
 
@@ -139,7 +163,7 @@ class Connection(asyncio.Protocol):
         except ConnectionFault as fault:
             self._break_off(fault.code, str(fault))
         except Http1Request:
-            self._write(_HTTP1_ANSWER)
+            self.write(_HTTP1_ANSWER)
             self._hang_up()
         if self._reader.has_more and not self._goes_on_soon:
             self._goes_on_soon = True
@@ -157,7 +181,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_deaf(self) -> bool:
         """Whether the client is no longer listened to."""
-        return self._transport is None or self._has_said_all or self._transport.is_closing()
+        return self._transport is None or self.has_said_all or self._transport.is_closing()
 
     def on_data(self, stream_id: int, data: bytes, size: int, *, ended: bool) -> None:
         """Give a stream its data."""
@@ -165,7 +189,7 @@ class Connection(asyncio.Protocol):
         if self._receive_window < _CONNECTION_WINDOW // 2:
             if self._receive_window < 0:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection's window")
-            self._write(frames.window_update(0, _CONNECTION_WINDOW - self._receive_window))
+            self.write(frames.window_update(0, _CONNECTION_WINDOW - self._receive_window))
             self._receive_window = _CONNECTION_WINDOW
         stream = self._streams.get(stream_id)
         if stream is None:
@@ -190,20 +214,20 @@ class Connection(asyncio.Protocol):
             self._on_trailers(stream, is_valid=ended and head is TRAILERS)
         elif stream_id % 2 == 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} is not for clients to open")
-        elif stream_id > self._last_id:
+        elif stream_id > self.last_id:
             self._open(stream_id, head, ended=ended)
         elif head is not TRAILERS:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} cannot be opened any more")
         # else it was answered, or cancelled, while this was on its way
 
     def _open(self, stream_id: int, head: Any, *, ended: bool) -> None:  # noqa: ANN401 - the service's type
-        if self._last_answered_id is not None:
+        if self._farewell.last_answered_id is not None:
             return  # the client knows that this stream is not answered
-        self._last_id = stream_id
+        self.last_id = stream_id
         if head is None or head is TRAILERS:
-            self._write(frames.reset(stream_id, ErrorCode.PROTOCOL_ERROR))
+            self.write(frames.reset(stream_id, ErrorCode.PROTOCOL_ERROR))
         elif len(self._streams) >= self._service.max_streams or self.unsent_bytes > MOST_UNSENT_BYTES:
-            self._write(frames.reset(stream_id, ErrorCode.REFUSED_STREAM))
+            self.write(frames.reset(stream_id, ErrorCode.REFUSED_STREAM))
         else:
             stream = self._service.make_stream(self, stream_id, head, ended=ended)
             if stream.is_over:
@@ -213,7 +237,7 @@ class Connection(asyncio.Protocol):
                 stream.on_data(b"", ended=True)
 
     def _check_was_open(self, stream_id: int) -> None:
-        if stream_id % 2 == 0 or (stream_id > self._last_id and self._last_answered_id is None):
+        if stream_id % 2 == 0 or (stream_id > self.last_id and self._farewell.last_answered_id is None):
             raise ConnectionFault(
                 ErrorCode.PROTOCOL_ERROR, f"a frame of stream {stream_id}, which is not open"
             )
@@ -233,11 +257,11 @@ class Connection(asyncio.Protocol):
         stream = self._streams.pop(stream_id, None)
         if stream is not None:
             self._end(stream)
-            self._close_when_done()
+            self.close_when_done()
 
     def on_settings(self, stream_window: int | None) -> None:
         """Acknowledge SETTINGS, then go by them: clients count by the new windows from the reply on."""
-        self._write(frames.frame(frames.SETTINGS, frames.ACK, 0, b""))
+        self.write(frames.frame(frames.SETTINGS, frames.ACK, 0, b""))
         if stream_window is not None:
             self._change_stream_windows(stream_window)
 
@@ -253,9 +277,10 @@ class Connection(asyncio.Protocol):
     def on_ping(self, payload: bytes, *, is_reply: bool) -> None:
         """Reply, or learn that the client knows of the goodbye."""
         if not is_reply:
-            self._write(frames.frame(frames.PING, frames.ACK, 0, payload))
-        elif payload == _GOODBYE and self._closing_since_s is not None:
-            self._refuse_further_streams()
+            self._vigil.on_ping(self.heard_s)
+            self.write(frames.frame(frames.PING, frames.ACK, 0, payload))
+        else:
+            self._farewell.on_pong(payload, self.heard_s)
 
     def on_window_update(self, stream_id: int, increment: int) -> None:
         """Send what waited for it."""
@@ -263,6 +288,7 @@ class Connection(asyncio.Protocol):
             if not increment:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
             self._send_window += increment
+            self._granted_bytes += increment
             if self._send_window > frames.LARGEST_WINDOW:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window overflows")
             self._flush_all()
@@ -284,9 +310,9 @@ class Connection(asyncio.Protocol):
         """Send a whole answer: header block, data, and the block that ends it."""
         size = len(data)
         room = min(stream.send_window, self._send_window, frames.MAX_FRAME_BYTES)
-        if size <= room and self._paused_since_s is None:
+        if size <= room and self.paused_since_s is None:
             self._send_window -= size
-            self._write(frames.answer(stream.id, head, data, trailers))
+            self.write(frames.answer(stream.id, head, data, trailers))
             self._finish(stream)
         else:
             self.send_headers(stream, head)
@@ -295,7 +321,7 @@ class Connection(asyncio.Protocol):
     def send_headers(self, stream: Stream, block: bytes, *, ended: bool = False) -> None:
         """Send a header block; the last one if ``ended``."""
         flags = _LAST if ended else frames.END_HEADERS
-        self._write(frames.frame(frames.HEADERS, flags, stream.id, block))
+        self.write(frames.frame(frames.HEADERS, flags, stream.id, block))
         if ended:
             self._finish(stream)
 
@@ -312,10 +338,10 @@ class Connection(asyncio.Protocol):
 
     def reset(self, stream: Stream, code: ErrorCode) -> None:
         """End a stream without an answer."""
-        self._write(frames.reset(stream.id, code))
+        self.write(frames.reset(stream.id, code))
         self._streams.pop(stream.id, None)
         self._end(stream)
-        self._close_when_done()
+        self.close_when_done()
 
     def let_through(self, stream: Stream) -> None:
         """Open a stream's window again for as much as it has taken."""
@@ -323,7 +349,7 @@ class Connection(asyncio.Protocol):
         if taken >= STREAM_WINDOW // 2 and not stream.is_over and not stream.request_ended:
             stream.receive_window += taken
             stream.moved_s = self._loop.time()  # now it is the client's turn
-            self._write(frames.window_update(stream.id, taken))
+            self.write(frames.window_update(stream.id, taken))
 
     def drop_unsent(self, stream: Stream) -> None:
         """Forget what a stream's windows hold back."""
@@ -341,7 +367,7 @@ class Connection(asyncio.Protocol):
         if outbox is None:
             return
         pieces: list[bytes | memoryview] = []
-        while outbox and self._paused_since_s is None:
+        while outbox and self.paused_since_s is None:
             room = min(stream.send_window, self._send_window, frames.MAX_FRAME_BYTES)
             if room <= 0:
                 break
@@ -357,7 +383,7 @@ class Connection(asyncio.Protocol):
             stream.move(size, self.heard_s)
             pieces += (frames.HEAD.pack(size >> 8, size & 0xFF, frames.DATA, 0, stream.id), data)
         if pieces:
-            self._write(b"".join(pieces))
+            self.write(b"".join(pieces))
         if outbox:
             return
         if stream.drained is not None and not stream.drained.done():
@@ -368,10 +394,10 @@ class Connection(asyncio.Protocol):
     def _finish(self, stream: Stream) -> None:
         """The answer is out."""
         if not stream.request_ended:
-            self._write(frames.reset(stream.id, ErrorCode.NO_ERROR))  # its rest is not wanted
+            self.write(frames.reset(stream.id, ErrorCode.NO_ERROR))  # its rest is not wanted
         self._streams.pop(stream.id, None)
         self._end(stream)
-        self._close_when_done()
+        self.close_when_done()
 
     def _end(self, stream: Stream) -> None:
         stream.is_over = True
@@ -381,40 +407,29 @@ class Connection(asyncio.Protocol):
             stream.drained.set_result(None)
         stream.on_over()
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """Send bytes, as long as there is someone to hear them."""
         if self._transport is not None and not self.is_deaf:
             self._transport.write(data)
 
     # -- the end
 
+    def ping(self) -> None:
+        """Ask the client whether it is there."""
+        self.write(frames.frame(frames.PING, 0, 0, _ARE_YOU_THERE))
+
     def say_goodbye(self) -> None:
-        """Ask the client to open no more streams; close once the open ones are answered.
+        """Ask the client to open no more streams; close once the open ones are answered."""
+        self._farewell.begin(self._loop.time())
 
-        Streams that cross this on the wire are still answered: only when the client has shown by its PING
-        reply that it knows, later ones are refused, and it knows which.
-        """
-        if self._closing_since_s is None:
-            self._closing_since_s = self._loop.time()
-            self.on_greeting()
-            self._write(frames.go_away(frames.LARGEST_STREAM_ID, ErrorCode.NO_ERROR))
-            self._write(frames.frame(frames.PING, 0, 0, _GOODBYE))
-            if not self._reader.is_greeted:
-                self._refuse_further_streams()
-
-    def _refuse_further_streams(self) -> None:
-        if self._last_answered_id is None:
-            self._last_answered_id = self._last_id
-            self._write(frames.go_away(self._last_id, ErrorCode.NO_ERROR))
-            self._closing_since_s = self._loop.time()
-            self._close_when_done()
-
-    def _close_when_done(self) -> None:
-        if self._last_answered_id is None or self._streams or self._transport is None:
+    def close_when_done(self) -> None:
+        """Close if the client knows that no more streams are answered, and none is left."""
+        if self._farewell.last_answered_id is None or self._streams or self._transport is None:
             return
-        self._closing_since_s = self._loop.time()
-        if self._has_said_all or self._transport.is_closing():
+        self._farewell.on_close(self._loop.time())
+        if self.has_said_all or self._transport.is_closing():
             return
-        self._has_said_all = True
+        self.has_said_all = True
         if self._transport.can_write_eof():
             self._transport.write_eof()  # and go on reading: what is unread when a socket closes resets it
         else:
@@ -423,22 +438,22 @@ class Connection(asyncio.Protocol):
     def _break_off(self, code: ErrorCode, reason: str) -> None:
         """End every stream, say why, and wait for the client to close."""
         self.on_greeting()
-        self._write(frames.go_away(self._last_id, code, reason.encode()[:200]))
+        self.write(frames.go_away(self.last_id, code, reason.encode()[:200]))
         self.turn_away(code.name, reason)
 
     def turn_away(self, code: str, reason: str) -> None:
         """End every stream without a word, and wait for the client to close."""
         self._service.broken_off(self, code, reason)
         self._reader.drop()
-        self._last_answered_id = self._last_id
+        self._farewell.last_answered_id = self.last_id
         streams, self._streams = self._streams, {}
         for stream in streams.values():
             self._end(stream)
-        self._close_when_done()
+        self.close_when_done()
 
     def close(self, code: ErrorCode, reason: str) -> None:
         """End the connection and every stream on it at once."""
-        self._write(frames.go_away(self._last_id, code, reason.encode()[:200]))
+        self.write(frames.go_away(self.last_id, code, reason.encode()[:200]))
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -450,47 +465,13 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def tick(self, now_s: float) -> None:
-        """Look after a client that has gone silent; to be called about once a second."""
-        patience = self._service.patience
-        if self._closing_since_s is not None:
-            self._see_off(now_s - self._closing_since_s, patience)
-        if not self._reader.is_greeted:
-            if now_s - self._opened_s > patience.handshake_s:
-                self._give_up("it has not begun to speak HTTP/2")
-            return
-        self._watch_block(now_s, patience)
-        if self._paused_since_s is not None and now_s - self._paused_since_s > patience.stall_s:
-            self._give_up("it does not read")
-        elif now_s - self.heard_s > patience.silence_s:
-            self._ask(now_s, patience)
-        for stream in list(self._streams.values()):
-            if stream.waits_for_client and now_s - stream.moved_s > patience.stall_s:
-                stream.on_stall()
-
-    def _see_off(self, waited_s: float, patience: Patience) -> None:
-        if self._has_said_all and self._transport is not None:
-            is_out = not self._transport.get_write_buffer_size()
-            if waited_s > (patience.goodbye_s if is_out else patience.stall_s):
-                self.abort()
-        elif self._last_answered_id is None and waited_s > patience.goodbye_s:
-            self._refuse_further_streams()
-
-    def _watch_block(self, now_s: float, patience: Patience) -> None:
-        """See that a header block in pieces comes to its end."""
-        number = self._reader.open_block
-        if number is None or self._open_block is None or self._open_block[0] != number:
-            self._open_block = None if number is None else (number, now_s)
-        elif now_s - self._open_block[1] > patience.stall_s:
-            self._give_up("a header block does not end")
-
-    def _give_up(self, reason: str) -> None:
+    def give_up(self, reason: str) -> None:
+        """End the connection to a client that keeps the server waiting."""
         self._service.broken_off(self, "GIVEN_UP", reason)
         self.abort()
 
-    def _ask(self, now_s: float, patience: Patience) -> None:
-        if self._asked is None or self._asked[1] != self.heard_s:
-            self._asked = now_s, self.heard_s
-            self._write(frames.frame(frames.PING, 0, 0, b"are u ok"))
-        elif now_s - self._asked[0] > patience.reply_s:
-            self._give_up("it is silent and does not reply")
+    def tick(self, now_s: float) -> None:
+        """Look after the client; to be called about once a second."""
+        self._farewell.look(now_s, self._service.patience)
+        if not self.is_deaf:
+            self._vigil.look(now_s)

@@ -6,6 +6,7 @@ frames.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -43,6 +44,14 @@ class Patience:
     """For a client that does not read its answers, or does not go on with a request."""
     goodbye_s: float = 1.0
     """For each step of closing a connection in agreement with its client."""
+    age_s: float = math.inf
+    """Until the client is asked to connect anew, give or take a tenth."""
+    idle_s: float = math.inf
+    """Without a request, before the client is asked to go."""
+    grace_s: float = math.inf
+    """For requests under way once the client was asked to go."""
+    ping_s: float = 0.0
+    """Between PINGs of a client that has nothing else to say; those that come sooner are counted."""
 
 
 class Stream(ABC):
@@ -98,6 +107,10 @@ class Stream(ABC):
     @abstractmethod
     def on_stall(self) -> None:
         """Learn that the client has neither gone on with the request nor read the answer for long."""
+
+    @abstractmethod
+    def on_parting(self) -> None:
+        """Learn that the connection ends now; the answer has to, with whatever status."""
 
     @property
     def waits_for_client(self) -> bool:

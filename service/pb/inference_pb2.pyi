@@ -19,8 +19,10 @@ Status codes are those of cifar10net.v1.Classifier, and
   INVALID_ARGUMENT    the request breaks a rule below; nothing was run
   NOT_FOUND           there is no such model, version or region
   ALREADY_EXISTS      a region has that name
-  UNIMPLEMENTED       the server was not started with what this method needs;
-                      ServerMetadata tells what works
+  ABORTED             another model is being loaded or unloaded; ask again
+  FAILED_PRECONDITION the server was not started with what the call needs
+                      (ServerMetadata tells what works), or a model that is
+                      to be loaded is refused
 """
 
 from collections import abc as _abc
@@ -127,7 +129,7 @@ class ServerReadyResponse(_message.Message):
 
     READY_FIELD_NUMBER: _builtins.int
     ready: _builtins.bool
-    """False while models load, and from the first sign of a stop."""
+    """False while the server starts, and from the first sign of a stop."""
     def __init__(
         self,
         *,
@@ -1650,7 +1652,7 @@ class RepositoryIndexRequest(_message.Message):
     REPOSITORY_NAME_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
     repository_name: _builtins.str
-    """Empty: there is one repository."""
+    """Must be empty: there is one repository."""
     ready: _builtins.bool
     """Whether to tell of none but those that are ready."""
     def __init__(
@@ -1686,11 +1688,11 @@ class RepositoryIndexResponse(_message.Message):
         name: _builtins.str
         """Name of the model."""
         version: _builtins.str
-        """The version; empty if the model has none that could be loaded."""
+        """The version, a decimal number."""
         state: _builtins.str
         """"READY", "LOADING", "UNLOADING" or "UNAVAILABLE"."""
         reason: _builtins.str
-        """Why it is in that state; empty for a model that is simply ready."""
+        """Why it is in that state, or what is to be known of it; may be empty."""
         def __init__(
             self,
             *,
@@ -1754,7 +1756,7 @@ class RepositoryModelLoadRequest(_message.Message):
     MODEL_NAME_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     repository_name: _builtins.str
-    """Empty: there is one repository."""
+    """Must be empty: there is one repository."""
     model_name: _builtins.str
     """Name of the model; required."""
     @_builtins.property
@@ -1824,7 +1826,7 @@ class RepositoryModelUnloadRequest(_message.Message):
     MODEL_NAME_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     repository_name: _builtins.str
-    """Empty: there is one repository."""
+    """Must be empty: there is one repository."""
     model_name: _builtins.str
     """Name of the model; required."""
     @_builtins.property

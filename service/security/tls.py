@@ -64,6 +64,8 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._early = b""
         """What was written before the handshake was over."""
+        self._has_begun = False
+        """Whether the client has said anything."""
         self._is_open = False
         """Whether the handshake is over and good, and the server has not said all."""
         self._is_over = False
@@ -88,10 +90,16 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         """Pass on that it does again."""
         self._inner.resume_writing()
 
+    def eof_received(self) -> None:
+        """Let the socket close; within a handshake that is worth a word, since some clients say none."""
+        if self._has_begun and not self._is_open and not self._is_over:
+            self._fail("it hung up within the handshake, as clients do that do not trust the certificate")
+
     def data_received(self, data: bytes) -> None:
         """Decrypt what has come, or go on with the handshake."""
         if self._is_over:
             return  # read on only so that the socket's end does not take back what was said
+        self._has_begun = True
         self._incoming.write(data)
         if self._is_open or self._shake_hands():
             self._read()

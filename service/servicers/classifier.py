@@ -47,11 +47,22 @@ class ClassifierServicer:
         admission: Admission,
         decoder: Decoder,
         observer: Observer | None = None,
+        max_call_images: int = MAX_CALL_IMAGES,
     ) -> None:
+        """Answer for the models of a repository.
+
+        Args:
+            repository: has the models.
+            admission: the door that the callers of all protocols go through.
+            decoder: makes pixels of pictures.
+            observer: is told of each request.
+            max_call_images: most images of a call.
+        """
         self._repository = repository
         self._admission = admission
         self._decoder = decoder
         self._observer = observer or Observer()
+        self._max_images = max_call_images
         self._writers: WeakKeyDictionary[ServedModel, ReplyWriter] = WeakKeyDictionary()
 
     def methods(self) -> tuple[Method, ...]:
@@ -67,7 +78,7 @@ class ClassifierServicer:
         with Request(self._observer, call) as observed:
             request = parse_request(message)
             del message  # up to 32 MiB, and all of it is in the request
-            n, top_k = _check(request)
+            n, top_k = _check(request, self._max_images)
             observed.images = n
             with self._admission.admit(n):
                 reply = await self._answer(request, n, top_k, call.deadline_s, observed)
@@ -108,7 +119,7 @@ class ClassifierServicer:
             raise InvalidRequestError("the message has no request, wanted one to answer")
         request = envelope.request
         with Request(self._observer, call) as observed:
-            n, top_k = _check(request)
+            n, top_k = _check(request, self._max_images)
             observed.images = n
             await self._admission.room(n)
             with self._admission.admit(n):
@@ -176,7 +187,7 @@ def _check_count(n: int) -> None:
         )
 
 
-def _check(request: pb.ClassifyRequest) -> tuple[int, int]:
+def _check(request: pb.ClassifyRequest, most: int) -> tuple[int, int]:
     """Return the number of images and of classes wanted. Raises InvalidRequestError."""
     packed_bytes = len(request.packed_pixels)
     packed, rest = divmod(packed_bytes, IMAGE_BYTES)
@@ -188,10 +199,8 @@ def _check(request: pb.ClassifyRequest) -> tuple[int, int]:
     if packed and request.images:
         raise InvalidRequestError("the request has images and packed_pixels, expected one of them")
     n = packed or len(request.images)
-    if not 1 <= n <= MAX_CALL_IMAGES:
-        raise InvalidRequestError(
-            f"the request has {n:,} images, expected 1 to {MAX_CALL_IMAGES:,}; split longer lists"
-        )
+    if not 1 <= n <= most:
+        raise InvalidRequestError(f"the request has {n:,} images, expected 1 to {most:,}; split longer lists")
     top_k = request.top_k if request.HasField("top_k") else DEFAULT_TOP_K
     if not 1 <= top_k <= LARGEST_TOP_K:
         raise InvalidRequestError(f"top_k is {top_k}, expected 1 to {LARGEST_TOP_K}")

@@ -16,8 +16,9 @@ import grpc
 import grpc.aio
 
 from service.address import channel_options
+from service.channel import metadata, open_aio_channel
 from service.client import AsyncClient, Client
-from service.config import MAX_MESSAGE_BYTES
+from service.config import MAX_MESSAGE_BYTES, Access, ClientConfig
 from service.errors import RETRY_PUSHBACK, ClientError, ServerUnavailableError
 from service.pb import classifier_pb2 as pb
 from service.pb import classifier_pb2_grpc
@@ -29,17 +30,19 @@ if TYPE_CHECKING:
     from tests.reliability.pictures import Pictures, Sample
 
 LIMIT_S = 60.0
+_EVERYBODYS = Access()
 _PAUSE_S = 0.02  # after a call that found nobody
 _MOST_PUSHBACK_MS = 1_000
 
 Status = grpc.StatusCode
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
+def open_channel(address: str, access: Access = _EVERYBODYS) -> grpc.aio.Channel:
     """Make a channel that shares its connection with none."""
-    return grpc.aio.insecure_channel(
+    return open_aio_channel(
         address,
-        options=[
+        access,
+        [
             *channel_options(address),
             ("grpc.enable_retries", 0),
             ("grpc.use_local_subchannel_pool", 1),
@@ -91,6 +94,7 @@ class Caller(Asker):
         images: int = 1,
         may_see: Iterable[grpc.StatusCode] = (),
         timeout_s: float = LIMIT_S,
+        access: Access = _EVERYBODYS,
         **fields: Any,
     ) -> None:
         """Prepare to ask.
@@ -102,10 +106,11 @@ class Caller(Asker):
             images: a call.
             may_see: statuses that are no loss.
             timeout_s: of a call.
+            access: how to reach the server.
             fields: of each request.
         """
         super().__init__()
-        self.channel = open_channel(address)
+        self.channel = open_channel(address, access)
         self.stub = classifier_pb2_grpc.ClassifierStub(self.channel)
         self.seen: Counter[grpc.StatusCode] = Counter()
         self._pictures = pictures
@@ -113,6 +118,7 @@ class Caller(Asker):
         self._images = images
         self._may_see = frozenset(may_see)
         self._timeout_s = timeout_s
+        self._metadata = metadata(access)
         self._fields = fields
 
     async def close(self) -> None:
@@ -129,7 +135,9 @@ class Caller(Asker):
         """Send a request, compare the answer and enter what came of it."""
         self._account.tried += 1
         try:
-            response = await self.stub.Classify(request, timeout=timeout_s or self._timeout_s)
+            response = await self.stub.Classify(
+                request, timeout=timeout_s or self._timeout_s, metadata=self._metadata
+            )
         except grpc.aio.AioRpcError as error:
             self._enter(error)
             return self._see(error.code())
@@ -151,6 +159,22 @@ class Caller(Asker):
             self._account.refuse(status.name)
 
 
+class Newcomer(Caller):
+    """Makes a new connection for each call."""
+
+    def __init__(self, address: str, pictures: Pictures, account: Account, access: Access) -> None:
+        super().__init__(address, pictures, account, access=access)
+        self._address = address
+        self._access = access
+
+    async def ask(self) -> grpc.StatusCode:
+        """Connect, and ask about an image."""
+        await self.channel.close()
+        self.channel = open_channel(self._address, self._access)
+        self.stub = classifier_pb2_grpc.ClassifierStub(self.channel)
+        return await super().ask()
+
+
 class PatientCaller(Asker):
     """Asks by the project's asyncio client, which repeats calls that found the server UNAVAILABLE."""
 
@@ -162,10 +186,11 @@ class PatientCaller(Asker):
         *,
         images: int = 1,
         is_stubborn: bool = False,
+        access: Access = _EVERYBODYS,
     ) -> None:
         """Prepare to ask; a stubborn one goes on when the client has given up, until LIMIT_S have passed."""
         super().__init__()
-        self._client = AsyncClient(address)
+        self._client = AsyncClient(address, ClientConfig(access=access))
         self._pictures = pictures
         self._account = account
         self._images = images
@@ -202,9 +227,11 @@ class PatientCaller(Asker):
 class ThreadCaller:
     """Asks by the project's blocking client; for threads."""
 
-    def __init__(self, address: str, pictures: Pictures, account: Account) -> None:
+    def __init__(
+        self, address: str, pictures: Pictures, account: Account, access: Access = _EVERYBODYS
+    ) -> None:
         self.answers = 0
-        self._client = Client(address)
+        self._client = Client(address, ClientConfig(access=access))
         self._sample = pictures.some(40)
         self._account = account
 

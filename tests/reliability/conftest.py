@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.config import ClientConfig
+    from service.config import Access, ClientConfig
 
 _ACCOUNTS = pytest.StashKey[list[tuple[str, Account]]]()
 LABOUR = 20
@@ -27,7 +27,9 @@ OTHER_SCALE = 64.0
 class Start(Protocol):
     """Starts a server that answers with ``colours`` unless it is told another model."""
 
-    def __call__(self, *arguments: object, model: str = "colours", port: int = 0) -> Server:
+    def __call__(
+        self, *arguments: object, model: str = "colours", port: int = 0, access: Access | None = None
+    ) -> Server:
         """Start it and wait until it serves."""
 
 
@@ -54,9 +56,13 @@ def start(models: Path, tmp_path: Path) -> Iterator[Start]:
     """Return a function that starts a server; in the end none is left, and no log shows a fault of theirs."""
     servers: list[Server] = []
 
-    def start(*arguments: object, model: str = "colours", port: int = 0) -> Server:
+    def start(
+        *arguments: object, model: str = "colours", port: int = 0, access: Access | None = None
+    ) -> Server:
         log = tmp_path / f"log-{len(servers)}"
-        server = Server(log, "--models", models, "--default-model", model, *arguments, port=port)
+        server = Server(
+            log, "--models", models, "--default-model", model, *arguments, port=port, access=access
+        )
         servers.append(server)
         server.start()
         return server

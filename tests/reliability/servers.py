@@ -16,14 +16,16 @@ from service.process import ServerProcess
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from service.config import Access
+
 MIB = 1 << 20
 
 
 class Server(ServerProcess):
     """A server whose log is read and whose processes are looked at."""
 
-    def __init__(self, log: Path, *arguments: object, port: int = 0) -> None:
-        super().__init__(*map(str, arguments), "--log-format", "json", port=port, log=log)
+    def __init__(self, log: Path, *arguments: object, port: int = 0, access: Access | None = None) -> None:
+        super().__init__(*map(str, arguments), "--log-format", "json", port=port, log=log, access=access)
         self._log_file = log
 
     @property

@@ -41,7 +41,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory, add_model: Callable[...
 def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run a real server process for the session and return its address."""
     log = tmp_path_factory.mktemp("log") / "server.log"
-    limits = ("--max-image-bytes", "100000", "--max-image-pixels", "1000000")
+    limits = ("--max-image-bytes", "100000", "--max-image-pixels", "1000000", "--min-ping-interval-s", "0")
     process = ServerProcess("--models", str(repository), "--threads", "1", *limits, log=log)
     process.start()
     yield process.address

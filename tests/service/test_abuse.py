@@ -59,7 +59,9 @@ REQUEST = pb.ClassifyRequest(packed_pixels=bytes(3072 * 4))
 def victim(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[ServerProcess]:
     """A server that the tests of this file share, so that what one leaves behind hurts the next."""
     log = tmp_path_factory.mktemp("log") / "victim.log"
-    with ServerProcess("--models", str(repository), "--threads", "1", log=log) as process:
+    # It would end a client that pings so much: here it has to bear with one.
+    options = ("--threads", "1", "--min-ping-interval-s", "0")
+    with ServerProcess("--models", str(repository), *options, log=log) as process:
         with Wire(process.address) as wire:
             assert wire.ask(1).status == 0
         yield process

@@ -81,16 +81,16 @@ class Inference:
         self, request: pb.ModelInferRequest, observed: Request, call_deadline_s: float | None, *, waits: bool
     ) -> bytes:
         deadline_s = deadline_of(request, asyncio.get_running_loop().time(), call_deadline_s)
-        model = self._repository.get(required_name(request.model_name), request.model_version)
-        observed.model = model.info
-        observed.images = n = count_images(request, model.info)
-        wanted = read_wanted(request, model.info, n, self._regions)
-        answering = self._run(request, model, observed, deadline_s, waits=waits)
-        if deadline_s == call_deadline_s:  # the call itself ends then
-            rows = await answering
-        else:
-            rows = await _until(deadline_s, answering)
-        return self._writer(model).write(rows, request.id, wanted)
+        with self._repository.get(required_name(request.model_name), request.model_version) as model:
+            observed.model = model.info
+            observed.images = n = count_images(request, model.info)
+            wanted = read_wanted(request, model.info, n, self._regions)
+            answering = self._run(request, model, observed, deadline_s, waits=waits)
+            if deadline_s == call_deadline_s:  # the call itself ends then
+                rows = await answering
+            else:
+                rows = await _until(deadline_s, answering)
+            return self._writer(model).write(rows, request.id, wanted)
 
     async def _run(
         self,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from service.model import ModelInfo
     from service.repository import Repository
     from service.rpc.call import Call
+    from service.versions import VersionPolicy
 
 SERVER_NAME = "cifar10net"
 PLATFORM = "onnxruntime_onnx"
@@ -112,7 +113,7 @@ def describe(info: ModelInfo, config: ServerConfig) -> pb.ModelConfig:
         name=info.name,
         platform=PLATFORM,
         backend=_BACKEND,
-        version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=1)),
+        version_policy=_versions(config.versions.of(info.name)),
         max_batch_size=MAX_CALL_IMAGES,
         input=[
             pb.ModelInput(
@@ -136,6 +137,15 @@ def describe(info: ModelInfo, config: ServerConfig) -> pb.ModelConfig:
         parameters={name: pb.ModelParameter(string_value=fact) for name, fact in facts.items()},
         response_cache=pb.ModelResponseCache(enable=bool(config.cache_mib)),
     )
+
+
+def _versions(policy: VersionPolicy) -> pb.ModelVersionPolicy:
+    kind = pb.ModelVersionPolicy
+    if policy.numbers:
+        return kind(specific=kind.Specific(versions=sorted(policy.numbers)))
+    if policy.latest is None:
+        return kind(all=kind.All())
+    return kind(latest=kind.Latest(num_versions=policy.latest))
 
 
 def _batching(config: ServerConfig) -> pb.ModelDynamicBatching:

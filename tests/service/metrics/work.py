@@ -23,11 +23,17 @@ class Call:
 
     metadata: Mapping[bytes, bytes] = {}
     context: object = None
+    images = 0
+    peer = "127.0.0.1:1"
+    is_stream = False
 
     def __init__(self, code: Code = Code.OK, path: str = ASK, began_s: float = 0.0) -> None:
         self.code = code
         self.path = path
         self.began_s = began_s
+
+    def facts(self) -> Mapping[str, str]:
+        return {}
 
 
 def model(version: int = 1, name: str = "colours") -> ModelInfo:

@@ -211,6 +211,22 @@ def test_both_sides_can_end_the_conversation(open_files: TlsFiles, client: ssl.S
     assert theirs.socket.is_closed
 
 
+def test_who_hangs_up_within_the_handshake_is_told_of_and_who_says_nothing_is_not(
+    open_files: TlsFiles, client: ssl.SSLContext
+) -> None:
+    silent, begun, done = (_Line(open_files, client) for _ in range(3))
+    with pytest.raises(ssl.SSLWantReadError):
+        begun.client.do_handshake()
+    begun.exchange()
+    done.shake_hands()
+
+    for line in (silent, begun, done):
+        line.server.eof_received()
+
+    assert [len(line.inner.reasons) for line in (silent, begun, done)] == [0, 1, 0]
+    assert "within the handshake" in begun.inner.reasons[0]
+
+
 def test_pauses_pass_through(open_files: TlsFiles, client: ssl.SSLContext) -> None:
     line = _Line(open_files, client)
 

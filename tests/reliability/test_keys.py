@@ -1,0 +1,322 @@
+"""API keys: who has a good one loses nothing, who has none is told so, and no key is ever written down."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from service.config import Access
+from service.pb import classifier_pb2 as pb
+from service.pb import classifier_pb2_grpc
+from service.security.issuing import make_key
+from tests.reliability.callers import Caller, PatientCaller, Status, all_go_on, at_work, until
+from tests.service.security.authority import replace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.reliability.account import Account
+    from tests.reliability.conftest import Start
+    from tests.reliability.pictures import Pictures
+    from tests.reliability.servers import Server
+
+CLASSIFIER = "cifar10net.v1.Classifier"
+NOT_TAKEN = "new API keys not taken, the old ones stay in force"
+
+
+@dataclass
+class KeyFile:
+    """The file of a server, and the keys themselves."""
+
+    path: Path
+    lines: dict[str, str] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+
+    def add(self, name: str, rights: str = "*", until: str | None = None) -> Access:
+        """Write a key's line; return what its owner has."""
+        key, self.lines[name] = make_key(name, rights, until)
+        self.keys.append(key)
+        self.write()
+        return Access(api_key=key)
+
+    def remove(self, name: str) -> None:
+        """Take a line away."""
+        del self.lines[name]
+        self.write()
+
+    def write(self) -> None:
+        """Replace the file."""
+        replace(self.path, "\n".join(self.lines.values()).encode())
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> KeyFile:
+    return KeyFile(tmp_path / "keys")
+
+
+async def until_loaded(server: Server, workers: int, times: int = 1) -> None:
+    await until(lambda: len(server.events("new API keys in force")) >= workers * times, "the new keys")
+
+
+def no_key_is_in_the_log_of(server: Server, file: KeyFile) -> bool:
+    text = server._log_file.read_text()
+    return not any(key.removeprefix("c10n_") in text for key in file.keys)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_caller_may_do_what_its_key_says(
+    start: Start, file: KeyFile, pictures: Pictures, account: Account, workers: int
+) -> None:
+    good = file.add("good")
+    narrow = file.add("narrow", f"{CLASSIFIER}/ListModels")
+    yesterday = (dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).date().isoformat()
+    expired = file.add("expired", until=yesterday)
+    key = str(good.api_key)
+    server = start("--api-keys", file.path, "--workers", workers)
+
+    async def main() -> None:
+        for access, status in (
+            (good, Status.OK),
+            (Access(), Status.UNAUTHENTICATED),
+            (Access(api_key=key[:-1]), Status.UNAUTHENTICATED),
+            (Access(api_key=make_key("good")[0]), Status.UNAUTHENTICATED),
+            (expired, Status.UNAUTHENTICATED),
+            (narrow, Status.PERMISSION_DENIED),
+        ):
+            async with Caller(
+                server.address, pictures, account, access=access, may_see={status} - {Status.OK}
+            ) as caller:
+                for _ in range(5):
+                    assert await caller.ask() is status
+        async with PatientCaller(server.address, pictures, account, access=good) as patient:
+            assert await patient.ask() is Status.OK
+        channel = grpc.aio.insecure_channel(server.address)
+        stub = classifier_pb2_grpc.ClassifierStub(channel)
+        for metadata in ((("x-api-key", key),), (("authorization", f"bearer {narrow.api_key}"),)):
+            await stub.ListModels(pb.ListModelsRequest(), metadata=metadata)
+        await channel.close()
+
+    asyncio.run(main())
+
+    assert no_key_is_in_the_log_of(server, file)
+    assert {line["status"] for line in server.events("call refused")} == {
+        "UNAUTHENTICATED",
+        "PERMISSION_DENIED",
+    }
+
+
+def _reflection_status(channel: grpc.Channel) -> grpc.StatusCode:
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    call = stub.ServerReflectionInfo(iter([request]))
+    try:
+        list(call)
+    except grpc.RpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+def test_health_is_open_and_other_services_where_it_is_said(start: Start, file: KeyFile) -> None:
+    file.add("good")
+    closed = start("--api-keys", file.path)
+    opened = start("--api-keys", file.path, "--open-service", "grpc.reflection.v1alpha.ServerReflection")
+
+    for server, status in ((closed, Status.UNAUTHENTICATED), (opened, Status.OK)):
+        with grpc.insecure_channel(server.address) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            assert health.Check(health_pb2.HealthCheckRequest()).status == 1  # type: ignore[attr-defined]
+            assert next(health.Watch(health_pb2.HealthCheckRequest())).status == 1  # type: ignore[attr-defined]
+            assert _reflection_status(channel) is status
+            with pytest.raises(grpc.RpcError) as caught:
+                classifier_pb2_grpc.ClassifierStub(channel).ListModels(pb.ListModelsRequest())
+            assert caught.value.code() is Status.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_keys_are_exchanged_under_load_and_nothing_is_lost(
+    start: Start, file: KeyFile, pictures: Pictures, account: Account, workers: int
+) -> None:
+    old = file.add("old")
+    server = start("--api-keys", file.path, "--workers", workers)
+
+    async def main() -> None:
+        fallen = [
+            Caller(server.address, pictures, account, access=old, may_see={Status.UNAUTHENTICATED})
+            for _ in range(4)
+        ]
+        async with at_work(*fallen):
+            await all_go_on(*fallen)
+            new = file.add("new")  # beside the old one, until all have changed
+            await until_loaded(server, workers)
+            callers = [Caller(server.address, pictures, account, access=new) for _ in range(4)]
+            async with at_work(*callers):
+                await all_go_on(*callers, *fallen)
+                assert not any(caller.seen[Status.UNAUTHENTICATED] for caller in fallen)
+                file.remove("old")
+                await until_loaded(server, workers, times=2)
+                await all_go_on(*callers)
+                before = [caller.answers for caller in fallen]
+                # On connections that were there before, and from the very next call on.
+                await until(lambda: all(caller.seen[Status.UNAUTHENTICATED] for caller in fallen), "refusals")
+                await all_go_on(*callers)
+                assert all(
+                    caller.answers <= answers + 1 for caller, answers in zip(fallen, before, strict=True)
+                )
+
+    asyncio.run(main())
+
+    assert no_key_is_in_the_log_of(server, file)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stream_ends_when_its_key_is_revoked_or_expires_and_others_go_on(
+    start: Start, file: KeyFile, workers: int
+) -> None:
+    soon = (dt.datetime.now(dt.UTC) + dt.timedelta(seconds=15)).isoformat()
+    accesses = {
+        "good": file.add("good"),
+        "revoked": file.add("revoked"),
+        "expiring": file.add("expiring", until=soon),
+    }
+    server = start("--api-keys", file.path, "--workers", workers)
+    request = pb.ClassifyStreamRequest(request=pb.ClassifyRequest(packed_pixels=bytes(3072)))
+    over = asyncio.Event()
+
+    async def requests() -> AsyncIterator[pb.ClassifyStreamRequest]:
+        yield request
+        await over.wait()
+        yield request
+
+    async def main() -> None:
+        channel = grpc.aio.insecure_channel(server.address)
+        stub = classifier_pb2_grpc.ClassifierStub(channel)
+        streams: dict[str, Any] = {
+            name: stub.ClassifyStream(requests(), metadata=(("x-api-key", str(access.api_key)),), timeout=60)
+            for name, access in accesses.items()
+        }
+        for stream in streams.values():
+            assert not (await stream.read()).HasField("error")
+        file.remove("revoked")
+
+        for name, reason in (("revoked", "is not known here"), ("expiring", "has expired")):
+            assert await streams[name].code() is Status.UNAUTHENTICATED
+            assert reason in str(await streams[name].details())
+        over.set()
+        assert not (await streams["good"].read()).HasField("error")
+        assert await streams["good"].read() is grpc.aio.EOF
+        await channel.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("content", [b"", b"good\n", b"\xff\xff"])
+def test_a_broken_file_leaves_the_old_keys_in_force_and_is_said_once(
+    start: Start, file: KeyFile, pictures: Pictures, account: Account, content: bytes
+) -> None:
+    good = file.add("good")
+    server = start("--api-keys", file.path)
+
+    async def main() -> None:
+        async with Caller(server.address, pictures, account, access=good) as caller:
+            replace(file.path, content)
+            await until(lambda: server.events(NOT_TAKEN), "a line")
+            assert await caller.ask() is Status.OK
+            file.add("another")
+            await until_loaded(server, 1)
+            assert await caller.ask() is Status.OK
+
+    asyncio.run(main())
+
+    [line] = server.events(NOT_TAKEN)
+    assert str(file.path) in line["reason"]
+
+
+def run_cli(
+    *arguments: object, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+
+
+def test_the_command_line_makes_keys_and_shows_them(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, key_file = tmp_path / "keys", tmp_path / "alice.key"
+    made = run_cli("key", "alice", "--to", keys, "--rights", f"{CLASSIFIER}")
+    key_file.write_text(made.stdout)
+    server = start("--api-keys", keys)
+
+    by_file = run_cli("models", "--server", server.address, "--api-key-file", key_file)
+    monkeypatch.setenv("CIFAR10NET_API_KEY", made.stdout.strip())
+    by_environment = run_cli("models", "--server", server.address)
+    monkeypatch.setenv("CIFAR10NET_API_KEY", "c10n_wrong")
+    wrong = run_cli("models", "--server", server.address)
+    monkeypatch.setenv("CIFAR10NET_API_KEY", "not one\n key")
+    damaged = run_cli("models", "--server", server.address)
+    monkeypatch.delenv("CIFAR10NET_API_KEY")
+    none = run_cli("models", "--server", server.address)
+    health = run_cli("health", "--server", server.address)
+
+    assert (made.returncode, made.stderr) == (0, "")
+    assert made.stdout.startswith("c10n_")
+    assert made.stdout.strip() not in keys.read_text()
+    assert by_file.returncode == by_environment.returncode == health.returncode == 0
+    assert "colours" in by_environment.stdout
+    for done, problem in (
+        (wrong, "answered UNAUTHENTICATED: the API key is not known here"),
+        (none, "answered UNAUTHENTICATED: this server wants an API key"),
+        (damaged, "the API key is none: wanted printable characters without spaces"),
+    ):
+        assert (done.returncode, done.stdout) == (2, "")
+        assert problem in done.stderr
+        assert "wrong" not in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "problem", "code"),
+    [
+        (("--api-keys", "{folder}/none"), "none cannot be read: No such file", 1),
+        (("--api-keys", "{folder}/bad"), "bad, line 1: has 1 words, wanted NAME sha256:HASH RIGHTS", 1),
+        (("--open-service", "x.Y"), "open services are those that need no API key, but no file", 2),
+        (("--api-keys", "{folder}/good", "--open-service", "x.Y"), "no service is called 'x.Y'", 2),
+    ],
+)
+def test_a_server_whose_keys_make_no_sense_does_not_start(
+    models: Path, tmp_path: Path, options: tuple[str, ...], problem: str, code: int
+) -> None:
+    (tmp_path / "bad").write_text("alice\n")
+    (tmp_path / "good").write_text(make_key("alice")[1])
+
+    done = run_cli(
+        "serve", "--port", 0, "--models", models, *(each.format(folder=tmp_path) for each in options)
+    )
+
+    assert (done.returncode, done.stdout) == (code, "")
+    assert problem in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_the_network_can_read_is_warned_of_once(start: Start, file: KeyFile) -> None:
+    file.add("alice")
+    inside = start("--api-keys", file.path)
+    outside = start("--host", "0.0.0.0", "--workers", 2)  # noqa: S104 - that is what is warned of
+    with_keys = start("--host", "0.0.0.0", "--api-keys", file.path)  # noqa: S104
+
+    warnings = [
+        [line["event"] for line in server.log() if line["level"] == "warning"]
+        for server in (inside, outside, with_keys)
+    ]
+
+    theft = "whoever can read along can take callers' API keys and use them"
+    assert warnings == [[], ["connections are not encrypted"], ["connections are not encrypted", theft]]
