@@ -118,6 +118,13 @@ def main() -> None:
 @click.option("--max-model-mib", type=int, default=ServerConfig.max_model_mib, help="Largest model file.")
 @click.option("--host", default=ServerConfig.host, help="Address to listen on; 0.0.0.0 or :: for all.")
 @click.option("--port", type=int, default=ServerConfig.port, help="0 lets the system choose.")
+@click.option("--metrics-host", default=ServerConfig.metrics_host, help="Address of the metrics port.")
+@click.option(
+    "--metrics-port",
+    type=int,
+    help="Tell metrics at http://HOST:PORT/metrics; 0 lets the system choose, the log says which. "
+    "Default: no such port.",
+)
 @click.option(
     "--provider",
     type=click.Choice(list(PROVIDERS)),

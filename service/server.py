@@ -10,6 +10,7 @@ import asyncio
 import gc
 import math
 import os
+import platform
 import signal
 from enum import Enum
 from importlib.metadata import version
@@ -25,6 +26,10 @@ from service.files import make_room
 from service.http2.stream import Patience
 from service.images import rely_on_own_limits
 from service.listening import as_text, listen
+from service.metrics.endpoint import Endpoint
+from service.metrics.recorder import Build, Recorder, State
+from service.metrics.snapshot import METRICS_TOPIC, NEWS_TOPIC, TOTALS_TOPIC
+from service.model import runtime_version
 from service.observing import Observers
 from service.repository import Repository, load_models
 from service.rpc.server import RpcLimits, RpcServer
@@ -89,11 +94,14 @@ async def serve(  # noqa: PLR0915 - for now
     make_room(config.max_connections)
     tracing = None if config.tracing is None else _trace(config.tracing)
     listening = listen(config.host, config.port) if door is None else None
+    recorder = Recorder(_build())
+    metrics_port = config.metrics_port if door is None else None  # the supervisor's is for all workers
+    endpoint = Endpoint(config.metrics_host, metrics_port, recorder.collect)
     intercom = intercom or Intercom()
     repository = Repository()
     repository.join(intercom)
     decoder = Decoder(config.decode_threads, config.limits)
-    observer = Observers(_observers(config, tracing))
+    observer = Observers([recorder, *_observers(config, tracing)])
     admission = Admission(config.max_pending_images)
     classifier = ClassifierServicer(repository, admission, decoder, observer, config.max_call_images)
     health = HealthServicer((CLASSIFIER, INFERENCE))
@@ -128,10 +136,15 @@ async def serve(  # noqa: PLR0915 - for now
         observer=observer,
         protection=protection,
     )
+    recorder.watch(lambda: _state(server, admission, repository), [method.path for method in methods])
+    intercom.answer(METRICS_TOPIC, recorder.answer)
+    intercom.answer(NEWS_TOPIC, recorder.answer_news)
+    intercom.answer(TOTALS_TOPIC, recorder.answer)
     following = None if protection is None else _follow(protection, server)
     try:
         await intercom.join()
         await inference.join()
+        await endpoint.open()
         if listening is not None:
             await server.listen(listening)
         loaded = await _unless(stop, _load(repository, config))
@@ -159,6 +172,7 @@ async def serve(  # noqa: PLR0915 - for now
         await server.close()
         decoder.close()
         await repository.close()
+        await endpoint.close()
         await intercom.close()
         if door is not None:
             door.close()
@@ -196,6 +210,27 @@ def _patience(config: ServerConfig) -> Patience:
         idle_s=config.max_connection_idle_s or math.inf,
         grace_s=config.grace_s,
         ping_s=config.min_ping_interval_s,
+    )
+
+
+def _build() -> Build:
+    return Build(
+        version=version("cifar10net"), python=platform.python_version(), onnxruntime=runtime_version()
+    )
+
+
+def _state(server: RpcServer, admission: Admission, repository: Repository) -> State:
+    """Say how things are, for the metrics."""
+    loaded = [] if repository.default is None else repository.list()
+    return State(
+        admitted_images=admission.images,
+        connections=server.connections,
+        active_calls=server.calls,
+        active_streams=server.streams,
+        held_bytes=server.held_bytes,
+        loaded=[
+            (info, repository.get(info.name, str(info.version)).sessions.waiting_images) for info in loaded
+        ],
     )
 
 
