@@ -83,6 +83,23 @@ class SecurityConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TracingConfig:
+    """What is traced, and who collects it."""
+
+    endpoint: str
+    """Of an OTLP collector, gRPC: ``http://HOST:PORT``, or https for TLS."""
+    ratio: float = 0.01
+    """Share of the calls that are traced, of those whose callers do not say whether they trace theirs."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("https?://[^/]+/?", self.endpoint):
+            raise ConfigError(
+                f"the OTLP endpoint is {self.endpoint!r}, wanted http://HOST:PORT, or https for TLS"
+            )
+        _check_range("trace_ratio", self.ratio, 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerConfig:
     """How to serve."""
 
@@ -132,6 +149,9 @@ class ServerConfig:
     """Without a call, until a client is asked to go; 0: never."""
     min_ping_interval_s: float = 5.0
     """Between PINGs of a client that says nothing else; the third in a row that comes sooner is the end."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
+    """Where metrics are told over HTTP; 0 lets the system choose, None tells them nowhere."""
     max_queue_delay_s: float = 0.0
     """How long a batch that is not full may wait for more images while a session is free."""
     cache_mib: int = 0
@@ -139,15 +159,20 @@ class ServerConfig:
     limits: ImageLimits = ImageLimits()
     shared_memory: bool = False
     """Whether clients of the Open Inference Protocol may have the server read and write shared memory."""
+    log_calls: bool = False
+    """Whether each call has a line of its own in the log."""
     grace_s: float = 30.0
     """How long calls in flight may take to finish after SIGTERM."""
     drain_delay_s: float = 0.0
     """How long to go on accepting calls after SIGTERM, once health says NOT_SERVING."""
     security: SecurityConfig = SecurityConfig()
+    tracing: TracingConfig | None = None
+    """None: calls are not traced."""
 
     def __post_init__(self) -> None:
         for name, value, smallest, largest in (
             ("port", self.port, 0, 65_535),
+            ("metrics_port", self.metrics_port or 0, 0, 65_535),
             ("workers", self.workers, 1, 1_024),
             ("instances", self.instances, 1, 1_024),
             ("threads", self.threads, 1, 1_024),

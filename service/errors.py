@@ -12,7 +12,7 @@
   * UnknownServiceError    NOT_FOUND: asked for the health of a service that is not served
   * UnknownRegionError     NOT_FOUND: no region of shared memory has that name
   * RegionExistsError      ALREADY_EXISTS: a region of shared memory has that name
-  * DisabledError          UNIMPLEMENTED: the server was started without what the method needs
+  * DisabledError          FAILED_PRECONDITION: the server was started without what the call needs
   * OverloadedError        RESOURCE_EXHAUSTED: too much is queued, retry later
     * MessageTooLargeError RESOURCE_EXHAUSTED: and no retry helps
   * DeadlineError          DEADLINE_EXCEEDED: the answer would come too late, it is not worked out
@@ -157,9 +157,9 @@ class RegionExistsError(ServiceError):
 
 
 class DisabledError(ServiceError):
-    """The server was started without what the method needs."""
+    """The server was started without what the call needs."""
 
-    code = Code.UNIMPLEMENTED
+    code = Code.FAILED_PRECONDITION
 
 
 class OverloadedError(ServiceError):

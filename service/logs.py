@@ -5,18 +5,26 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Literal
+from traceback import TracebackException
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, WrappedLogger
+    from typing import TextIO
 
-# Without local variables: they hold the callers' pictures.
-_PLAIN_TRACEBACKS = structlog.processors.ExceptionRenderer(
-    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-)
+    from structlog.typing import EventDict, ExcInfo, WrappedLogger
+
 LogFormat = Literal["auto", "console", "json"]
+_MOST_FRAMES = 20
+"""Of an exception."""
+_MOST_EXCEPTIONS = 5
+"""Of those that led to one another, or came together."""
+_LONGEST_MESSAGE = 1_000
+"""Characters of an exception's message, which may quote what a caller sent."""
+_LONGEST_TRACEBACK = 16_384
+"""Characters."""
 
 
 def configure(log_format: LogFormat, level: str, *, is_worker: bool = False) -> None:
@@ -34,9 +42,14 @@ def configure(log_format: LogFormat, level: str, *, is_worker: bool = False) -> 
     ]
     if is_worker:
         shared.append(_add_pid)
-    rendering: list[structlog.typing.Processor] = [structlog.dev.ConsoleRenderer()]
+    rendering: list[structlog.typing.Processor] = [
+        structlog.dev.ConsoleRenderer(exception_formatter=_write_traceback)
+    ]
     if as_json:
-        rendering = [_PLAIN_TRACEBACKS, structlog.processors.JSONRenderer()]
+        rendering = [
+            structlog.processors.ExceptionRenderer(_as_objects),
+            structlog.processors.JSONRenderer(),
+        ]
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -49,3 +62,30 @@ def configure(log_format: LogFormat, level: str, *, is_worker: bool = False) -> 
 def _add_pid(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     event["pid"] = os.getpid()
     return event
+
+
+# Tracebacks never have local variables, in either format: they hold the callers' pictures and keys.
+
+_extract = ExceptionDictTransformer(show_locals=False, max_frames=_MOST_FRAMES)
+
+
+def _as_objects(exc_info: ExcInfo) -> list[dict[str, Any]]:
+    return _cut(_extract(exc_info))
+
+
+def _cut(stacks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keep exceptions within bounds, however many led to one another and whatever they quote."""
+    for stack in stacks[:_MOST_EXCEPTIONS]:
+        stack["exc_value"] = stack["exc_value"][:_LONGEST_MESSAGE]
+        stack["exc_notes"] = [note[:_LONGEST_MESSAGE] for note in stack["exc_notes"][:_MOST_EXCEPTIONS]]
+        stack["exceptions"] = [_cut(stacks) for stacks in stack["exceptions"][:_MOST_EXCEPTIONS]]
+    return stacks[:_MOST_EXCEPTIONS]
+
+
+def _write_traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    kind, error, frames = exc_info
+    told = TracebackException(
+        kind, error, frames, limit=-_MOST_FRAMES, max_group_width=_MOST_EXCEPTIONS, max_group_depth=2
+    )
+    text = "\n".join(part.rstrip("\n")[:_LONGEST_MESSAGE] for part in told.format())
+    out.write(f"\n{text[-_LONGEST_TRACEBACK:]}")

@@ -30,7 +30,13 @@ if TYPE_CHECKING:
     from service.providers import ProviderConfig
 
 _LOG_ERRORS_ONLY = 3
+_LOG_FATAL_ONLY = 4
 _SUM_TOLERANCE = 1e-3
+
+
+def runtime_version() -> str:
+    """Return the version of ONNX Runtime; empty where it is not installed."""
+    return "" if onnxruntime is None else str(onnxruntime.__version__)
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,9 @@ class OnnxModel:
                 f"{path} names {len(labels)} labels {labels} for {classes} classes, wanted a "
                 "distinct name each in its metadata; export it again with cifar10net-train export"
             )
+        # A run that fails raises what it would log, beside our log and as often as callers like.
+        self._run_options = onnxruntime.RunOptions()
+        self._run_options.log_severity_level = _LOG_FATAL_ONLY
         self.info = ModelInfo(
             file.name,
             file.version,
@@ -117,7 +126,8 @@ class OnnxModel:
         Returns:
             float32 (n, classes): softmax probabilities.
         """
-        probabilities: npt.NDArray[np.float32] = self._session.run([self._output], {self._input: images})[0]
+        probabilities: npt.NDArray[np.float32]
+        (probabilities,) = self._session.run([self._output], {self._input: images}, self._run_options)
         return probabilities
 
     def close(self) -> None:

@@ -32,7 +32,9 @@ class ObservedCall(Protocol):
     code: Code
     """How it ended; CANCELLED until it has."""
     context: object
-    """For observers to keep what they know of it; None at first."""
+    """For one observer to keep what it knows of it; None at first."""
+    images: int
+    """How many it asks about, so far."""
 
     @property
     def path(self) -> str:
@@ -41,6 +43,17 @@ class ObservedCall(Protocol):
     @property
     def metadata(self) -> Mapping[bytes, bytes]:
         """The request's header fields."""
+
+    @property
+    def peer(self) -> str:
+        """Its caller's address, ``host:port``."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it has many requests."""
+
+    def facts(self) -> Mapping[str, str]:
+        """Say whose call it is, for a line of the log."""
 
 
 class Observer:
@@ -60,6 +73,10 @@ class Observer:
 
     def on_model(self, name: str, version: int, event: ModelEvent) -> None:
         """Learn what has become of a model's version."""
+
+    def describe(self, call: ObservedCall) -> Mapping[str, str]:  # noqa: ARG002 - this one knows nothing
+        """Say what lines of the log are to tell of a call, beside what it says of itself."""
+        return {}
 
 
 class Observers(Observer):
@@ -93,6 +110,13 @@ class Observers(Observer):
         for observer in self._observers:
             observer.on_model(name, version, event)
 
+    def describe(self, call: ObservedCall) -> Mapping[str, str]:
+        """Ask them."""
+        facts: dict[str, str] = {}
+        for observer in self._observers:
+            facts.update(observer.describe(call))
+        return facts
+
 
 class Request(Timing):
     """A request for predictions: from when its message is looked at until its answer is made.
@@ -100,7 +124,7 @@ class Request(Timing):
     Used as ``with Request(observer, call) as request:``; observers are told when the block ends.
     """
 
-    __slots__ = ("_observer", "bad_images", "began_s", "call", "code", "ended_s", "images", "model")
+    __slots__ = ("_images", "_observer", "bad_images", "began_s", "call", "code", "ended_s", "model")
 
     def __init__(self, observer: Observer, call: ObservedCall) -> None:
         super().__init__()
@@ -109,10 +133,20 @@ class Request(Timing):
         self.began_s = self.ended_s = clock()
         self.model: ModelInfo | None = None
         """Which model it asks; None as long as that is not known."""
-        self.images = 0
+        self._images = 0
         self.bad_images = 0
         """Those among them that could not be read."""
         self.code = Code.OK
+
+    @property
+    def images(self) -> int:
+        """About how many it asks."""
+        return self._images
+
+    @images.setter
+    def images(self, images: int) -> None:
+        self.call.images += images - self._images  # at once: the call may be over before the request is
+        self._images = images
 
     def __enter__(self) -> Self:
         return self

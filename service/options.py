@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from service.config import Access, SecurityConfig, TlsFiles
+from service.config import (
+    DEFAULT_SERVER,
+    Access,
+    ClientConfig,
+    SecurityConfig,
+    TlsFiles,
+    TracingConfig,
+)
 from service.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,6 +29,14 @@ _Command = TypeVar("_Command", bound="Callable[..., Any]")
 API_KEY_VARIABLE = "CIFAR10NET_API_KEY"
 """Environment variable that holds the key itself; an argument would be seen by everybody on the machine."""
 _FILE = click.Path(path_type=Path)
+
+server_option = click.option("--server", default=DEFAULT_SERVER, metavar="HOST:PORT", help="Server to ask.")
+deadline_option = click.option(
+    "--deadline-s",
+    type=float,
+    default=ClientConfig.deadline_s,
+    help="Seconds that a call may take, retries included.",
+)
 
 
 def access_options(command: _Command) -> _Command:
@@ -110,5 +125,38 @@ _SECURITY_OPTIONS = (
         multiple=True,
         metavar="PACKAGE.SERVICE",
         help="A service that wants no key, such as grpc.reflection.v1.ServerReflection; can be repeated.",
+    ),
+)
+
+
+def tracing_options(command: _Command) -> _Command:
+    """Add what makes a TracingConfig, which the command gets as ``tracing``; None if nothing is traced."""
+
+    def with_config(
+        *,
+        otlp_endpoint: str | None,
+        trace_ratio: float,
+        **others: Any,  # noqa: ANN401 - the command's
+    ) -> None:
+        tracing = None if otlp_endpoint is None else TracingConfig(endpoint=otlp_endpoint, ratio=trace_ratio)
+        command(tracing=tracing, **others)
+
+    for option in reversed(_TRACING_OPTIONS):
+        option(command)
+    return cast("_Command", functools.update_wrapper(with_config, command))
+
+
+_TRACING_OPTIONS = (
+    click.option(
+        "--otlp-endpoint",
+        metavar="URL",
+        help="Collector of OpenTelemetry traces, by OTLP over gRPC: http://HOST:PORT, or https. "
+        "Default: calls are not traced. Needs the extra otel.",
+    ),
+    click.option(
+        "--trace-ratio",
+        type=float,
+        default=TracingConfig.ratio,
+        help="Share of the calls that are traced, 0 to 1, of those whose callers do not say.",
     ),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import os
 import signal
 from enum import Enum
 from importlib.metadata import version
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from service.access import AccessLog
 from service.batching.admission import Admission
 from service.config import SecurityConfig, ServerConfig
-from service.errors import ConfigError
+from service.errors import ConfigError, StartupError
 from service.files import make_room
 from service.http2.stream import Patience
 from service.images import rely_on_own_limits
@@ -36,17 +38,23 @@ from service.servicers.health import HealthServicer
 from service.servicers.inference.service import SERVICE_NAME as INFERENCE
 from service.servicers.inference.service import InferenceServicer
 from service.servicers.reflection import Reflection
+from service.servicers.statistics import StatisticsServicer
+from service.telemetry import Telemetry
 from service.workers.intercom import Intercom
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Iterable
 
+    from service.config import TracingConfig
     from service.model import OnnxModel
+    from service.observing import Observer
     from service.repository import Elsewhere
     from service.rpc.method import Method
+    from service.tracing.export import Tracing
     from service.workers.handoff import Door
 
+_LAST_SPANS_S = 3.0  # for a collector that does not take what is left in the end
 _Result = TypeVar("_Result")
 _log = structlog.get_logger(__name__)
 
@@ -83,12 +91,14 @@ async def serve(  # noqa: PLR0915 - for now
     rely_on_own_limits()
     give_back_large_blocks()
     make_room(config.max_connections)
+    tracing = None if config.tracing is None else _trace(config.tracing)
     listening = listen(config.host, config.port) if door is None else None
     intercom = intercom or Intercom()
+    telemetry = Telemetry(config, intercom, is_worker=door is not None)
     repository = Repository()
     repository.join(intercom)
     decoder = Decoder(config.decode_threads, config.limits)
-    observer = Observers(())
+    observer = Observers([telemetry.observer, *_observers(config, tracing)])
     admission = Admission(config.max_pending_images)
     classifier = ClassifierServicer(repository, admission, decoder, observer, config.max_call_images)
     health = HealthServicer((CLASSIFIER, INFERENCE))
@@ -101,9 +111,14 @@ async def serve(  # noqa: PLR0915 - for now
         intercom,
         is_ready=lambda: health.is_serving,
         version=version("cifar10net"),
+        statistics=telemetry,
     )
     reflection = Reflection((CLASSIFIER, INFERENCE, HEALTH))
-    methods = (*classifier.methods(), *inference.methods(), *health.methods(), *reflection.methods())
+    methods = tuple(
+        method
+        for servicer in (classifier, StatisticsServicer(telemetry), inference, health, reflection)
+        for method in servicer.methods()
+    )
     protection = _protection(config.security, methods)
     server = RpcServer(
         methods,
@@ -119,10 +134,12 @@ async def serve(  # noqa: PLR0915 - for now
         observer=observer,
         protection=protection,
     )
+    telemetry.watch(server, methods, admission, repository)
     following = None if protection is None else _follow(protection, server)
     try:
         await intercom.join()
         await inference.join()
+        await telemetry.open()
         if listening is not None:
             await server.listen(listening)
         loaded = await _unless(stop, _load(repository, config))
@@ -150,10 +167,36 @@ async def serve(  # noqa: PLR0915 - for now
         await server.close()
         decoder.close()
         await repository.close()
-        inference.close()
+        await telemetry.close()
         await intercom.close()
         if door is not None:
             door.close()
+        if tracing is not None:
+            await tracing.close(min(config.grace_s, _LAST_SPANS_S))
+
+
+def _observers(config: ServerConfig, tracing: Tracing | None) -> list[Observer]:
+    """Make what is asked for, and nothing that would cost calls without a use."""
+    observers: list[Observer] = []
+    if config.log_calls:
+        observers.append(AccessLog())
+    if tracing is not None:
+        observers.append(tracing.observer)
+    return observers
+
+
+def _trace(config: TracingConfig) -> Tracing:
+    """Begin to export traces. Raises StartupError."""
+    # Read when grpc is imported, which nothing else here does: its log is not in our format, and the exporter
+    # tells what goes wrong.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        from service.tracing.export import Tracing  # noqa: PLC0415 - an extra that others need not have
+    except ImportError as error:
+        raise StartupError(
+            f"--otlp-endpoint needs the extra otel ({error}): pip install 'cifar10net[otel]'"
+        ) from error
+    return Tracing(config.endpoint, config.ratio)
 
 
 def _patience(config: ServerConfig) -> Patience:

@@ -43,6 +43,8 @@ class Connection(asyncio.Protocol):
         self._service = service
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self.peer = ""
+        """The client's address, for the log."""
         self._reader = FrameReader(self, service.make_head)
         self._streams: dict[int, Stream] = {}
         self._has_greeted = False
@@ -93,17 +95,13 @@ class Connection(asyncio.Protocol):
         """How much data was sent, all in all."""
         return self._granted_bytes - self._send_window
 
-    @property
-    def peer(self) -> str:
-        """The client's address, for the log."""
-        name = self._transport.get_extra_info("peername") if self._transport else None
-        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
-
     # -- the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the client in, unless there are too many."""
         self._transport = cast("asyncio.Transport", transport)
+        name = transport.get_extra_info("peername")  # which a socket that was closed no longer knows
+        self.peer = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)
         self._transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         if not self._service.opened(self):
             self._transport.abort()

@@ -19,8 +19,10 @@ Status codes are those of cifar10net.v1.Classifier, and
   INVALID_ARGUMENT    the request breaks a rule below; nothing was run
   NOT_FOUND           there is no such model, version or region
   ALREADY_EXISTS      a region has that name
-  UNIMPLEMENTED       the server was not started with what this method needs;
-                      ServerMetadata tells what works
+  ABORTED             another model is being loaded or unloaded; ask again
+  FAILED_PRECONDITION the server was not started with what the call needs
+                      (ServerMetadata tells what works), or a model that is
+                      to be loaded is refused
 """
 
 from collections import abc as _abc
@@ -127,7 +129,7 @@ class ServerReadyResponse(_message.Message):
 
     READY_FIELD_NUMBER: _builtins.int
     ready: _builtins.bool
-    """False while models load, and from the first sign of a stop."""
+    """False while the server starts, and from the first sign of a stop."""
     def __init__(
         self,
         *,
@@ -1449,25 +1451,28 @@ class InferStatistics(_message.Message):
 
     @_builtins.property
     def compute_input(self) -> Global___StatisticDuration:
-        """Of requests that were run: decoding pictures, nothing for tensors."""
+        """Of requests that were run: decoding pictures, and what passed between their
+        first image being taken into a batch and the end of the last of their
+        batches while none of them was running.
+        """
 
     @_builtins.property
     def compute_infer(self) -> Global___StatisticDuration:
-        """Of requests that were run: the batches that they were in."""
+        """Of requests that were run: the time while their batches were running."""
 
     @_builtins.property
     def compute_output(self) -> Global___StatisticDuration:
-        """Of requests that were run: from the end of the last of them to the answer."""
+        """Of requests that were run: from the end of the last batch to the answer."""
 
     @_builtins.property
     def cache_hit(self) -> Global___StatisticDuration:
-        """Answered from the cache wholly, and the time from request to answer."""
+        """Requests that were answered from the cache wholly. The time is 0: it is
+        part of what success says.
+        """
 
     @_builtins.property
     def cache_miss(self) -> Global___StatisticDuration:
-        """Not answered from the cache wholly, where there is one. The time is 0: it
-        is part of what success says.
-        """
+        """Requests that were not, where there is a cache. The time is 0 likewise."""
 
     def __init__(
         self,
@@ -1503,7 +1508,7 @@ class InferBatchStatistics(_message.Message):
     """Images in each."""
     @_builtins.property
     def compute_input(self) -> Global___StatisticDuration:
-        """Joining the images of several requests."""
+        """Joining the images of several requests: not measured, always 0."""
 
     @_builtins.property
     def compute_infer(self) -> Global___StatisticDuration:
@@ -1511,7 +1516,7 @@ class InferBatchStatistics(_message.Message):
 
     @_builtins.property
     def compute_output(self) -> Global___StatisticDuration:
-        """Handing out the answers."""
+        """Handing out the answers: not measured, always 0."""
 
     def __init__(
         self,
@@ -1549,9 +1554,7 @@ class ModelStatistics(_message.Message):
     last_inference: _builtins.int
     """When a request was last answered, in milliseconds since 1970; 0 is never."""
     inference_count: _builtins.int
-    """Images that were run, of requests that were answered; those answered from
-    the cache do not count.
-    """
+    """Images of requests that were answered, those from the cache left out."""
     execution_count: _builtins.int
     """Batches that were run."""
     @_builtins.property
@@ -1650,7 +1653,7 @@ class RepositoryIndexRequest(_message.Message):
     REPOSITORY_NAME_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
     repository_name: _builtins.str
-    """Empty: there is one repository."""
+    """Must be empty: there is one repository."""
     ready: _builtins.bool
     """Whether to tell of none but those that are ready."""
     def __init__(
@@ -1686,11 +1689,11 @@ class RepositoryIndexResponse(_message.Message):
         name: _builtins.str
         """Name of the model."""
         version: _builtins.str
-        """The version; empty if the model has none that could be loaded."""
+        """The version, a decimal number."""
         state: _builtins.str
         """"READY", "LOADING", "UNLOADING" or "UNAVAILABLE"."""
         reason: _builtins.str
-        """Why it is in that state; empty for a model that is simply ready."""
+        """Why it is in that state, or what is to be known of it; may be empty."""
         def __init__(
             self,
             *,
@@ -1754,7 +1757,7 @@ class RepositoryModelLoadRequest(_message.Message):
     MODEL_NAME_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     repository_name: _builtins.str
-    """Empty: there is one repository."""
+    """Must be empty: there is one repository."""
     model_name: _builtins.str
     """Name of the model; required."""
     @_builtins.property
@@ -1824,7 +1827,7 @@ class RepositoryModelUnloadRequest(_message.Message):
     MODEL_NAME_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     repository_name: _builtins.str
-    """Empty: there is one repository."""
+    """Must be empty: there is one repository."""
     model_name: _builtins.str
     """Name of the model; required."""
     @_builtins.property

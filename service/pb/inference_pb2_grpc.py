@@ -134,7 +134,9 @@ class GRPCInferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ServerReady(self, request, context):
-        """Whether every model answers, and none of them is about to stop.
+        """Whether the server answers for its models, which it does once it has loaded
+        all that it was started with. One that is loaded, refused or unloaded later
+        makes no difference; ModelReady tells of each.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -19,8 +19,10 @@ Status codes are those of cifar10net.v1.Classifier, and
   INVALID_ARGUMENT    the request breaks a rule below; nothing was run
   NOT_FOUND           there is no such model, version or region
   ALREADY_EXISTS      a region has that name
-  UNIMPLEMENTED       the server was not started with what this method needs;
-                      ServerMetadata tells what works
+  ABORTED             another model is being loaded or unloaded; ask again
+  FAILED_PRECONDITION the server was not started with what the call needs
+                      (ServerMetadata tells what works), or a model that is
+                      to be loaded is refused
 """
 
 from collections import abc as _abc
@@ -56,7 +58,10 @@ class GRPCInferenceServiceStub:
     ServerLive: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ServerLiveRequest, _inference_pb2.ServerLiveResponse]
     """Whether the server's process is at work: true as soon as it answers."""
     ServerReady: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ServerReadyRequest, _inference_pb2.ServerReadyResponse]
-    """Whether every model answers, and none of them is about to stop."""
+    """Whether the server answers for its models, which it does once it has loaded
+    all that it was started with. One that is loaded, refused or unloaded later
+    makes no difference; ModelReady tells of each.
+    """
     ModelReady: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelReadyRequest, _inference_pb2.ModelReadyResponse]
     """Whether one model answers. A model that the server does not have is not
     ready; that is no error.
@@ -105,7 +110,10 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     ServerLive: _aio.UnaryUnaryMultiCallable[_inference_pb2.ServerLiveRequest, _inference_pb2.ServerLiveResponse]  # type: ignore[assignment]
     """Whether the server's process is at work: true as soon as it answers."""
     ServerReady: _aio.UnaryUnaryMultiCallable[_inference_pb2.ServerReadyRequest, _inference_pb2.ServerReadyResponse]  # type: ignore[assignment]
-    """Whether every model answers, and none of them is about to stop."""
+    """Whether the server answers for its models, which it does once it has loaded
+    all that it was started with. One that is loaded, refused or unloaded later
+    makes no difference; ModelReady tells of each.
+    """
     ModelReady: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelReadyRequest, _inference_pb2.ModelReadyResponse]  # type: ignore[assignment]
     """Whether one model answers. A model that the server does not have is not
     ready; that is no error.
@@ -163,7 +171,10 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.ServerReadyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ServerReadyResponse, _abc.Awaitable[_inference_pb2.ServerReadyResponse]]:
-        """Whether every model answers, and none of them is about to stop."""
+        """Whether the server answers for its models, which it does once it has loaded
+        all that it was started with. One that is loaded, refused or unloaded later
+        makes no difference; ModelReady tells of each.
+        """
 
     @_abc_1.abstractmethod
     def ModelReady(

@@ -21,6 +21,7 @@ from service.errors import (
 )
 from service.http2.connection import MOST_UNSENT_BYTES
 from service.http2.stream import STREAM_WINDOW, Stream
+from service.identity import REQUEST_ID, REQUEST_ID_KEY, new_request_id, sent_names, sent_request_id
 from service.rpc.messages import PREFIX_BYTES, MessageReader, decompress, framed, only_message
 from service.rpc.status import RESPONSE_HEAD, ok_trailers, status_of
 from service.timing import clock
@@ -53,6 +54,7 @@ class Call(Stream):
         "_inbox",
         "_message",
         "_reader",
+        "_request_id",
         "_server",
         "_task",
         "_timer",
@@ -62,6 +64,7 @@ class Call(Stream):
         "context",
         "deadline_s",
         "has_dropped",
+        "images",
         "is_stopping",
         "metadata",
         "method",
@@ -88,6 +91,8 @@ class Call(Stream):
         """How it ended; this until it has."""
         self.context: object = None
         """For observers to keep what they know of it."""
+        self.images = 0
+        """That it asks about, so far."""
         self.deadline_s: float | None = None
         """In the event loop's time."""
         self.is_stopping = False
@@ -98,6 +103,7 @@ class Call(Stream):
         """Goes to the client behind a good answer."""
         self.on_stop: Callable[[], None] | None = None
         """Called when the server wants a streaming call to end."""
+        self._request_id: str | None = None
         self._server = server
         self._encoding = head.encoding
         self._reader: MessageReader | None = None
@@ -122,6 +128,29 @@ class Call(Stream):
     def path(self) -> str:
         """``/package.Service/Method``."""
         return self.method.path
+
+    @property
+    def peer(self) -> str:
+        """The client's address, ``host:port``."""
+        return self.connection.peer
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it has many messages."""
+        return self.method.stream is not None
+
+    @property
+    def request_id(self) -> str:
+        """What its caller calls it, else a name that is made up when it is first asked for."""
+        if self._request_id is None:
+            self._request_id = sent_request_id(self.metadata) or new_request_id()
+        return self._request_id
+
+    def facts(self, **more: str) -> dict[str, str]:
+        """Say whose call it is, for a line of the log."""
+        facts = sent_names(self.metadata, **more, peer=self.peer, request_id=self.request_id)
+        facts.update(self._server.observer.describe(self))
+        return facts
 
     # -- the request
 
@@ -298,11 +327,8 @@ class Call(Stream):
                 self._count(-len(data))
 
     def note(self, status: Status) -> None:
-        """Have the log say that this call, or a message of it, was refused."""
-        if status.code is not Code.INTERNAL:  # which has a line with its traceback
-            self._server.refused(
-                "call refused", status.code.name, method=self.method.path, reason=status.message
-            )
+        """Have the log say that this call, or a message of it, was refused or has failed."""
+        self._server.ended_badly(self, status)
 
     # -- the answer
 
@@ -335,8 +361,7 @@ class Call(Stream):
             self._task = None
             if not self.is_over:
                 self.code = Code.OK
-                trailers = _OK if self.trailing_metadata is None else ok_trailers(self.trailing_metadata)
-                self.connection.respond(self, RESPONSE_HEAD, framed(reply), trailers)
+                self.connection.respond(self, RESPONSE_HEAD, framed(reply), self._good_trailers())
                 if not self.is_over:  # the client has no room for it yet
                     self._count(len(reply))
 
@@ -355,7 +380,16 @@ class Call(Stream):
                 self.code = Code.OK
                 if not self._has_begun:
                     self.connection.send_headers(self, RESPONSE_HEAD)
-                self.connection.send(self, b"", _OK)
+                self.connection.send(self, b"", self._good_trailers())
+
+    def _good_trailers(self) -> bytes:
+        """Make the block that ends a good answer; a caller that gave a request id gets it back."""
+        if self.trailing_metadata is None and REQUEST_ID_KEY not in self.metadata:
+            return _OK
+        metadata = dict(self.trailing_metadata or {})
+        if sent_request_id(self.metadata) is not None:
+            metadata[REQUEST_ID] = self.request_id
+        return ok_trailers(metadata)
 
     async def _decompressed(self, message: bytes) -> bytes:
         """In a thread, since a few bytes may unfold to many."""
@@ -379,9 +413,11 @@ class Call(Stream):
         """End the call with the status of an error."""
         if self.is_over:
             return
-        status = status_of(error, self.method.path)
+        status = status_of(error)
         self.code = status.code
         self.note(status)
+        if status.failure is not None or sent_request_id(self.metadata) is not None:
+            status = status.with_metadata(REQUEST_ID, self.request_id)
         if self._has_begun or self.outbox is not None:
             self.connection.drop_unsent(self)
             self.connection.send(self, b"", status.trailers())

@@ -8,7 +8,7 @@ means anything to gRPC.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from service.errors import Code, MessageTooLargeError
@@ -72,8 +72,9 @@ def read_head(fields: Fields, methods: Mapping[bytes, Method]) -> Head | Trailer
         error = MessageTooLargeError(
             f"the metadata has {size:,} bytes, more than the {MAX_HEADER_LIST_BYTES:,} that this server takes"
         )
-        return _refused(status_of(error, "").whole_answer(), str(error))
-    return _read(found, methods)
+        return _refused(status_of(error).whole_answer(), str(error))
+    head = _read(found, methods)
+    return head if head.refusal is None else replace(head, metadata=found)
 
 
 def _read(found: dict[bytes, bytes], methods: Mapping[bytes, Method]) -> Head:

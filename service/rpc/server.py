@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -18,6 +20,7 @@ from service.errors import OverloadedError, ServiceError
 from service.http2.connection import Connection
 from service.http2.frames import ErrorCode
 from service.http2.stream import Patience, Stream
+from service.identity import REQUEST_ID, sent_names, sent_request_id
 from service.listening import BACKLOG
 from service.observing import Observer
 from service.rpc.call import STREAM_COST_BYTES, Call
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from service.http2.headers import Fields
     from service.http2.stream import Trailers
     from service.rpc.method import Method
+    from service.rpc.status import Status
 
 _TICK_S = 1.0
 _log = structlog.get_logger(__name__)
@@ -117,6 +121,11 @@ class RpcServer:
         """How many calls are under way."""
         return sum(connection.streams for connection in self._connections)
 
+    @property
+    def streams(self) -> int:
+        """How many of them are streaming calls."""
+        return len(self._calls)
+
     async def listen(self, listener: socket.socket) -> None:
         """Accept connections from a bound socket."""
         self._listener = await self.loop.create_server(self._connect, sock=listener, backlog=BACKLOG)
@@ -173,6 +182,7 @@ class RpcServer:
         self._ticking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._ticking
+        self._refusals.say_rest(math.inf)
 
     # -- what connections ask
 
@@ -183,14 +193,15 @@ class RpcServer:
     def make_stream(self, connection: Connection, stream_id: int, head: Head, *, ended: bool) -> Stream:
         """Begin a call, or refuse it."""
         if head.method is None:
-            self.refused("request refused", "HEAD", reason=head.reason)
+            self._refused_head("request refused", "HEAD", head, connection, head.reason)
             return _Refusal(connection, stream_id, head.refusal or b"", ended=ended)
         try:
             self._admit(head.method, head)
         except ServiceError as error:
-            status = status_of(error, head.method.path)
-            facts = {"method": head.method.path, "reason": status.message}
-            self.refused("call refused", status.code.name, **facts)
+            status = status_of(error)
+            self._refused_head("call refused", status.code.name, head, connection, status.message)
+            if (request_id := sent_request_id(head.metadata)) is not None:
+                status = status.with_metadata(REQUEST_ID, request_id)
             return _Refusal(connection, stream_id, status.whole_answer(), ended=ended)
         call = Call(connection, stream_id, head, head.method, self, ended=ended)
         if head.method.stream is not None:
@@ -227,8 +238,27 @@ class RpcServer:
 
     def refused(self, event: str, kind: str, **facts: str) -> None:
         """Have the log and the observer know what was refused; there are few kinds of each event."""
-        self._refusals.note(event, kind, self.loop.time(), **facts)
+        self._refusals.note(event, kind, self.loop.time(), lambda: facts)
         self.observer.on_refusal(event, kind)
+
+    def _refused_head(self, event: str, kind: str, head: Head, connection: Connection, reason: str) -> None:
+        """Likewise, of a request that did not become a call."""
+        method = "" if head.method is None else head.method.path
+        facts = partial(sent_names, head.metadata, reason=reason, peer=connection.peer)
+        self._refusals.note(event, kind, self.loop.time(), facts, method=method)
+        self.observer.on_refusal(event, kind)
+
+    def ended_badly(self, call: Call, status: Status) -> None:
+        """Have the log, and the observer, know of a call, or a message of it, that was not answered well."""
+        now_s = self.loop.time()
+        if status.failure is None:
+            facts = partial(call.facts, reason=status.message)
+            self._refusals.note("call refused", status.code.name, now_s, facts, method=call.path)
+            self.observer.on_refusal("call refused", status.code.name)
+        else:
+            self._refusals.note(
+                "call failed", status.code.name, now_s, call.facts, method=call.path, error=status.failure
+            )
 
     def closed(self, connection: Connection) -> None:
         """Count a connection out."""

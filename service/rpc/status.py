@@ -5,10 +5,8 @@ The one place where an exception becomes a status.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
-
-import structlog
 
 from service.errors import Code, ServiceError
 from service.http2.headers import encode
@@ -21,7 +19,6 @@ _LONGEST_MESSAGE = 1_000
 """Characters; encoded, they fit into one frame and into what clients take as metadata by default."""
 _PRINTABLE = range(0x20, 0x7F)
 _RESPONSE_FIELDS = ((b":status", b"200"), (b"content-type", b"application/grpc"))
-_log = structlog.get_logger(__name__)
 
 RESPONSE_HEAD = encode(_RESPONSE_FIELDS)
 """The header block that begins every answer with messages."""
@@ -35,6 +32,12 @@ class Status:
     message: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Trailing metadata, ASCII."""
+    failure: Exception | None = field(default=None, compare=False)
+    """What the caller is not told, if this is INTERNAL: for the log alone."""
+
+    def with_metadata(self, name: str, value: str) -> Status:
+        """Add to the trailing metadata."""
+        return replace(self, metadata={**self.metadata, name: value})
 
     def trailers(self) -> bytes:
         """Make the header block that ends an answer that has begun."""
@@ -58,15 +61,14 @@ def ok_trailers(metadata: Mapping[str, str] | None = None) -> bytes:
     return encode(((b"grpc-status", b"0"), *more))
 
 
-def status_of(error: Exception, method: str) -> Status:
+def status_of(error: Exception) -> Status:
     """Say how a call ends that failed with an exception.
 
-    Anything but a ServiceError is INTERNAL with a fixed sentence; its traceback goes to the log alone.
+    Anything but a ServiceError is INTERNAL with a fixed sentence; what it was is for the log.
     """
     if isinstance(error, ServiceError):
         return Status(error.code, str(error), error.metadata)
-    _log.error("call failed", method=method, exc_info=error)
-    return Status(Code.INTERNAL, _INTERNAL_SENTENCE)
+    return Status(Code.INTERNAL, _INTERNAL_SENTENCE, failure=error)
 
 
 def percent_encoded(message: str) -> bytes:

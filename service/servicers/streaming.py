@@ -110,6 +110,6 @@ class Conversation(Generic[_Request]):
             return self._error(request, error)
 
     def _error(self, request: _Request | None, error: Exception) -> bytes:
-        status = status_of(error, self._call.method.path)
+        status = status_of(error)
         self._call.note(status)
         return self._refuse(request, status)

@@ -71,3 +71,31 @@ def expected_probabilities(images: np.ndarray, scale: float = 32.0) -> np.ndarra
     """Compute what the colour model answers, in NumPy: uint8 (n, 32, 32, 3) to float64 (n, 3)."""
     scores = np.exp(images.mean(axis=(1, 2)) / scale)
     return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+
+
+def fragile_model() -> bytes:
+    """Make the colour model fail on images that are white all over, and so every batch with such an image."""
+    model = onnx.load_from_string(colour_model())
+    graph = model.graph
+    graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array([1, 2, 3], np.int64), "all axes"),
+            numpy_helper.from_array(np.array(255, np.float32), "white"),
+            numpy_helper.from_array(np.zeros((1, 3), np.float32), "one row"),
+        ]
+    )
+    nodes = [
+        helper.make_node("ReduceMin", ["light", "all axes"], ["darkest"], keepdims=0),
+        helper.make_node("GreaterOrEqual", ["darkest", "white"], ["is white"]),
+        helper.make_node("Cast", ["is white"], ["row"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["one row", "row"], ["nothing"]),  # there is no row 1
+        helper.make_node("Add", ["sure logits", "nothing"], ["logits"]),
+    ]
+    division = next(node for node in graph.node if node.op_type == "Div")
+    division.output[0] = "sure logits"
+    place = list(graph.node).index(division) + 1
+    kept = [*graph.node[:place], *nodes, *graph.node[place:]]
+    del graph.node[:]
+    graph.node.extend(kept)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()

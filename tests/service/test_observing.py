@@ -85,7 +85,13 @@ class _Call:
     metadata: dict[bytes, bytes] = {}  # noqa: RUF012 - nobody writes to it
     code = Code.DEADLINE_EXCEEDED
     context: object = None
+    images = 0
     path = "/test/Ask"
+    peer = "here:1"
+    is_stream = False
+
+    def facts(self) -> dict[str, str]:
+        return {}
 
 
 @pytest.mark.parametrize(
@@ -111,3 +117,16 @@ def test_a_request_is_told_with_how_it_ended(error: BaseException | None, code: 
     assert listener.requests == [request]
     assert request.code is code
     assert request.began_s <= request.ended_s
+
+
+def test_a_call_knows_at_once_about_how_many_images_it_is() -> None:
+    call = _Call()
+
+    with Request(Observer(), call) as first:
+        first.images = 3
+        assert call.images == 3
+        first.images = 4
+    with Request(Observer(), call) as second:
+        second.images = 10
+
+    assert (first.images, second.images, call.images) == (4, 10, 14)

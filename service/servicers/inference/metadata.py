@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.config import MAX_CALL_IMAGES
 from service.errors import NotServingError, UnknownModelError
 from service.pb import inference_pb2 as pb
 from service.providers import ON_DEVICE
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from service.model import ModelInfo
     from service.repository import Repository
     from service.rpc.call import Call
+    from service.versions import VersionPolicy
 
 SERVER_NAME = "cifar10net"
 PLATFORM = "onnxruntime_onnx"
@@ -112,8 +112,8 @@ def describe(info: ModelInfo, config: ServerConfig) -> pb.ModelConfig:
         name=info.name,
         platform=PLATFORM,
         backend=_BACKEND,
-        version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=1)),
-        max_batch_size=MAX_CALL_IMAGES,
+        version_policy=_versions(config.versions.of(info.name)),
+        max_batch_size=config.max_call_images,
         input=[
             pb.ModelInput(
                 name=info.input_name,
@@ -136,6 +136,15 @@ def describe(info: ModelInfo, config: ServerConfig) -> pb.ModelConfig:
         parameters={name: pb.ModelParameter(string_value=fact) for name, fact in facts.items()},
         response_cache=pb.ModelResponseCache(enable=bool(config.cache_mib)),
     )
+
+
+def _versions(policy: VersionPolicy) -> pb.ModelVersionPolicy:
+    kind = pb.ModelVersionPolicy
+    if policy.numbers:
+        return kind(specific=kind.Specific(versions=sorted(policy.numbers)))
+    if policy.latest is None:
+        return kind(all=kind.All())
+    return kind(latest=kind.Latest(num_versions=policy.latest))
 
 
 def _batching(config: ServerConfig) -> pb.ModelDynamicBatching:

@@ -45,7 +45,7 @@ class Region:
     name: str
     """In requests."""
     key: str
-    """The object's name, without a slash."""
+    """The object's name, with a slash before it or without."""
     offset: int
     """Where in the object it begins, in bytes."""
     size: int
@@ -142,7 +142,7 @@ class Regions:
         return entry
 
     def _open(self, region: Region) -> int:
-        path = self._folder / region.key
+        path = self._folder / region.key.removeprefix("/")
         try:
             # No link is followed, and a pipe that somebody put there does not hold the server up.
             file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -216,7 +216,8 @@ def _check(region: Region) -> None:
         raise InvalidRequestError(
             f"the region's name has {len(region.name)} characters, expected 1 to {_LONGEST_NAME}"
         )
-    if not region.key or region.key in {".", ".."} or "/" in region.key or "\0" in region.key:
+    object_name = region.key.removeprefix("/")
+    if object_name in {"", ".", ".."} or "/" in object_name or "\0" in object_name:
         raise InvalidRequestError(
             f"the key is {region.key[:_LONGEST_NAME]!r}, expected a shared memory object's name, with no "
             "slash but one before it"

@@ -1,20 +1,23 @@
 """``RepositoryIndex``, ``RepositoryModelLoad`` and ``RepositoryModelUnload``.
 
-In: names of models. Out: what the repository has, and changes of it. Knows nothing of how a model is loaded.
+In: names of models. Out: what the repository has, and changes of it, in every process of the server. Knows
+nothing of how a model is loaded.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+from service.errors import InvalidRequestError, ModelError
 from service.pb import inference_pb2 as pb
+from service.repository import State
+from service.servicers.inference.requests import required_name
 from service.servicers.parsing import parse
 
 if TYPE_CHECKING:
     from service.repository import Repository
     from service.rpc.call import Call
-
-_READY = "READY"
 
 
 class RepositoryControl:
@@ -25,8 +28,40 @@ class RepositoryControl:
 
     async def index(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
         """Answer as the proto says."""
-        parse(pb.RepositoryIndexRequest, message)
+        request = parse(pb.RepositoryIndexRequest, message)
+        _check_repository(request.repository_name)
+        with contextlib.suppress(ModelError):  # then it is what the last look found
+            await self._repository.look()
         kind = pb.RepositoryIndexResponse.ModelIndex
-        infos = sorted(self._repository.list(), key=lambda info: (info.name, info.version))
-        models = [kind(name=info.name, version=str(info.version), state=_READY) for info in infos]
+        models = [
+            kind(name=entry.name, version=str(entry.version), state=entry.state, reason=entry.reason)
+            for entry in self._repository.index()
+            if entry.state is State.READY or not request.ready
+        ]
         return pb.RepositoryIndexResponse(models=models).SerializeToString()
+
+    async def load(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+        """Answer as the proto says."""
+        request = parse(pb.RepositoryModelLoadRequest, message)
+        _check_repository(request.repository_name)
+        if request.parameters:
+            raise InvalidRequestError(
+                f"there are parameters ({', '.join(sorted(request.parameters))[:200]}), expected none: "
+                "a model is loaded from its folder, as it lies there"
+            )
+        await self._repository.load_everywhere(required_name(request.model_name))
+        return pb.RepositoryModelLoadResponse().SerializeToString()
+
+    async def unload(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+        """Answer as the proto says."""
+        request = parse(pb.RepositoryModelUnloadRequest, message)
+        _check_repository(request.repository_name)
+        await self._repository.unload_everywhere(required_name(request.model_name))
+        return pb.RepositoryModelUnloadResponse().SerializeToString()
+
+
+def _check_repository(name: str) -> None:
+    if name:
+        raise InvalidRequestError(
+            f"repository_name is {name[:100]!r}, expected none: there is one repository"
+        )

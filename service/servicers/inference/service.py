@@ -65,9 +65,9 @@ class InferenceServicer:
         regions = Regions(_MEMORY_OBJECTS) if config.shared_memory else None
         self._shared_memory = SharedMemory(regions, intercom) if regions is not None else None
         self._statistics = Statistics(repository, statistics) if statistics is not None else None
-        self._inference = Inference(repository, admission, observer, regions)
+        self._inference = Inference(repository, admission, observer, regions, config.max_call_images)
         self._repository = RepositoryControl(repository)
-        self._metadata = Metadata(repository, config, is_ready, version, self._extensions())
+        self._metadata = Metadata(repository, config, is_ready, version, self._extensions(config))
 
     def methods(self) -> tuple[Method, ...]:
         """What can be called."""
@@ -84,14 +84,10 @@ class InferenceServicer:
         if self._shared_memory is not None:
             await self._shared_memory.join()
 
-    def close(self) -> None:
-        """Let go of what requests referred to."""
-        if self._shared_memory is not None:
-            self._shared_memory.close()
-
-    def _extensions(self) -> tuple[str, ...]:
+    def _extensions(self, config: ServerConfig) -> tuple[str, ...]:
         return (
             *_ALWAYS,
+            *(("model_repository",) if config.model_control else ()),
             *(("statistics",) if self._statistics is not None else ()),
             *(("system_shared_memory",) if self._shared_memory is not None else ()),
         )
@@ -110,11 +106,10 @@ class InferenceServicer:
         )
 
     def _about_repository(self) -> tuple[Method, ...]:
-        off = _off("models cannot be loaded and unloaded by clients; start the server with --model-control")
         return _methods(
             RepositoryIndex=self._repository.index,
-            RepositoryModelLoad=off,
-            RepositoryModelUnload=off,
+            RepositoryModelLoad=self._repository.load,
+            RepositoryModelUnload=self._repository.unload,
         )
 
     def _about_shared_memory(self) -> tuple[Method, ...]:

@@ -49,10 +49,6 @@ class SharedMemory:
                     self._catch_up(region)
         self._dropped = None
 
-    def close(self) -> None:
-        """Let go of all regions."""
-        self._regions.drop("")
-
     async def status(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
         """Answer as the proto says."""
         name = parse(pb.SystemSharedMemoryStatusRequest, message).name
@@ -70,7 +66,7 @@ class SharedMemory:
     async def register(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
         """Answer as the proto says."""
         request = parse(pb.SystemSharedMemoryRegisterRequest, message)
-        region = Region(request.name, request.key.removeprefix("/"), request.offset, request.byte_size)
+        region = Region(request.name, request.key, request.offset, request.byte_size)
         self._regions.add(region)
         refusals = [
             answer for answer in await self._intercom.ask_peers(_ADD, asdict(region)) if answer is not None

@@ -12,9 +12,9 @@ def test_a_flood_is_a_line_a_second_and_its_end_is_told() -> None:
 
     with capture_logs() as lines:
         for number in range(250):
-            refusals.note("call refused", "RESOURCE_EXHAUSTED", number / 100, method="/a/B", reason="full")
+            refusals.note("call refused", "RESOURCE_EXHAUSTED", number / 100, dict, method="/a/B")
             refusals.say_rest(number / 100)
-        refusals.note("call refused", "NOT_FOUND", 2.5, method="/a/B", reason="none")
+        refusals.note("call refused", "NOT_FOUND", 2.5, lambda: {"reason": "none"}, method="/a/B")
         refusals.say_rest(3.0)
         refusals.say_rest(5.0)
 
@@ -26,3 +26,26 @@ def test_a_flood_is_a_line_a_second_and_its_end_is_told() -> None:
     ]
     assert [line.get("more_since_the_last_line") for line in lines[:3]] == [None, 99, 99]
     assert lines[-1]["count"] == 49
+    assert lines[3]["reason"] == "none"
+
+
+def test_failures_are_told_apart_by_what_failed_and_counted_likewise() -> None:
+    refusals = RefusalLog()
+    asked = []
+
+    def facts() -> dict[str, str]:
+        asked.append(1)
+        return {"peer": "here"}
+
+    with capture_logs() as lines:
+        for number in range(10):
+            for error in (ValueError("a"), KeyError("b")):
+                refusals.note("call failed", "INTERNAL", number / 100, facts, error=error)
+        refusals.say_rest(2.0)
+
+    first, second, *rest = lines
+    assert [first["error"], second["error"]] == ["ValueError", "KeyError"]
+    assert (first["log_level"], first["peer"]) == ("error", "here")
+    assert isinstance(first["exc_info"], ValueError)
+    assert [(line["error"], line["count"]) for line in rest] == [("ValueError", 9), ("KeyError", 9)]
+    assert len(asked) == 2, "what is not told is not worked out"

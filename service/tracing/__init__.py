@@ -1,0 +1,1 @@
+"""OpenTelemetry traces of calls, an extra: only imported where tracing is on."""

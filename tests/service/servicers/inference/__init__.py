@@ -1,0 +1,1 @@
+"""The Open Inference Protocol, asked of real servers and of its parts."""

@@ -1,0 +1,39 @@
+"""A real server that lets clients use shared memory, and a stub of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from service.pb import inference_pb2_grpc
+from service.process import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="package")
+def address(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run two workers, so that what is to hold for all of them is seen to."""
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    flags = ("--workers", "2", "--instances", "1", "--shared-memory")
+    process = ServerProcess("--models", str(repository), *flags, log=log)
+    process.start()
+    yield process.address
+    assert process.stop() == 0
+    assert "call failed" not in log.read_text()
+
+
+@pytest.fixture(scope="package")
+def channel(address: str) -> Iterator[grpc.Channel]:
+    limits = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(address, options=limits) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="package")
+def stub(channel: grpc.Channel) -> inference_pb2_grpc.GRPCInferenceServiceStub:
+    return inference_pb2_grpc.GRPCInferenceServiceStub(channel)

@@ -1,0 +1,166 @@
+"""The bytes of a response are what the protobuf library would have written, whatever is wanted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from service.errors import DisabledError, InvalidRequestError, UnknownRegionError
+from service.model import ModelInfo
+from service.pb import inference_pb2 as pb
+from service.servicers.inference.classification import Classification
+from service.servicers.inference.outputs import ResponseWriter, Wanted, read_wanted
+from service.servicers.inference.regions import Region, Regions
+from tests.service.servicers.inference.asking import numbers, output, parameters, words
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INFO = ModelInfo("model", 7, ("no", "yes: ä", "perhaps"), "CPUExecutionProvider", {})
+_floats = st.floats(width=32, allow_nan=True, allow_infinity=True)
+_rows = st.integers(1, 40).flatmap(lambda n: arrays(np.float32, (n, 3), elements=_floats))
+
+
+def _response(rows: np.ndarray, request_id: str = "", wanted: Wanted | None = None) -> pb.ModelInferResponse:
+    return pb.ModelInferResponse.FromString(ResponseWriter(INFO).write(rows, request_id, wanted or Wanted()))
+
+
+@given(rows=_rows, request_id=st.text(max_size=200))
+def test_a_plain_response_is_what_the_library_would_write(rows: np.ndarray, request_id: str) -> None:
+    expected = pb.ModelInferResponse(
+        model_name="model",
+        model_version="7",
+        id=request_id,
+        outputs=[
+            pb.ModelInferResponse.InferOutputTensor(name="probabilities", datatype="FP32", shape=rows.shape)
+        ],
+        raw_output_contents=[rows.tobytes()],
+    )
+
+    assert _response(rows, request_id) == expected
+
+
+def test_responses_of_the_same_size_share_no_values() -> None:
+    writer = ResponseWriter(INFO)
+    rows = [np.full((2, 3), value, np.float32) for value in (1, 2)]
+
+    responses = [pb.ModelInferResponse.FromString(writer.write(each, "", Wanted())) for each in rows]
+
+    assert [numbers(response).tolist() for response in responses] == [each.tolist() for each in rows]
+
+
+@given(rows=_rows, classes=st.integers(1, 3))
+def test_a_classification_names_classes_best_first(rows: np.ndarray, classes: int) -> None:
+    found = words(_response(rows, wanted=Wanted(classes)))
+
+    assert [len(each) for each in found] == [classes] * len(rows)
+    for row, texts in zip(rows, found, strict=True):
+        indexes = [int(text.split(":", 2)[1]) for text in texts]
+        assert texts == [f"{row[index]:.6f}:{index}:{INFO.labels[index]}" for index in indexes]
+        if not np.isnan(row).any():
+            assert indexes == sorted(range(3), key=lambda index: (-row[index], index))[:classes]
+
+
+def test_each_word_is_behind_its_length() -> None:
+    rows = np.array([[0.25, 0.5, 0.25]], np.float32)
+
+    assert Classification(("a", "b", "c")).write(rows, 2) == (
+        b"\x0c\x00\x00\x000.500000:1:b\x0c\x00\x00\x000.250000:0:a"
+    )
+
+
+# -- shared memory
+
+
+@pytest.fixture
+def regions(tmp_path: Path) -> Regions:
+    (tmp_path / "object").write_bytes(bytes(100))
+    regions = Regions(tmp_path)
+    regions.add(Region("region", "object", 20, 60))
+    return regions
+
+
+def _wanted(regions: Regions | None, **values: Any) -> Wanted:
+    return read_wanted(pb.ModelInferRequest(outputs=[output(**values)]), INFO, 2, regions)
+
+
+def test_an_answer_in_shared_memory_is_where_it_was_wanted(regions: Regions, tmp_path: Path) -> None:
+    place: dict[str, Any] = {
+        "shared_memory_region": "region",
+        "shared_memory_byte_size": 30,
+        "shared_memory_offset": 8,
+    }
+    rows = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
+
+    response = _response(rows, "id", _wanted(regions, **place))
+
+    expected = bytes(28) + rows.tobytes() + bytes(100 - 28 - 24)
+    assert (tmp_path / "object").read_bytes() == expected
+    assert response.id == "id"
+    assert response.raw_output_contents == [b""]
+    assert response.outputs[0].shape == [2, 3]
+    assert dict(response.outputs[0].parameters) == parameters({**place, "shared_memory_byte_size": 24})
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ({"shared_memory_region": "none"}, UnknownRegionError, "no region of shared memory is called 'none'"),
+        ({"shared_memory_region": 1}, InvalidRequestError, "as int64_param, expected string_param"),
+        ({"shared_memory_region": "region"}, InvalidRequestError, "and no shared_memory_byte_size"),
+        (
+            {"shared_memory_region": "region", "shared_memory_byte_size": 61},
+            InvalidRequestError,
+            "61 bytes from 0 on in the region 'region', which has 60",
+        ),
+        (
+            {"shared_memory_region": "region", "shared_memory_byte_size": 24, "shared_memory_offset": 37},
+            InvalidRequestError,
+            "24 bytes from 37 on",
+        ),
+        (
+            {"shared_memory_region": "region", "shared_memory_byte_size": 23},
+            InvalidRequestError,
+            "has room for 23 bytes in shared memory, expected at least 24",
+        ),
+        (
+            {"shared_memory_region": "region", "shared_memory_byte_size": 24, "classification": 1},
+            InvalidRequestError,
+            "classification and shared_memory_region, expected one",
+        ),
+        (
+            {"shared_memory_region": "region", "shared_memory_byte_size": -1},
+            InvalidRequestError,
+            "shared_memory_byte_size -1",
+        ),
+        (
+            {"shared_memory_region": "region", "shared_memory_byte_size": 24, "shared_memory_offset": -1},
+            InvalidRequestError,
+            "shared_memory_offset -1",
+        ),
+        (
+            {
+                "shared_memory_region": "region",
+                "shared_memory_byte_size": 2**63 - 1,
+                "shared_memory_offset": 2**63 - 1,
+            },
+            InvalidRequestError,
+            "which has 60",
+        ),
+    ],
+)
+def test_a_place_that_is_none_is_refused(
+    regions: Regions, values: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        _wanted(regions, **values)
+
+
+def test_shared_memory_is_refused_where_it_is_off() -> None:
+    with pytest.raises(DisabledError, match="--shared-memory"):
+        _wanted(None, shared_memory_region="region", shared_memory_byte_size=24)

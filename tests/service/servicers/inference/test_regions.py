@@ -1,0 +1,187 @@
+"""Regions of shared memory: nothing outside is touched, and a client that shrinks its own harms nobody."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import (
+    ConfigError,
+    InvalidRequestError,
+    OverloadedError,
+    RegionExistsError,
+    ServiceError,
+    UnknownRegionError,
+)
+from service.servicers.inference.regions import MOST_REGIONS, Region, Regions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Stand in for the folder of memory objects, with one of 100 bytes."""
+    folder = tmp_path / "shm"
+    folder.mkdir()
+    (folder / "object").write_bytes(bytes(range(100)))
+    return folder
+
+
+@pytest.fixture
+def regions(folder: Path) -> Iterator[Regions]:
+    before = _open_files()
+    regions = Regions(folder)
+    yield regions
+    regions.drop("")
+    assert _open_files() == before
+
+
+def test_bytes_are_read_and_written_within_a_region(regions: Regions, folder: Path) -> None:
+    regions.add(Region("region", "/object", 10, 20))
+
+    assert regions.read("region", 5, 3) == bytes((15, 16, 17))
+    regions.write("region", 17, b"end")
+    assert (folder / "object").read_bytes() == bytes(range(27)) + b"end" + bytes(range(30, 100))
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("", "expected a shared memory object's name"),
+        ("/", "expected a shared memory object's name"),
+        (".", "expected a shared memory object's name"),
+        ("..", "expected a shared memory object's name"),
+        ("../secret", "expected a shared memory object's name"),
+        ("//object", "expected a shared memory object's name"),
+        ("folder/object", "expected a shared memory object's name"),
+        ("nul\0", "expected a shared memory object's name"),
+        ("none", "cannot be opened: No such file"),
+        ("x" * 1000, "cannot be opened: File name too long"),
+        ("link", "cannot be opened: Too many levels of symbolic links"),
+        ("folder", "cannot be opened: Is a directory"),
+        ("pipe", "has 0 bytes, expected 1"),
+        ("socket", "cannot be opened"),
+    ],
+)
+def test_what_is_no_memory_object_is_refused(regions: Regions, folder: Path, key: str, message: str) -> None:
+    (folder / "folder").mkdir()
+    (folder.parent / "secret").write_bytes(bytes(100))
+    (folder / "link").symlink_to("../secret")
+    os.mkfifo(folder / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "socket"))
+
+        with pytest.raises(InvalidRequestError, match=message):
+            regions.add(Region("region", key, 0, 1))
+    assert not regions.known()
+
+
+@pytest.mark.parametrize(
+    ("offset", "size"),
+    [(0, 0), (0, 101), (100, 1), (1, 100), (2**63, 1), (0, 2**64 - 1), (2**64 - 1, 2**64 - 1)],
+)
+def test_a_region_must_lie_in_its_object(regions: Regions, offset: int, size: int) -> None:
+    with pytest.raises(InvalidRequestError, match=r"bytes.* expected"):
+        regions.add(Region("region", "object", offset, size))
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201])
+def test_a_region_needs_a_name_of_some_size(regions: Regions, name: str) -> None:
+    with pytest.raises(InvalidRequestError, match="expected 1 to 200"):
+        regions.add(Region(name, "object", 0, 1))
+
+
+def test_a_name_is_taken_until_it_is_dropped(regions: Regions) -> None:
+    first = Region("region", "object", 0, 10)
+    regions.add(first)
+
+    with pytest.raises(RegionExistsError):
+        regions.add(Region("region", "object", 0, 20))
+    assert regions.known() == [first]
+
+    regions.drop("region")
+    with pytest.raises(UnknownRegionError):
+        regions.read("region", 0, 1)
+    regions.add(Region("region", "object", 0, 20))
+
+
+def test_dropping_by_ticket_leaves_another_registration_of_the_name_alone(regions: Regions) -> None:
+    kept, other = Region("region", "object", 0, 10), Region("region", "object", 0, 10)
+    regions.add(kept)
+
+    regions.drop("region", other.ticket)
+    assert regions.known() == [kept]
+    regions.drop("region", kept.ticket)
+    assert not regions.known()
+
+
+def test_dropping_what_is_not_known_is_no_error_and_no_name_is_all(regions: Regions) -> None:
+    for name in ("a", "b"):
+        regions.add(Region(name, "object", 0, 10))
+
+    regions.drop("c")
+    assert len(regions.known()) == 2
+    regions.drop("")
+    assert not regions.known()
+
+
+def test_there_is_an_end_to_how_many_there_may_be(regions: Regions) -> None:
+    for number in range(MOST_REGIONS):
+        regions.add(Region(str(number), "object", 0, 1))
+
+    with pytest.raises(OverloadedError, match="no more may be"):
+        regions.add(Region("one more", "object", 0, 1))
+
+
+def test_an_object_that_became_smaller_is_an_error_and_stays_small(regions: Regions, folder: Path) -> None:
+    regions.add(Region("region", "object", 0, 100))
+    os.truncate(folder / "object", 50)
+
+    assert regions.read("region", 0, 50) == bytes(range(50))
+    with pytest.raises(InvalidRequestError, match="has become smaller"):
+        regions.read("region", 0, 51)
+    with pytest.raises(InvalidRequestError, match="has become smaller"):
+        regions.write("region", 0, b"x")
+    assert (folder / "object").stat().st_size == 50
+
+
+def test_an_object_that_was_unlinked_is_still_there(regions: Regions, folder: Path) -> None:
+    regions.add(Region("region", "object", 0, 100))
+    (folder / "object").unlink()
+
+    regions.write("region", 0, b"still")
+    assert regions.read("region", 0, 5) == b"still"
+
+
+def test_a_system_without_the_folder_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="shared memory needs"):
+        Regions(tmp_path / "none")
+
+
+@given(
+    name=st.text(max_size=5),
+    key=st.text(max_size=9),
+    offset=st.integers(0, 2**64),
+    size=st.integers(0, 2**64),
+)
+def test_anything_registered_is_a_region_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, name: str, key: str, offset: int, size: int
+) -> None:
+    regions = Regions(tmp_path_factory.getbasetemp())
+    try:
+        regions.add(Region(name, key, offset, size))
+    except ServiceError:
+        assert not regions.known()
+    finally:
+        regions.drop("")

@@ -1,0 +1,323 @@
+"""A region that one worker was told of is known to all of them, or to none."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from multiprocessing.shared_memory import SharedMemory
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import grpc
+import numpy as np
+import pytest
+
+from service.errors import InvalidRequestError, NotServingError, RegionExistsError
+from service.pb import inference_pb2 as pb
+from service.pb import inference_pb2_grpc
+from service.servicers.inference.regions import Regions
+from service.servicers.inference.shared_memory import SharedMemory as Servicer
+from service.workers.exchange import Exchange
+from service.workers.intercom import Intercom
+from tests.service.colours import expected_probabilities
+from tests.service.servicers.inference.asking import infer_request, output, parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from service.rpc.call import Call
+
+    Stub = inference_pb2_grpc.GRPCInferenceServiceStub
+
+Register, Unregister = pb.SystemSharedMemoryRegisterRequest, pb.SystemSharedMemoryUnregisterRequest
+Status = pb.SystemSharedMemoryStatusRequest
+CALL: Call = None  # type: ignore[assignment] # the handlers do not look at it
+
+
+class _Workers:
+    """Workers without their processes, each with a folder of memory objects of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.exchange = Exchange()
+        self.intercoms: list[Intercom] = []
+        self.servicers: list[Servicer] = []
+
+    async def start(self, *objects: str) -> Servicer:
+        number = len(self.servicers)
+        folder = self.root / str(number)
+        folder.mkdir()
+        for name in objects:
+            (folder / name).write_bytes(bytes(100))
+        with self.exchange.add(number) as line:
+            intercom = Intercom(os.dup(line.fileno()))
+        servicer = Servicer(Regions(folder), intercom)
+        await intercom.join()
+        await servicer.join()
+        self.intercoms.append(intercom)
+        self.servicers.append(servicer)
+        return servicer
+
+    async def known(self) -> list[list[str]]:
+        """Names of the regions that each worker knows."""
+        answers = [await each.status(Status().SerializeToString(), CALL) for each in self.servicers]
+        return [sorted(pb.SystemSharedMemoryStatusResponse.FromString(each).regions) for each in answers]
+
+    async def close(self) -> None:
+        for servicer, intercom in zip(self.servicers, self.intercoms, strict=True):
+            servicer._regions.drop("")
+            await intercom.close()
+        self.exchange.close()
+
+
+def _register(name: str, key: str = "object") -> bytes:
+    return Register(name=name, key=key, byte_size=50).SerializeToString()
+
+
+def test_a_region_is_known_and_forgotten_by_all_workers(tmp_path: Path) -> None:
+    async def scenario() -> list[Any]:
+        workers = _Workers(tmp_path)
+        first, second, _ = [await workers.start("object") for _ in range(3)]
+        await first.register(_register("a"), CALL)
+        await second.register(_register("b"), CALL)
+        seen = [await workers.known()]
+        await second.unregister(Unregister(name="a").SerializeToString(), CALL)
+        seen.append(await workers.known())
+        await first.unregister(Unregister().SerializeToString(), CALL)
+        seen.append(await workers.known())
+        await workers.close()
+        return seen
+
+    assert asyncio.run(scenario()) == [[["a", "b"]] * 3, [["b"]] * 3, [[]] * 3]
+
+
+def test_a_worker_that_cannot_open_an_object_leaves_it_unknown_to_all(tmp_path: Path) -> None:
+    async def scenario() -> list[Any]:
+        workers = _Workers(tmp_path)
+        first = await workers.start("object")
+        await workers.start()
+        await workers.start("object")
+        with pytest.raises(NotServingError, match=r"worker 1: .* cannot be opened"):
+            await first.register(_register("a"), CALL)
+        known = await workers.known()
+        await workers.close()
+        return known
+
+    assert asyncio.run(scenario()) == [[], [], []]
+
+
+def test_what_the_worker_that_was_asked_refuses_is_told_as_it_is(tmp_path: Path) -> None:
+    async def scenario() -> list[Any]:
+        workers = _Workers(tmp_path)
+        first, second = await workers.start("object"), await workers.start("object")
+        await first.register(_register("a"), CALL)
+        with pytest.raises(RegionExistsError):
+            await second.register(_register("a"), CALL)
+        with pytest.raises(InvalidRequestError):
+            await second.register(_register("b", "none"), CALL)
+        known = await workers.known()
+        await workers.close()
+        return known
+
+    assert asyncio.run(scenario()) == [["a"], ["a"]]
+
+
+def test_a_worker_that_starts_later_learns_what_the_others_know(tmp_path: Path) -> None:
+    async def scenario() -> list[Any]:
+        workers = _Workers(tmp_path)
+        first = await workers.start("object", "unlinked")
+        await workers.start("object", "unlinked")
+        await first.register(_register("a"), CALL)
+        await first.register(_register("b", "unlinked"), CALL)
+        await workers.start("object")
+        known = await workers.known()
+        await workers.close()
+        return known
+
+    assert asyncio.run(scenario()) == [["a", "b"], ["a", "b"], ["a"]]
+
+
+def test_what_is_forgotten_while_a_worker_asks_is_not_learnt(tmp_path: Path) -> None:
+    async def scenario() -> list[Any]:
+        workers = _Workers(tmp_path)
+        first = await workers.start("object")
+        for name in ("a", "b"):
+            await first.register(_register(name), CALL)
+        told = asyncio.Event()
+        go_on = asyncio.Event()
+        tell = first._tell
+
+        async def tell_late(body: Any) -> Any:
+            answer = await tell(body)
+            told.set()
+            await go_on.wait()
+            return answer
+
+        workers.intercoms[0].answer("shared_memory.tell", tell_late)
+        starting = asyncio.create_task(workers.start("object"))
+        await told.wait()
+        await first.unregister(Unregister(name="a").SerializeToString(), CALL)
+        await first.register(_register("c"), CALL)
+        go_on.set()
+        await starting
+        known = await workers.known()
+        await workers.close()
+        return known
+
+    assert asyncio.run(scenario()) == [["b", "c"], ["b", "c"]]
+
+
+# -- real processes
+
+
+@pytest.fixture
+def memory() -> Iterator[SharedMemory]:
+    """Make a real memory object of 100 images."""
+    memory = SharedMemory(f"cifar10net_{uuid4().hex}", create=True, size=100 * 3072)
+    yield memory
+    memory.close()
+    memory.unlink()
+
+
+@pytest.fixture
+def stubs(address: str) -> Iterator[list[Stub]]:
+    """Ask over four connections, of which each worker has two."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    channels = [grpc.insecure_channel(address, options) for _ in range(4)]
+    stubs = [inference_pb2_grpc.GRPCInferenceServiceStub(channel) for channel in channels]
+    yield stubs
+    stubs[0].SystemSharedMemoryUnregister(Unregister(), timeout=60)
+    for channel in channels:
+        channel.close()
+
+
+def _view(memory: SharedMemory) -> memoryview:
+    assert memory.buf is not None
+    return memory.buf
+
+
+def _in_memory(n: int, region: str, **more: Any) -> pb.ModelInferRequest:
+    place = {"shared_memory_region": region, "shared_memory_byte_size": n * 3072}
+    tensor = pb.ModelInferRequest.InferInputTensor(
+        name="images", datatype="UINT8", shape=(n, 32, 32, 3), parameters=parameters(place)
+    )
+    fields: dict[str, Any] = {"inputs": [tensor], "raw_input_contents": [], **more}
+    return infer_request(np.zeros((n, 32, 32, 3), np.uint8), **fields)
+
+
+def test_images_and_answers_pass_through_memory_on_every_connection(
+    stubs: list[Stub], memory: SharedMemory, coloured: np.ndarray
+) -> None:
+    _view(memory)[: coloured.nbytes] = coloured.tobytes()
+    stubs[0].SystemSharedMemoryRegister(
+        Register(name="in", key=memory.name, byte_size=coloured.nbytes), timeout=60
+    )
+    stubs[1].SystemSharedMemoryRegister(
+        Register(name="out", key=f"/{memory.name}", offset=coloured.nbytes, byte_size=2000), timeout=60
+    )
+    place = output(shared_memory_region="out", shared_memory_byte_size=1080, shared_memory_offset=16)
+    expected = expected_probabilities(coloured)
+
+    for stub in stubs:
+        start = coloured.nbytes + 16
+        _view(memory)[start : start + 1080] = bytes(1080)
+        response = stub.ModelInfer(_in_memory(90, "in", outputs=[place]), timeout=60)
+        answer = np.frombuffer(bytes(_view(memory)[start : start + 1080]), "<f4").reshape(90, 3)
+        assert np.allclose(answer, expected, atol=1e-5)
+        assert response.raw_output_contents == [b""]
+        regions = stub.SystemSharedMemoryStatus(Status(), timeout=60).regions
+        assert {name: (each.key, each.offset, each.byte_size) for name, each in regions.items()} == {
+            "in": (memory.name, 0, coloured.nbytes),
+            "out": (f"/{memory.name}", coloured.nbytes, 2000),
+        }
+
+
+def test_memory_that_its_owner_shrinks_is_refused_and_the_server_lives(
+    stubs: list[Stub], memory: SharedMemory
+) -> None:
+    stubs[0].SystemSharedMemoryRegister(Register(name="in", key=memory.name, byte_size=9 * 3072), timeout=60)
+    os.truncate(f"/dev/shm/{memory.name}", 5000)  # noqa: S108 - the real ones
+
+    for stub in stubs:
+        with pytest.raises(grpc.RpcError, match="has become smaller"):
+            stub.ModelInfer(_in_memory(9, "in"), timeout=60)
+        assert len(stub.ModelInfer(_in_memory(1, "in"), timeout=60).raw_output_contents) == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "message"),
+    [
+        (_in_memory(9, "none"), "NOT_FOUND", "no region of shared memory is called 'none'"),
+        (_in_memory(10, "in"), "INVALID_ARGUMENT", "30,720 bytes from 0 on in the region 'in'"),
+        (
+            _in_memory(8, "in", raw_input_contents=[bytes(8 * 3072)]),
+            "INVALID_ARGUMENT",
+            "the request has raw_input_contents and shared memory",
+        ),
+    ],
+    ids=["unknown", "beyond", "both"],
+)
+def test_images_that_are_not_in_memory_are_refused(
+    stubs: list[Stub], memory: SharedMemory, request_: pb.ModelInferRequest, code: str, message: str
+) -> None:
+    stubs[0].SystemSharedMemoryRegister(Register(name="in", key=memory.name, byte_size=9 * 3072), timeout=60)
+
+    with pytest.raises(grpc.RpcError) as caught:
+        stubs[0].ModelInfer(request_, timeout=60)
+
+    assert caught.value.code().name == code
+    assert message in str(caught.value.details())
+
+
+def test_a_size_that_is_not_the_shapes_is_refused(stubs: list[Stub], memory: SharedMemory) -> None:
+    stubs[0].SystemSharedMemoryRegister(Register(name="in", key=memory.name, byte_size=9 * 3072), timeout=60)
+    request = _in_memory(8, "in")
+    request.inputs[0].shape[0] = 9
+
+    with pytest.raises(grpc.RpcError, match="has 24,576 bytes, expected 27,648 for shape"):
+        stubs[0].ModelInfer(request, timeout=60)
+
+
+def test_a_region_twice_and_an_unknown_one_have_their_status_codes(
+    stubs: list[Stub], memory: SharedMemory
+) -> None:
+    request = Register(name="in", key=memory.name, byte_size=1)
+    stubs[0].SystemSharedMemoryRegister(request, timeout=60)
+
+    codes = []
+    for ask in (
+        lambda: stubs[1].SystemSharedMemoryRegister(request, timeout=60),
+        lambda: stubs[1].SystemSharedMemoryStatus(Status(name="none"), timeout=60),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            ask()
+        codes.append(caught.value.code().name)
+    assert codes == ["ALREADY_EXISTS", "NOT_FOUND"]
+    stubs[1].SystemSharedMemoryUnregister(Unregister(name="none"), timeout=60)
+    assert list(stubs[1].SystemSharedMemoryStatus(Status(name="in"), timeout=60).regions) == ["in"]
+
+
+def test_there_are_no_cuda_regions_and_forgetting_them_works(stubs: list[Stub]) -> None:
+    stubs[0].CudaSharedMemoryStatus(pb.CudaSharedMemoryStatusRequest(), timeout=60)
+    stubs[0].CudaSharedMemoryUnregister(pb.CudaSharedMemoryUnregisterRequest(), timeout=60)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "SystemSharedMemoryStatus",
+        "SystemSharedMemoryRegister",
+        "SystemSharedMemoryUnregister",
+        "CudaSharedMemoryStatus",
+        "CudaSharedMemoryUnregister",
+    ],
+)
+def test_it_is_off_unless_the_server_was_told(server: str, method: str) -> None:
+    with grpc.insecure_channel(server) as channel:
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            f"/inference.GRPCInferenceService/{method}"
+        )
+        with pytest.raises(grpc.RpcError, match="--shared-memory") as caught:
+            call(b"", timeout=60)
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
