@@ -5,39 +5,60 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from typing import TYPE_CHECKING, TypeVar
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _Result = TypeVar("_Result")
+_Job: TypeAlias = "tuple[Callable[[], Any], asyncio.Future[Any]]"
 
 
-async def in_background(work: Callable[[], _Result]) -> _Result:
-    """Wait for some work in a thread of its own; the work goes on if the waiting is given up.
+class Background:
+    """One thread, which does one thing after the other; it starts with the first.
 
     An executor's threads are waited for when the loop and the interpreter end, however long a model takes to
-    load; this one is not.
+    load; this one is not. And always the same one: what it frees is where the next work allocates.
     """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[_Result] = loop.create_future()
 
-    def tell(result: _Result | None, error: BaseException | None) -> None:
-        if done.done():  # nobody waits any more
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type] # it is the result where there is no error
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
 
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = work()
-        except BaseException as raised:  # noqa: BLE001 - handed to whoever waits
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(tell, result, error)
+    async def run(self, work: Callable[[], _Result]) -> _Result:
+        """Wait for some work; it goes on if the waiting is given up."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="background", daemon=True)
+            self._thread.start()
+        done: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
+        self._jobs.put((work, done))
+        return await done
 
-    threading.Thread(target=run, name="background", daemon=True).start()
-    return await done
+    def close(self) -> None:
+        """Let the thread end after what it is at, without waiting for it."""
+        self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            _do(*job)
+            del job  # not to be held in memory until the next one
+
+
+def _do(work: Callable[[], Any], done: asyncio.Future[Any]) -> None:
+    result, error = None, None
+    try:
+        result = work()
+    except BaseException as raised:  # noqa: BLE001 - handed to whoever waits
+        error = raised
+    with contextlib.suppress(RuntimeError):  # the loop is closed
+        done.get_loop().call_soon_threadsafe(_tell, done, result, error)
+
+
+def _tell(done: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    if done.done():  # nobody waits any more
+        return
+    if error is None:
+        done.set_result(result)
+    else:
+        done.set_exception(error)

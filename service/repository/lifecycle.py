@@ -16,7 +16,7 @@ import structlog
 
 from service.errors import ModelError, ModelLoadError, StartupError, UnknownModelError
 from service.observing import Observer
-from service.repository.background import in_background
+from service.repository.background import Background
 from service.repository.folder import look
 from service.repository.index import UNVERIFIED, Ledger
 from service.repository.loading import start, verify
@@ -55,6 +55,7 @@ class Lifecycle:
     def __init__(
         self,
         shelf: Shelf,
+        loading: Background,
         config: ServerConfig,
         observer: Observer | None,
         on_change: Callable[[], None],
@@ -63,6 +64,7 @@ class Lifecycle:
 
         Args:
             shelf: the versions that answer.
+            loading: where versions are loaded.
             config: where the models are, which versions of them are wanted, what runs them.
             observer: is told of what becomes of versions, and of their runs.
             on_change: is called after each change.
@@ -73,6 +75,8 @@ class Lifecycle:
         self._observer = observer or Observer()
         self._maker = Maker(config, self._observer)
         self._on_change = on_change
+        self._loading = loading
+        self._looking = Background()  # which a version that takes long to load does not hold up
         self._turn = asyncio.Lock()
 
     def open(self, models: Iterable[Sequence[OnnxModel]], unloaded: Iterable[str]) -> None:
@@ -115,7 +119,7 @@ class Lifecycle:
         Raises:
             ModelError: it cannot be read, or has no model.
         """
-        contents = await in_background(partial(look, self._config.models))
+        contents = await self._looking.run(partial(look, self._config.models))
         self.ledger.note_contents(contents)
         self._on_change()
         return contents
@@ -178,6 +182,10 @@ class Lifecycle:
         self._put(name, {})
         self._on_change()
 
+    def close(self) -> None:
+        """Look and load no more."""
+        self._looking.close()
+
     async def _prepare(self, name: str, there: Mapping[int, FoundVersion], *, is_asked_for: bool) -> Change:
         """Load what is wanted and does not answer; what was refused before only if it is asked for."""
         change = Change(name, self._config.versions.of(name).choose(there))
@@ -192,7 +200,7 @@ class Lifecycle:
     async def _try(self, found: FoundVersion, served: ModelInfo | None, change: Change) -> None:
         self.ledger.loading.add(found.key)
         try:
-            sessions = await in_background(partial(_load, found, served, self._config))
+            sessions = await self._loading.run(partial(_load, found, served, self._config))
         except StartupError as error:
             self._refuse(found, str(error), change)
         except Exception:  # noqa: BLE001 - a fault of ours refuses one version, and no more

@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from service.errors import ModelControlError, ModelError, NotServingError
+from service.repository.background import Background
 from service.repository.everywhere import Everywhere
 from service.repository.lifecycle import Lifecycle
 from service.repository.shelf import Shelf
@@ -35,7 +36,8 @@ class Repository:
     def __init__(self) -> None:
         self.on_change: Callable[[], None] = lambda: None
         """Is called whenever ``models`` may say something else; to be set before ``open``."""
-        self._shelf = Shelf()
+        self._loading = Background()
+        self._shelf = Shelf(self._loading)
         self._lifecycle: Lifecycle | None = None
         self._everywhere: Everywhere | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -75,7 +77,7 @@ class Repository:
         versions = list(models)
         self._is_controlled = config.model_control
         self._shelf.default = _default(versions, config) if elsewhere is None else elsewhere.default
-        self._lifecycle = Lifecycle(self._shelf, config, observer, self.on_change)
+        self._lifecycle = Lifecycle(self._shelf, self._loading, config, observer, self.on_change)
         unloaded = () if elsewhere is None else elsewhere.unloaded
         self._lifecycle.open(versions, unloaded)
         if self._everywhere is not None:
@@ -167,6 +169,9 @@ class Repository:
         """Stop all models; whoever still waits gets NotServingError."""
         self.stop_watching()
         await self._shelf.close()
+        self._loading.close()
+        if self._lifecycle is not None:
+            self._lifecycle.close()
 
     async def _change(self, action: Action, name: str) -> None:
         if not self._is_controlled:

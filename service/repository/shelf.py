@@ -10,24 +10,28 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from service.errors import NotServingError, UnknownModelError
+from service.memory import trim
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from service.model import ModelInfo
+    from service.repository.background import Background
     from service.repository.served import ServedModel
 
 
 class Shelf:
     """Empty until a default is named."""
 
-    def __init__(self) -> None:
+    def __init__(self, background: Background) -> None:
+        """Tidy up after versions in the background."""
         self.default: str | None = None
         """The model that answers requests which name none; it may be absent for a while."""
         self.retiring: set[ServedModel] = set()
         """Versions that are replaced and still have calls to answer."""
         self._models: dict[str, dict[int, ServedModel]] = {}
         self._by_words: dict[tuple[str, str], ServedModel] = {}
+        self._background = background
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
@@ -107,3 +111,5 @@ class Shelf:
     async def _close(self, model: ServedModel) -> None:
         await model.close()
         self.retiring.discard(model)
+        del model
+        await self._background.run(trim)

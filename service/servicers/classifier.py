@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from service import server_timing
 from service.batching.batcher import Priority
 from service.config import (
     DEFAULT_TOP_K,
@@ -80,7 +81,10 @@ class ClassifierServicer:
             n, top_k = _check(request, self._max_images)
             observed.images = n
             with self._admission.admit(n):
-                return await self._answer(request, n, top_k, call.deadline_s, observed)
+                reply = await self._answer(request, n, top_k, call.deadline_s, observed)
+            if server_timing.WISH in call.metadata:
+                call.trailing_metadata = server_timing.trailer(observed)
+            return reply
 
     async def classify_stream(self, call: Call) -> None:
         """Answer as the proto says."""
@@ -101,7 +105,13 @@ class ClassifierServicer:
             )
             for info in infos
         ]
-        return pb.ListModelsResponse(models=models).SerializeToString()
+        versions = [
+            pb.VersionState(
+                name=entry.name, version=str(entry.version), state=entry.state, reason=entry.reason
+            )
+            for entry in self._repository.index()
+        ]
+        return pb.ListModelsResponse(models=models, versions=versions).SerializeToString()
 
     async def _answer_envelope(self, envelope: pb.ClassifyStreamRequest, call: Call) -> bytes:
         """Answer one request of a stream, which waits for room instead of being refused."""

@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from service import server_timing
 from service.errors import DeadlineError
 from service.observing import Request
 from service.pb import inference_pb2 as pb
@@ -40,7 +41,12 @@ class Inference:
     """Runs models for tensors."""
 
     def __init__(
-        self, repository: Repository, admission: Admission, observer: Observer, regions: Regions | None
+        self,
+        repository: Repository,
+        admission: Admission,
+        observer: Observer,
+        regions: Regions | None,
+        max_images: int,
     ) -> None:
         """Answer by the models of a repository.
 
@@ -49,7 +55,9 @@ class Inference:
             admission: the door that the callers of all protocols go through.
             observer: is told of each request.
             regions: shared memory that requests may refer to; None if they may not.
+            max_images: that a call may have.
         """
+        self._max_images = max_images
         self._repository = repository
         self._admission = admission
         self._observer = observer
@@ -61,7 +69,10 @@ class Inference:
         with Request(self._observer, call) as observed:
             request = parse_request(message)
             del message  # up to 32 MiB, and all of it is in the request
-            return await self._answer(request, observed, call.deadline_s, waits=False)
+            reply = await self._answer(request, observed, call.deadline_s, waits=False)
+            if server_timing.WISH in call.metadata:
+                call.trailing_metadata = server_timing.trailer(observed)
+            return reply
 
     async def stream_infer(self, call: Call) -> None:
         """Answer as the proto says."""
@@ -79,7 +90,7 @@ class Inference:
         deadline_s = deadline_of(request, asyncio.get_running_loop().time(), call_deadline_s)
         with self._repository.get(required_name(request.model_name), request.model_version) as model:
             observed.model = model.info
-            observed.images = n = count_images(request, model.info)
+            observed.images = n = count_images(request, model.info, self._max_images)
             wanted = read_wanted(request, model.info, n, self._regions)
             answering = self._run(request, model, observed, deadline_s, waits=waits)
             if deadline_s == call_deadline_s:  # the call itself ends then

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from service.repository.background import in_background
+from service.repository.background import Background
 
 HANGING = """
-import asyncio, time
-from service.repository.background import in_background
+import asyncio, threading, time
+from service.repository.background import Background
 
 async def main():
-    waiting = asyncio.create_task(in_background(lambda: time.sleep(600)))
-    await asyncio.sleep(0)
+    begun = threading.Event()
+    waiting = asyncio.create_task(Background().run(lambda: (begun.set(), time.sleep(600))))
+    await asyncio.to_thread(begun.wait)
     waiting.cancel()
 
 asyncio.run(main())
@@ -28,9 +30,49 @@ def test_the_result_or_the_error_comes_back() -> None:
         raise ValueError("inside")
 
     async def main() -> None:
-        assert await in_background(lambda: 42) == 42
+        background = Background()
+        assert await background.run(lambda: 42) == 42
         with pytest.raises(ValueError, match="inside"):
-            await in_background(fail)
+            await background.run(fail)
+        background.close()
+
+    asyncio.run(main())
+
+
+def test_one_thread_does_one_thing_after_the_other_and_ends() -> None:
+    at_work: list[threading.Thread] = []
+
+    async def main() -> None:
+        background = Background()
+        work = [background.run(lambda: at_work.append(threading.current_thread())) for _ in range(3)]
+        await asyncio.gather(*work)
+        background.close()
+
+    asyncio.run(main())
+
+    [thread] = set(at_work)
+    thread.join(60)
+    assert not thread.is_alive()
+    assert thread is not threading.current_thread()
+
+
+def test_work_that_nobody_waits_for_is_done_and_its_outcome_dropped() -> None:
+    async def main() -> None:
+        background = Background()
+        entered, released, done = threading.Event(), threading.Event(), threading.Event()
+
+        def work() -> None:
+            entered.set()
+            assert released.wait(60)
+            done.set()
+
+        waiting = asyncio.create_task(background.run(work))
+        await asyncio.to_thread(entered.wait, 60)
+        waiting.cancel()
+        released.set()
+        assert await background.run(lambda: 42) == 42
+        assert done.is_set()
+        background.close()
 
     asyncio.run(main())
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from service.errors import NotServingError, UnknownModelError
+from service.repository.background import Background
 from service.repository.shelf import Shelf
 from tests.service.in_process import settle, until
 from tests.service.repository.models import StandIn, served
@@ -23,7 +24,7 @@ IMAGES = np.zeros((1, 32, 32, 3), np.uint8)
 
 
 def _shelf(**models: list[int]) -> Shelf:
-    shelf = Shelf()
+    shelf = Shelf(Background())
     shelf.default = "net"
     for name, versions in models.items():
         shelf.put(name, {version: served(StandIn(name, version)) for version in versions})
@@ -74,7 +75,7 @@ def test_without_its_default_model_the_others_are_named() -> None:
 
 def test_an_empty_shelf_asks_to_wait() -> None:
     with pytest.raises(NotServingError, match="still loading"):
-        Shelf().get("", "")
+        Shelf(Background()).get("", "")
 
 
 def test_the_list_begins_with_what_answers_who_names_nothing() -> None:

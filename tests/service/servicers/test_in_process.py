@@ -57,6 +57,7 @@ def test_pictures_of_a_call_that_is_too_late_are_not_decoded(monkeypatch: pytest
 
         class Late:
             deadline_s = asyncio.get_running_loop().time() - 1
+            images = 0
 
         late: Call = Late()  # type: ignore[assignment]
         with pytest.raises(DeadlineError):

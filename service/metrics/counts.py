@@ -1,0 +1,166 @@
+"""The numbers that one process counts with, of each method and of each version of a model.
+
+In: an event at a time, in the event loop. Out: integers for a snapshot. Made once for each method and
+version, so that counting makes nothing new. Knows nothing of other processes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from service.errors import Code
+from service.metrics import table
+from service.metrics.snapshot import BATCHES, nanoseconds
+from service.metrics.table import BAD_IMAGE, FAILED, HIT, MISS, OK, SECONDS_BOUNDS
+
+if TYPE_CHECKING:
+    from service.metrics.snapshot import Tree
+    from service.observing import Request
+    from service.timing import Run
+
+_CODES = max(Code) + 1
+
+
+class Histogram:
+    """Of times in seconds."""
+
+    __slots__ = ("_buckets", "_sum_s")
+
+    def __init__(self) -> None:
+        self._buckets = [0] * (len(SECONDS_BOUNDS) + 1)
+        self._sum_s = 0.0
+
+    def observe(self, value_s: float) -> None:
+        """Count a time in."""
+        self._buckets[bisect_left(SECONDS_BOUNDS, value_s)] += 1
+        self._sum_s += value_s
+
+    def numbers(self) -> list[int]:
+        """Return how many are in each bucket, and their sum in nanoseconds."""
+        return [*self._buckets, nanoseconds(self._sum_s)]
+
+
+class MethodCounts:
+    """Of the calls of one method."""
+
+    __slots__ = ("_codes", "_duration")
+
+    def __init__(self) -> None:
+        self._codes = [0] * _CODES
+        self._duration = Histogram()
+
+    def count(self, code: Code, duration_s: float) -> None:
+        """Count a call in."""
+        self._codes[code] += 1
+        self._duration.observe(duration_s)
+
+    def codes(self) -> dict[str, Tree]:
+        """Return how many calls ended with each code, OK always among them."""
+        return {code.name: self._codes[code] for code in Code if self._codes[code] or code is Code.OK}
+
+    def duration(self) -> list[int]:
+        """Return the histogram of how long they took."""
+        return self._duration.numbers()
+
+
+class ModelCounts:
+    """Of the requests and runs of one version of a model."""
+
+    __slots__ = (
+        "_answered",
+        "_bad_images",
+        "_batch_wait",
+        "_batches",
+        "_cache_images",
+        "_cache_requests",
+        "_compute",
+        "_decode",
+        "_failed",
+        "_images",
+        "_queue",
+        "_reply_s",
+        "_requests",
+        "last_s",
+    )
+
+    def __init__(self) -> None:
+        self._requests = [0] * _CODES
+        self._images = [0] * _CODES
+        self._bad_images = 0
+        self._answered, self._failed = Histogram(), Histogram()
+        self._decode, self._queue, self._batch_wait, self._compute = (Histogram() for _ in range(4))
+        self._reply_s = 0.0
+        self._batches: defaultdict[int, _Batches] = defaultdict(_Batches)
+        self._cache_images, self._cache_requests = [0, 0], [0, 0]
+        """Hits and misses."""
+        self.last_s = 0.0
+        """When a request was answered last, by the clock of requests; 0 for never."""
+
+    def count(self, request: Request) -> None:
+        """Count a request in, its images, and how long each part of it took."""
+        code, ended_s = request.code, request.ended_s
+        self._requests[code] += 1
+        if code:
+            self._images[code] += request.images
+            self._failed.observe(ended_s - request.began_s)
+        else:
+            self._images[code] += request.images - request.bad_images
+            self._bad_images += request.bad_images
+            self._answered.observe(ended_s - request.began_s)
+            self.last_s = ended_s
+            if request.cached_images or request.uncached_images:
+                self._cache_images[0] += request.cached_images
+                self._cache_images[1] += request.uncached_images
+                self._cache_requests[request.uncached_images > 0] += 1
+        decode_s, queue_s, running = request.parts(ended_s)
+        if decode_s is not None:
+            self._decode.observe(decode_s)
+        if queue_s is not None:
+            self._queue.observe(queue_s)
+        if running is not None:
+            wait_s, compute_s, reply_s = running
+            self._batch_wait.observe(wait_s)
+            self._compute.observe(compute_s)
+            self._reply_s += reply_s
+
+    def count_run(self, run: Run) -> None:
+        """Count a batch in."""
+        batches = self._batches[run.images]
+        batches.runs += 1
+        batches.busy_s += run.ended_s - run.began_s
+
+    def numbers(self, last_ns: int) -> dict[str, Tree]:
+        """Return all of it; ``last_ns`` is when a request was answered last, since 1970."""
+        return {
+            table.REQUESTS.name: _by_outcome(self._requests),
+            table.IMAGES.name: {**_by_outcome(self._images), BAD_IMAGE: self._bad_images},
+            table.REQUEST_DURATION.name: {OK: self._answered.numbers(), FAILED: self._failed.numbers()},
+            table.DECODE.name: self._decode.numbers(),
+            table.QUEUE.name: self._queue.numbers(),
+            table.BATCH_WAIT.name: self._batch_wait.numbers(),
+            table.COMPUTE.name: self._compute.numbers(),
+            table.REPLY.name: nanoseconds(self._reply_s),
+            table.CACHE_IMAGES.name: dict(zip((HIT, MISS), self._cache_images, strict=True)),
+            table.CACHE_REQUESTS.name: dict(zip((HIT, MISS), self._cache_requests, strict=True)),
+            table.LAST_REQUEST.name: last_ns,
+            BATCHES: {str(size): batches.numbers() for size, batches in self._batches.items()},
+        }
+
+
+class _Batches:
+    """Of one size."""
+
+    __slots__ = ("busy_s", "runs")
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.busy_s = 0.0
+
+    def numbers(self) -> list[int]:
+        return [self.runs, nanoseconds(self.busy_s)]
+
+
+def _by_outcome(counts: list[int]) -> dict[str, Tree]:
+    return {code.name.lower(): counts[code] for code in Code if counts[code] or code is Code.OK}
