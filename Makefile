@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PORT   ?= 50051
+# Public clients that the tests run; each has an environment of its own, since they disagree with ours and each other.
+CLIENTS := $(VENV)/clients
 # Where `make train` keeps its run; it goes on from there after an interruption.
 RUN    ?= runs/cifar10net
 # `make bench-gpu` has an environment of its own: ONNX Runtime is either for the CPU or for a GPU.
@@ -25,7 +27,7 @@ demo: $(VENV)/.serve ## Start a server, classify the sample photographs, stop it
 serve: $(VENV)/.serve ## Serve exported_models/ on port $(PORT) until Ctrl-C
 	@$(BIN)/cifar10net serve --port $(PORT)
 
-test: $(VENV)/.test ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
+test: $(VENV)/.test $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
 	@$(BIN)/python -m pytest
 
 check: $(VENV)/.check ## Lint, format, types, import rules
@@ -82,6 +84,12 @@ $(VENV)/.train: $(VENV)/.serve
 
 $(VENV)/.test: $(VENV)/.train
 	@$(BIN)/pip install -q -c constraints.txt -e '.[cpu,train,otel]' --group test
+	@touch $@
+
+$(CLIENTS)/%/.ready: tests/interop/%.txt | $(VENV)/.pip
+	@echo "installing the public client $* into $(@D)/"
+	@$(PYTHON) -m venv --clear --without-pip $(@D)
+	@$(BIN)/pip --python $(@D)/bin/python install -q --no-deps --no-compile -r $<
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test

@@ -1,4 +1,4 @@
-"""``cifar10net``: serve, classify, models and health; reads flags, then environment, then defaults.
+"""``cifar10net`` and its commands; reads flags, then environment, then defaults.
 
 What a command needs is imported by the command alone: the supervisor of a server stays small.
 """
@@ -17,7 +17,6 @@ import click
 import structlog
 
 from service.config import (
-    DEFAULT_SERVER,
     DEFAULT_TOP_K,
     LARGEST_TOP_K,
     READY_PREFIX,
@@ -29,8 +28,15 @@ from service.config import (
 from service.errors import ClientError, ConfigError, StartupError
 from service.listening import is_loopback
 from service.logs import configure as configure_logs
-from service.options import access_options, security_options, tracing_options
+from service.options import (
+    access_options,
+    deadline_option,
+    security_options,
+    server_option,
+    tracing_options,
+)
 from service.providers import PROVIDERS, ProviderConfig
+from service.stats import stats
 from service.versions import VersionPolicies
 from service.workers.cpus import plan, usable_cpus
 from service.workers.handoff import FD_VARIABLE as DOOR_FD_VARIABLE
@@ -42,14 +48,6 @@ if TYPE_CHECKING:
 _FAILED = 1
 _COULD_NOT_RUN = 2
 _log = structlog.get_logger(__name__)
-
-_server_option = click.option("--server", default=DEFAULT_SERVER, metavar="HOST:PORT", help="Server to ask.")
-_deadline_option = click.option(
-    "--deadline-s",
-    type=float,
-    default=ClientConfig.deadline_s,
-    help="Seconds that a call may take, retries included.",
-)
 
 
 @click.group(
@@ -118,6 +116,13 @@ def main() -> None:
 @click.option("--max-model-mib", type=int, default=ServerConfig.max_model_mib, help="Largest model file.")
 @click.option("--host", default=ServerConfig.host, help="Address to listen on; 0.0.0.0 or :: for all.")
 @click.option("--port", type=int, default=ServerConfig.port, help="0 lets the system choose.")
+@click.option("--metrics-host", default=ServerConfig.metrics_host, help="Address of the metrics port.")
+@click.option(
+    "--metrics-port",
+    type=int,
+    help="Tell metrics at http://HOST:PORT/metrics; 0 lets the system choose, the log says which. "
+    "Default: no such port.",
+)
 @click.option(
     "--provider",
     type=click.Choice(list(PROVIDERS)),
@@ -378,7 +383,7 @@ def _new_event_loop() -> Any:  # noqa: ANN401 - uvloop's and asyncio's loops sha
 
 @cli.command()
 @click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
-@_server_option
+@server_option
 @access_options
 @click.option("--top", type=click.IntRange(1, LARGEST_TOP_K), default=DEFAULT_TOP_K, help="Classes an image.")
 @click.option("--model", default="", help="Model to ask; default: the server's.")
@@ -390,7 +395,10 @@ def _new_event_loop() -> Any:  # noqa: ANN401 - uvloop's and asyncio's loops sha
     is_flag=True,
     help="A JSON object a file, one a line.",
 )
-@_deadline_option
+@click.option(
+    "--timing", is_flag=True, help="Print on standard error how long each call took, and its parts."
+)
+@deadline_option
 def classify(  # noqa: PLR0913 - click passes each option by name
     *,
     files: tuple[Path, ...],
@@ -400,6 +408,7 @@ def classify(  # noqa: PLR0913 - click passes each option by name
     model: str,
     model_version: str,
     as_json: bool,
+    timing: bool,
     deadline_s: float,
 ) -> None:
     """Print the most likely classes of picture files.
@@ -408,11 +417,17 @@ def classify(  # noqa: PLR0913 - click passes each option by name
     server did not answer.
     """
     from service.client import Client  # noqa: PLC0415 - needed by some commands alone
-    from service.report import as_lines, as_object  # noqa: PLC0415
+    from service.report import as_lines, as_object, as_timing  # noqa: PLC0415
 
     failed = False
     with Client(server, ClientConfig(deadline_s=deadline_s, access=access)) as client:
-        results = client.classify_iter(files, top_k=top, model=model, version=model_version)
+        results = client.classify_iter(
+            files,
+            top_k=top,
+            model=model,
+            version=model_version,
+            on_timing=(lambda parts: click.echo(as_timing(parts), err=True)) if timing else None,
+        )
         for path, result in zip(files, results, strict=True):
             if as_json:
                 click.echo(json.dumps(as_object(str(path), result), ensure_ascii=False))
@@ -426,9 +441,9 @@ def classify(  # noqa: PLR0913 - click passes each option by name
 
 
 @cli.command()
-@_server_option
+@server_option
 @access_options
-@_deadline_option
+@deadline_option
 @click.option(
     "--json",
     "as_json",
@@ -437,7 +452,7 @@ def classify(  # noqa: PLR0913 - click passes each option by name
     help="A JSON object a model, one a line.",
 )
 def models(*, server: str, access: Access, deadline_s: float, as_json: bool) -> None:
-    """List the models that a server answers for."""
+    """List the models that a server answers for, and the versions in its repository that do not answer."""
     from rich import box  # noqa: PLC0415 - needed by this command alone
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -445,29 +460,45 @@ def models(*, server: str, access: Access, deadline_s: float, as_json: bool) -> 
     from service.client import Client  # noqa: PLC0415
 
     with Client(server, ClientConfig(deadline_s=deadline_s, access=access)) as client:
-        found = client.models()
+        found, versions = client.models(), client.versions()
+    answering = {(model.name, model.version) for model in found}
+    others = [each for each in versions if (each.name, each.version) not in answering]
     if as_json:
+        states = {(each.name, each.version): vars(each) for each in versions}
         for model in found:
-            click.echo(json.dumps(vars(model), ensure_ascii=False))
+            state = states.get((model.name, model.version), {})
+            click.echo(json.dumps({**vars(model), **state}, ensure_ascii=False))
+        for other in others:
+            click.echo(json.dumps(vars(other), ensure_ascii=False))
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("model", "version", "default", "provider", "classes", "top-1", "top-3"):
+    for title in ("model", "version", "default", "provider", "classes", "top-1", "top-3", "state"):
         table.add_column(title)
     for model in found:
         table.add_row(
             model.name,
             model.version,
             "yes" if model.is_default else "",
-            model.provider,
+            model.provider.removesuffix("ExecutionProvider"),
             str(len(model.labels)),
             model.metadata.get("accuracy_top1", "?"),
             model.metadata.get("accuracy_top3", "?"),
+            "READY",
         )
-    Console(highlight=False, markup=False).print(table)
+    for other in others:
+        table.add_row(other.name, other.version, "", "", "", "", "", other.state)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(table)
+    for each in versions:
+        if each.reason:
+            console.print(f"{each.name} {each.version}: {each.reason}")
+
+
+cli.add_command(stats)
 
 
 @cli.command()
-@_server_option
+@server_option
 @access_options
 @click.option("--service", default="", help="gRPC service to ask about; default: the server.")
 @click.option(

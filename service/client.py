@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import grpc
 
@@ -22,20 +22,28 @@ from service.address import channel_options
 from service.channel import metadata, open_aio_channel, open_channel
 from service.config import DEFAULT_SERVER, DEFAULT_TOP_K, MAX_MESSAGE_BYTES, ClientConfig
 from service.errors import ClientError, ServerUnavailableError
+from service.figures import ServerStatistics, describe_statistics
 from service.pb import classifier_pb2 as pb
 from service.pb import classifier_pb2_grpc
+from service.server_timing import WISH_KEY, read
 from service.wire import (
     ClassScore,
     ImageLike,
     ImageResult,
     ModelDescription,
+    VersionState,
     chunks,
     describe_models,
+    describe_versions,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+OnTiming: TypeAlias = "Callable[[dict[str, float]], None]"
+"""Is told of each call how long its parts took in the server: decode, queue, batch, compute, total, in
+milliseconds; those that did not happen are left out."""
+_WISH = ((WISH_KEY, "1"),)
 _SERVICE = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
 
 __all__ = [
@@ -45,6 +53,8 @@ __all__ = [
     "ImageLike",
     "ImageResult",
     "ModelDescription",
+    "ServerStatistics",
+    "VersionState",
 ]
 
 
@@ -80,6 +90,7 @@ class Client:
         top_k: int = DEFAULT_TOP_K,
         model: str = "",
         version: str = "",
+        on_timing: OnTiming | None = None,
     ) -> list[ImageResult]:
         """Classify pictures of any size.
 
@@ -89,6 +100,7 @@ class Client:
             top_k: classes an image, 1 to 10.
             model: a name from ``models``; empty is the server's default.
             version: a version of it; empty is the newest.
+            on_timing: is told of each call how long its parts took in the server.
 
         Returns:
             A result an image, in order. A picture that cannot be read has its ``error`` set and
@@ -99,7 +111,8 @@ class Client:
             ClientError: the server refused the call or did not answer within the deadline.
             TypeError, ValueError: an item is no kind of image, before its call is sent.
         """
-        return list(self.classify_iter(images, top_k=top_k, model=model, version=version))
+        results = self.classify_iter(images, top_k=top_k, model=model, version=version, on_timing=on_timing)
+        return list(results)
 
     def classify_iter(
         self,
@@ -108,15 +121,19 @@ class Client:
         top_k: int = DEFAULT_TOP_K,
         model: str = "",
         version: str = "",
+        on_timing: OnTiming | None = None,
     ) -> Iterator[ImageResult]:
         """Classify as ``classify`` does, reading and answering call by call in flat memory."""
+        wish = () if on_timing is None else _WISH
         for chunk in chunks(images, self._config):
             request, response = chunk.request(top_k, model, version), None
             if request is not None:
                 with _client_errors(self._server):
-                    response = self._stub.Classify(
-                        request, timeout=self._config.deadline_s, metadata=self._metadata
+                    response, call = self._stub.Classify.with_call(
+                        request, timeout=self._config.deadline_s, metadata=(*self._metadata, *wish)
                     )
+                if on_timing is not None:
+                    on_timing(read(dict(call.trailing_metadata())))
             yield from chunk.results(response)
 
     def models(self) -> list[ModelDescription]:
@@ -126,6 +143,22 @@ class Client:
                 pb.ListModelsRequest(), timeout=self._config.deadline_s, metadata=self._metadata
             )
         return describe_models(response)
+
+    def versions(self) -> list[VersionState]:
+        """List every version in the server's repository, and how it is. Raises as ``classify``."""
+        with _client_errors(self._server):
+            response = self._stub.ListModels(
+                pb.ListModelsRequest(), timeout=self._config.deadline_s, metadata=self._metadata
+            )
+        return describe_versions(response)
+
+    def statistics(self) -> ServerStatistics:
+        """Ask what the server has done since it started. Raises as ``classify``."""
+        with _client_errors(self._server):
+            response = self._stub.GetStatistics(
+                pb.GetStatisticsRequest(), timeout=self._config.deadline_s, metadata=self._metadata
+            )
+        return describe_statistics(response)
 
 
 class AsyncClient:
@@ -160,20 +193,25 @@ class AsyncClient:
         top_k: int = DEFAULT_TOP_K,
         model: str = "",
         version: str = "",
+        on_timing: OnTiming | None = None,
     ) -> list[ImageResult]:
         """Classify pictures; arguments, result and errors as ``Client.classify``.
 
         Files are read and pictures reduced in a thread, so that the event loop goes on.
         """
+        wish = () if on_timing is None else _WISH
         results: list[ImageResult] = []
         pieces = chunks(images, self._config)
         while (chunk := await asyncio.to_thread(next, pieces, None)) is not None:
             request, response = chunk.request(top_k, model, version), None
             if request is not None:
                 with _client_errors(self._server):
-                    response = await self._stub.Classify(
-                        request, timeout=self._config.deadline_s, metadata=self._metadata
+                    call = self._stub.Classify(
+                        request, timeout=self._config.deadline_s, metadata=(*self._metadata, *wish)
                     )
+                    response = await call
+                    if on_timing is not None:
+                        on_timing(read(dict(await call.trailing_metadata())))
             results.extend(chunk.results(response))
         return results
 
@@ -184,6 +222,22 @@ class AsyncClient:
                 pb.ListModelsRequest(), timeout=self._config.deadline_s, metadata=self._metadata
             )
         return describe_models(response)
+
+    async def versions(self) -> list[VersionState]:
+        """List every version in the server's repository, and how it is. Raises as ``classify``."""
+        with _client_errors(self._server):
+            response = await self._stub.ListModels(
+                pb.ListModelsRequest(), timeout=self._config.deadline_s, metadata=self._metadata
+            )
+        return describe_versions(response)
+
+    async def statistics(self) -> ServerStatistics:
+        """Ask what the server has done since it started. Raises as ``classify``."""
+        with _client_errors(self._server):
+            response = await self._stub.GetStatistics(
+                pb.GetStatisticsRequest(), timeout=self._config.deadline_s, metadata=self._metadata
+            )
+        return describe_statistics(response)
 
 
 def _options(server: str, config: ClientConfig) -> list[tuple[str, str | int]]:

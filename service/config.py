@@ -149,6 +149,9 @@ class ServerConfig:
     """Without a call, until a client is asked to go; 0: never."""
     min_ping_interval_s: float = 5.0
     """Between PINGs of a client that says nothing else; the third in a row that comes sooner is the end."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
+    """Where metrics are told over HTTP; 0 lets the system choose, None tells them nowhere."""
     max_queue_delay_s: float = 0.0
     """How long a batch that is not full may wait for more images while a session is free."""
     cache_mib: int = 0
@@ -169,6 +172,7 @@ class ServerConfig:
     def __post_init__(self) -> None:
         for name, value, smallest, largest in (
             ("port", self.port, 0, 65_535),
+            ("metrics_port", self.metrics_port or 0, 0, 65_535),
             ("workers", self.workers, 1, 1_024),
             ("instances", self.instances, 1, 1_024),
             ("threads", self.threads, 1, 1_024),

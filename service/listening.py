@@ -10,8 +10,13 @@ from service.errors import AddressError
 BACKLOG = 4_096  # connections that wait to be accepted; the system caps it
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, options: str = "--host or --port") -> socket.socket:
     """Listen on an address, without blocking; port 0 lets the system choose.
+
+    Args:
+        host: a name or an address of this machine.
+        port: 0 to 65535.
+        options: what the user can choose otherwise, for the error.
 
     Raises:
         AddressError: it is taken, not ours, or no address.
@@ -22,7 +27,7 @@ def listen(host: str, port: int) -> socket.socket:
         )[0]
         listening = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
-        raise _address_error(host, port, error) from error
+        raise _address_error(as_text(host, port), options, error) from error
     try:
         # Connections of a server that has just ended may still be closing. SO_REUSEPORT is left off: two
         # servers on one port would share its callers unasked.
@@ -33,7 +38,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise _address_error(host, port, error) from error
+        raise _address_error(as_text(host, port), options, error) from error
     listening.settimeout(0)
     return listening
 
@@ -52,6 +57,6 @@ def as_text(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _address_error(host: str, port: int, error: OSError | UnicodeError) -> AddressError:
+def _address_error(address: str, options: str, error: OSError | UnicodeError) -> AddressError:
     reason = getattr(error, "strerror", None) or "it is no host name"
-    return AddressError(f"cannot listen on {as_text(host, port)}: {reason}; choose another --host or --port")
+    return AddressError(f"cannot listen on {address}: {reason}; choose another {options}")

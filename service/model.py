@@ -34,6 +34,11 @@ _LOG_FATAL_ONLY = 4
 _SUM_TOLERANCE = 1e-3
 
 
+def runtime_version() -> str:
+    """Return the version of ONNX Runtime; empty where it is not installed."""
+    return "" if onnxruntime is None else str(onnxruntime.__version__)
+
+
 @dataclass(frozen=True)
 class ModelFile:
     """A model file as it was read, once: the bytes that were looked at are the bytes that are loaded."""

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from service.config import Access, SecurityConfig, TlsFiles, TracingConfig
+from service.config import (
+    DEFAULT_SERVER,
+    Access,
+    ClientConfig,
+    SecurityConfig,
+    TlsFiles,
+    TracingConfig,
+)
 from service.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,6 +29,14 @@ _Command = TypeVar("_Command", bound="Callable[..., Any]")
 API_KEY_VARIABLE = "CIFAR10NET_API_KEY"
 """Environment variable that holds the key itself; an argument would be seen by everybody on the machine."""
 _FILE = click.Path(path_type=Path)
+
+server_option = click.option("--server", default=DEFAULT_SERVER, metavar="HOST:PORT", help="Server to ask.")
+deadline_option = click.option(
+    "--deadline-s",
+    type=float,
+    default=ClientConfig.deadline_s,
+    help="Seconds that a call may take, retries included.",
+)
 
 
 def access_options(command: _Command) -> _Command:

@@ -1,10 +1,12 @@
-"""What people and programs read of an image's result: lines with bars, or a JSON object."""
+"""What people and programs read of answers: lines with bars, or a JSON object."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.wire import ImageResult
 
 _BAR_WIDTH = 20
@@ -26,3 +28,9 @@ def as_object(name: str, result: ImageResult) -> dict[str, Any]:
         return {"file": name, "error": error}
     classes = [vars(each) for each in result.classes]
     return {"file": name, "classes": classes, "model": result.model, "version": result.version}
+
+
+def as_timing(parts: Mapping[str, float]) -> str:
+    """Write how many milliseconds the parts of a call took in the server."""
+    told = ", ".join(f"{name} {part_ms:.3f} ms" for name, part_ms in parts.items())
+    return f"server: {told or 'does not tell timings'}"

@@ -25,7 +25,8 @@ from service.files import make_room
 from service.http2.stream import Patience
 from service.images import rely_on_own_limits
 from service.listening import as_text, listen
-from service.observing import Observers
+from service.memory import give_back_large_blocks
+from service.observing import all_of
 from service.repository import Repository, load_models
 from service.rpc.server import RpcLimits, RpcServer
 from service.security.protection import Protection
@@ -37,6 +38,8 @@ from service.servicers.health import HealthServicer
 from service.servicers.inference.service import SERVICE_NAME as INFERENCE
 from service.servicers.inference.service import InferenceServicer
 from service.servicers.reflection import Reflection
+from service.servicers.statistics import StatisticsServicer
+from service.telemetry import Telemetry
 from service.workers.intercom import Intercom
 
 if TYPE_CHECKING:
@@ -86,14 +89,16 @@ async def serve(  # noqa: PLR0915 - for now
     """
     stop = _stop_signal()
     rely_on_own_limits()
+    give_back_large_blocks()
     make_room(config.max_connections)
     tracing = None if config.tracing is None else _trace(config.tracing)
     listening = listen(config.host, config.port) if door is None else None
     intercom = intercom or Intercom()
+    telemetry = Telemetry(config, intercom, is_worker=door is not None)
     repository = Repository()
     repository.join(intercom)
     decoder = Decoder(config.decode_threads, config.limits)
-    observer = Observers(_observers(config, tracing))
+    observer = all_of([telemetry.observer, *_observers(config, tracing)])
     admission = Admission(config.max_pending_images)
     classifier = ClassifierServicer(repository, admission, decoder, observer, config.max_call_images)
     health = HealthServicer((CLASSIFIER, INFERENCE))
@@ -106,12 +111,13 @@ async def serve(  # noqa: PLR0915 - for now
         intercom,
         is_ready=lambda: health.is_serving,
         version=version("cifar10net"),
+        statistics=telemetry,
     )
-    methods = (
-        *classifier.methods(),
-        *inference.methods(),
-        *health.methods(),
-        *Reflection((CLASSIFIER, INFERENCE, HEALTH)).methods(),
+    reflection = Reflection((CLASSIFIER, INFERENCE, HEALTH))
+    methods = tuple(
+        method
+        for servicer in (classifier, StatisticsServicer(telemetry), inference, health, reflection)
+        for method in servicer.methods()
     )
     protection = _protection(config.security, methods)
     server = RpcServer(
@@ -128,10 +134,12 @@ async def serve(  # noqa: PLR0915 - for now
         observer=observer,
         protection=protection,
     )
+    telemetry.watch(server, methods, admission, repository)
     following = None if protection is None else _follow(protection, server)
     try:
         await intercom.join()
         await inference.join()
+        await telemetry.open()
         if listening is not None:
             await server.listen(listening)
         loaded = await _unless(stop, _load(repository, config))
@@ -159,6 +167,7 @@ async def serve(  # noqa: PLR0915 - for now
         await server.close()
         decoder.close()
         await repository.close()
+        await telemetry.close()
         await intercom.close()
         if door is not None:
             door.close()

@@ -72,6 +72,17 @@ class ModelDescription:
 
 
 @dataclass(frozen=True)
+class VersionState:
+    """How a version in a server's repository is; as ``VersionState`` in the proto."""
+
+    name: str
+    version: str
+    state: str
+    """READY, LOADING, UNLOADING or UNAVAILABLE."""
+    reason: str
+
+
+@dataclass(frozen=True)
 class Chunk:
     """Consecutive images of a longer list: those that can be sent, and why the others cannot."""
 
@@ -169,6 +180,11 @@ def describe_models(response: pb.ListModelsResponse) -> list[ModelDescription]:
         )
         for model in response.models
     ]
+
+
+def describe_versions(response: pb.ListModelsResponse) -> list[VersionState]:
+    """Convert likewise what it says of every version."""
+    return [VersionState(each.name, each.version, each.state, each.reason) for each in response.versions]
 
 
 def _to_message(image: ImageLike, index: int) -> pb.Image:

@@ -103,7 +103,7 @@ class CachedBatcher:
         unknown = [index for index, row in enumerate(known) if row is None]
         answered: asyncio.Future[Probabilities] = asyncio.get_running_loop().create_future()
         if timing is not None:
-            timing.cached_images = len(images) - len(unknown)
+            timing.cached_images, timing.uncached_images = len(images) - len(unknown), len(unknown)
         if not unknown:
             answered.set_result(_merged(known, []))
             return answered

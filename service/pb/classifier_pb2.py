@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bservice/pb/classifier.proto\x12\rcifar10net.v1\"\xb7\x01\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12$\n\x06images\x18\x04 \x03(\x0b\x32\x14.cifar10net.v1.Image\x12\x15\n\rpacked_pixels\x18\x05 \x01(\x0c\x12)\n\x08priority\x18\x06 \x01(\x0e\x32\x17.cifar10net.v1.PriorityB\x08\n\x06_top_k\"4\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06pixels\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04\x64\x61ta\"_\n\x10\x43lassifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12+\n\x07results\x18\x03 \x03(\x0b\x32\x1a.cifar10net.v1.ImageResult\"u\n\x0bImageResult\x12/\n\nprediction\x18\x01 \x01(\x0b\x32\x19.cifar10net.v1.PredictionH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.cifar10net.v1.ImageErrorH\x00\x42\t\n\x07outcome\"8\n\nPrediction\x12*\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x19.cifar10net.v1.ClassScore\"?\n\nClassScore\x12\r\n\x05index\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\"\xd2\x01\n\nImageError\x12,\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x1e.cifar10net.v1.ImageError.Code\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x84\x01\n\x04\x43ode\x12\x14\n\x10\x43ODE_UNSPECIFIED\x10\x00\x12\x0e\n\nCODE_EMPTY\x10\x01\x12\x1b\n\x17\x43ODE_UNSUPPORTED_FORMAT\x10\x02\x12\x10\n\x0c\x43ODE_CORRUPT\x10\x03\x12\x12\n\x0e\x43ODE_TOO_LARGE\x10\x04\x12\x13\n\x0f\x43ODE_WRONG_SIZE\x10\x05\"T\n\x15\x43lassifyStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x07request\x18\x02 \x01(\x0b\x32\x1e.cifar10net.v1.ClassifyRequest\"\x8f\x01\n\x16\x43lassifyStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x33\n\x08response\x18\x02 \x01(\x0b\x32\x1f.cifar10net.v1.ClassifyResponseH\x00\x12)\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x18.cifar10net.v1.CallErrorH\x00\x42\t\n\x07outcome\"*\n\tCallError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.cifar10net.v1.Model\"\xc3\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x12\n\nis_default\x18\x05 \x01(\x08\x12\x34\n\x08metadata\x18\x06 \x03(\x0b\x32\".cifar10net.v1.Model.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02\x32\x8f\x02\n\nClassifier\x12K\n\x08\x43lassify\x12\x1e.cifar10net.v1.ClassifyRequest\x1a\x1f.cifar10net.v1.ClassifyResponse\x12\x61\n\x0e\x43lassifyStream\x12$.cifar10net.v1.ClassifyStreamRequest\x1a%.cifar10net.v1.ClassifyStreamResponse(\x01\x30\x01\x12Q\n\nListModels\x12 .cifar10net.v1.ListModelsRequest\x1a!.cifar10net.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bservice/pb/classifier.proto\x12\rcifar10net.v1\"\xb7\x01\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12$\n\x06images\x18\x04 \x03(\x0b\x32\x14.cifar10net.v1.Image\x12\x15\n\rpacked_pixels\x18\x05 \x01(\x0c\x12)\n\x08priority\x18\x06 \x01(\x0e\x32\x17.cifar10net.v1.PriorityB\x08\n\x06_top_k\"4\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06pixels\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04\x64\x61ta\"_\n\x10\x43lassifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12+\n\x07results\x18\x03 \x03(\x0b\x32\x1a.cifar10net.v1.ImageResult\"u\n\x0bImageResult\x12/\n\nprediction\x18\x01 \x01(\x0b\x32\x19.cifar10net.v1.PredictionH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.cifar10net.v1.ImageErrorH\x00\x42\t\n\x07outcome\"8\n\nPrediction\x12*\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x19.cifar10net.v1.ClassScore\"?\n\nClassScore\x12\r\n\x05index\x18\x01 \x01(\r\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\"\xd2\x01\n\nImageError\x12,\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x1e.cifar10net.v1.ImageError.Code\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x84\x01\n\x04\x43ode\x12\x14\n\x10\x43ODE_UNSPECIFIED\x10\x00\x12\x0e\n\nCODE_EMPTY\x10\x01\x12\x1b\n\x17\x43ODE_UNSUPPORTED_FORMAT\x10\x02\x12\x10\n\x0c\x43ODE_CORRUPT\x10\x03\x12\x12\n\x0e\x43ODE_TOO_LARGE\x10\x04\x12\x13\n\x0f\x43ODE_WRONG_SIZE\x10\x05\"T\n\x15\x43lassifyStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x07request\x18\x02 \x01(\x0b\x32\x1e.cifar10net.v1.ClassifyRequest\"\x8f\x01\n\x16\x43lassifyStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x33\n\x08response\x18\x02 \x01(\x0b\x32\x1f.cifar10net.v1.ClassifyResponseH\x00\x12)\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x18.cifar10net.v1.CallErrorH\x00\x42\t\n\x07outcome\"*\n\tCallError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x13\n\x11ListModelsRequest\"i\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.cifar10net.v1.Model\x12-\n\x08versions\x18\x02 \x03(\x0b\x32\x1b.cifar10net.v1.VersionState\"L\n\x0cVersionState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xc3\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x12\n\nis_default\x18\x05 \x01(\x08\x12\x34\n\x08metadata\x18\x06 \x03(\x0b\x32\".cifar10net.v1.Model.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x16\n\x14GetStatisticsRequest\"\xe8\x01\n\x15GetStatisticsResponse\x12\x32\n\x08versions\x18\x01 \x03(\x0b\x32 .cifar10net.v1.VersionStatistics\x12-\n\x08refusals\x18\x02 \x03(\x0b\x32\x1b.cifar10net.v1.RefusalCount\x12\x0f\n\x07workers\x18\x03 \x01(\r\x12\x17\n\x0fworker_restarts\x18\x04 \x01(\x04\x12\x13\n\x0b\x63onnections\x18\x05 \x01(\x04\x12\x14\n\x0c\x61\x63tive_calls\x18\x06 \x01(\x04\x12\x17\n\x0f\x61\x64mitted_images\x18\x07 \x01(\x04\"\xfc\x04\n\x11VersionStatistics\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tis_loaded\x18\x03 \x01(\x08\x12@\n\x08requests\x18\x04 \x03(\x0b\x32..cifar10net.v1.VersionStatistics.RequestsEntry\x12<\n\x06images\x18\x05 \x03(\x0b\x32,.cifar10net.v1.VersionStatistics.ImagesEntry\x12\x0f\n\x07\x62\x61tches\x18\x06 \x01(\x04\x12\x14\n\x0c\x62\x61tch_images\x18\x07 \x01(\x04\x12\x12\n\ncache_hits\x18\x08 \x01(\x04\x12\x14\n\x0c\x63\x61\x63he_misses\x18\t \x01(\x04\x12\'\n\x05total\x18\n \x01(\x0b\x32\x18.cifar10net.v1.TimeSpent\x12(\n\x06\x64\x65\x63ode\x18\x0b \x01(\x0b\x32\x18.cifar10net.v1.TimeSpent\x12\'\n\x05queue\x18\x0c \x01(\x0b\x32\x18.cifar10net.v1.TimeSpent\x12,\n\nbatch_wait\x18\r \x01(\x0b\x32\x18.cifar10net.v1.TimeSpent\x12)\n\x07\x63ompute\x18\x0e \x01(\x0b\x32\x18.cifar10net.v1.TimeSpent\x12\x16\n\x0ewaiting_images\x18\x0f \x01(\x04\x12\x16\n\x0elast_answer_ms\x18\x10 \x01(\x04\x1a/\n\rRequestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0bImagesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"+\n\tTimeSpent\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\"<\n\x0cRefusalCount\x12\r\n\x05\x65vent\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x04*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02\x32\xeb\x02\n\nClassifier\x12K\n\x08\x43lassify\x12\x1e.cifar10net.v1.ClassifyRequest\x1a\x1f.cifar10net.v1.ClassifyResponse\x12\x61\n\x0e\x43lassifyStream\x12$.cifar10net.v1.ClassifyStreamRequest\x1a%.cifar10net.v1.ClassifyStreamResponse(\x01\x30\x01\x12Q\n\nListModels\x12 .cifar10net.v1.ListModelsRequest\x1a!.cifar10net.v1.ListModelsResponse\x12Z\n\rGetStatistics\x12#.cifar10net.v1.GetStatisticsRequest\x1a$.cifar10net.v1.GetStatisticsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODEL_METADATAENTRY']._loaded_options = None
   _globals['_MODEL_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_PRIORITY']._serialized_start=1393
-  _globals['_PRIORITY']._serialized_end=1474
+  _globals['_VERSIONSTATISTICS_REQUESTSENTRY']._loaded_options = None
+  _globals['_VERSIONSTATISTICS_REQUESTSENTRY']._serialized_options = b'8\001'
+  _globals['_VERSIONSTATISTICS_IMAGESENTRY']._loaded_options = None
+  _globals['_VERSIONSTATISTICS_IMAGESENTRY']._serialized_options = b'8\001'
+  _globals['_PRIORITY']._serialized_start=2523
+  _globals['_PRIORITY']._serialized_end=2604
   _globals['_CLASSIFYREQUEST']._serialized_start=47
   _globals['_CLASSIFYREQUEST']._serialized_end=230
   _globals['_IMAGE']._serialized_start=232
@@ -60,11 +64,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSREQUEST']._serialized_start=1114
   _globals['_LISTMODELSREQUEST']._serialized_end=1133
   _globals['_LISTMODELSRESPONSE']._serialized_start=1135
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1193
-  _globals['_MODEL']._serialized_start=1196
-  _globals['_MODEL']._serialized_end=1391
-  _globals['_MODEL_METADATAENTRY']._serialized_start=1344
-  _globals['_MODEL_METADATAENTRY']._serialized_end=1391
-  _globals['_CLASSIFIER']._serialized_start=1477
-  _globals['_CLASSIFIER']._serialized_end=1748
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1240
+  _globals['_VERSIONSTATE']._serialized_start=1242
+  _globals['_VERSIONSTATE']._serialized_end=1318
+  _globals['_MODEL']._serialized_start=1321
+  _globals['_MODEL']._serialized_end=1516
+  _globals['_MODEL_METADATAENTRY']._serialized_start=1469
+  _globals['_MODEL_METADATAENTRY']._serialized_end=1516
+  _globals['_GETSTATISTICSREQUEST']._serialized_start=1518
+  _globals['_GETSTATISTICSREQUEST']._serialized_end=1540
+  _globals['_GETSTATISTICSRESPONSE']._serialized_start=1543
+  _globals['_GETSTATISTICSRESPONSE']._serialized_end=1775
+  _globals['_VERSIONSTATISTICS']._serialized_start=1778
+  _globals['_VERSIONSTATISTICS']._serialized_end=2414
+  _globals['_VERSIONSTATISTICS_REQUESTSENTRY']._serialized_start=2320
+  _globals['_VERSIONSTATISTICS_REQUESTSENTRY']._serialized_end=2367
+  _globals['_VERSIONSTATISTICS_IMAGESENTRY']._serialized_start=2369
+  _globals['_VERSIONSTATISTICS_IMAGESENTRY']._serialized_end=2414
+  _globals['_TIMESPENT']._serialized_start=2416
+  _globals['_TIMESPENT']._serialized_end=2459
+  _globals['_REFUSALCOUNT']._serialized_start=2461
+  _globals['_REFUSALCOUNT']._serialized_end=2521
+  _globals['_CLASSIFIER']._serialized_start=2607
+  _globals['_CLASSIFIER']._serialized_end=2970
 # @@protoc_insertion_point(module_scope)

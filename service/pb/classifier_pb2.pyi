@@ -452,22 +452,68 @@ class ListModelsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
         """The default model first, then by name; of each, the newest version first."""
+
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionState]:
+        """Every version in the repository, those that do not answer too, by name and
+        number.
+        """
 
     def __init__(
         self,
         *,
         models: _abc.Iterable[Global___Model] | None = ...,
+        versions: _abc.Iterable[Global___VersionState] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
+
+@_typing.final
+class VersionState(_message.Message):
+    """How a version in the repository is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the model."""
+    version: _builtins.str
+    """Number of the version."""
+    state: _builtins.str
+    """"READY" if it answers; "LOADING"; "UNLOADING" if it is replaced and still
+    answers the calls that it has; "UNAVAILABLE".
+    """
+    reason: _builtins.str
+    """Why it does not answer, or what is to be known of one that does. May be
+    empty.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        state: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "state", b"state", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionState: _TypeAlias = VersionState  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
@@ -538,3 +584,277 @@ class Model(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class GetStatisticsRequest(_message.Message):
+    """Asks for everything that is counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatisticsRequest: _TypeAlias = GetStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class GetStatisticsResponse(_message.Message):
+    """What the server has done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    WORKER_RESTARTS_FIELD_NUMBER: _builtins.int
+    CONNECTIONS_FIELD_NUMBER: _builtins.int
+    ACTIVE_CALLS_FIELD_NUMBER: _builtins.int
+    ADMITTED_IMAGES_FIELD_NUMBER: _builtins.int
+    workers: _builtins.int
+    """Processes that answer calls."""
+    worker_restarts: _builtins.int
+    """How often one of them was started in the place of one that had ended."""
+    connections: _builtins.int
+    """Connections that are open."""
+    active_calls: _builtins.int
+    """Calls under way, streams included."""
+    admitted_images: _builtins.int
+    """Images that are admitted and not yet answered."""
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionStatistics]:
+        """Each version that was asked or is loaded, by model and version. The first
+        may have neither: it stands for requests that were refused before their
+        model was known.
+        """
+
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusalCount]:
+        """What was refused, by event and reason."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___VersionStatistics] | None = ...,
+        refusals: _abc.Iterable[Global___RefusalCount] | None = ...,
+        workers: _builtins.int = ...,
+        worker_restarts: _builtins.int = ...,
+        connections: _builtins.int = ...,
+        active_calls: _builtins.int = ...,
+        admitted_images: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "admitted_images", b"admitted_images", "connections", b"connections", "refusals", b"refusals", "versions", b"versions", "worker_restarts", b"worker_restarts", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatisticsResponse: _TypeAlias = GetStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class VersionStatistics(_message.Message):
+    """What has become of the requests to one version of a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class RequestsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ImagesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    IS_LOADED_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    BATCH_IMAGES_FIELD_NUMBER: _builtins.int
+    CACHE_HITS_FIELD_NUMBER: _builtins.int
+    CACHE_MISSES_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    DECODE_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    BATCH_WAIT_FIELD_NUMBER: _builtins.int
+    COMPUTE_FIELD_NUMBER: _builtins.int
+    WAITING_IMAGES_FIELD_NUMBER: _builtins.int
+    LAST_ANSWER_MS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model."""
+    version: _builtins.str
+    """Number of the version."""
+    is_loaded: _builtins.bool
+    """Whether it answers."""
+    batches: _builtins.int
+    """Batches that were run."""
+    batch_images: _builtins.int
+    """Images in them."""
+    cache_hits: _builtins.int
+    """Images that were answered from the cache."""
+    cache_misses: _builtins.int
+    """Images that were looked up in it in vain."""
+    waiting_images: _builtins.int
+    """Images that wait to be taken into a batch."""
+    last_answer_ms: _builtins.int
+    """When a request was answered last, in milliseconds since 1970. 0: never."""
+    @_builtins.property
+    def requests(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Requests, by outcome: "ok", or the status in lower case, such as
+        "resource_exhausted".
+        """
+
+    @_builtins.property
+    def images(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Their images: "ok", "bad_image" for one that could not be read, else the
+        outcome of its request.
+        """
+
+    @_builtins.property
+    def total(self) -> Global___TimeSpent:
+        """Answered requests, from when their message was looked at until their
+        answer was made.
+        """
+
+    @_builtins.property
+    def decode(self) -> Global___TimeSpent:
+        """Requests with pictures, while these were decoded."""
+
+    @_builtins.property
+    def queue(self) -> Global___TimeSpent:
+        """Requests that came to the queue, until the first image was taken into a
+        batch.
+        """
+
+    @_builtins.property
+    def batch_wait(self) -> Global___TimeSpent:
+        """Requests that were run, from there to the end of their last run, without
+        the time of running.
+        """
+
+    @_builtins.property
+    def compute(self) -> Global___TimeSpent:
+        """Requests that were run, while at least one run with images of theirs was
+        going.
+        """
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        is_loaded: _builtins.bool = ...,
+        requests: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        images: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        batches: _builtins.int = ...,
+        batch_images: _builtins.int = ...,
+        cache_hits: _builtins.int = ...,
+        cache_misses: _builtins.int = ...,
+        total: Global___TimeSpent | None = ...,
+        decode: Global___TimeSpent | None = ...,
+        queue: Global___TimeSpent | None = ...,
+        batch_wait: Global___TimeSpent | None = ...,
+        compute: Global___TimeSpent | None = ...,
+        waiting_images: _builtins.int = ...,
+        last_answer_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_wait", b"batch_wait", "compute", b"compute", "decode", b"decode", "queue", b"queue", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_images", b"batch_images", "batch_wait", b"batch_wait", "batches", b"batches", "cache_hits", b"cache_hits", "cache_misses", b"cache_misses", "compute", b"compute", "decode", b"decode", "images", b"images", "is_loaded", b"is_loaded", "last_answer_ms", b"last_answer_ms", "model", b"model", "queue", b"queue", "requests", b"requests", "total", b"total", "version", b"version", "waiting_images", b"waiting_images"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionStatistics: _TypeAlias = VersionStatistics  # noqa: Y015
+
+@_typing.final
+class TimeSpent(_message.Message):
+    """How often something happened, and how long it took altogether."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How often."""
+    seconds: _builtins.float
+    """How long, in seconds."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimeSpent: _TypeAlias = TimeSpent  # noqa: Y015
+
+@_typing.final
+class RefusalCount(_message.Message):
+    """How often something was refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    event: _builtins.str
+    """What it was, such as "call refused" or "connection broken off"."""
+    reason: _builtins.str
+    """Why, in a word of few: of a call, the status code."""
+    count: _builtins.int
+    """How often."""
+    def __init__(
+        self,
+        *,
+        event: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "event", b"event", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusalCount: _TypeAlias = RefusalCount  # noqa: Y015

@@ -50,6 +50,11 @@ class ClassifierStub:
                 request_serializer=service_dot_pb_dot_classifier__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=service_dot_pb_dot_classifier__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.GetStatistics = channel.unary_unary(
+                '/cifar10net.v1.Classifier/GetStatistics',
+                request_serializer=service_dot_pb_dot_classifier__pb2.GetStatisticsRequest.SerializeToString,
+                response_deserializer=service_dot_pb_dot_classifier__pb2.GetStatisticsResponse.FromString,
+                _registered_method=True)
 
 
 class ClassifierServicer:
@@ -87,6 +92,15 @@ class ClassifierServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStatistics(self, request, context):
+        """Tells what the server has done since it started, all of its processes
+        together. What a process did within its last second may be missing if it
+        was killed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClassifierServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -104,6 +118,11 @@ def add_ClassifierServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=service_dot_pb_dot_classifier__pb2.ListModelsRequest.FromString,
                     response_serializer=service_dot_pb_dot_classifier__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'GetStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatistics,
+                    request_deserializer=service_dot_pb_dot_classifier__pb2.GetStatisticsRequest.FromString,
+                    response_serializer=service_dot_pb_dot_classifier__pb2.GetStatisticsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -188,6 +207,33 @@ class Classifier:
             '/cifar10net.v1.Classifier/ListModels',
             service_dot_pb_dot_classifier__pb2.ListModelsRequest.SerializeToString,
             service_dot_pb_dot_classifier__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cifar10net.v1.Classifier/GetStatistics',
+            service_dot_pb_dot_classifier__pb2.GetStatisticsRequest.SerializeToString,
+            service_dot_pb_dot_classifier__pb2.GetStatisticsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -77,6 +77,11 @@ class ClassifierStub:
     """Lists every model version that the server answers for. Models come and go
     while the server runs; a call is answered by the version it began with.
     """
+    GetStatistics: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetStatisticsRequest, _classifier_pb2.GetStatisticsResponse]
+    """Tells what the server has done since it started, all of its processes
+    together. What a process did within its last second may be missing if it
+    was killed.
+    """
 
 @_typing.type_check_only
 class ClassifierAsyncStub(ClassifierStub):
@@ -101,6 +106,11 @@ class ClassifierAsyncStub(ClassifierStub):
     ListModels: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists every model version that the server answers for. Models come and go
     while the server runs; a call is answered by the version it began with.
+    """
+    GetStatistics: _aio.UnaryUnaryMultiCallable[_classifier_pb2.GetStatisticsRequest, _classifier_pb2.GetStatisticsResponse]  # type: ignore[assignment]
+    """Tells what the server has done since it started, all of its processes
+    together. What a process did within its last second may be missing if it
+    was killed.
     """
 
 class ClassifierServicer(metaclass=_abc_1.ABCMeta):
@@ -141,6 +151,17 @@ class ClassifierServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_classifier_pb2.ListModelsResponse, _abc.Awaitable[_classifier_pb2.ListModelsResponse]]:
         """Lists every model version that the server answers for. Models come and go
         while the server runs; a call is answered by the version it began with.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStatistics(
+        self,
+        request: _classifier_pb2.GetStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_classifier_pb2.GetStatisticsResponse, _abc.Awaitable[_classifier_pb2.GetStatisticsResponse]]:
+        """Tells what the server has done since it started, all of its processes
+        together. What a process did within its last second may be missing if it
+        was killed.
         """
 
 def add_ClassifierServicer_to_server(servicer: ClassifierServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

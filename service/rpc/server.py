@@ -121,6 +121,11 @@ class RpcServer:
         """How many calls are under way."""
         return sum(connection.streams for connection in self._connections)
 
+    @property
+    def streams(self) -> int:
+        """How many of them are streaming calls."""
+        return len(self._calls)
+
     async def listen(self, listener: socket.socket) -> None:
         """Accept connections from a bound socket."""
         self._listener = await self.loop.create_server(self._connect, sock=listener, backlog=BACKLOG)

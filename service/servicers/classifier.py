@@ -7,10 +7,10 @@ and every image gets its classes or its own error, in order.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from service import server_timing
 from service.batching.batcher import Priority
 from service.config import (
     DEFAULT_TOP_K,
@@ -29,7 +29,7 @@ from service.servicers.streaming import Conversation
 
 if TYPE_CHECKING:
     from service.batching.admission import Admission
-    from service.repository import Repository, ServedModel
+    from service.repository import Repository
     from service.rpc.call import Call
     from service.rpc.status import Status
     from service.servicers.decoding import Decoder
@@ -62,7 +62,6 @@ class ClassifierServicer:
         self._decoder = decoder
         self._observer = observer or Observer()
         self._max_images = max_call_images
-        self._writers: WeakKeyDictionary[ServedModel, ReplyWriter] = WeakKeyDictionary()
 
     def methods(self) -> tuple[Method, ...]:
         """What can be called."""
@@ -80,7 +79,10 @@ class ClassifierServicer:
             n, top_k = _check(request, self._max_images)
             observed.images = n
             with self._admission.admit(n):
-                return await self._answer(request, n, top_k, call.deadline_s, observed)
+                reply = await self._answer(request, n, top_k, call.deadline_s, observed)
+            if server_timing.WISH in call.metadata:
+                call.trailing_metadata = server_timing.trailer(observed)
+            return reply
 
     async def classify_stream(self, call: Call) -> None:
         """Answer as the proto says."""
@@ -101,7 +103,13 @@ class ClassifierServicer:
             )
             for info in infos
         ]
-        return pb.ListModelsResponse(models=models).SerializeToString()
+        versions = [
+            pb.VersionState(
+                name=entry.name, version=str(entry.version), state=entry.state, reason=entry.reason
+            )
+            for entry in self._repository.index()
+        ]
+        return pb.ListModelsResponse(models=models, versions=versions).SerializeToString()
 
     async def _answer_envelope(self, envelope: pb.ClassifyStreamRequest, call: Call) -> bytes:
         """Answer one request of a stream, which waits for room instead of being refused."""
@@ -133,13 +141,7 @@ class ClassifierServicer:
                 )
             else:
                 answers = np.empty((0, len(model.info.labels)), np.float32)
-            return self._writer(model).write(answers, errors, n, top_k)
-
-    def _writer(self, model: ServedModel) -> ReplyWriter:
-        writer = self._writers.get(model)
-        if writer is None:
-            writer = self._writers[model] = ReplyWriter(model.info)
-        return writer
+            return model.writer(ReplyWriter).write(answers, errors, n, top_k)
 
 
 _IMAGES = pb.ClassifyRequest.DESCRIPTOR.fields_by_name["images"].number

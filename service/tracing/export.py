@@ -47,7 +47,7 @@ class Tracing:
         """
         sdk_log = logging.getLogger(_SDK)
         sdk_log.propagate = False
-        self._handler = _SdkLog()
+        self._handler = SdkLog()
         sdk_log.addHandler(self._handler)
         try:
             self._exporter = OTLPSpanExporter(endpoint)
@@ -79,7 +79,7 @@ class Tracing:
             await asyncio.wait([asyncio.ensure_future(is_over.wait())], timeout=_LAST_S)
 
 
-class _SdkLog(logging.Handler):
+class SdkLog(logging.Handler):
     """Says what OpenTelemetry's own log says, at most once a minute of a kind."""
 
     def __init__(self) -> None:

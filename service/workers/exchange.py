@@ -55,8 +55,8 @@ class Exchange:
         if line is not None:
             line.close()
 
-    async def ask(self, key: int, topic: str, body: Json, timeout_s: float) -> Json:
-        """Ask one worker.
+    async def ask(self, key: int, topic: str, body: Json, timeout_s: float | None) -> Json:
+        """Ask one worker; None waits as long as it lives.
 
         Raises:
             LineError: there is no answer.

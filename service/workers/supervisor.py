@@ -23,6 +23,9 @@ from service.config import SecurityConfig
 from service.errors import StartupError
 from service.files import make_room
 from service.listening import as_text, listen
+from service.metrics.endpoint import Endpoint
+from service.metrics.snapshot import TOTALS_TOPIC
+from service.workers.collector import Collector
 from service.workers.exchange import Exchange
 from service.workers.handoff import FD_VARIABLE as DOOR_FD_VARIABLE
 from service.workers.handoff import Hatch
@@ -62,10 +65,15 @@ async def supervise(config: ServerConfig, command: Sequence[str], on_ready: Call
     reception = Reception(listen(config.host, config.port))
     address = as_text(config.host, reception.port)
     exchange = Exchange()
-    crew = _Crew(command, reception, exchange, config.drain_delay_s + config.grace_s + _MARGIN_S)
+    collector = Collector(exchange)
+    exchange.answer(TOTALS_TOPIC, collector.answer)
+    endpoint = Endpoint(config.metrics_host, config.metrics_port, collector.collect)
+    stop_s = config.drain_delay_s + config.grace_s + _MARGIN_S
+    crew = _Crew(command, reception, exchange, collector, stop_s)
     if config.security != SecurityConfig():
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, crew.reload)
     try:
+        await endpoint.open()
         code = await crew.start(config.workers)
         if code is None:
             _log.info("serving", address=address, workers=config.workers)
@@ -78,6 +86,8 @@ async def supervise(config: ServerConfig, command: Sequence[str], on_ready: Call
         return code
     finally:
         crew.kill()
+        await endpoint.close()
+        collector.close()
         exchange.close()
         reception.close()
 
@@ -97,11 +107,17 @@ class _Crew:
     """The worker processes."""
 
     def __init__(
-        self, command: Sequence[str], reception: Reception, exchange: Exchange, stop_s: float
+        self,
+        command: Sequence[str],
+        reception: Reception,
+        exchange: Exchange,
+        collector: Collector,
+        stop_s: float,
     ) -> None:
         self._command = command
         self._reception = reception
         self._exchange = exchange
+        self._collector = collector
         self._stop_s = stop_s
         self._workers: list[_Worker] = []
         self._numbers = count()
@@ -215,6 +231,7 @@ class _Crew:
         worker = _Worker(number, process, hatch, time.monotonic(), delay_s)
         self._workers.append(worker)
         self._reception.add(hatch)
+        self._collector.add(number)
         _log.info("worker started", pid=process.pid)
         return worker
 
@@ -228,6 +245,7 @@ class _Crew:
     def _ended(self, worker: _Worker, code: int) -> None:
         self._workers.remove(worker)
         self._reception.remove(worker.hatch)
+        self._collector.remove(worker.number)
         self._exchange.remove(worker.number)
         log = _log.bind(pid=worker.process.pid, connections=worker.hatch.connections, **_cause(code))
         if self._is_stopping:
@@ -254,6 +272,8 @@ class _Crew:
         except OSError as error:
             _log.error("no worker can be started", reason=error.strerror, delay_s=delay_s)
             self._replace_in(delay_s)
+        else:
+            self._collector.restarts += 1
 
 
 def _delay_s(after_short_life_s: float, lived_s: float) -> float:

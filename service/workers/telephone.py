@@ -57,8 +57,8 @@ class Telephone:
         reader, self._writer = await asyncio.open_unix_connection(sock=line)
         self._keep(asyncio.get_running_loop().create_task(self._listen(reader), name="telephone"))
 
-    async def ask(self, topic: str, body: Json, timeout_s: float) -> Json:
-        """Ask the other side.
+    async def ask(self, topic: str, body: Json, timeout_s: float | None) -> Json:
+        """Ask the other side; None waits as long as it is there.
 
         Raises:
             LineError: it is gone, does not answer in time, or failed to find an answer.

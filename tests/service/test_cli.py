@@ -108,10 +108,12 @@ def test_models_lists_what_is_served(server: str) -> None:
     assert table.returncode == 0
     assert "colours" in table.stdout
     assert "CPU" in table.stdout
-    assert [(row["name"], row["version"], row["is_default"]) for row in rows] == [
-        ("colours", "1", True),
-        ("shades", "3", False),
+    assert [(row["name"], row["version"], row.get("is_default"), row["state"]) for row in rows] == [
+        ("colours", "1", True, "READY"),
+        ("shades", "3", False, "READY"),
+        ("shades", "1", None, "UNAVAILABLE"),
     ]
+    assert "shades 1: the server answers with versions latest:1" in table.stdout
 
 
 def test_health_is_its_exit_code(server: str) -> None:

@@ -200,6 +200,9 @@ class _Flaky(classifier_pb2_grpc.ClassifierServicer):
     def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: ARG002, N802
         return pb.ListModelsResponse()
 
+    def GetStatistics(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
 
 @pytest.fixture
 def flaky() -> Iterator[tuple[_Flaky, str]]:

@@ -49,7 +49,7 @@ def _servicer(model: Any) -> ClassifierServicer:
 
 def test_pictures_of_a_call_that_is_too_late_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[bytes] = []
-    monkeypatch.setattr(decoding, "from_encoded", lambda data, _limits: decoded.append(data))
+    monkeypatch.setattr(decoding, "from_encoded", lambda data, *_: decoded.append(data))
     message = pb.ClassifyRequest(images=[pb.Image(encoded=b"picture")] * 9).SerializeToString()
 
     async def main() -> None:
@@ -57,6 +57,7 @@ def test_pictures_of_a_call_that_is_too_late_are_not_decoded(monkeypatch: pytest
 
         class Late:
             deadline_s = asyncio.get_running_loop().time() - 1
+            images = 0
 
         late: Call = Late()  # type: ignore[assignment]
         with pytest.raises(DeadlineError):

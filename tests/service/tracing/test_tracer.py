@@ -159,7 +159,9 @@ def test_times_are_those_of_the_wall_clock() -> None:
     assert before_ns - 1_000_000 <= span.start_time <= span.end_time <= after_ns + 1_000_000
 
 
-def test_a_batch_is_told_once_with_all_calls_that_end_within_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_is_told_once_with_all_calls_that_end_within_moments(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(batches, "_WAIT_S", 0.05)
     traced, run = _Traced(1), _run()
 
@@ -178,6 +180,7 @@ def test_a_batch_is_told_once_with_all_calls_that_end_within_moments(monkeypatch
     assert [link.context for link in batch.links] == [span.context for span in requests[:3]]
     assert [link.context for span in traced.spans("compute") for link in span.links] == [batch.context] * 4
     assert (batch.attributes or {})["cifar10net.version"] == 3
+    assert not caplog.records
 
 
 def test_batches_that_are_open_in_the_end_are_told() -> None:

@@ -1,0 +1,95 @@
+"""``cifar10net stats``: what a running server has done, for people or for programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from service.config import Access, ClientConfig
+from service.options import access_options, deadline_option, server_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from rich.table import Table
+
+    from service.figures import ServerStatistics, VersionStatistics
+
+_COUNTS = ("images", "bad", "requests", "refused", "batches", "per batch")
+_TIMES = ("decode ms", "queue ms", "wait ms", "compute ms", "total ms")
+
+
+@click.command()
+@server_option
+@access_options
+@deadline_option
+@click.option(
+    "--json",
+    "as_json",
+    envvar="CIFAR10NET_STATS_JSON",
+    is_flag=True,
+    help="One JSON object, with all there is.",
+)
+def stats(*, server: str, access: Access, deadline_s: float, as_json: bool) -> None:
+    """Print what a server has done since it started, all of its processes together.
+
+    Times are means in milliseconds: of decoding pictures, waiting in the queue, waiting for the batch's turn,
+    computing, and of the whole of answered requests.
+    """
+    from service.client import Client  # noqa: PLC0415 - needed when it runs alone
+
+    with Client(server, ClientConfig(deadline_s=deadline_s, access=access)) as client:
+        found = client.statistics()
+    if as_json:
+        click.echo(json.dumps(asdict(found), ensure_ascii=False))
+    else:
+        _print(found)
+
+
+def _print(found: ServerStatistics) -> None:
+    from rich.console import Console  # noqa: PLC0415 - needed here alone
+
+    console = Console(highlight=False, markup=False)
+    console.print(_table(_COUNTS, found.versions, _counts))
+    console.print(_table(_TIMES, found.versions, _times))
+    console.print(
+        f"{found.workers} workers ({found.worker_restarts} restarts), {found.connections} connections, "
+        f"{found.active_calls} calls under way, {found.admitted_images} images admitted"
+    )
+    for refusal in found.refusals:
+        console.print(f"{refusal.event}, {refusal.reason}: {refusal.count}")
+
+
+def _table(
+    titles: Sequence[str],
+    versions: Iterable[VersionStatistics],
+    row: Callable[[VersionStatistics], Sequence[str]],
+) -> Table:
+    from rich import box  # noqa: PLC0415 - needed here alone
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("model", "version", box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in titles:
+        table.add_column(title, justify="right")
+    for version in versions:
+        table.add_row(version.model or "-", version.version or "-", *row(version))
+    return table
+
+
+def _counts(version: VersionStatistics) -> list[str]:
+    return [
+        str(sum(version.images.values())),
+        str(version.images.get("bad_image", 0)),
+        str(sum(version.requests.values())),
+        str(version.refused),
+        str(version.batches),
+        "-" if version.mean_batch is None else f"{version.mean_batch:.1f}",
+    ]
+
+
+def _times(version: VersionStatistics) -> list[str]:
+    parts = (version.decode, version.queue, version.batch_wait, version.compute, version.total)
+    return ["-" if part.mean_ms is None else f"{part.mean_ms:.3f}" for part in parts]
