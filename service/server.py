@@ -26,7 +26,7 @@ from service.http2.stream import Patience
 from service.images import rely_on_own_limits
 from service.listening import as_text, listen
 from service.memory import give_back_large_blocks
-from service.observing import Observers
+from service.observing import all_of
 from service.repository import Repository, load_models
 from service.rpc.server import RpcLimits, RpcServer
 from service.security.protection import Protection
@@ -98,7 +98,7 @@ async def serve(  # noqa: PLR0915 - for now
     repository = Repository()
     repository.join(intercom)
     decoder = Decoder(config.decode_threads, config.limits)
-    observer = Observers([telemetry.observer, *_observers(config, tracing)])
+    observer = all_of([telemetry.observer, *_observers(config, tracing)])
     admission = Admission(config.max_pending_images)
     classifier = ClassifierServicer(repository, admission, decoder, observer, config.max_call_images)
     health = HealthServicer((CLASSIFIER, INFERENCE))
