@@ -213,7 +213,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
 
     def _encrypt(self, data: bytes | bytearray | memoryview) -> None:
         rest = memoryview(data)[self._tls.write(data) :]
-        while rest:  # OpenSSL takes a record at a time
+        while rest:  # OpenSSL may take less than all, though it does not with the modes that Python sets
             rest = rest[self._tls.write(rest) :]
         self._flush()
 
@@ -223,9 +223,8 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self._socket.write(data)  # type: ignore[union-attr] # closing without one
 
     def _fail(self, reason: str) -> None:
-        self._flush()  # the alert that tells the client why
         self._is_open, self._is_over = False, True
-        self._inner.turn_away("TLS", reason)
+        self._inner.turn_away("TLS", reason)  # whose write_eof sends the alert that tells the client why
 
     def _say_end(self) -> None:
         """Send close_notify, if the handshake has come so far that it can be said."""

@@ -179,6 +179,29 @@ def test_what_was_written_before_the_handshake_comes_after_it(
     assert line.say(b"x") == b"hello you!X"
 
 
+class _SlowWriter:
+    """An SSLObject that takes a few bytes at a time, as OpenSSL may."""
+
+    def __init__(self, tls: ssl.SSLObject) -> None:
+        self._tls = tls
+
+    def write(self, data: bytes | memoryview) -> int:
+        return self._tls.write(data[:5])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tls, name)
+
+
+def test_all_is_written_though_openssl_takes_it_in_parts(
+    open_files: TlsFiles, client: ssl.SSLContext
+) -> None:
+    line = _Line(open_files, client)
+    line.server._tls = _SlowWriter(line.server._tls)  # type: ignore[assignment]
+    line.shake_hands()
+
+    assert line.say(b"more than five bytes") == b"MORE THAN FIVE BYTES"
+
+
 def test_a_client_says_what_it_likes_with_the_last_step_of_its_handshake(
     open_files: TlsFiles, client: ssl.SSLContext
 ) -> None:
