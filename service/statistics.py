@@ -50,7 +50,7 @@ class ModelTotals:
     queue: Spent = field(default_factory=Spent)
     """Every request, the time that it waited; for most that is none at all."""
     compute_input: Spent = field(default_factory=Spent)
-    """Requests that were run: decoding their pictures."""
+    """Requests that were run: decoding their pictures, and the way to the model."""
     compute_infer: Spent = field(default_factory=Spent)
     """Requests that were run: the runs that they were in."""
     compute_output: Spent = field(default_factory=Spent)

@@ -1451,25 +1451,28 @@ class InferStatistics(_message.Message):
 
     @_builtins.property
     def compute_input(self) -> Global___StatisticDuration:
-        """Of requests that were run: decoding pictures, nothing for tensors."""
+        """Of requests that were run: decoding pictures, and what passed between their
+        first image being taken into a batch and the end of the last of their
+        batches while none of them was running.
+        """
 
     @_builtins.property
     def compute_infer(self) -> Global___StatisticDuration:
-        """Of requests that were run: the batches that they were in."""
+        """Of requests that were run: the time while their batches were running."""
 
     @_builtins.property
     def compute_output(self) -> Global___StatisticDuration:
-        """Of requests that were run: from the end of the last of them to the answer."""
+        """Of requests that were run: from the end of the last batch to the answer."""
 
     @_builtins.property
     def cache_hit(self) -> Global___StatisticDuration:
-        """Answered from the cache wholly, and the time from request to answer."""
+        """Requests that were answered from the cache wholly. The time is 0: it is
+        part of what success says.
+        """
 
     @_builtins.property
     def cache_miss(self) -> Global___StatisticDuration:
-        """Not answered from the cache wholly, where there is one. The time is 0: it
-        is part of what success says.
-        """
+        """Requests that were not, where there is a cache. The time is 0 likewise."""
 
     def __init__(
         self,
@@ -1505,7 +1508,7 @@ class InferBatchStatistics(_message.Message):
     """Images in each."""
     @_builtins.property
     def compute_input(self) -> Global___StatisticDuration:
-        """Joining the images of several requests."""
+        """Joining the images of several requests: not measured, always 0."""
 
     @_builtins.property
     def compute_infer(self) -> Global___StatisticDuration:
@@ -1513,7 +1516,7 @@ class InferBatchStatistics(_message.Message):
 
     @_builtins.property
     def compute_output(self) -> Global___StatisticDuration:
-        """Handing out the answers."""
+        """Handing out the answers: not measured, always 0."""
 
     def __init__(
         self,
@@ -1551,9 +1554,7 @@ class ModelStatistics(_message.Message):
     last_inference: _builtins.int
     """When a request was last answered, in milliseconds since 1970; 0 is never."""
     inference_count: _builtins.int
-    """Images that were run, of requests that were answered; those answered from
-    the cache do not count.
-    """
+    """Images of requests that were answered, those from the cache left out."""
     execution_count: _builtins.int
     """Batches that were run."""
     @_builtins.property

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from service import server_timing
 from service.errors import DeadlineError
@@ -41,7 +40,12 @@ class Inference:
     """Runs models for tensors."""
 
     def __init__(
-        self, repository: Repository, admission: Admission, observer: Observer, regions: Regions | None
+        self,
+        repository: Repository,
+        admission: Admission,
+        observer: Observer,
+        regions: Regions | None,
+        max_images: int,
     ) -> None:
         """Answer by the models of a repository.
 
@@ -50,12 +54,13 @@ class Inference:
             admission: the door that the callers of all protocols go through.
             observer: is told of each request.
             regions: shared memory that requests may refer to; None if they may not.
+            max_images: that a call may have.
         """
+        self._max_images = max_images
         self._repository = repository
         self._admission = admission
         self._observer = observer
         self._regions = regions
-        self._writers: WeakKeyDictionary[ServedModel, ResponseWriter] = WeakKeyDictionary()
 
     async def infer(self, message: bytes, call: Call) -> bytes:
         """Answer as the proto says."""
@@ -83,14 +88,14 @@ class Inference:
         deadline_s = deadline_of(request, asyncio.get_running_loop().time(), call_deadline_s)
         with self._repository.get(required_name(request.model_name), request.model_version) as model:
             observed.model = model.info
-            observed.images = n = count_images(request, model.info)
+            observed.images = n = count_images(request, model.info, self._max_images)
             wanted = read_wanted(request, model.info, n, self._regions)
             answering = self._run(request, model, observed, deadline_s, waits=waits)
             if deadline_s == call_deadline_s:  # the call itself ends then
                 rows = await answering
             else:
                 rows = await _until(deadline_s, answering)
-            return self._writer(model).write(rows, request.id, wanted)
+            return model.writer(ResponseWriter).write(rows, request.id, wanted)
 
     async def _run(
         self,
@@ -110,12 +115,6 @@ class Inference:
             return await model.batcher.submit(
                 images, deadline_s=deadline_s, priority=priority, timing=observed
             )
-
-    def _writer(self, model: ServedModel) -> ResponseWriter:
-        writer = self._writers.get(model)
-        if writer is None:
-            writer = self._writers[model] = ResponseWriter(model.info)
-        return writer
 
 
 async def _until(deadline_s: float | None, answering: Coroutine[None, None, Probabilities]) -> Probabilities:

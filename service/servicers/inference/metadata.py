@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.config import MAX_CALL_IMAGES
 from service.errors import NotServingError, UnknownModelError
 from service.pb import inference_pb2 as pb
 from service.providers import ON_DEVICE
@@ -114,7 +113,7 @@ def describe(info: ModelInfo, config: ServerConfig) -> pb.ModelConfig:
         platform=PLATFORM,
         backend=_BACKEND,
         version_policy=_versions(config.versions.of(info.name)),
-        max_batch_size=MAX_CALL_IMAGES,
+        max_batch_size=config.max_call_images,
         input=[
             pb.ModelInput(
                 name=info.input_name,

@@ -65,7 +65,7 @@ class InferenceServicer:
         regions = Regions(_MEMORY_OBJECTS) if config.shared_memory else None
         self._shared_memory = SharedMemory(regions, intercom) if regions is not None else None
         self._statistics = Statistics(repository, statistics) if statistics is not None else None
-        self._inference = Inference(repository, admission, observer, regions)
+        self._inference = Inference(repository, admission, observer, regions, config.max_call_images)
         self._repository = RepositoryControl(repository)
         self._metadata = Metadata(repository, config, is_ready, version, self._extensions(config))
 

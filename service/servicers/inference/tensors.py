@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.config import IMAGE_BYTES, IMAGE_SIDE, MAX_CALL_IMAGES
+from service.config import IMAGE_BYTES, IMAGE_SIDE
 from service.errors import InvalidRequestError
 from service.servicers.inference.requests import MOST_CONTENTS_IMAGES
 
@@ -28,14 +28,19 @@ _LONGEST_NAME = 100
 _LARGEST_VALUE = 255
 
 
-def count_images(request: pb.ModelInferRequest, info: ModelInfo) -> int:
+def count_images(request: pb.ModelInferRequest, info: ModelInfo, most: int) -> int:
     """Check that a request brings the model's one tensor, all but its values.
 
+    Args:
+        request: that.
+        info: of the model that it asks.
+        most: images that a call may have.
+
     Returns:
-        How many images it has.
+        How many it has.
 
     Raises:
-        InvalidRequestError: it does not.
+        InvalidRequestError: it does not bring it, or too many images.
     """
     names = [tensor.name for tensor in request.inputs]
     if names != [info.input_name]:
@@ -50,10 +55,10 @@ def count_images(request: pb.ModelInferRequest, info: ModelInfo) -> int:
             "the pixels as they are, 0 to 255"
         )
     shape = tuple(tensor.shape)
-    if len(shape) != 1 + len(IMAGE_SHAPE) or shape[1:] != IMAGE_SHAPE or not 1 <= shape[0] <= MAX_CALL_IMAGES:
+    if len(shape) != 1 + len(IMAGE_SHAPE) or shape[1:] != IMAGE_SHAPE or not 1 <= shape[0] <= most:
         raise InvalidRequestError(
             f"input {tensor.name} has shape {_sizes(shape)}, expected [n,{IMAGE_SIDE},{IMAGE_SIDE},3] and n "
-            f"from 1 to {MAX_CALL_IMAGES:,}"
+            f"from 1 to {most:,}"
         )
     return int(shape[0])
 

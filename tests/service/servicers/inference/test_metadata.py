@@ -52,6 +52,7 @@ def test_the_server_says_what_it_is_and_what_works(stub: Stub, server: str) -> N
         "binary_tensor_data",
         "schedule_policy",
         "parameters",
+        "statistics",
     }
     with grpc.insecure_channel(server) as channel:
         plain = inference_pb2_grpc.GRPCInferenceServiceStub(channel).ServerMetadata(
@@ -105,6 +106,7 @@ def test_a_configuration_says_how_the_server_was_started(tmp_path: Path) -> None
         workers=3,
         instances=2,
         max_batch=17,
+        max_call_images=99,
         max_queue_delay_s=0.002,
         cache_mib=1,
         provider=ProviderConfig(name="cuda", device_id=1),
@@ -120,6 +122,7 @@ def test_a_configuration_says_how_the_server_was_started(tmp_path: Path) -> None
     assert without_labels.output[0].label_filename == ""
     assert told.response_cache.enable
     assert not describe(INFO, replace(config, cache_mib=0)).response_cache.enable
+    assert told.max_batch_size == 99
     batching = told.dynamic_batching
     assert (list(batching.preferred_batch_size), batching.max_queue_delay_microseconds) == ([17], 2000)
     group = told.instance_group[0]
