@@ -79,6 +79,11 @@ class Observer:
         return {}
 
 
+def all_of(observers: Sequence[Observer]) -> Observer:
+    """Make one of some; a single one is told directly."""
+    return observers[0] if len(observers) == 1 else Observers(observers)
+
+
 class Observers(Observer):
     """Tells all of its own."""
 

@@ -25,7 +25,8 @@ from service.files import make_room
 from service.http2.stream import Patience
 from service.images import rely_on_own_limits
 from service.listening import as_text, listen
-from service.observing import Observers
+from service.memory import give_back_large_blocks
+from service.observing import all_of
 from service.repository import Repository, load_models
 from service.rpc.server import RpcLimits, RpcServer
 from service.security.protection import Protection
@@ -88,6 +89,7 @@ async def serve(  # noqa: PLR0915 - for now
     """
     stop = _stop_signal()
     rely_on_own_limits()
+    give_back_large_blocks()
     make_room(config.max_connections)
     tracing = None if config.tracing is None else _trace(config.tracing)
     listening = listen(config.host, config.port) if door is None else None
@@ -96,7 +98,7 @@ async def serve(  # noqa: PLR0915 - for now
     repository = Repository()
     repository.join(intercom)
     decoder = Decoder(config.decode_threads, config.limits)
-    observer = Observers([telemetry.observer, *_observers(config, tracing)])
+    observer = all_of([telemetry.observer, *_observers(config, tracing)])
     admission = Admission(config.max_pending_images)
     classifier = ClassifierServicer(repository, admission, decoder, observer, config.max_call_images)
     health = HealthServicer((CLASSIFIER, INFERENCE))

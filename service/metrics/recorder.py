@@ -86,7 +86,7 @@ class Recorder(Observer):
 
     def on_call(self, call: ObservedCall) -> None:
         """Count a call."""
-        self._methods[call.path].count(call.code, clock() - call.began_s)
+        self._methods[call.path].count(call.code, call.began_s, clock())
         self._has_news = True
 
     def on_refusal(self, event: str, reason: str) -> None:
@@ -147,6 +147,7 @@ class Recorder(Observer):
         now_ns, now_s = time.time_ns(), clock()
         models = {}
         for key, counts in self._models.items():
+            counts.settle()
             last_ns = now_ns - nanoseconds(now_s - counts.last_s) if counts.last_s else 0
             models[_version(key)] = counts.numbers(last_ns)
         return Numbers(server, models)

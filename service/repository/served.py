@@ -8,7 +8,7 @@ Knows nothing of other versions.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from service.batching.batcher import Batcher
 from service.batching.cache import CachedBatcher, ResponseCache
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from service.config import ServerConfig
-    from service.model import OnnxModel
+    from service.model import ModelInfo, OnnxModel
     from service.observing import Observer
+
+_Writer = TypeVar("_Writer")
 
 
 class ServedModel:
     """A version and what answers for it: ``with repository.get(name, version) as model:``."""
 
-    __slots__ = ("__weakref__", "_leases", "_models", "_on_unused", "batcher", "info", "sessions")
+    __slots__ = ("_leases", "_models", "_on_unused", "_writers", "batcher", "info", "sessions")
 
     def __init__(
         self, models: Sequence[OnnxModel], sessions: Batcher, batcher: Batcher | CachedBatcher
@@ -34,6 +36,7 @@ class ServedModel:
         """To ask."""
         self.sessions = sessions
         """What runs it in the end."""
+        self._writers: dict[Callable[[ModelInfo], Any], Any] = {}
         self._models = models
         self._leases = 0
         self._on_unused: Callable[[ServedModel], None] | None = None
@@ -46,6 +49,13 @@ class ServedModel:
         self._leases -= 1
         if self._on_unused is not None and not self._leases:
             self._on_unused(self)
+
+    def writer(self, make: Callable[[ModelInfo], _Writer]) -> _Writer:
+        """Return what writes the answers of a protocol, made when it is first asked for."""
+        writer: _Writer | None = self._writers.get(make)
+        if writer is None:
+            writer = self._writers[make] = make(self.info)
+        return writer
 
     def retire(self, on_unused: Callable[[ServedModel], None]) -> None:
         """Have ``on_unused`` called once nobody uses it any more, which may be now."""

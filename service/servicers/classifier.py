@@ -7,7 +7,6 @@ and every image gets its classes or its own error, in order.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from service.servicers.streaming import Conversation
 
 if TYPE_CHECKING:
     from service.batching.admission import Admission
-    from service.repository import Repository, ServedModel
+    from service.repository import Repository
     from service.rpc.call import Call
     from service.rpc.status import Status
     from service.servicers.decoding import Decoder
@@ -63,7 +62,6 @@ class ClassifierServicer:
         self._decoder = decoder
         self._observer = observer or Observer()
         self._max_images = max_call_images
-        self._writers: WeakKeyDictionary[ServedModel, ReplyWriter] = WeakKeyDictionary()
 
     def methods(self) -> tuple[Method, ...]:
         """What can be called."""
@@ -143,13 +141,7 @@ class ClassifierServicer:
                 )
             else:
                 answers = np.empty((0, len(model.info.labels)), np.float32)
-            return self._writer(model).write(answers, errors, n, top_k)
-
-    def _writer(self, model: ServedModel) -> ReplyWriter:
-        writer = self._writers.get(model)
-        if writer is None:
-            writer = self._writers[model] = ReplyWriter(model.info)
-        return writer
+            return model.writer(ReplyWriter).write(answers, errors, n, top_k)
 
 
 _IMAGES = pb.ClassifyRequest.DESCRIPTOR.fields_by_name["images"].number

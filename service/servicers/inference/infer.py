@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from service import server_timing
 from service.errors import DeadlineError
@@ -62,7 +61,6 @@ class Inference:
         self._admission = admission
         self._observer = observer
         self._regions = regions
-        self._writers: WeakKeyDictionary[ServedModel, ResponseWriter] = WeakKeyDictionary()
 
     async def infer(self, message: bytes, call: Call) -> bytes:
         """Answer as the proto says."""
@@ -97,7 +95,7 @@ class Inference:
                 rows = await answering
             else:
                 rows = await _until(deadline_s, answering)
-            return self._writer(model).write(rows, request.id, wanted)
+            return model.writer(ResponseWriter).write(rows, request.id, wanted)
 
     async def _run(
         self,
@@ -117,12 +115,6 @@ class Inference:
             return await model.batcher.submit(
                 images, deadline_s=deadline_s, priority=priority, timing=observed
             )
-
-    def _writer(self, model: ServedModel) -> ResponseWriter:
-        writer = self._writers.get(model)
-        if writer is None:
-            writer = self._writers[model] = ResponseWriter(model.info)
-        return writer
 
 
 async def _until(deadline_s: float | None, answering: Coroutine[None, None, Probabilities]) -> Probabilities:

@@ -369,27 +369,48 @@ def test_loading_tries_again_what_was_refused(root: Path, monkeypatch: pytest.Mo
     _run(partial(_Server, root), scenario)
 
 
+class _Hold:
+    """Holds up the loading of a version until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered, self.released = threading.Event(), threading.Event()
+        monkeypatch.setattr(lifecycle_module, "start", self._start)
+
+    def _start(self, *arguments: Any) -> Any:
+        self.entered.set()
+        assert self.released.wait(60)
+        return loading.start(*arguments)
+
+
+def test_a_model_that_is_unloaded_while_its_new_version_loads_stays_away(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(server: _Server) -> None:
+        publish(root, PALE, PALE_TOLD, version=2)
+        hold = _Hold(monkeypatch)
+        following = asyncio.create_task(server.follow())
+        await until(hold.entered.is_set)
+        await server.repository.unload("colours")
+        hold.released.set()
+        await following
+        assert server.answering() == []
+
+    _run(partial(_Server, root), scenario)
+
+
 def test_the_index_says_what_is_loading_and_what_is_being_left(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entered, released = threading.Event(), threading.Event()
-    load = loading.start
-
-    def hold(*arguments: Any) -> Any:
-        entered.set()
-        assert released.wait(60)
-        return load(*arguments)
-
     async def scenario(server: _Server) -> None:
         publish(root, PALE, PALE_TOLD, version=2)
-        monkeypatch.setattr(lifecycle_module, "start", hold)
+        hold = _Hold(monkeypatch)
         following = asyncio.create_task(server.follow())
-        await until(entered.is_set)
+        await until(hold.entered.is_set)
         assert server.index() == {("colours", 1): ("READY", ""), ("colours", 2): ("LOADING", "")}
         assert await server.scale() == 32  # meanwhile
 
         with server.repository.get("", "") as old:
-            released.set()
+            hold.released.set()
             await following
             assert server.index() == {("colours", 1): ("UNLOADING", ""), ("colours", 2): ("READY", "")}
             assert old.info.version == 1

@@ -52,6 +52,7 @@ def test_the_server_says_what_it_is_and_what_works(stub: Stub, server: str) -> N
         "binary_tensor_data",
         "schedule_policy",
         "parameters",
+        "statistics",
     }
     with grpc.insecure_channel(server) as channel:
         plain = inference_pb2_grpc.GRPCInferenceServiceStub(channel).ServerMetadata(
