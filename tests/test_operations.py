@@ -14,6 +14,7 @@ from docs import generate, tables
 from service import errors
 from service.cli import cli
 from service.errors import ServiceError
+from service.logs import LibraryLog
 from service.metrics.table import METRICS
 from service.process import ServerProcess
 
@@ -80,11 +81,13 @@ def _events(root: Path) -> Iterator[tuple[str, str]]:
     """Find every event that the server's code writes into its log, and its level."""
     for path in (root / "service").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or not node.args:
+            if not isinstance(node, ast.Call) or not node.args or (event := _text(node.args[0])) is None:
                 continue
-            event, name = _text(node.args[0]), node.func.attr
-            if event is None:
+            if isinstance(node.func, ast.Name) and node.func.id == LibraryLog.__name__:
+                yield event, "warning"
+            if not isinstance(node.func, ast.Attribute):
                 continue
+            name = node.func.attr
             if name in _LEVELS and isinstance(node.func.value, ast.Name) and "log" in node.func.value.id:
                 yield event, _LEVELS[name]
             elif name in _REFUSALS and path.name == "server.py":
