@@ -21,6 +21,7 @@ from service.errors import Code, ConfigError, ServiceError, StartupError
 from service.http2.connection import MOST_UNSENT_BYTES
 from service.http2.headers import MAX_HEADER_LIST_BYTES
 from service.http2.stream import STREAM_WINDOW, Patience
+from service.images import MOST_BYTES_A_PIXEL
 from service.metrics import endpoint
 from service.metrics.table import IMAGES_BOUNDS, METRICS, SECONDS_BOUNDS
 from service.rpc import refusals, status
@@ -164,6 +165,11 @@ def fixed_limits() -> str:
             "answers of a connection that its client does not read",
             f"{MOST_UNSENT_BYTES >> 20} MiB",
             "RESOURCE_EXHAUSTED, or the stream is refused",
+        ),
+        (
+            "memory for pictures that are being decoded",
+            f"{MOST_BYTES_A_PIXEL} bytes for each of `--max-image-pixels`",
+            "further pictures wait",
         ),
         ("message of a status", f"{status._LONGEST_MESSAGE:,} characters", "the rest is cut off"),
         ("images in `contents`, Open Inference", f"{MOST_CONTENTS_IMAGES:,}", "INVALID_ARGUMENT"),
