@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from structlog.testing import capture_logs
 
 from service.config import ServerConfig
 from service.errors import ModelLoadError, UnknownModelError
+from service.model import OnnxModel
 from service.observing import Observer
 from service.repository import Repository, State, load_models, loading
 from service.repository import lifecycle as lifecycle_module
@@ -417,3 +420,34 @@ def test_the_index_says_what_is_loading_and_what_is_being_left(
         await until(lambda: server.index()["colours", 1][0] == State.UNAVAILABLE)
 
     _run(partial(_Server, root), scenario)
+
+
+def _loaded() -> int:
+    """How many sessions there are; what is in a cycle counts, as long as nobody collects it."""
+    return sum(isinstance(each, OnnxModel) for each in gc.get_objects())
+
+
+def test_sessions_of_versions_that_are_refused_or_gone_are_freed_at_once(root: Path) -> None:
+    """By counting references: a server freezes what was there when it began, and collects the rest rarely."""
+
+    async def scenario(server: _Server) -> None:
+        first = weakref.ref(server.repository.get("", "")._models[0])
+        before = _loaded()
+        publish(root, PALE, manifest(PALE), version=2)  # refused after it has answered
+        publish(root, CONTENT, manifest(CONTENT, labels=["green", "red", "blue"]), version=3)
+        await server.follow()
+        assert server.answering() == [1]
+        await until(lambda: _loaded() == before)
+
+        for version in (1, 2, 3):
+            (root / "colours" / str(version)).rename(root / f".{version}")
+        publish(root, PALE, PALE_TOLD, version=4)
+        await server.follow()
+        await until(lambda: first() is None and _loaded() == before)
+
+    gc.collect()
+    gc.disable()
+    try:
+        _run(partial(_Server, root, "latest:3"), scenario)
+    finally:
+        gc.enable()
