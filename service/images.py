@@ -15,10 +15,20 @@ from PIL import Image, UnidentifiedImageError
 
 from service.config import IMAGE_BYTES, IMAGE_SIDE, ImageLimits
 from service.errors import ImageError, ImageErrorCode
+from service.room import Room
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+MAX_SIDE = 65_535
+"""Pixels; what JPEG can say. Pillow has a pointer for each row: those of a picture that is one pixel wide are
+larger than its pixels."""
+MOST_BYTES_A_PIXEL = 16
+_BYTES_A_PIXEL = {"WEBP": MOST_BYTES_A_PIXEL, "JPEG": 8, "MPO": 8}
+"""The most that Pillow was measured to take while it decodes and reduces a picture; see tests."""
+_BYTES_A_PIXEL_OF_OTHERS = 12
+_SMALL_BYTES = 16 << 20
+"""A picture that takes no more is decoded without waiting for room."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 _SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|BM|GIF8[79]a", re.DOTALL)
 _ORIENTATION_TAG = 0x0112
@@ -41,8 +51,18 @@ def rely_on_own_limits() -> None:
     Image.MAX_IMAGE_PIXELS = None
 
 
-def from_encoded(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
+def decoding_room(limits: ImageLimits) -> Room:
+    """Make room for one picture at the limit, whatever its format, or several that are smaller."""
+    return Room(max(_SMALL_BYTES, MOST_BYTES_A_PIXEL * limits.max_pixels))
+
+
+def from_encoded(data: bytes, limits: ImageLimits, room: Room | None = None) -> npt.NDArray[np.uint8]:
     """Decode a JPEG, PNG, WebP, BMP or GIF file, recognised by its bytes, and fit it.
+
+    Args:
+        data: the file.
+        limits: what it may be at most.
+        room: bytes of memory that it waits for and shares with other threads.
 
     Raises:
         ImageError: EMPTY, UNSUPPORTED_FORMAT, CORRUPT or TOO_LARGE.
@@ -55,30 +75,51 @@ def from_encoded(data: bytes, limits: ImageLimits) -> npt.NDArray[np.uint8]:
             f"has {len(data):,} bytes, wanted at most {limits.max_bytes:,}; send it smaller",
         )
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with _opened(data) as image:
             _check_pixels(image, limits)
-            return fit(image)
-    except ImageError:
-        raise
-    except UnidentifiedImageError as error:
+            needed = _decoding_bytes(image)
+            if room is None or needed <= _SMALL_BYTES:
+                return fit(image)
+        del image  # all that it takes it shall take, and give back, while the room is taken
+        with room.taken(needed):
+            return _fit_file(data)
+    except Exception as error:  # noqa: BLE001 - damaged files make Pillow raise a dozen types
+        problem = _problem(error, data, limits)
+    # Not from within: as long as it lives, an error holds the frames that it came through, the picture too.
+    raise problem
+
+
+def _opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _fit_file(data: bytes) -> npt.NDArray[np.uint8]:
+    with _opened(data) as image:
+        return fit(image)
+
+
+def _problem(error: Exception, data: bytes, limits: ImageLimits) -> ImageError:
+    """Say what is wrong with a file, by what its decoding has raised."""
+    if isinstance(error, ImageError):
+        return ImageError(error.code, error.message)
+    if isinstance(error, UnidentifiedImageError):
         if _SIGNATURES.match(data):
-            raise ImageError(
+            return ImageError(
                 ImageErrorCode.CORRUPT, "has a damaged header; the file is damaged or incomplete"
-            ) from error
-        raise ImageError(
+            )
+        return ImageError(
             ImageErrorCode.UNSUPPORTED_FORMAT,
             f"begins with {data[:8].hex(' ')}, which is no JPEG, PNG, WebP, BMP or GIF",
-        ) from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
-        raise ImageError(
+        )
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning | MemoryError):
+        return ImageError(
             ImageErrorCode.TOO_LARGE,
             f"unpacks to more than {limits.max_pixels:,} pixels; send it smaller",
-        ) from error
-    except Exception as error:  # damaged files make Pillow raise a dozen types
-        raise ImageError(
-            ImageErrorCode.CORRUPT,
-            f"cannot be decoded ({_reason(error)}); the file is damaged or incomplete",
-        ) from error
+        )
+    return ImageError(
+        ImageErrorCode.CORRUPT,
+        f"cannot be decoded ({_reason(error)}); the file is damaged or incomplete",
+    )
 
 
 def from_pixels(data: bytes) -> npt.NDArray[np.uint8]:
@@ -129,7 +170,21 @@ def fit(image: Image.Image) -> npt.NDArray[np.uint8]:
     return np.asarray(image)
 
 
+def _decoding_bytes(image: Image.Image) -> int:
+    """How much memory ``fit`` may take for a picture that is not loaded yet.
+
+    JPEGs that are decoded small count as if they were not: where one comes in several scans, all of its
+    coefficients are read before the first pixel.
+    """
+    return image.width * image.height * _BYTES_A_PIXEL.get(image.format or "", _BYTES_A_PIXEL_OF_OTHERS)
+
+
 def _check_pixels(image: Image.Image, limits: ImageLimits) -> None:
+    if max(image.size) > MAX_SIDE:
+        raise ImageError(
+            ImageErrorCode.TOO_LARGE,
+            f"is {image.width}x{image.height}, wanted no side above {MAX_SIDE:,}; send it smaller",
+        )
     pixels = image.width * image.height
     if pixels > limits.max_pixels:
         raise ImageError(

@@ -203,17 +203,18 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             fault = error
         if self._outgoing.pending:  # the reply to a new key, or an alert
             self._flush()
+        if fault is not None:
+            self._fail(_reason(fault))  # nothing can be answered any more: what came before it is dropped
+            return
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if data:
             self._inner.data_received(data)
-        if fault is not None:
-            self._fail(_reason(fault))
-        elif pieces and not pieces[-1]:
+        if pieces and not pieces[-1]:
             self.close()
 
     def _encrypt(self, data: bytes | bytearray | memoryview) -> None:
         rest = memoryview(data)[self._tls.write(data) :]
-        while rest:  # OpenSSL takes a record at a time
+        while rest:  # OpenSSL may take less than all, though it does not with the modes that Python sets
             rest = rest[self._tls.write(rest) :]
         self._flush()
 
@@ -223,9 +224,8 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self._socket.write(data)  # type: ignore[union-attr] # closing without one
 
     def _fail(self, reason: str) -> None:
-        self._flush()  # the alert that tells the client why
         self._is_open, self._is_over = False, True
-        self._inner.turn_away("TLS", reason)
+        self._inner.turn_away("TLS", reason)  # whose write_eof sends the alert that tells the client why
 
     def _say_end(self) -> None:
         """Send close_notify, if the handshake has come so far that it can be said."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from service.config import IMAGE_SIDE, ImageLimits
 from service.errors import ImageError
-from service.images import from_encoded, from_pixels
+from service.images import decoding_room, from_encoded, from_pixels
 from service.timing import clock
 
 if TYPE_CHECKING:
@@ -33,9 +33,10 @@ class Decoder:
     """Threads that decode pictures."""
 
     def __init__(self, threads: int, limits: ImageLimits) -> None:
-        """Decode at most ``threads`` pictures at a time, each within the limits."""
+        """Decode at most ``threads`` pictures at a time, each within the limits and all within their room."""
         self._threads = threads
         self._limits = limits
+        self._room = decoding_room(limits)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     def close(self) -> None:
@@ -96,7 +97,7 @@ class Decoder:
         errors = {}
         for index, data in encoded:
             try:
-                images[index] = from_encoded(data, self._limits)
+                images[index] = from_encoded(data, self._limits, self._room)
             except ImageError as error:
                 errors[index] = error
         return errors

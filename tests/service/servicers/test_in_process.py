@@ -49,7 +49,7 @@ def _servicer(model: Any) -> ClassifierServicer:
 
 def test_pictures_of_a_call_that_is_too_late_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[bytes] = []
-    monkeypatch.setattr(decoding, "from_encoded", lambda data, _limits: decoded.append(data))
+    monkeypatch.setattr(decoding, "from_encoded", lambda data, *_: decoded.append(data))
     message = pb.ClassifyRequest(images=[pb.Image(encoded=b"picture")] * 9).SerializeToString()
 
     async def main() -> None:

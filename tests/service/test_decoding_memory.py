@@ -1,0 +1,160 @@
+"""Decoding takes no more memory than its limits say, whatever a file is made of: measured from outside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.config import ImageLimits
+from service.errors import ImageError, ImageErrorCode
+from service.images import MOST_BYTES_A_PIXEL, from_encoded
+from service.room import Room
+from tests.service.hostile_pictures import LARGE, SIDE, SMALL, _png
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MIB = 1 << 20
+PIXELS = SIDE * SIDE
+BYTES_A_PIXEL = {"PNG": 12, "BMP": 12, "GIF": 12, "WebP": 16, "JPEG": 8}
+_SLACK = 12 * MIB  # of the libraries themselves
+
+_CHILD = """
+import asyncio, sys
+from pathlib import Path
+from service.config import ImageLimits
+from service.images import rely_on_own_limits
+from service.memory import give_back_large_blocks
+from service.pb import classifier_pb2 as pb
+from service.servicers.decoding import Decoder
+from tests.service.hostile_pictures import LARGE
+from PIL import Image
+
+def peak():
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+async def main(path, copies, threads, max_pixels):
+    data = Path(path).read_bytes()
+    Image.init()
+    rely_on_own_limits()
+    give_back_large_blocks()
+    decoder = Decoder(threads, ImageLimits(max_pixels=max_pixels))
+    await decoder.read(pb.ClassifyRequest(images=[pb.Image(encoded=b"BM")] * threads), threads)
+    before = peak()
+    _, errors = await decoder.read(pb.ClassifyRequest(images=[pb.Image(encoded=data)] * copies), copies)
+    print(peak() - before, len(errors))
+
+asyncio.run(main(sys.argv[1], *map(int, sys.argv[2:])))
+"""
+
+
+def _growth(path: Path, *, copies: int = 1, threads: int = 1, max_pixels: int = PIXELS) -> tuple[int, int]:
+    """Decode copies of a picture in another process; return by how much it grew, and how many failed."""
+    arguments = map(str, (path, copies, threads, max_pixels))
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, *arguments], capture_output=True, text=True, check=True, timeout=120
+    )
+    growth, errors = map(int, done.stdout.split())
+    return growth, errors
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_picture_at_the_limit_takes_no_more_than_its_format_may(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(LARGE[name]())
+
+    growth, errors = _growth(path)
+
+    assert errors == 0
+    assert growth <= BYTES_A_PIXEL[name.partition(",")[0]] * PIXELS + _SLACK
+
+
+@pytest.mark.parametrize("make", SMALL.values(), ids=SMALL)
+def test_what_comes_beside_the_pixels_is_bounded(tmp_path: Path, make: Callable[[], bytes]) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(make())
+
+    growth, _ = _growth(path)
+
+    assert growth <= 96 * MIB
+
+
+def test_pictures_in_many_threads_share_the_room_of_one_at_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(LARGE["PNG, one transparent colour"]())
+
+    growth, errors = _growth(path, copies=12, threads=6)
+
+    assert errors == 0
+    assert growth <= MOST_BYTES_A_PIXEL * PIXELS + 2 * _SLACK
+
+
+def test_pictures_that_break_off_leave_nothing_but_their_errors(tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    whole = LARGE["PNG, 16 bits, alpha"]()
+    path.write_bytes(whole[: len(whole) * 9 // 10])
+
+    growth, errors = _growth(path, copies=50)
+
+    assert errors == 50
+    assert growth <= BYTES_A_PIXEL["PNG"] * PIXELS + _SLACK
+
+
+def test_a_picture_of_many_rows_is_refused_for_what_they_cost(tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(_png(8, 6, size=(1, 4_000_000)))
+
+    with pytest.raises(ImageError, match="is 1x4000000, wanted no side above 65,535") as caught:
+        from_encoded(path.read_bytes(), ImageLimits())
+    growth, errors = _growth(path)
+
+    assert caught.value.code is ImageErrorCode.TOO_LARGE
+    assert errors == 1
+    assert growth <= _SLACK
+
+
+def test_a_small_picture_does_not_wait_for_large_ones() -> None:
+    room = Room(1)
+
+    with room.taken(1):  # all there is
+        assert from_encoded(_png(8, 2, size=(64, 64)), ImageLimits(), room).shape == (32, 32, 3)
+
+
+def test_who_came_first_gets_room_first_however_much_it_is() -> None:
+    room, order = Room(10), []
+    first_waits = threading.Event()
+
+    def take(name: str, size: int) -> None:
+        with room.taken(size):
+            order.append(name)
+
+    large = threading.Thread(target=take, args=("large", 10))
+    small = threading.Thread(target=take, args=("small", 1))
+    with room.taken(5):
+        large.start()
+        while not room._turn.locked():
+            first_waits.wait(0.001)
+        small.start()
+        small.join(0.05)
+        assert small.is_alive()  # though there would be room for it
+    large.join(60)
+    small.join(60)
+
+    assert order == ["large", "small"]
+
+
+def test_room_is_given_back_whatever_happens() -> None:
+    room = Room(10)
+
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), room.taken(10):
+            raise ZeroDivisionError
+
+    with room.taken(10):
+        pass
