@@ -62,8 +62,6 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._early = b""
-        """What was written before the handshake was over."""
         self._has_begun = False
         """Whether the client has said anything."""
         self._is_open = False
@@ -107,11 +105,9 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
     # -- the inner side
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Encrypt and send."""
+        """Encrypt and send; before the handshake is over there is nobody yet to hear it."""
         if self._is_open:
             self._encrypt(data)
-        elif not self._is_over:
-            self._early += bytes(data)
 
     def can_write_eof(self) -> bool:
         """Whether the server can end its side alone."""
@@ -155,7 +151,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
 
     def get_write_buffer_size(self) -> int:
         """How much is written and not yet the system's."""
-        return len(self._early) + (self._socket.get_write_buffer_size() if self._socket is not None else 0)
+        return 0 if self._socket is None else self._socket.get_write_buffer_size()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Write several pieces."""
@@ -182,9 +178,6 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             return False
         self._is_open = True
         self._flush()
-        if self._early:
-            self._encrypt(self._early)
-            self._early = b""
         return True
 
     def _read(self) -> None:

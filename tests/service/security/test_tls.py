@@ -170,17 +170,26 @@ def test_bytes_pass_both_ways_in_pieces_of_any_size(
     assert not line.inner.reasons
 
 
-def test_what_was_written_before_the_handshake_comes_after_it(
+def test_what_is_written_before_the_handshake_is_heard_by_nobody(
     open_files: TlsFiles, client: ssl.SSLContext
 ) -> None:
     line = _Line(open_files, client)
-    line.inner.transport.write(b"hello ")
-    line.inner.transport.writelines([b"you", b"!"])
-    assert line.inner.transport.get_write_buffer_size() == 7 + len(b"hello you!")
+    line.inner.transport.write(b"hello?")
+    assert not line.socket.written
+    assert line.inner.transport.get_write_buffer_size() == 7
 
     line.shake_hands()
 
-    assert line.say(b"x") == b"hello you!X"
+    assert line.say(b"x") == b"X"
+
+
+def test_several_pieces_are_written_as_one(open_files: TlsFiles, client: ssl.SSLContext) -> None:
+    line = _Line(open_files, client)
+    line.shake_hands()
+
+    line.inner.transport.writelines([b"a", b"b"])
+
+    assert line.say(b"c") == b"abC"
 
 
 class _SlowWriter:
