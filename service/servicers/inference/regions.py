@@ -210,11 +210,16 @@ def find_span(
     return Span(regions, region.name, offset, size)
 
 
-def _check(region: Region) -> None:
-    if not region.name or len(region.name) > _LONGEST_NAME:
+def check_name(name: str) -> None:
+    """Refuse what can be no region's name, by InvalidRequestError."""
+    if not 1 <= len(name) <= _LONGEST_NAME:
         raise InvalidRequestError(
-            f"the region's name has {len(region.name)} characters, expected 1 to {_LONGEST_NAME}"
+            f"the region's name has {len(name)} characters, expected 1 to {_LONGEST_NAME}"
         )
+
+
+def _check(region: Region) -> None:
+    check_name(region.name)
     object_name = region.key.removeprefix("/")
     if object_name in {"", ".", ".."} or "/" in object_name or "\0" in object_name:
         raise InvalidRequestError(

@@ -96,6 +96,17 @@ def test_a_region_is_known_and_forgotten_by_all_workers(tmp_path: Path) -> None:
     assert asyncio.run(scenario()) == [[["a", "b"]] * 3, [["b"]] * 3, [[]] * 3]
 
 
+def test_a_name_that_no_region_can_have_is_told_to_no_other_worker(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        workers = _Workers(tmp_path)
+        first, _ = [await workers.start() for _ in range(2)]
+        with pytest.raises(InvalidRequestError, match="has 20000000 characters, expected 1 to 200"):
+            await first.unregister(Unregister(name="a" * 20_000_000).SerializeToString(), CALL)
+        await workers.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_worker_that_cannot_open_an_object_leaves_it_unknown_to_all(tmp_path: Path) -> None:
     async def scenario() -> list[Any]:
         workers = _Workers(tmp_path)
