@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _MOST_REFUSALS = 100
 """Kinds of refusals; there are about thirty."""
 _OTHER = ("other", "other")
+_OTHER_MODEL = "other"
+_MOST_MODEL_EVENTS = 1_000
+"""Names of models, each with an event: folders may come and go for years."""
 _NEWS_EVERY_S = 1.0
 _UNKNOWN = ("", 0)
 
@@ -109,7 +112,10 @@ class Recorder(Observer):
 
     def on_model(self, name: str, version: int, event: ModelEvent) -> None:  # noqa: ARG002 - as every observer
         """Count what has become of a version."""
-        self._model_events[name, event] += 1
+        kind: tuple[str, str] = (name, event)
+        if kind not in self._model_events and len(self._model_events) >= _MOST_MODEL_EVENTS:
+            kind = (_OTHER_MODEL, event)
+        self._model_events[kind] += 1
         self._has_news = True
 
     # -- what is told

@@ -177,7 +177,8 @@ MODEL_EVENTS = Metric(
     "model_events_total",
     Kind.COUNTER,
     ("model", "event"),
-    "What became of versions, in each process of the server: loaded, refused or retired.",
+    "What became of versions, in each process of the server: loaded, refused or retired. After a thousand "
+    "names of models, the model is other.",
 )
 LAST_REQUEST = Metric(
     "last_request_timestamp_seconds",

@@ -8,6 +8,7 @@ are for what is still being written. Knows nothing of what the files mean.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 MODEL_NAME = "model.onnx"
 MANIFEST_NAME = "manifest.json"
 _NO_MODELS = frozenset({"lost+found"})  # every ext4 volume has it, and only root may look into it
+_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What the system says of a name that leads to nothing, as that of a link to itself does."""
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 Stamp: TypeAlias = tuple[tuple[int, ...], tuple[int, ...] | None]
@@ -101,8 +104,17 @@ def _folders(path: Path) -> Iterator[str]:
     with os.scandir(path) as entries:
         for entry in entries:
             # What is no text could be told to nobody.
-            if not entry.name.startswith(".") and entry.name.isprintable() and entry.is_dir():
+            if not entry.name.startswith(".") and entry.name.isprintable() and _is_folder(entry):
                 yield entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno not in _NOWHERE:
+            raise
+        return False
 
 
 def _versions(root: Path, name: str) -> Iterator[tuple[int, FoundVersion]]:
@@ -110,9 +122,11 @@ def _versions(root: Path, name: str) -> Iterator[tuple[int, FoundVersion]]:
         return
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # it was removed meanwhile
         for number in _folders(root / name):
+            if not _VERSION.fullmatch(number):
+                continue  # whatever it is, nobody needs to be able to look into it
             folder = root / name / number
             model = _stamp(folder / MODEL_NAME)
-            if _VERSION.fullmatch(number) and model is not None:
+            if model is not None:
                 stamp = (model, _stamp(folder / MANIFEST_NAME))
                 yield int(number), FoundVersion(name, int(number), folder, stamp)
 
@@ -120,7 +134,9 @@ def _versions(root: Path, name: str) -> Iterator[tuple[int, FoundVersion]]:
 def _stamp(path: Path) -> tuple[int, ...] | None:
     try:
         status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in _NOWHERE:
+            raise
         return None
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 

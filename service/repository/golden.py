@@ -37,7 +37,8 @@ class Golden:
         """Ask a model, whose classes are these, and compare.
 
         Raises:
-            ModelError: a probability is too far off, another class is the best, or the run failed.
+            ModelError: a probability is too far off, another class is the best, the answers are too many or
+            too few, or the run failed.
         """
         info = model.info
         tolerance = TOLERANCE if info.provider == _CPU else OTHER_TOLERANCE
@@ -55,9 +56,15 @@ class Golden:
 
     def _ask(self, model: OnnxModel) -> npt.NDArray[np.float32]:
         try:
-            return model.run(self.images)
+            answers = model.run(self.images)
         except Exception as error:  # onnxruntime's own types share no base but Exception
             raise ModelError(
                 f"{model.info.name} version {model.info.version} failed on its golden images: "
                 f"{' '.join(str(error).split())[:300]}"
             ) from error
+        if answers.shape != self.probabilities.shape:
+            raise ModelError(
+                f"{model.info.name} version {model.info.version} answered {answers.shape} to its golden "
+                f"images, wanted {self.probabilities.shape}"
+            )
+        return answers

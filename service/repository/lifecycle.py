@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from service.repository.served import ServedModel
     from service.repository.shelf import Shelf
 
+_LONGEST_REASON = 1_000
+"""Characters, of the index and of a line of the log; a model file may have names of any length."""
 _log = structlog.get_logger(__name__)
 
 
@@ -202,7 +204,7 @@ class Lifecycle:
         try:
             sessions = await self._loading.run(partial(_load, found, served, self._config))
         except StartupError as error:
-            self._refuse(found, str(error), change)
+            self._refuse(found, str(error)[:_LONGEST_REASON], change)
         except Exception:  # noqa: BLE001 - a fault of ours refuses one version, and no more
             _log.exception("model failed to load", model=found.name, version=found.version)
             self._refuse(found, "it failed to load; the server's log says why", change)

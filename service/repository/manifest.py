@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +30,8 @@ LIMIT_BYTES = 1 << 20
 """Most that a manifest may have."""
 _MOST_GOLDEN = 64
 _LONGEST_REASON = 300
+_LONGEST_SHOWN = 100
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PIXELS = {"datatype": "uint8", "shape": [-1, IMAGE_SIDE, IMAGE_SIDE, 3]}
 _Kind = TypeVar("_Kind")
 
@@ -102,13 +105,20 @@ def parse(content: bytes, path: Path) -> Manifest:
     _check_tensor(told, path, "output", {"datatype": "float32", "shape": [-1, len(labels)]})
     return Manifest(
         path,
-        _get(told, path, str, "files", MODEL_NAME, "sha256"),
+        _digest(told, path),
         _get(told, path, int, "files", MODEL_NAME, "bytes"),
         _get(told, path, str, "input", "name"),
         _get(told, path, str, "output", "name"),
         labels,
         _golden(_get(told, path, list, "golden"), path, len(labels)),
     )
+
+
+def _digest(told: Any, path: Path) -> str:  # noqa: ANN401 - JSON
+    digest = _get(told, path, str, "files", MODEL_NAME, "sha256")
+    if not _SHA256.fullmatch(digest):
+        raise _unreadable(path, f"no SHA-256 at files.{MODEL_NAME}.sha256: {digest[:_LONGEST_SHOWN]!r}")
+    return digest
 
 
 def _golden(told: list[Any], path: Path, classes: int) -> Golden:

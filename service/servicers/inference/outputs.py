@@ -137,7 +137,7 @@ def _tensor(head: bytes, n: int, classes: int) -> bytes:
 def _placed(span: Span, size: int) -> bytes:
     """Encode the parameters that say where the values are."""
     tensor = _Output()
-    tensor.parameters["shared_memory_region"].string_param = span.name
+    tensor.parameters["shared_memory_region"].string_param = span.region.name
     tensor.parameters["shared_memory_byte_size"].int64_param = size
     if span.offset:
         tensor.parameters["shared_memory_offset"].int64_param = span.offset

@@ -77,7 +77,10 @@ class Regions:
 
     def find(self, name: str) -> Region:
         """Find a region. Raises UnknownRegionError."""
-        return self._entry(name)[0]
+        entry = self._known.get(name)
+        if entry is None:
+            raise _unknown(name)
+        return entry[0]
 
     def add(self, region: Region) -> None:
         """Know a region from now on.
@@ -103,22 +106,22 @@ class Regions:
                 del self._known[region.name]
                 os.close(file)
 
-    def read(self, name: str, offset: int, size: int) -> bytes:
+    def read(self, region: Region, offset: int, size: int) -> bytes:
         """Copy bytes out of a region.
 
         Raises:
-            UnknownRegionError: it is not known.
+            UnknownRegionError: it is not known any more, though another of its name may be.
             InvalidRequestError: its object no longer has them.
         """
-        region, file = self._entry(name)
+        file = self._file(region)
         data = os.pread(file, size, region.offset + offset)
         if len(data) != size:
             raise _has_shrunk(region)
         return data
 
-    def write(self, name: str, offset: int, data: bytes) -> None:
+    def write(self, region: Region, offset: int, data: bytes) -> None:
         """Copy bytes into a region. Raises as ``read``."""
-        region, file = self._entry(name)
+        file = self._file(region)
         # Writing behind the end would make the object larger again, which is for its owner to do.
         if os.fstat(file).st_size < region.offset + region.size:
             raise _has_shrunk(region)
@@ -133,13 +136,11 @@ class Regions:
                 f"the region {region.name!r} took only some of the answer: memory is full"
             )
 
-    def _entry(self, name: str) -> tuple[Region, int]:
-        entry = self._known.get(name)
-        if entry is None:
-            raise UnknownRegionError(
-                f"no region of shared memory is called {name[:_LONGEST_NAME]!r}; register it first"
-            )
-        return entry
+    def _file(self, region: Region) -> int:
+        entry = self._known.get(region.name)
+        if entry is None or entry[0] is not region:
+            raise _unknown(region.name)
+        return entry[1]
 
     def _open(self, region: Region) -> int:
         path = self._folder / region.key.removeprefix("/")
@@ -164,17 +165,18 @@ class Span:
     """A piece of a region that a request refers to."""
 
     regions: Regions
-    name: str
+    region: Region
+    """The one that was meant: a later registration of its name may be smaller."""
     offset: int
     size: int
 
     def read(self) -> bytes:
         """Copy its bytes out. Raises as ``Regions.read``."""
-        return self.regions.read(self.name, self.offset, self.size)
+        return self.regions.read(self.region, self.offset, self.size)
 
     def write(self, data: bytes) -> None:
         """Copy bytes to its beginning; there must not be more than ``size``. Raises as ``Regions.read``."""
-        self.regions.write(self.name, self.offset, data)
+        self.regions.write(self.region, self.offset, data)
 
 
 def find_span(
@@ -207,7 +209,7 @@ def find_span(
             f"{where} has {size:,} bytes from {offset:,} on in the region {region.name!r}, which has "
             f"{region.size:,}"
         )
-    return Span(regions, region.name, offset, size)
+    return Span(regions, region, offset, size)
 
 
 def check_name(name: str) -> None:
@@ -230,6 +232,12 @@ def _check(region: Region) -> None:
         raise InvalidRequestError(
             f"the region has {region.size:,} bytes from {region.offset:,} on, expected 1 to {_LARGEST:,}"
         )
+
+
+def _unknown(name: str) -> UnknownRegionError:
+    return UnknownRegionError(
+        f"no region of shared memory is called {name[:_LONGEST_NAME]!r}; register it first"
+    )
 
 
 def _has_shrunk(region: Region) -> InvalidRequestError:

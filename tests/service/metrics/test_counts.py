@@ -174,6 +174,19 @@ def test_refusals_of_ever_new_kinds_make_no_labels_without_end() -> None:
     assert value(told, "refusals_total", event="other") == 900
 
 
+def test_models_of_ever_new_names_make_no_labels_without_end() -> None:
+    counting = recorder()
+
+    for number in range(2_000):
+        counting.on_model(f"model {number}", 1, "loaded")
+
+    told = _told(counting)
+    kinds = [labels for name, labels in told if name == "cifar10net_model_events_total"]
+    assert len(kinds) == 1_001
+    assert value(told, "model_events_total") == 2_000
+    assert value(told, "model_events_total", model="other", event="loaded") == 1_000
+
+
 def test_a_hundred_reloads_leave_a_bounded_number_of_versions() -> None:
     counting = recorder(model(1))
 

@@ -38,6 +38,20 @@ def test_names_that_are_hidden_or_no_text_are_no_models(tmp_path: Path) -> None:
     assert list(look(tmp_path)) == ["a b", "net"]
 
 
+def test_what_leads_nowhere_is_not_there_and_its_neighbours_are(tmp_path: Path) -> None:
+    _put(tmp_path / "net" / "1", "model.onnx")
+    for place in ("loop", "net/2", "net/loop", "net/3/model.onnx", "net/backup/model.onnx"):
+        path = tmp_path / place
+        path.parent.mkdir(exist_ok=True)
+        path.symlink_to(path.name)
+    (tmp_path / "net" / "1" / "manifest.json").symlink_to("manifest.json")
+
+    contents = look(tmp_path)
+
+    assert {name: list(versions) for name, versions in contents.items()} == {"net": [1]}
+    assert not contents["net"][1].has_manifest
+
+
 def test_a_stamp_changes_with_either_file(tmp_path: Path) -> None:
     folder = tmp_path / "net" / "1"
     _put(folder, "model.onnx")

@@ -73,6 +73,12 @@ def test_what_is_no_number_is_as_wrong_as_can_be() -> None:
         _check(np.full_like(WANTED, np.nan))
 
 
+@pytest.mark.parametrize("shape", [(1, 3), (3, 3), (2, 4), (2,)])
+def test_answers_of_another_shape_are_a_refusal(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ModelError, match=r"net version 7 answered .* to its golden images, wanted \(2, 3\)"):
+        _check(np.zeros(shape, np.float32))
+
+
 def test_a_run_that_fails_is_a_refusal() -> None:
     class Failing(_Model):
         def run(self, images: np.ndarray) -> np.ndarray:

@@ -67,8 +67,15 @@ def test_the_exports_manifest_is_read(root: Path) -> None:
         (_changed(files={"model.onnx": {}, "../../etc/passwd": {}}), r"files other than model\.onnx"),
         (_changed(files={"model.onnx": "abc"}), r"no str at files\.model\.onnx\.sha256"),
         (
-            _changed(files={"model.onnx": {"sha256": "", "bytes": 1.5}}),
+            _changed(files={"model.onnx": {"sha256": "a" * 64, "bytes": 1.5}}),
             r"no int at files\.model\.onnx\.bytes",
+        ),
+        *(
+            (
+                _changed(files={"model.onnx": {"sha256": digest, "bytes": 1}}),
+                r"no SHA-256 at files\.model\.onnx",
+            )
+            for digest in ("", "\ud800", "a" * 100_000, "A" * 64, f"{'a' * 64}\n")
         ),
         (_changed(labels="red"), "no list at labels"),
         (_changed(labels=["red", 2]), "labels that are no text"),

@@ -86,10 +86,12 @@ def _run() -> Run:
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
 def test_the_caller_decides_if_it_says_so_and_else_the_ratio(ratio: float) -> None:
-    told = _Traced(ratio).calls(_parent("01"), _parent("00"), "", "junk", "00-junk")
+    no_id = _parent("00").replace(TRACE_ID, "0" * 32)
+
+    told = _Traced(ratio).calls(_parent("01"), _parent("00"), "", "junk", "00-junk", "x" * 54 + "0", no_id)
 
     parents = [span.parent.span_id if span.parent else None for span in told]
-    assert parents == [int(SPAN_ID, 16), *([None] * 3 if ratio else [])]
+    assert parents == [int(SPAN_ID, 16), *([None] * 5 if ratio else [])]
 
 
 def test_the_ratio_is_the_share_of_calls_that_are_traced() -> None:

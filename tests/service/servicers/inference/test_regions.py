@@ -20,7 +20,8 @@ from service.errors import (
     ServiceError,
     UnknownRegionError,
 )
-from service.servicers.inference.regions import MOST_REGIONS, Region, Regions
+from service.pb import inference_pb2 as pb
+from service.servicers.inference.regions import MOST_REGIONS, Region, Regions, find_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,10 +55,11 @@ def regions(folder: Path) -> Iterator[Regions]:
 
 
 def test_bytes_are_read_and_written_within_a_region(regions: Regions, folder: Path) -> None:
-    regions.add(Region("region", "/object", 10, 20))
+    region = Region("region", "/object", 10, 20)
+    regions.add(region)
 
-    assert regions.read("region", 5, 3) == bytes((15, 16, 17))
-    regions.write("region", 17, b"end")
+    assert regions.read(region, 5, 3) == bytes((15, 16, 17))
+    regions.write(region, 17, b"end")
     assert (folder / "object").read_bytes() == bytes(range(27)) + b"end" + bytes(range(30, 100))
 
 
@@ -118,7 +120,7 @@ def test_a_name_is_taken_until_it_is_dropped(regions: Regions) -> None:
 
     regions.drop("region")
     with pytest.raises(UnknownRegionError):
-        regions.read("region", 0, 1)
+        regions.read(first, 0, 1)
     regions.add(Region("region", "object", 0, 20))
 
 
@@ -130,6 +132,26 @@ def test_dropping_by_ticket_leaves_another_registration_of_the_name_alone(region
     assert regions.known() == [kept]
     regions.drop("region", kept.ticket)
     assert not regions.known()
+
+
+def test_a_piece_of_one_registration_is_none_of_the_next_of_that_name(regions: Regions, folder: Path) -> None:
+    (folder / "small").write_bytes(b"0123456789")
+    regions.add(Region("region", "object", 0, 100))
+    parameters = {
+        "shared_memory_region": pb.InferParameter(string_param="region"),
+        "shared_memory_byte_size": pb.InferParameter(int64_param=100),
+    }
+    span = find_span(parameters, "input images", regions)
+    assert span is not None
+    regions.drop("region")
+    regions.add(Region("region", "small", 0, 10))
+
+    with pytest.raises(UnknownRegionError):
+        span.read()
+    with pytest.raises(UnknownRegionError):
+        span.write(bytes(100))
+
+    assert (folder / "small").read_bytes() == b"0123456789"
 
 
 def test_dropping_what_is_not_known_is_no_error_and_no_name_is_all(regions: Regions) -> None:
@@ -151,23 +173,25 @@ def test_there_is_an_end_to_how_many_there_may_be(regions: Regions) -> None:
 
 
 def test_an_object_that_became_smaller_is_an_error_and_stays_small(regions: Regions, folder: Path) -> None:
-    regions.add(Region("region", "object", 0, 100))
+    region = Region("region", "object", 0, 100)
+    regions.add(region)
     os.truncate(folder / "object", 50)
 
-    assert regions.read("region", 0, 50) == bytes(range(50))
+    assert regions.read(region, 0, 50) == bytes(range(50))
     with pytest.raises(InvalidRequestError, match="has become smaller"):
-        regions.read("region", 0, 51)
+        regions.read(region, 0, 51)
     with pytest.raises(InvalidRequestError, match="has become smaller"):
-        regions.write("region", 0, b"x")
+        regions.write(region, 0, b"x")
     assert (folder / "object").stat().st_size == 50
 
 
 def test_an_object_that_was_unlinked_is_still_there(regions: Regions, folder: Path) -> None:
-    regions.add(Region("region", "object", 0, 100))
+    region = Region("region", "object", 0, 100)
+    regions.add(region)
     (folder / "object").unlink()
 
-    regions.write("region", 0, b"still")
-    assert regions.read("region", 0, 5) == b"still"
+    regions.write(region, 0, b"still")
+    assert regions.read(region, 0, 5) == b"still"
 
 
 def test_a_system_without_the_folder_is_told_so(tmp_path: Path) -> None:
