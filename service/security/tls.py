@@ -196,12 +196,13 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             fault = error
         if self._outgoing.pending:  # the reply to a new key, or an alert
             self._flush()
+        if fault is not None:
+            self._fail(_reason(fault))  # nothing can be answered any more: what came before it is dropped
+            return
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if data:
             self._inner.data_received(data)
-        if fault is not None:
-            self._fail(_reason(fault))
-        elif pieces and not pieces[-1]:
+        if pieces and not pieces[-1]:
             self.close()
 
     def _encrypt(self, data: bytes | bytearray | memoryview) -> None:

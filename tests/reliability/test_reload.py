@@ -114,7 +114,7 @@ def _callers(server: Server, pictures: Pictures, account: Account) -> list[Calle
 async def _versions(caller: Caller) -> list[str]:
     """Ask which versions answer."""
     answer = await caller.stub.ListModels(pb.ListModelsRequest(), timeout=LIMIT_S)
-    return [model.version for model in answer.models]
+    return [f"{model.version}, the default" if model.is_default else model.version for model in answer.models]
 
 
 async def _seen(server: Server, event: str, version: int, workers: int = 1) -> list[str]:
@@ -148,13 +148,13 @@ def test_bad_versions_change_nothing_and_a_good_one_takes_over(
                 reasons = await _seen(server, "model refused", version, workers)
                 await all_go_on(*callers)
                 assert all(reason in each for each in reasons)
-                assert await _versions(callers[0]) == ["1"]
+                assert await _versions(callers[0]) == ["1, the default"]
                 assert (await _index(callers[0]))[str(version)] == ("UNAVAILABLE", reasons[0])
                 assert (await _index(callers[0]))["1"] == ("READY", "")
             publish(changing, ANOTHER, manifest(ANOTHER), version=99)
             await _seen(server, "model retired", 1, workers)
             await all_go_on(*callers)
-            assert await _versions(callers[0]) == ["99"]
+            assert await _versions(callers[0]) == ["99, the default"]
 
     asyncio.run(main())
 
@@ -185,7 +185,7 @@ def test_what_is_half_written_is_not_taken_and_what_is_whole_is(
             replace(folder / "manifest.json", manifest(CONTENT))
             await _seen(server, "model refused", 2)
             await all_go_on(*callers)
-            assert await _versions(callers[0]) == ["2"]
+            assert await _versions(callers[0]) == ["2, the default"]
             replace(folder / "model.onnx", CONTENT)
             await _seen(server, "model retired", 2)
             await all_go_on(*callers)
@@ -205,13 +205,13 @@ def test_callers_of_a_version_keep_it_until_it_is_removed(
             publish(changing, ANOTHER, manifest(ANOTHER), version=2)
             await _seen(server, "model ready", 2)
             await all_go_on(pinned, newest)
-            assert await _versions(newest) == ["2", "1"]
+            assert await _versions(newest) == ["2, the default", "1"]
             assert set(pinned.seen) == {Status.OK}
 
             shutil.rmtree(changing / "colours" / "1")
             await until(lambda: pinned.seen[Status.NOT_FOUND], "that version 1 is gone")
             await all_go_on(newest)
-            assert await _versions(newest) == ["2"]
+            assert await _versions(newest) == ["2, the default"]
         assert set(newest.seen) == {Status.OK}
 
     asyncio.run(main())
@@ -231,7 +231,7 @@ def test_a_worker_that_is_replaced_serves_what_the_others_do(
         callers = _callers(server, pictures, account)
         async with at_work(*callers):
             await all_go_on(*callers)
-            assert await _versions(callers[0]) == ["1"]
+            assert await _versions(callers[0]) == ["1, the default"]
             publish(changing, ANOTHER, manifest(ANOTHER), version=3)
             await _seen(server, "model ready", 3, workers=2)
             await all_go_on(*callers)

@@ -11,7 +11,6 @@ server is. Linux alone, where the objects are files.
 from __future__ import annotations
 
 import os
-import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -32,7 +31,8 @@ if TYPE_CHECKING:
 
     from service.pb import inference_pb2 as pb
 
-MOST_REGIONS = 256
+MOST_REGIONS = 128
+"""Each holds a file open."""
 _LONGEST_NAME = 200
 _LARGEST = 1 << 62
 """Bytes, of an offset and of a size: so that their sum is still one."""
@@ -144,18 +144,17 @@ class Regions:
     def _open(self, region: Region) -> int:
         path = self._folder / region.key.removeprefix("/")
         try:
-            # No link is followed, and a pipe that somebody put there does not hold the server up.
-            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)  # a link may lead anywhere
         except OSError as error:
             raise InvalidRequestError(
                 f"the shared memory object {region.key!r} cannot be opened: {error.strerror}"
             ) from error
-        status = os.fstat(file)
-        if stat.S_ISREG(status.st_mode) and status.st_size >= region.offset + region.size:
+        size = os.fstat(file).st_size  # 0 for what is no file, such as a pipe
+        if size >= region.offset + region.size:
             return file
         os.close(file)
         raise InvalidRequestError(
-            f"the shared memory object {region.key!r} has {status.st_size:,} bytes, expected {region.size:,} "
+            f"the shared memory object {region.key!r} has {size:,} bytes, expected {region.size:,} "
             f"from {region.offset:,} on"
         )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from structlog.testing import capture_logs
 
 from service.config import ServerConfig
 from service.errors import ModelLoadError, UnknownModelError
+from service.model import OnnxModel
 from service.observing import Observer
 from service.repository import Repository, State, load_models, loading
 from service.repository import lifecycle as lifecycle_module
@@ -369,30 +372,86 @@ def test_loading_tries_again_what_was_refused(root: Path, monkeypatch: pytest.Mo
     _run(partial(_Server, root), scenario)
 
 
+class _Hold:
+    """Holds up the loading of a version until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered, self.released = threading.Event(), threading.Event()
+        monkeypatch.setattr(lifecycle_module, "start", self._start)
+
+    def _start(self, *arguments: Any) -> Any:
+        self.entered.set()
+        assert self.released.wait(60)
+        return loading.start(*arguments)
+
+
+def test_a_model_that_is_unloaded_while_its_new_version_loads_stays_away(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(server: _Server) -> None:
+        publish(root, PALE, PALE_TOLD, version=2)
+        hold = _Hold(monkeypatch)
+        following = asyncio.create_task(server.follow())
+        await until(hold.entered.is_set)
+        await server.repository.unload("colours")
+        hold.released.set()
+        await following
+        assert server.answering() == []
+
+    _run(partial(_Server, root), scenario)
+
+
 def test_the_index_says_what_is_loading_and_what_is_being_left(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entered, released = threading.Event(), threading.Event()
-    load = loading.start
-
-    def hold(*arguments: Any) -> Any:
-        entered.set()
-        assert released.wait(60)
-        return load(*arguments)
-
     async def scenario(server: _Server) -> None:
         publish(root, PALE, PALE_TOLD, version=2)
-        monkeypatch.setattr(lifecycle_module, "start", hold)
+        hold = _Hold(monkeypatch)
         following = asyncio.create_task(server.follow())
-        await until(entered.is_set)
+        await until(hold.entered.is_set)
         assert server.index() == {("colours", 1): ("READY", ""), ("colours", 2): ("LOADING", "")}
         assert await server.scale() == 32  # meanwhile
 
         with server.repository.get("", "") as old:
-            released.set()
+            hold.released.set()
             await following
             assert server.index() == {("colours", 1): ("UNLOADING", ""), ("colours", 2): ("READY", "")}
             assert old.info.version == 1
         await until(lambda: server.index()["colours", 1][0] == State.UNAVAILABLE)
 
     _run(partial(_Server, root), scenario)
+
+
+def test_sessions_of_versions_that_are_refused_or_gone_are_freed_at_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By counting references: a server freezes what was there when it began, and collects the rest rarely."""
+    alive: weakref.WeakSet[OnnxModel] = weakref.WeakSet()
+
+    class Remembered(OnnxModel):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            alive.add(self)
+
+    def versions() -> list[int]:
+        return sorted(model.info.version for model in alive)
+
+    async def scenario(server: _Server) -> None:
+        publish(root, PALE, manifest(PALE), version=2)  # refused after it has answered
+        publish(root, CONTENT, manifest(CONTENT, labels=["green", "red", "blue"]), version=3)
+        await server.follow()
+        assert server.answering() == [1]
+        await until(lambda: versions() == [1])
+
+        publish(root, PALE, PALE_TOLD, version=4)
+        for version in (1, 2, 3):
+            (root / "colours" / str(version)).rename(root / f".{version}")
+        await server.follow()
+        await until(lambda: versions() == [4])
+
+    monkeypatch.setattr(loading, "OnnxModel", Remembered)
+    gc.disable()
+    try:
+        _run(partial(_Server, root, "latest:3"), scenario)
+    finally:
+        gc.enable()

@@ -117,9 +117,13 @@ class _Line:
         self.shake_hands()
         return self.say(data)
 
+    def take(self) -> bytes:
+        """Return what the client sends, instead of giving it to the server."""
+        return self._to_server.read()
+
     def exchange(self, *, piece_bytes: int = 1 << 20) -> bool:
         """Move bytes both ways; whether there were any."""
-        data = self._to_server.read()
+        data = self.take()
         for start in range(0, len(data), piece_bytes):
             if not self.socket.is_closed:
                 self.server.data_received(data[start : start + piece_bytes])
@@ -257,6 +261,24 @@ def test_who_hangs_up_within_the_handshake_is_told_of_and_who_says_nothing_is_no
 
     assert [len(line.inner.reasons) for line in (silent, begun, done)] == [0, 1, 0]
     assert "within the handshake" in begun.inner.reasons[0]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_damage_right_behind_what_can_be_read_turns_the_client_away(
+    open_files: TlsFiles, client: ssl.SSLContext, version: ssl.TLSVersion
+) -> None:
+    client.minimum_version = client.maximum_version = version
+    line = _Line(open_files, client)
+    line.shake_hands()
+    line.client.write(b"hello")
+    whole = line.take()
+
+    line.server.data_received(whole + b"\x17\x03\x03\x00\x20" + bytes(32))
+
+    [reason] = line.inner.reasons
+    assert reason.startswith("TLS failed: ")
+    assert line.socket.written  # the alert
+    assert line.socket.has_eof
 
 
 def test_pauses_pass_through(open_files: TlsFiles, client: ssl.SSLContext) -> None:

@@ -1,0 +1,83 @@
+"""The index says of every version whether it answers, and if not, why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from service.repository.background import Background
+from service.repository.folder import FoundVersion
+from service.repository.index import Ledger
+from service.repository.shelf import Shelf
+from service.versions import VersionPolicies
+from tests.service.repository.models import StandIn, served
+
+
+def _found(version: int, name: str = "net") -> FoundVersion:
+    return FoundVersion(name, version, Path(name), ((version,), None))
+
+
+def _shelf(*versions: int) -> Shelf:
+    shelf = Shelf(Background())
+    shelf.default = "net"
+    shelf.put("net", {version: served(StandIn("net", version)) for version in versions})
+    return shelf
+
+
+def test_every_version_has_its_state_and_reason() -> None:
+    ledger = Ledger(VersionPolicies.parse(["latest:2"]))
+    ledger.note_contents(
+        {
+            "net": {version: _found(version) for version in (1, 2, 3, 4)},
+            "other": {1: _found(1, "other")},
+            "away": {1: _found(1, "away")},
+        }
+    )
+    ledger.note_refused(_found(2), "changed in place, and broken")
+    ledger.note_refused(_found(4), "broken")
+    ledger.loading.add(("net", 3))
+    ledger.unloaded.add("away")
+
+    entries = [
+        (entry.name, entry.version, str(entry.state), entry.reason) for entry in ledger.entries(_shelf(2, 9))
+    ]
+
+    assert entries == [
+        ("away", 1, "UNAVAILABLE", "unloaded"),
+        ("net", 1, "UNAVAILABLE", "the server answers with versions latest:2"),
+        ("net", 2, "READY", "changed in place, and broken"),
+        ("net", 3, "LOADING", ""),
+        ("net", 4, "UNAVAILABLE", "broken"),
+        ("net", 9, "READY", "it has no manifest.json: neither its bytes nor its answers could be verified"),
+        ("other", 1, "UNAVAILABLE", "not loaded yet"),
+    ]
+
+
+def test_the_same_files_are_tried_once_as_long_as_they_are_there() -> None:
+    ledger = Ledger(VersionPolicies())
+    there = {"net": {1: _found(1)}}
+    ledger.note_contents(there)
+    assert not ledger.is_settled(_found(1), is_served=False)
+
+    ledger.note_refused(_found(1), "broken")
+    assert ledger.is_settled(_found(1), is_served=False)
+
+    ledger.note_contents({})
+    ledger.note_contents(there)  # moved away and back
+    assert not ledger.is_settled(_found(1), is_served=False)
+
+
+def test_files_that_were_taken_are_tried_again_once_they_do_not_answer() -> None:
+    ledger = Ledger(VersionPolicies())
+    ledger.note_contents({"net": {1: _found(1)}})
+    ledger.note_taken(_found(1))
+
+    assert ledger.is_settled(_found(1), is_served=True)
+    assert not ledger.is_settled(_found(1), is_served=False)
+
+
+def test_models_that_are_known_are_told_with_whether_they_answer() -> None:
+    ledger = Ledger(VersionPolicies())
+    ledger.note_contents({"new": {1: _found(1, "new")}})
+    ledger.unloaded.add("away")
+
+    assert ledger.models(_shelf(1)) == {"net": True, "new": False, "away": False}
