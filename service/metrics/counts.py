@@ -110,11 +110,12 @@ class ModelCounts:
         "_decode",
         "_failed",
         "_images",
+        "_last",
+        "_last_s",
         "_later",
         "_queue",
         "_reply_s",
         "_requests",
-        "last_s",
     )
 
     def __init__(self) -> None:
@@ -129,8 +130,10 @@ class ModelCounts:
         """Hits and misses."""
         self._later: list[tuple[float, float | None, float | None, float, float, float]] = []
         """When each plain request began, waited, was taken, began to run, was run, and ended."""
-        self.last_s = 0.0
+        self._last_s = 0.0
         """When a request was answered last, by the clock of requests; 0 for never."""
+        self._last = (0.0, 0)
+        """That time as it was told last, and in nanoseconds since 1970."""
 
     def count(self, request: Request) -> None:
         """Count a request in, its images, and how long each part of it took.
@@ -163,7 +166,7 @@ class ModelCounts:
         self._batch_wait.observe_many(run_s - taken_s)
         self._compute.observe_many(ran_s - run_s)
         self._reply_s += float((ended_s - ran_s).sum())
-        self.last_s = max(self.last_s, float(ended_s[-1]))
+        self._last_s = max(self._last_s, float(ended_s[-1]))
 
     def _count(self, request: Request) -> None:
         code, ended_s = request.code, request.ended_s
@@ -175,7 +178,7 @@ class ModelCounts:
             self._images[code] += request.images - request.bad_images
             self._bad_images += request.bad_images
             self._answered.observe(ended_s - request.began_s)
-            self.last_s = ended_s
+            self._last_s = ended_s
             if request.cached_images or request.uncached_images:
                 self._cache_images[0] += request.cached_images
                 self._cache_images[1] += request.uncached_images
@@ -197,8 +200,11 @@ class ModelCounts:
         batches.runs += 1
         batches.busy_s += run.ended_s - run.began_s
 
-    def numbers(self, last_ns: int) -> dict[str, Tree]:
-        """Return all of it, once settled; ``last_ns`` is when a request was answered last, since 1970."""
+    def numbers(self, offset_ns: int) -> dict[str, Tree]:
+        """Return all of it; ``offset_ns`` is 1970's distance from the beginning of the clock of requests."""
+        self.settle()
+        if self._last_s != self._last[0]:  # else it stays as it was told, whatever the clocks do
+            self._last = self._last_s, nanoseconds(self._last_s) + offset_ns
         return {
             table.REQUESTS.name: _by_outcome(self._requests),
             table.IMAGES.name: {**_by_outcome(self._images), BAD_IMAGE: self._bad_images},
@@ -210,7 +216,7 @@ class ModelCounts:
             table.REPLY.name: nanoseconds(self._reply_s),
             table.CACHE_IMAGES.name: dict(zip((HIT, MISS), self._cache_images, strict=True)),
             table.CACHE_REQUESTS.name: dict(zip((HIT, MISS), self._cache_requests, strict=True)),
-            table.LAST_REQUEST.name: last_ns,
+            table.LAST_REQUEST.name: self._last[1],
             BATCHES: {str(size): batches.numbers() for size, batches in self._batches.items()},
         }
 

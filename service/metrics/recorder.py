@@ -150,12 +150,8 @@ class Recorder(Observer):
             table.MODEL_EVENTS.name: _by_two(self._model_events),
             table.WORKER_RESTARTS.name: 0,
         }
-        now_ns, now_s = time.time_ns(), clock()
-        models = {}
-        for key, counts in self._models.items():
-            counts.settle()
-            last_ns = now_ns - nanoseconds(now_s - counts.last_s) if counts.last_s else 0
-            models[_version(key)] = counts.numbers(last_ns)
+        offset_ns = time.time_ns() - nanoseconds(clock())
+        models = {_version(key): counts.numbers(offset_ns) for key, counts in self._models.items()}
         return Numbers(server, models)
 
     def _living(self, state: State) -> Numbers:

@@ -292,6 +292,9 @@ def test_the_command_line_makes_keys_and_shows_them(
     wrong = run_cli("models", "--server", server.address)
     monkeypatch.setenv("CIFAR10NET_API_KEY", "not one\n key")
     damaged = run_cli("models", "--server", server.address)
+    monkeypatch.setenv("CIFAR10NET_API_KEY", "c10n_wrong")
+    abroad = run_cli("health", "--server", f"0.0.0.0:{server.port}")
+    encrypted = run_cli("health", "--server", f"0.0.0.0:{server.port}", "--tls", "--timeout-s", 0.1)
     monkeypatch.delenv("CIFAR10NET_API_KEY")
     none = run_cli("models", "--server", server.address)
     health = run_cli("health", "--server", server.address)
@@ -301,6 +304,8 @@ def test_the_command_line_makes_keys_and_shows_them(
     assert made.stdout.strip() not in keys.read_text()
     assert by_file.returncode == by_environment.returncode == health.returncode == 0
     assert "colours" in by_environment.stdout
+    assert "whoever can read along can take the API key" in abroad.stderr
+    assert "read along" not in by_environment.stderr + encrypted.stderr
     for done, problem in (
         (wrong, "answered UNAUTHENTICATED: the API key is not known here"),
         (none, "answered UNAUTHENTICATED: this server wants an API key"),

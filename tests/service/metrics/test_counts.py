@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -159,6 +160,23 @@ def test_how_things_are_is_asked_for_each_time() -> None:
     assert value(told, "process_resident_memory_bytes") > 1 << 20
     assert value(told, "process_open_fds") > 0
     assert value(told, "process_cpu_seconds_total") > 0
+
+
+def test_when_the_last_request_was_changes_with_the_next_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's time is set, and the clocks are never read at quite the same moment."""
+    counting = recorder(COLOURS)
+    counting.on_request(request(COLOURS))
+    told_s = value(_told(counting), "last_request_timestamp_seconds")
+
+    monkeypatch.setattr(time, "time_ns", lambda: 1_000_000_000)
+
+    assert value(_told(counting), "last_request_timestamp_seconds") == told_s > 0
+    counting.on_request(request(COLOURS, Run(1, 106.0, 107.0)))
+    assert value(_told(counting), "last_request_timestamp_seconds") == told_s
+    later = request(COLOURS)
+    later.ended_s += 1
+    counting.on_request(later)
+    assert value(_told(counting), "last_request_timestamp_seconds") != told_s
 
 
 def test_refusals_of_ever_new_kinds_make_no_labels_without_end() -> None:
