@@ -94,8 +94,13 @@ class OnnxModel:
         """
         path = file.path
         self._session = _open_session(file, provider, threads)
-        self._input, self._output, classes = _check_signature(self._session, path)
-        metadata = _read_metadata(self._session, path)
+        try:
+            self._input, self._output, classes = _check_signature(self._session, path)
+            metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        except UnicodeDecodeError as error:
+            raise ModelError(
+                f"{path} has damaged names or metadata, not UTF-8 text; export it again"
+            ) from error
         labels = tuple(metadata.pop("labels", "").split(","))
         if len(labels) != classes or len(set(labels)) != classes or not all(labels):
             raise ModelError(
@@ -196,13 +201,6 @@ def _open_session(file: ModelFile, provider: ProviderConfig, threads: int) -> An
             "check the drivers and libraries it needs"
         )
     return session
-
-
-def _read_metadata(session: Any, path: Path) -> dict[str, str]:  # noqa: ANN401 - no types
-    try:
-        return dict(session.get_modelmeta().custom_metadata_map)
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path} has damaged metadata, not UTF-8 text; export it again") from error
 
 
 def _check_signature(session: Any, path: Path) -> tuple[str, str, int]:  # noqa: ANN401 - no types

@@ -81,10 +81,21 @@ def test_a_bad_file_is_one_sentence(path: Path, content: bytes, message: str) ->
     assert "\n" not in str(caught.value)
 
 
-def test_damaged_metadata_is_one_sentence(path: Path) -> None:
-    path.write_bytes(colour_model().replace(b"accuracy_top1\x12\x031.0", b"accuracy_top1\x12\x03\xff.0"))
+@pytest.mark.parametrize(
+    ("whole", "damaged"),
+    [
+        (b"accuracy_top1\x12\x031.0", b"accuracy_top1\x12\x03\xff.0"),
+        (b"images", b"image\xff"),
+        (b"probabilities", b"probabilitie\xff"),
+        (b"batch", b"batc\xff"),
+    ],
+)
+def test_text_that_is_none_is_one_sentence(path: Path, whole: bytes, damaged: bytes) -> None:
+    content = colour_model()
+    assert whole in content
+    path.write_bytes(content.replace(whole, damaged))
 
-    with pytest.raises(ModelError, match="damaged metadata"):
+    with pytest.raises(ModelError, match="damaged names or metadata, not UTF-8"):
         _load(path)
 
 
