@@ -16,7 +16,7 @@ BASE ?= HEAD~1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto train bench bench-compare bench-gpu constraints clean
+.PHONY: help demo serve test check format proto docs train bench bench-compare bench-gpu constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ format: $(VENV)/.check ## Format and fix what can be fixed
 
 proto: $(VENV)/.test ## Generate service/pb/ from proto/
 	@$(BIN)/python proto/generate.py
+
+docs: $(VENV)/.serve ## Write the tables of docs/operations.md from the code
+	@$(BIN)/python -m docs.generate
 
 train: $(VENV)/.train ## Train CIFAR10Net and export it (minutes; CIFAR10NET_DATA or a download)
 	@if [ -e $(RUN)/checkpoint.pt ]; then $(BIN)/cifar10net-train fit --resume $(RUN); \

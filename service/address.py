@@ -21,4 +21,9 @@ def channel_options(server: str) -> list[tuple[str, int]]:
     match = _FORM.fullmatch(server)
     if match is None or not 1 <= int(match["port"]) <= 65_535:  # noqa: PLR2004 - the largest port
         raise ConfigError(f"server is {server!r}, wanted HOST:PORT such as 127.0.0.1:50051 or [::1]:50051")
-    return [("grpc.enable_http_proxy", 0)] if _LOOPBACK.fullmatch(match["host"]) else []
+    return [("grpc.enable_http_proxy", 0)] if is_loopback(server) else []
+
+
+def is_loopback(server: str) -> bool:
+    """Whether ``host:port`` is on this machine."""
+    return _LOOPBACK.fullmatch(server.rpartition(":")[0]) is not None

@@ -14,7 +14,7 @@
   * RegionExistsError      ALREADY_EXISTS: a region of shared memory has that name
   * DisabledError          FAILED_PRECONDITION: the server was started without what the call needs
   * OverloadedError        RESOURCE_EXHAUSTED: too much is queued, retry later
-    * MessageTooLargeError RESOURCE_EXHAUSTED: and no retry helps
+    * MessageTooLargeError RESOURCE_EXHAUSTED: a message is over a limit, no retry helps
   * DeadlineError          DEADLINE_EXCEEDED: the answer would come too late, it is not worked out
     * StalledRequestError  DEADLINE_EXCEEDED: the client went silent in the middle of a call
   * NotServingError        UNAVAILABLE: starting or stopping, safe to retry

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
+from service.timing import clock
+
 if TYPE_CHECKING:
     from typing import TextIO
 
@@ -25,6 +27,7 @@ _LONGEST_MESSAGE = 1_000
 """Characters of an exception's message, which may quote what a caller sent."""
 _LONGEST_TRACEBACK = 16_384
 """Characters."""
+_LIBRARIES_EVERY_S = 1.0
 
 
 def configure(log_format: LogFormat, level: str, *, is_worker: bool = False) -> None:
@@ -57,6 +60,39 @@ def configure(log_format: LogFormat, level: str, *, is_worker: bool = False) -> 
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    # What libraries log, such as asyncio of a task that has failed, would be lines without a form.
+    root = logging.getLogger()
+    others = [handler for handler in root.handlers if not isinstance(handler, LibraryLog)]
+    root.handlers = [*others, LibraryLog("a library complains", _LIBRARIES_EVERY_S)]
+
+
+class LibraryLog(logging.Handler):
+    """Takes what libraries log by Python's logging: each kind once in a while, and how many more."""
+
+    def __init__(self, event: str, every_s: float) -> None:
+        """Say it as ``event``, from warnings on."""
+        super().__init__(logging.WARNING)
+        self.is_silent = False
+        self._event = event
+        self._every_s = every_s
+        self._said_s: dict[str, float] = {}
+        self._unsaid: dict[str, int] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it, or count it; called by any thread, one at a time."""
+        if self.is_silent:
+            return
+        kind, now_s = str(record.msg), clock()
+        if now_s - self._said_s.get(kind, -self._every_s) < self._every_s:
+            self._unsaid[kind] = self._unsaid.get(kind, 0) + 1
+            return
+        self._said_s[kind] = now_s
+        more = self._unsaid.pop(kind, 0)
+        facts: dict[str, str | int] = {"more_since_the_last_line": more} if more else {}
+        reason = record.getMessage()[:_LONGEST_MESSAGE]
+        log = structlog.get_logger(record.name)
+        say = log.error if record.levelno >= logging.ERROR else log.warning
+        say(self._event, library=record.name, reason=reason, exc_info=record.exc_info, **facts)
 
 
 def _add_pid(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -8,53 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import math
-import os
 import signal
 from enum import Enum
-from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from service.access import AccessLog
-from service.batching.admission import Admission
-from service.config import SecurityConfig, ServerConfig
-from service.errors import ConfigError, StartupError
+from service.assembly import Assembly
 from service.files import make_room
-from service.http2.stream import Patience
 from service.images import rely_on_own_limits
 from service.listening import as_text, listen
 from service.memory import give_back_large_blocks
-from service.observing import all_of
-from service.repository import Repository, load_models
-from service.rpc.server import RpcLimits, RpcServer
-from service.security.protection import Protection
-from service.servicers.classifier import SERVICE_NAME as CLASSIFIER
-from service.servicers.classifier import ClassifierServicer
-from service.servicers.decoding import Decoder
-from service.servicers.health import SERVICE_NAME as HEALTH
-from service.servicers.health import HealthServicer
-from service.servicers.inference.service import SERVICE_NAME as INFERENCE
-from service.servicers.inference.service import InferenceServicer
-from service.servicers.reflection import Reflection
-from service.servicers.statistics import StatisticsServicer
-from service.telemetry import Telemetry
 from service.workers.intercom import Intercom
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine
 
-    from service.config import TracingConfig
-    from service.model import OnnxModel
-    from service.observing import Observer
-    from service.repository import Elsewhere
-    from service.rpc.method import Method
-    from service.tracing.export import Tracing
+    from service.config import ServerConfig
+    from service.rpc.server import RpcServer
+    from service.servicers.health import HealthServicer
     from service.workers.handoff import Door
 
-_LAST_SPANS_S = 3.0  # for a collector that does not take what is left in the end
 _Result = TypeVar("_Result")
 _log = structlog.get_logger(__name__)
 
@@ -67,7 +42,7 @@ class Ending(Enum):
     WHILE_LOADING = "it was stopped before it served; a thread may still be at work"
 
 
-async def serve(  # noqa: PLR0915 - for now
+async def serve(
     config: ServerConfig,
     on_ready: Callable[[str], None],
     door: Door | None = None,
@@ -91,148 +66,38 @@ async def serve(  # noqa: PLR0915 - for now
     rely_on_own_limits()
     give_back_large_blocks()
     make_room(config.max_connections)
-    tracing = None if config.tracing is None else _trace(config.tracing)
     listening = listen(config.host, config.port) if door is None else None
-    intercom = intercom or Intercom()
-    telemetry = Telemetry(config, intercom, is_worker=door is not None)
-    repository = Repository()
-    repository.join(intercom)
-    decoder = Decoder(config.decode_threads, config.limits)
-    observer = all_of([telemetry.observer, *_observers(config, tracing)])
-    admission = Admission(config.max_pending_images)
-    classifier = ClassifierServicer(repository, admission, decoder, observer, config.max_call_images)
-    health = HealthServicer((CLASSIFIER, INFERENCE))
-    repository.on_change = lambda: health.set_models(repository.models())
-    inference = InferenceServicer(
-        repository,
-        admission,
-        observer,
+    assembly = Assembly(
         config,
-        intercom,
-        is_ready=lambda: health.is_serving,
-        version=version("cifar10net"),
-        statistics=telemetry,
-    )
-    reflection = Reflection((CLASSIFIER, INFERENCE, HEALTH))
-    methods = tuple(
-        method
-        for servicer in (classifier, StatisticsServicer(telemetry), inference, health, reflection)
-        for method in servicer.methods()
-    )
-    protection = _protection(config.security, methods)
-    server = RpcServer(
-        methods,
-        RpcLimits(
-            max_message_bytes=config.max_message_mib << 20,
-            max_held_bytes=config.max_pending_mib << 20,
-            max_connections=config.max_connections,
-            max_streams=config.max_streams,
-            unfolding_threads=config.decode_threads,
-        ),
-        _patience(config),
+        intercom or Intercom(),
+        is_worker=door is not None,
         on_closed=None if door is None else door.say_connection_closed,
-        observer=observer,
-        protection=protection,
     )
-    telemetry.watch(server, methods, admission, repository)
-    following = None if protection is None else _follow(protection, server)
     try:
-        await intercom.join()
-        await inference.join()
-        await telemetry.open()
+        await assembly.join()
         if listening is not None:
-            await server.listen(listening)
-        loaded = await _unless(stop, _load(repository, config))
+            await assembly.rpc.listen(listening)
+        loaded = await _unless(stop, assembly.load())
         if loaded is None:
             return Ending.WHILE_LOADING
-        models, elsewhere = loaded
-        repository.open(models, config, observer, elsewhere)
+        assembly.open(*loaded)
         # What is there now stays: the collector need not walk it again and again (5% of a call's time).
         gc.collect()
         gc.freeze()
-        health.set_serving(info.provider for info in repository.list())
         if listening is not None:
             address = as_text(config.host, listening.getsockname()[1])
             _log.info("serving", address=address, max_batch=config.max_batch)
             on_ready(address)
         elif door is not None:
-            _open(door, server, stop)
-        repository.watch(config.watch_s)
+            _open(door, assembly.rpc, stop)
+        assembly.repository.watch(config.watch_s)
         await stop.wait()
-        repository.stop_watching()
-        return await _drain(server, health, config, door)
+        assembly.repository.stop_watching()
+        return await _drain(assembly.rpc, assembly.health, config, door)
     finally:
-        if following is not None:
-            following.cancel()
-        await server.close()
-        decoder.close()
-        await repository.close()
-        await telemetry.close()
-        await intercom.close()
+        await assembly.close()
         if door is not None:
             door.close()
-        if tracing is not None:
-            await tracing.close(min(config.grace_s, _LAST_SPANS_S))
-
-
-def _observers(config: ServerConfig, tracing: Tracing | None) -> list[Observer]:
-    """Make what is asked for, and nothing that would cost calls without a use."""
-    observers: list[Observer] = []
-    if config.log_calls:
-        observers.append(AccessLog())
-    if tracing is not None:
-        observers.append(tracing.observer)
-    return observers
-
-
-def _trace(config: TracingConfig) -> Tracing:
-    """Begin to export traces. Raises StartupError."""
-    # Read when grpc is imported, which nothing else here does: its log is not in our format, and the exporter
-    # tells what goes wrong.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    try:
-        from service.tracing.export import Tracing  # noqa: PLC0415 - an extra that others need not have
-    except ImportError as error:
-        raise StartupError(
-            f"--otlp-endpoint needs the extra otel ({error}): pip install 'cifar10net[otel]'"
-        ) from error
-    return Tracing(config.endpoint, config.ratio)
-
-
-def _patience(config: ServerConfig) -> Patience:
-    return Patience(
-        age_s=config.max_connection_age_s or math.inf,
-        idle_s=config.max_connection_idle_s or math.inf,
-        grace_s=config.grace_s,
-        ping_s=config.min_ping_interval_s,
-    )
-
-
-def _protection(config: SecurityConfig, methods: Iterable[Method]) -> Protection | None:
-    """Load what keeps others out. Raises StartupError."""
-    if config == SecurityConfig():
-        return None
-    services = {method.path.split("/")[1] for method in methods}
-    for name in config.open_services:
-        if name not in services:
-            raise ConfigError(f"no service is called {name!r}; there are: {', '.join(sorted(services))}")
-    return Protection(config, always_open=(HEALTH,))
-
-
-def _follow(protection: Protection, server: RpcServer) -> asyncio.Task[None]:
-    """Have certificates and keys read anew when they change, and at SIGHUP."""
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, protection.reload)
-    return loop.create_task(protection.follow(server))
-
-
-async def _load(
-    repository: Repository, config: ServerConfig
-) -> tuple[list[tuple[OnnxModel, ...]], Elsewhere | None]:
-    """Load what the server's other processes answer with, if there are any, else what is configured."""
-    elsewhere = await repository.elsewhere()
-    like = () if elsewhere is None else (elsewhere.versions,)
-    return await asyncio.to_thread(load_models, config, *like), elsewhere
 
 
 def _open(door: Door, server: RpcServer, stop: asyncio.Event) -> None:

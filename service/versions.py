@@ -7,7 +7,7 @@ nothing of folders.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from service.errors import ConfigError
@@ -60,14 +60,12 @@ class VersionPolicy:
         return "all" if self.latest is None else f"latest:{self.latest}"
 
 
+@dataclass(frozen=True)
 class VersionPolicies:
     """A policy for every model, and others for some."""
 
-    def __init__(
-        self, general: VersionPolicy | None = None, by_model: Mapping[str, VersionPolicy] | None = None
-    ) -> None:
-        self.general = general or VersionPolicy()
-        self.by_model = dict(by_model or {})
+    general: VersionPolicy = field(default_factory=VersionPolicy)
+    by_model: Mapping[str, VersionPolicy] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, options: Iterable[str]) -> Self:
@@ -87,7 +85,7 @@ class VersionPolicies:
                 by_model[model] = policy
             else:
                 general = policy
-        return cls(general, by_model)
+        return cls(general or VersionPolicy(), by_model)
 
     def of(self, model: str) -> VersionPolicy:
         """Find the policy of a model."""

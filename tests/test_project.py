@@ -16,6 +16,7 @@ from benchmarks import readme
 from service.config import IMAGE_BYTES, LARGEST_TOP_K, MAX_CALL_IMAGES, MAX_MESSAGE_BYTES, ImageLimits
 from service.errors import ImageErrorCode
 from service.pb import classifier_pb2 as pb
+from service.servicers.inference.requests import MOST_CONTENTS_IMAGES
 from training.dataset import DataSet
 from training.evaluate import evaluate, onnx_predictor
 from training.manifest import describe
@@ -48,6 +49,16 @@ def test_the_proto_tells_the_limits_of_the_config(root: Path) -> None:
     assert f"{limits.max_bytes >> 20} MiB and {limits.max_pixels // 10**6} megapixels" in text
     assert f"exactly {IMAGE_BYTES:,} bytes an image" in text
     assert f"1 to {LARGEST_TOP_K}, and never more" in text
+
+
+def test_the_inference_proto_tells_the_limits_of_the_code(root: Path) -> None:
+    text = (root / "proto/inference/inference.proto").read_text()
+
+    assert f"a message is at most {MAX_MESSAGE_BYTES >> 20} MiB" in text
+    assert f"a call carries 1 to {MAX_CALL_IMAGES:,} images" in text
+    assert f"n from 1 to {MAX_CALL_IMAGES:,}." in text
+    assert f"at most {MOST_CONTENTS_IMAGES} images." in text
+    assert f"n * {IMAGE_BYTES:,} bytes" in text
 
 
 def test_error_codes_are_the_protos() -> None:

@@ -78,7 +78,14 @@ def test_the_tree_is_the_tree(root: Path, readme: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/architecture.md", "docs/experiments.md", "docs/decisions/README.md"]
+    "page",
+    [
+        "README.md",
+        "docs/architecture.md",
+        "docs/experiments.md",
+        "docs/operations.md",
+        "docs/decisions/README.md",
+    ],
 )
 def test_links_lead_somewhere(root: Path, page: str) -> None:
     text = (root / page).read_text()

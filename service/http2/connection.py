@@ -183,6 +183,11 @@ class Connection(asyncio.Protocol):
         """Whether the client is no longer listened to."""
         return self._transport is None or self.has_said_all or self._transport.is_closing()
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether it ends as soon as all that was written is out."""
+        return self._transport is not None and self._transport.is_closing()
+
     def on_data(self, stream_id: int, data: bytes, size: int, *, ended: bool) -> None:
         """Give a stream its data."""
         self._receive_window -= size

@@ -6,6 +6,7 @@ to be. Knows nothing of why.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from service.http2 import frames
@@ -21,12 +22,14 @@ _GOODBYE = b"goodbye?"
 class Farewell:
     """Of one connection."""
 
-    __slots__ = ("_connection", "_since_s", "last_answered_id")
+    __slots__ = ("_closing_s", "_connection", "_since_s", "last_answered_id")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._since_s: float | None = None
         """When its last step began."""
+        self._closing_s = math.inf
+        """When the connection was first seen to close by itself, as it does when the client says no more."""
         self.last_answered_id: int | None = None
         """Set once the client was told that later streams are not answered."""
 
@@ -61,9 +64,14 @@ class Farewell:
 
     def look(self, now_s: float, patience: Patience) -> None:
         """Go on without a client that takes too long."""
+        connection = self._connection
+        if connection.is_closing:  # not before the client has read everything
+            self._closing_s = min(self._closing_s, now_s)
+            if now_s - self._closing_s > patience.stall_s:
+                connection.give_up("it has hung up and does not read")
         if self._since_s is None:
             return
-        connection, waited_s = self._connection, now_s - self._since_s
+        waited_s = now_s - self._since_s
         if connection.has_said_all:
             if waited_s > (patience.stall_s if connection.unwritten_bytes else patience.goodbye_s):
                 connection.abort()

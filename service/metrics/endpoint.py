@@ -8,6 +8,7 @@ says nothing keeps a scrape from being answered. Knows nothing of where the numb
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -76,7 +77,15 @@ class Endpoint:
             oldest.cancel()
         exchange = asyncio.get_running_loop().create_task(self._converse(reader, writer))
         self._exchanges[exchange] = None
-        exchange.add_done_callback(lambda done: self._exchanges.pop(done, None))
+        exchange.add_done_callback(partial(self._leave, writer))
+
+    def _leave(self, writer: asyncio.StreamWriter, exchange: asyncio.Task[None]) -> None:
+        """Close the connection of an exchange that is over, even if it never began."""
+        self._exchanges.pop(exchange, None)
+        if writer.transport.get_write_buffer_size():
+            writer.transport.abort()  # it was not read, and would be kept for ever
+        else:
+            writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -86,11 +95,6 @@ class Endpoint:
             pass  # it is the other side that does not go on, or has gone
         except Exception:  # noqa: BLE001 - of one scrape: calls, and further scrapes, are answered all the same
             _log.exception("scrape failed")
-        finally:
-            if writer.transport.get_write_buffer_size():
-                writer.transport.abort()  # it was not read, and would be kept for ever
-            else:
-                writer.close()
 
     async def _answer(self, head: list[bytes] | None, writer: asyncio.StreamWriter) -> None:
         if head is None:

@@ -385,8 +385,8 @@ Global___InferParameter: _TypeAlias = InferParameter  # noqa: Y015
 @_typing.final
 class InferTensorContents(_message.Message):
     """A tensor's values one by one, row-major. Slower than raw_input_contents for
-    client and server, and larger. Only uint_contents is taken, since the only
-    datatype is UINT8; never sent by the server.
+    client and server, and larger: at most 256 images. Only uint_contents is
+    taken, since the only datatype is UINT8; never sent by the server.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

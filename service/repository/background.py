@@ -33,7 +33,10 @@ class Background:
             self._thread.start()
         done: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
         self._jobs.put((work, done))
-        return await done
+        try:
+            return await done
+        finally:
+            del done  # or its error would hold it, by the traceback of this very frame
 
     def close(self) -> None:
         """Let the thread end after what it is at, without waiting for it."""
@@ -53,6 +56,7 @@ def _do(work: Callable[[], Any], done: asyncio.Future[Any]) -> None:
         error = raised
     with contextlib.suppress(RuntimeError):  # the loop is closed
         done.get_loop().call_soon_threadsafe(_tell, done, result, error)
+    del done, error  # likewise
 
 
 def _tell(done: asyncio.Future[Any], result: object, error: BaseException | None) -> None:

@@ -75,7 +75,7 @@ class Lifecycle:
         self._shelf = shelf
         self._config = config
         self._observer = observer or Observer()
-        self._maker = Maker(config, self._observer)
+        self._maker = Maker(config, observer)
         self._on_change = on_change
         self._loading = loading
         self._looking = Background()  # which a version that takes long to load does not hold up
@@ -247,7 +247,13 @@ class Lifecycle:
         if event == "retired":
             _log.info("model retired", model=info.name, version=info.version)
             return
-        _log.info("model ready", model=info.name, version=info.version, provider=info.provider)
+        _log.info(
+            "model ready",
+            model=info.name,
+            version=info.version,
+            provider=info.provider,
+            sha256=info.sha256,
+        )
         if info.sha256 is not None and not info.is_verified:
             _log.warning("model not verified", model=info.name, version=info.version, reason=UNVERIFIED)
 

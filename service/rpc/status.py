@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _INTERNAL_SENTENCE = "the server failed to answer; its log says why"
 _LONGEST_MESSAGE = 1_000
-"""Characters; encoded, they fit into one frame and into what clients take as metadata by default."""
+"""Characters; encoded, they fit into one frame and into what clients take as metadata by default. Some quote
+what a caller sent, and go into a line of the log, too."""
 _PRINTABLE = range(0x20, 0x7F)
 _RESPONSE_FIELDS = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 
@@ -50,7 +51,7 @@ class Status:
     def _fields(self) -> tuple[tuple[bytes, bytes], ...]:
         return (
             (b"grpc-status", b"%d" % self.code),
-            (b"grpc-message", percent_encoded(self.message[:_LONGEST_MESSAGE])),
+            (b"grpc-message", percent_encoded(self.message)),
             *((name.encode(), value.encode()) for name, value in self.metadata.items()),
         )
 
@@ -67,7 +68,7 @@ def status_of(error: Exception) -> Status:
     Anything but a ServiceError is INTERNAL with a fixed sentence; what it was is for the log.
     """
     if isinstance(error, ServiceError):
-        return Status(error.code, str(error), error.metadata)
+        return Status(error.code, str(error)[:_LONGEST_MESSAGE], error.metadata)
     return Status(Code.INTERNAL, _INTERNAL_SENTENCE, failure=error)
 
 

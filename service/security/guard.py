@@ -6,7 +6,6 @@ Knows nothing of connections.
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from service.security.keys import Keys
 
 _SCHEME = b"bearer "
-_MOST_REMEMBERED = 4_096
 
 
 class Guard:
@@ -33,46 +31,50 @@ class Guard:
         """
         self._keys = keys
         self._open_services = frozenset(open_services)
-        self._remembered: dict[tuple[str, bytes | None, bytes | None], float] = {}
-        """What was admitted, by method and header fields, and until when; of ``_remembered_of`` only."""
+        self._remembered: dict[tuple[str, bytes], float] = {}
+        """What was admitted, by method and key, and until when; of ``_remembered_of`` only."""
         self._remembered_of = keys()
 
     def admit(self, path: str, metadata: Mapping[bytes, bytes]) -> None:
         """Let a call of ``/package.Service/Method`` pass.
 
-        What was admitted once is remembered, by the bytes that came, as long as the same keys are in force.
-        Python finds them by a hash that a secret of this process goes into, and compares bytes only where all
-        64 bits of it agree, so that the time tells nothing about keys that are nearly right.
+        A key that was admitted once is remembered, as long as the same keys are in force, and nothing else
+        that callers send. Python finds it by a hash that a secret of this process goes into, and compares
+        bytes only where all 64 bits of it agree, so that the time tells nothing about keys that are nearly
+        right.
 
         Raises:
             UnauthenticatedError: it has no key that is valid.
             PermissionDeniedError: it has one, and not for this method.
         """
         keys = self._keys()
-        if keys is not self._remembered_of or len(self._remembered) > _MOST_REMEMBERED:
+        if keys is not self._remembered_of:
             self._remembered_of = keys
             self._remembered.clear()
-        call = (path, metadata.get(b"authorization"), metadata.get(b"x-api-key"))
-        until_s = self._remembered.get(call)
-        if until_s is None or time.time() >= until_s:
-            self._remembered[call] = self._look_at(path[1:], _shown(*call[1:]), keys)
-
-    def _look_at(self, method: str, shown: bytes | None, keys: Keys) -> float:
-        """Return until when a call of ``package.Service/Method`` may be made. Raises as ``admit``."""
+        shown = _shown(metadata.get(b"authorization"), metadata.get(b"x-api-key"))
+        until_s = None if shown is None else self._remembered.get((path, shown))
+        if until_s is not None and time.time() < until_s:
+            return
+        method = path[1:]
         if method.partition("/")[0] in self._open_services:
-            return math.inf
+            return
         if shown is None:
             raise UnauthenticatedError(
                 "this server wants an API key: send it as 'authorization: Bearer KEY' or 'x-api-key: KEY'"
             )
-        key = keys.find(shown)
-        if key is None:
-            raise UnauthenticatedError("the API key is not known here; it may be mistyped or revoked")
-        if key.has_expired:
-            raise UnauthenticatedError(f"the API key of {key.name!r} has expired; ask for a new one")
-        if not key.allows(method):
-            raise PermissionDeniedError(f"the API key of {key.name!r} may not be used for {method}")
-        return key.until_s
+        self._remembered[path, shown] = _look_at(method, shown, keys)
+
+
+def _look_at(method: str, shown: bytes, keys: Keys) -> float:
+    """Return until when a key is good for ``package.Service/Method``. Raises as ``Guard.admit``."""
+    key = keys.find(shown)
+    if key is None:
+        raise UnauthenticatedError("the API key is not known here; it may be mistyped or revoked")
+    if key.has_expired:
+        raise UnauthenticatedError(f"the API key of {key.name!r} has expired; ask for a new one")
+    if not key.allows(method):
+        raise PermissionDeniedError(f"the API key of {key.name!r} may not be used for {method}")
+    return key.until_s
 
 
 def _shown(authorization: bytes | None, x_api_key: bytes | None) -> bytes | None:

@@ -62,8 +62,6 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._early = b""
-        """What was written before the handshake was over."""
         self._has_begun = False
         """Whether the client has said anything."""
         self._is_open = False
@@ -107,11 +105,9 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
     # -- the inner side
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Encrypt and send."""
+        """Encrypt and send; before the handshake is over there is nobody yet to hear it."""
         if self._is_open:
             self._encrypt(data)
-        elif not self._is_over:
-            self._early += bytes(data)
 
     def can_write_eof(self) -> bool:
         """Whether the server can end its side alone."""
@@ -155,7 +151,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
 
     def get_write_buffer_size(self) -> int:
         """How much is written and not yet the system's."""
-        return len(self._early) + (self._socket.get_write_buffer_size() if self._socket is not None else 0)
+        return 0 if self._socket is None else self._socket.get_write_buffer_size()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Write several pieces."""
@@ -182,9 +178,6 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             return False
         self._is_open = True
         self._flush()
-        if self._early:
-            self._encrypt(self._early)
-            self._early = b""
         return True
 
     def _read(self) -> None:
@@ -203,17 +196,18 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             fault = error
         if self._outgoing.pending:  # the reply to a new key, or an alert
             self._flush()
+        if fault is not None:
+            self._fail(_reason(fault))  # nothing can be answered any more: what came before it is dropped
+            return
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if data:
             self._inner.data_received(data)
-        if fault is not None:
-            self._fail(_reason(fault))
-        elif pieces and not pieces[-1]:
+        if pieces and not pieces[-1]:
             self.close()
 
     def _encrypt(self, data: bytes | bytearray | memoryview) -> None:
         rest = memoryview(data)[self._tls.write(data) :]
-        while rest:  # OpenSSL takes a record at a time
+        while rest:  # OpenSSL may take less than all, though it does not with the modes that Python sets
             rest = rest[self._tls.write(rest) :]
         self._flush()
 
@@ -223,9 +217,8 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             self._socket.write(data)  # type: ignore[union-attr] # closing without one
 
     def _fail(self, reason: str) -> None:
-        self._flush()  # the alert that tells the client why
         self._is_open, self._is_over = False, True
-        self._inner.turn_away("TLS", reason)
+        self._inner.turn_away("TLS", reason)  # whose write_eof sends the alert that tells the client why
 
     def _say_end(self) -> None:
         """Send close_notify, if the handshake has come so far that it can be said."""

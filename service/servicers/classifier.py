@@ -29,7 +29,7 @@ from service.servicers.streaming import Conversation
 
 if TYPE_CHECKING:
     from service.batching.admission import Admission
-    from service.repository import Repository
+    from service.repository import Repository, ServedModel
     from service.rpc.call import Call
     from service.rpc.status import Status
     from service.servicers.decoding import Decoder
@@ -78,8 +78,10 @@ class ClassifierServicer:
             del message  # up to 32 MiB, and all of it is in the request
             n, top_k = _check(request, self._max_images)
             observed.images = n
-            with self._admission.admit(n):
-                reply = await self._answer(request, n, top_k, call.deadline_s, observed)
+            with self._repository.get(request.model, request.version) as model:
+                observed.model = model.info
+                with self._admission.admit(n):
+                    reply = await self._answer(model, request, top_k, call.deadline_s, observed)
             if server_timing.WISH in call.metadata:
                 call.trailing_metadata = server_timing.trailer(observed)
             return reply
@@ -119,29 +121,35 @@ class ClassifierServicer:
         with Request(self._observer, call) as observed:
             n, top_k = _check(request, self._max_images)
             observed.images = n
-            await self._admission.room(n)
-            with self._admission.admit(n):
-                response = await self._answer(request, n, top_k, call.deadline_s, observed)
+            with self._repository.get(request.model, request.version) as model:
+                observed.model = model.info
+                await self._admission.room(n)
+                with self._admission.admit(n):
+                    response = await self._answer(model, request, top_k, call.deadline_s, observed)
         return pb.ClassifyStreamResponse(id=envelope.id).SerializeToString() + field(_RESPONSE, response)
 
     async def _answer(
-        self, request: pb.ClassifyRequest, n: int, top_k: int, deadline_s: float | None, observed: Request
+        self,
+        model: ServedModel,
+        request: pb.ClassifyRequest,
+        top_k: int,
+        deadline_s: float | None,
+        observed: Request,
     ) -> bytes:
-        with self._repository.get(request.model, request.version) as model:
-            observed.model = model.info
-            if request.images and deadline_s is not None:  # decoding them would be for nothing
-                model.sessions.check_deadline(n, deadline_s, _PRIORITIES[request.priority])
-            images, errors = await self._decoder.read(request, n, observed)
-            observed.bad_images = len(errors)
-            kept = images[[index for index in range(n) if index not in errors]] if errors else images
-            if len(kept):
-                priority = _PRIORITIES[request.priority]
-                answers = await model.batcher.submit(
-                    kept, deadline_s=deadline_s, priority=priority, timing=observed
-                )
-            else:
-                answers = np.empty((0, len(model.info.labels)), np.float32)
-            return model.writer(ReplyWriter).write(answers, errors, n, top_k)
+        n = observed.images
+        if request.images and deadline_s is not None:  # decoding them would be for nothing
+            model.sessions.check_deadline(n, deadline_s, _PRIORITIES[request.priority])
+        images, errors = await self._decoder.read(request, n, observed)
+        observed.bad_images = len(errors)
+        kept = images[[index for index in range(n) if index not in errors]] if errors else images
+        if len(kept):
+            priority = _PRIORITIES[request.priority]
+            answers = await model.batcher.submit(
+                kept, deadline_s=deadline_s, priority=priority, timing=observed
+            )
+        else:
+            answers = np.empty((0, len(model.info.labels)), np.float32)
+        return model.writer(ReplyWriter).write(answers, errors, n, top_k)
 
 
 _IMAGES = pb.ClassifyRequest.DESCRIPTOR.fields_by_name["images"].number

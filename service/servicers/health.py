@@ -65,8 +65,9 @@ class HealthServicer:
 
     def set_models(self, models: Mapping[str, bool]) -> None:
         """Say of each of these models, and of no others, whether it answers, while the server serves."""
-        self._models = dict(models)
-        self._tell_watchers()
+        if models != self._models:
+            self._models = dict(models)
+            self._tell_watchers()
 
     async def check(self, message: bytes, call: Call) -> bytes:
         """Answer with the status of one service."""

@@ -22,12 +22,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from service.errors import StartupError
-from service.timing import clock
+from service.logs import LibraryLog
 from service.tracing.tracer import CallTracer
 
 _SDK = "opentelemetry"
 _SAY_EVERY_S = 60.0
-_LONGEST_REASON = 1_000  # characters
 _LAST_S = 1.0  # for an export that was told to give up
 _log = structlog.get_logger(__name__)
 
@@ -47,7 +46,7 @@ class Tracing:
         """
         sdk_log = logging.getLogger(_SDK)
         sdk_log.propagate = False
-        self._handler = SdkLog()
+        self._handler = LibraryLog("tracing is in trouble", _SAY_EVERY_S)
         sdk_log.addHandler(self._handler)
         try:
             self._exporter = OTLPSpanExporter(endpoint)
@@ -77,29 +76,6 @@ class Tracing:
             self._handler.is_silent = True
             self._exporter.shutdown()
             await asyncio.wait([asyncio.ensure_future(is_over.wait())], timeout=_LAST_S)
-
-
-class SdkLog(logging.Handler):
-    """Says what OpenTelemetry's own log says, at most once a minute of a kind."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.is_silent = False
-        self._said_s: dict[str, float] = {}
-        self._unsaid: dict[str, int] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Say it, or count it; called by any thread, one at a time."""
-        if self.is_silent:
-            return
-        kind, now_s = str(record.msg), clock()
-        if now_s - self._said_s.get(kind, -_SAY_EVERY_S) < _SAY_EVERY_S:
-            self._unsaid[kind] = self._unsaid.get(kind, 0) + 1
-            return
-        self._said_s[kind] = now_s
-        more = self._unsaid.pop(kind, 0)
-        facts = {"more_since_the_last_line": more} if more else {}
-        _log.warning("tracing is in trouble", reason=record.getMessage()[:_LONGEST_REASON], **facts)
 
 
 def _resource() -> Resource:

@@ -61,7 +61,8 @@ class Telephone:
         """Ask the other side; None waits as long as it is there.
 
         Raises:
-            LineError: it is gone, does not answer in time, or failed to find an answer.
+            LineError: it is gone, does not answer in time, or failed to find an answer; or question or answer
+                are too long.
         """
         if self._writer is None:
             raise LineError("nobody is on the line")
@@ -86,16 +87,17 @@ class Telephone:
                 answered.set_exception(LineError("the other side is gone"))
 
     def _say(self, message: list[Any]) -> None:
-        if self._writer is not None:
+        """Send a message, if somebody is there. Raises LineError: it is too long."""
+        if self._writer is not None and not self._writer.is_closing():
             data = json.dumps(message, separators=(",", ":")).encode()
+            _check_size(len(data))  # here: it would cost the other side the whole line
             self._writer.write(_SIZE.pack(len(data)) + data)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         try:
             while True:
                 (size,) = _SIZE.unpack(await reader.readexactly(_SIZE.size))
-                if size > _MOST_BYTES:
-                    raise LineError(f"a message of {size:,} bytes, wanted at most {_MOST_BYTES:,}")
+                _check_size(size)
                 self._hear(json.loads(await reader.readexactly(size)))
         except (asyncio.IncompleteReadError, OSError):
             pass  # the other process has ended, or is about to
@@ -126,14 +128,12 @@ class Telephone:
             self._say([_FAILURE, number, f"it knows nothing of {topic}"])
             return
         try:
-            answer = await handler(body)
+            self._say([_ANSWER, number, await handler(body)])
         except LineError as error:
             self._say([_FAILURE, number, str(error)])
         except Exception:  # noqa: BLE001 - the other side learns that it failed, the log why
             _log.exception("question not answered", topic=topic)
             self._say([_FAILURE, number, f"it failed to answer about {topic}; its log says why"])
-        else:
-            self._say([_ANSWER, number, answer])
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -148,3 +148,8 @@ class Telephone:
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+def _check_size(size: int) -> None:
+    if size > _MOST_BYTES:
+        raise LineError(f"a message of {size:,} bytes, wanted at most {_MOST_BYTES:,}")

@@ -30,6 +30,7 @@ QUESTIONS = (
     "many",
     "memory",
     "repository",
+    "statistics",
     "errors",
 )
 SAME = 1e-6
@@ -51,7 +52,9 @@ def test_what_it_is_told_of_the_server_and_the_model_is_true(answers: dict[str, 
     ready = [about[key] for key in ("live", "ready", "model ready", "version ready", "other ready")]
     assert ready == [True, True, True, True, False]
     assert (about["server"]["name"], about["server"]["version"]) == ("cifar10net", version("cifar10net"))
-    assert {"model_repository", "system_shared_memory", "classification"} < set(about["server"]["extensions"])
+    assert {"statistics", "model_repository", "system_shared_memory", "classification"} < set(
+        about["server"]["extensions"]
+    )
     assert about["model"]["inputs"] == [
         {"name": "images", "datatype": "UINT8", "shape": ["-1", "32", "32", "3"]}
     ]
@@ -136,6 +139,24 @@ def test_a_model_is_unloaded_and_loaded(answers: dict[str, Any]) -> None:
     assert repository["meanwhile"] == {"cifar10net": "READY", "colours": "UNAVAILABLE"}
     assert (repository["ready"], repository["gone"]) == ([False, True], "NOT_FOUND")
     assert repository["shape"] == [20, 3]
+
+
+def test_statistics_rise_by_what_was_asked(answers: dict[str, Any]) -> None:
+    (before,), (after,) = (told["model_stats"] for told in answers["statistics"])
+
+    assert (int(after["version"]), after["name"]) == (1, "cifar10net")
+    assert int(after["inference_count"]) - int(before["inference_count"]) == 5 * 20
+    assert int(after["execution_count"]) - int(before["execution_count"]) == 5
+    for name in ("success", "queue", "compute_input", "compute_infer", "compute_output"):
+        old, new = (stats["inference_stats"][name] for stats in (before, after))
+        assert int(new["count"]) - int(old["count"]) == 5, name
+        assert int(new["ns"]) > int(old["ns"]), name
+    assert int(after["last_inference"]) > int(before["last_inference"])
+    old, new = (
+        {batch["batch_size"]: int(batch["compute_infer"]["count"]) for batch in stats["batch_stats"]}
+        for stats in (before, after)
+    )
+    assert new["20"] - old["20"] == 5
 
 
 @pytest.mark.parametrize(

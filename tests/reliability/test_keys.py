@@ -7,7 +7,7 @@ import datetime as dt
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import pytest
@@ -178,43 +178,72 @@ def test_keys_are_exchanged_under_load_and_nothing_is_lost(
     assert no_key_is_in_the_log_of(server, file)
 
 
+class _Streams:
+    """One open stream for each of some keys, which has been answered once."""
+
+    def __init__(self, address: str, accesses: dict[str, Access]) -> None:
+        self._channel = grpc.aio.insecure_channel(address)
+        self._stub = classifier_pb2_grpc.ClassifierStub(self._channel)
+        self._accesses = accesses
+        self._over = asyncio.Event()
+        self._streams: dict[str, Any] = {}
+
+    async def __aenter__(self) -> Self:
+        for name, access in self._accesses.items():
+            metadata = (("x-api-key", str(access.api_key)),)
+            stream: Any = self._stub.ClassifyStream(self._requests(), metadata=metadata, timeout=60)
+            self._streams[name] = stream
+            assert not (await stream.read()).HasField("error")
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._channel.close()
+
+    async def _requests(self) -> AsyncIterator[pb.ClassifyStreamRequest]:
+        request = pb.ClassifyStreamRequest(request=pb.ClassifyRequest(packed_pixels=bytes(3072)))
+        yield request
+        await self._over.wait()
+        yield request
+
+    async def refusal(self, name: str) -> str:
+        """Wait until a stream is ended for its key's sake."""
+        assert await self._streams[name].code() is Status.UNAUTHENTICATED
+        return str(await self._streams[name].details())
+
+    async def goes_on(self, name: str) -> bool:
+        """End a stream well, after another answer."""
+        self._over.set()
+        answer = await self._streams[name].read()
+        return not answer.HasField("error") and await self._streams[name].read() is grpc.aio.EOF
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_stream_ends_when_its_key_is_revoked_or_expires_and_others_go_on(
+def test_a_stream_ends_when_its_key_is_revoked_and_others_go_on(
     start: Start, file: KeyFile, workers: int
 ) -> None:
-    soon = (dt.datetime.now(dt.UTC) + dt.timedelta(seconds=15)).isoformat()
-    accesses = {
-        "good": file.add("good"),
-        "revoked": file.add("revoked"),
-        "expiring": file.add("expiring", until=soon),
-    }
+    accesses = {name: file.add(name) for name in ("good", "revoked")}
     server = start("--api-keys", file.path, "--workers", workers)
-    request = pb.ClassifyStreamRequest(request=pb.ClassifyRequest(packed_pixels=bytes(3072)))
-    over = asyncio.Event()
-
-    async def requests() -> AsyncIterator[pb.ClassifyStreamRequest]:
-        yield request
-        await over.wait()
-        yield request
 
     async def main() -> None:
-        channel = grpc.aio.insecure_channel(server.address)
-        stub = classifier_pb2_grpc.ClassifierStub(channel)
-        streams: dict[str, Any] = {
-            name: stub.ClassifyStream(requests(), metadata=(("x-api-key", str(access.api_key)),), timeout=60)
-            for name, access in accesses.items()
-        }
-        for stream in streams.values():
-            assert not (await stream.read()).HasField("error")
-        file.remove("revoked")
+        async with _Streams(server.address, accesses) as streams:
+            file.remove("revoked")
+            assert "is not known here" in await streams.refusal("revoked")
+            assert await streams.goes_on("good")
 
-        for name, reason in (("revoked", "is not known here"), ("expiring", "has expired")):
-            assert await streams[name].code() is Status.UNAUTHENTICATED
-            assert reason in str(await streams[name].details())
-        over.set()
-        assert not (await streams["good"].read()).HasField("error")
-        assert await streams["good"].read() is grpc.aio.EOF
-        await channel.close()
+    asyncio.run(main())
+
+
+def test_a_stream_ends_when_its_key_expires_and_others_go_on(start: Start, file: KeyFile) -> None:
+    good = file.add("good")
+    server = start("--api-keys", file.path)
+
+    async def main() -> None:
+        soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=10)
+        accesses = {"good": good, "expiring": file.add("expiring", until=soon.isoformat())}
+        await until_loaded(server, 1)
+        async with _Streams(server.address, accesses) as streams:
+            assert "has expired" in await streams.refusal("expiring")
+            assert await streams.goes_on("good")
 
     asyncio.run(main())
 
@@ -263,6 +292,9 @@ def test_the_command_line_makes_keys_and_shows_them(
     wrong = run_cli("models", "--server", server.address)
     monkeypatch.setenv("CIFAR10NET_API_KEY", "not one\n key")
     damaged = run_cli("models", "--server", server.address)
+    monkeypatch.setenv("CIFAR10NET_API_KEY", "c10n_wrong")
+    abroad = run_cli("health", "--server", f"0.0.0.0:{server.port}")
+    encrypted = run_cli("health", "--server", f"0.0.0.0:{server.port}", "--tls", "--timeout-s", 0.1)
     monkeypatch.delenv("CIFAR10NET_API_KEY")
     none = run_cli("models", "--server", server.address)
     health = run_cli("health", "--server", server.address)
@@ -272,6 +304,8 @@ def test_the_command_line_makes_keys_and_shows_them(
     assert made.stdout.strip() not in keys.read_text()
     assert by_file.returncode == by_environment.returncode == health.returncode == 0
     assert "colours" in by_environment.stdout
+    assert "whoever can read along can take the API key" in abroad.stderr
+    assert "read along" not in by_environment.stderr + encrypted.stderr
     for done, problem in (
         (wrong, "answered UNAUTHENTICATED: the API key is not known here"),
         (none, "answered UNAUTHENTICATED: this server wants an API key"),

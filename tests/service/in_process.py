@@ -57,11 +57,17 @@ class MemoryTransport(asyncio.Transport):
     def close(self) -> None:
         if not self._is_closing:
             self._is_closing = True
-            asyncio.get_running_loop().call_soon(self._connection.connection_lost, None)
+            if not self.unsent:
+                self._lose()
 
     def abort(self) -> None:
         self.was_aborted = True
-        self.close()
+        if self.unsent or not self._is_closing:
+            self._lose()
+        self._is_closing, self.unsent = True, 0
+
+    def _lose(self) -> None:
+        asyncio.get_running_loop().call_soon(self._connection.connection_lost, None)
 
     def pause_reading(self) -> None:
         self.is_reading_ = False

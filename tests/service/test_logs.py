@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
-from service.logs import LogFormat, configure
+from service import logs
+from service.logs import LibraryLog, LogFormat, configure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,10 +37,13 @@ def test_lines_of_workers_are_told_apart(capsys: pytest.CaptureFixture[str]) -> 
 
 @contextlib.contextmanager
 def _logging(log_format: LogFormat) -> Iterator[None]:
+    root = logging.getLogger()
+    before = root.handlers
     configure(log_format, "info")
     try:
         yield
     finally:
+        root.handlers = before
         structlog.reset_defaults()
 
 
@@ -96,6 +102,46 @@ def _raised(number: int) -> Exception:
         raise ValueError(f"number {number}") from (_raised(number - 1) if number else None)
     except ValueError as error:
         return error
+
+
+def test_what_libraries_log_has_our_form(capsys: pytest.CaptureFixture[str]) -> None:
+    with _logging("json"):
+        try:
+            _fail(0, "the reason")
+        except RuntimeError:
+            logging.getLogger("asyncio").exception("Task exception was never %s", "retrieved")
+
+    event = json.loads(capsys.readouterr().err)
+    assert (event["event"], event["level"], event["library"]) == ("a library complains", "error", "asyncio")
+    assert event["reason"] == "Task exception was never retrieved"
+    assert event["exception"][0]["exc_value"] == "the reason"
+
+
+def test_what_a_library_repeats_is_told_once_in_a_while_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 1_000.0
+    monkeypatch.setattr(logs, "clock", lambda: now_s)
+    handler = LibraryLog("in trouble", 60.0)
+    library = logging.getLogger("a library")
+    monkeypatch.setattr(library, "handlers", [handler])
+    monkeypatch.setattr(library, "propagate", False)
+
+    with capture_logs() as lines:
+        for number in range(100):
+            now_s += 0.5
+            library.warning("no answer for the %dth time", number)
+            library.error("queue full")
+        library.info("all is well")
+        now_s += 60
+        library.error("queue full")
+        handler.is_silent = True
+        library.error("something else")
+
+    told = [(line["log_level"], line["reason"], line.get("more_since_the_last_line")) for line in lines]
+    assert told == [
+        ("warning", "no answer for the 0th time", None),
+        ("error", "queue full", None),
+        ("error", "queue full", 99),
+    ]
 
 
 def test_each_line_is_one_write_so_that_workers_do_not_tear_those_of_others() -> None:

@@ -20,7 +20,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from service import server as server_module
+from service import assembly
 from service.config import ImageLimits, ServerConfig
 from service.errors import ConfigError
 from service.model import ModelInfo
@@ -61,7 +61,12 @@ def test_reflection_describes_every_service(server: str) -> None:
     }
     assert all(service == f"{file.package}.{file.service[0].name}" for service, file in files.items())
     methods = files["cifar10net.v1.Classifier"].service[0].method
-    assert [method.name for method in methods] == ["Classify", "ClassifyStream", "ListModels"]
+    assert [method.name for method in methods] == [
+        "Classify",
+        "ClassifyStream",
+        "ListModels",
+        "GetStatistics",
+    ]
 
 
 def _health(channel: grpc.aio.Channel) -> Any:
@@ -86,7 +91,7 @@ class _SlowModel:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> _SlowModel:
     model = _SlowModel()
-    monkeypatch.setattr(server_module, "load_models", lambda _config: [(model,)])
+    monkeypatch.setattr(assembly, "load_models", lambda _config: [(model,)])
     return model
 
 
@@ -191,7 +196,7 @@ def test_while_models_load_health_says_not_serving_and_calls_are_retryable(
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(task, 60)
 
-    monkeypatch.setattr(server_module, "load_models", load)
+    monkeypatch.setattr(assembly, "load_models", load)
     asyncio.run(main())
 
 
@@ -302,7 +307,7 @@ def test_a_broken_model_ends_the_start(
 HUNG = """
 import sys, time
 import numpy as np
-from service import cli, server
+from service import assembly, cli
 from service.model import ModelInfo
 
 class Hung:
@@ -316,7 +321,7 @@ def load(config):
     time.sleep({loading_s})
     return [(Hung(),)]
 
-server.load_models = load
+assembly.load_models = load
 sys.argv = ["cifar10net", "serve", "--port", "0", "--grace-s", "0.1"]
 cli.main()
 """

@@ -11,7 +11,6 @@ server is. Linux alone, where the objects are files.
 from __future__ import annotations
 
 import os
-import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -32,7 +31,8 @@ if TYPE_CHECKING:
 
     from service.pb import inference_pb2 as pb
 
-MOST_REGIONS = 256
+MOST_REGIONS = 128
+"""Each holds a file open."""
 _LONGEST_NAME = 200
 _LARGEST = 1 << 62
 """Bytes, of an offset and of a size: so that their sum is still one."""
@@ -145,18 +145,17 @@ class Regions:
     def _open(self, region: Region) -> int:
         path = self._folder / region.key.removeprefix("/")
         try:
-            # No link is followed, and a pipe that somebody put there does not hold the server up.
-            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)  # a link may lead anywhere
         except OSError as error:
             raise InvalidRequestError(
                 f"the shared memory object {region.key!r} cannot be opened: {error.strerror}"
             ) from error
-        status = os.fstat(file)
-        if stat.S_ISREG(status.st_mode) and status.st_size >= region.offset + region.size:
+        size = os.fstat(file).st_size  # 0 for what is no file, such as a pipe
+        if size >= region.offset + region.size:
             return file
         os.close(file)
         raise InvalidRequestError(
-            f"the shared memory object {region.key!r} has {status.st_size:,} bytes, expected {region.size:,} "
+            f"the shared memory object {region.key!r} has {size:,} bytes, expected {region.size:,} "
             f"from {region.offset:,} on"
         )
 
@@ -213,11 +212,16 @@ def find_span(
     return Span(regions, region, offset, size)
 
 
-def _check(region: Region) -> None:
-    if not region.name or len(region.name) > _LONGEST_NAME:
+def check_name(name: str) -> None:
+    """Refuse what can be no region's name, by InvalidRequestError."""
+    if not 1 <= len(name) <= _LONGEST_NAME:
         raise InvalidRequestError(
-            f"the region's name has {len(region.name)} characters, expected 1 to {_LONGEST_NAME}"
+            f"the region's name has {len(name)} characters, expected 1 to {_LONGEST_NAME}"
         )
+
+
+def _check(region: Region) -> None:
+    check_name(region.name)
     object_name = region.key.removeprefix("/")
     if object_name in {"", ".", ".."} or "/" in object_name or "\0" in object_name:
         raise InvalidRequestError(

@@ -6,6 +6,7 @@ nothing of how a model is loaded.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -25,13 +26,13 @@ class RepositoryControl:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
+        self._looking: asyncio.Task[None] | None = None
 
     async def index(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
         """Answer as the proto says."""
         request = parse(pb.RepositoryIndexRequest, message)
         _check_repository(request.repository_name)
-        with contextlib.suppress(ModelError):  # then it is what the last look found
-            await self._repository.look()
+        await self._look()
         kind = pb.RepositoryIndexResponse.ModelIndex
         models = [
             kind(name=entry.name, version=str(entry.version), state=entry.state, reason=entry.reason)
@@ -58,6 +59,19 @@ class RepositoryControl:
         _check_repository(request.repository_name)
         await self._repository.unload_everywhere(required_name(request.model_name))
         return pb.RepositoryModelUnloadResponse().SerializeToString()
+
+    async def _look(self) -> None:
+        """Have the index tell what lies in the folder now; those who ask at the same time share a look."""
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().create_task(self._repository.look())
+            self._looking.add_done_callback(self._on_looked)
+        with contextlib.suppress(ModelError):  # then the index is what the last look found
+            await asyncio.shield(self._looking)
+
+    def _on_looked(self, looking: asyncio.Task[None]) -> None:
+        self._looking = None
+        if not looking.cancelled():
+            looking.exception()  # it is told to those who wait, if anybody still does
 
 
 def _check_repository(name: str) -> None:

@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     from service.workers.intercom import Intercom
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-_ALWAYS = ("classification", "model_configuration", "binary_tensor_data", "schedule_policy", "parameters")
+_ALWAYS = (
+    "classification",
+    "model_configuration",
+    "binary_tensor_data",
+    "schedule_policy",
+    "parameters",
+    "statistics",
+)
 _MEMORY_OBJECTS = Path("/dev/shm")  # noqa: S108 - where Linux shows them
 
 
@@ -48,7 +55,7 @@ class InferenceServicer:
         *,
         is_ready: Callable[[], bool],
         version: str,
-        statistics: StatisticsSource | None = None,
+        statistics: StatisticsSource,
     ) -> None:
         """Offer what the configuration says.
 
@@ -60,11 +67,11 @@ class InferenceServicer:
             intercom: what reaches the other processes.
             is_ready: says whether all models are.
             version: of the server.
-            statistics: counts what has become of requests; None if nobody does.
+            statistics: counts what has become of requests.
         """
         regions = Regions(_MEMORY_OBJECTS) if config.shared_memory else None
         self._shared_memory = SharedMemory(regions, intercom) if regions is not None else None
-        self._statistics = Statistics(repository, statistics) if statistics is not None else None
+        self._statistics = Statistics(repository, statistics)
         self._inference = Inference(repository, admission, observer, regions, config.max_call_images)
         self._repository = RepositoryControl(repository)
         self._metadata = Metadata(repository, config, is_ready, version, self._extensions(config))
@@ -88,13 +95,11 @@ class InferenceServicer:
         return (
             *_ALWAYS,
             *(("model_repository",) if config.model_control else ()),
-            *(("statistics",) if self._statistics is not None else ()),
             *(("system_shared_memory",) if self._shared_memory is not None else ()),
         )
 
     def _about_server_and_models(self) -> tuple[Method, ...]:
-        about, statistics = self._metadata, self._statistics
-        counted = _off("nobody counts requests") if statistics is None else statistics.model_statistics
+        about = self._metadata
         return _methods(
             ServerLive=about.server_live,
             ServerReady=about.server_ready,
@@ -102,7 +107,7 @@ class InferenceServicer:
             ServerMetadata=about.server_metadata,
             ModelMetadata=about.model_metadata,
             ModelConfig=about.model_config,
-            ModelStatistics=counted,
+            ModelStatistics=self._statistics.model_statistics,
         )
 
     def _about_repository(self) -> tuple[Method, ...]:

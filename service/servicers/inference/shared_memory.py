@@ -13,7 +13,7 @@ import structlog
 
 from service.errors import NotServingError, ServiceError
 from service.pb import inference_pb2 as pb
-from service.servicers.inference.regions import Region
+from service.servicers.inference.regions import Region, check_name
 from service.servicers.parsing import parse
 from service.workers.intercom import Failure
 from service.workers.telephone import LineError
@@ -79,6 +79,8 @@ class SharedMemory:
     async def unregister(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
         """Answer as the proto says."""
         name = parse(pb.SystemSharedMemoryUnregisterRequest, message).name
+        if name:  # else all of them
+            check_name(name)
         refusals = [
             answer for answer in await self._intercom.ask_all(_DROP, [name, None]) if answer is not None
         ]

@@ -104,19 +104,21 @@ def test_a_request_may_come_byte_by_byte() -> None:
     assert value(samples_of(asyncio.run(scenario()).partition(b"\r\n\r\n")[2].decode()), "connections") == 2
 
 
-def test_those_who_connect_and_say_nothing_make_room_for_a_scrape() -> None:
-    async def scenario() -> tuple[bytes, bool]:
+def test_those_who_connect_and_say_nothing_make_room_for_a_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "_PATIENCE_S", 1_000)
+
+    async def scenario() -> tuple[bytes, list[bytes]]:
         async with _open() as connect:
             silent = [await connect() for _ in range(3 * endpoint._MOST_CONNECTIONS)]
             head, _ = await _ask(connect, GET)
-            first_has_ended = await silent[0][0].read() == b""
+            said = [await reader.read() for reader, _ in silent[: 2 * endpoint._MOST_CONNECTIONS]]
             for _, writer in silent:
                 writer.close()
-            return head, first_has_ended
+            return head, said
 
-    head, first_has_ended = asyncio.run(scenario())
+    head, said = asyncio.run(scenario())
     assert head.startswith(b"HTTP/1.1 200 OK")
-    assert first_has_ended
+    assert set(said) == {b""}  # and they are closed
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /metrics HT", GET])
@@ -144,6 +146,32 @@ def test_one_who_does_not_go_on_or_does_not_read_is_left(
         await made.close()
 
     asyncio.run(scenario())
+
+
+def test_one_who_reads_slowly_gets_all_of_it() -> None:
+    async def scenario() -> tuple[int, int]:
+        loop = asyncio.get_running_loop()
+        made = Endpoint("127.0.0.1", 0, recorder(*(model(version) for version in range(1, 30))).collect)
+        assert made._listening is not None
+        made._listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)  # what it accepts has it too
+        address = made._listening.getsockname()
+        await made.open()
+        answer = bytearray()
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            slow.setblocking(False)  # noqa: FBT003 - it has no name
+            await loop.sock_connect(slow, address)
+            await loop.sock_sendall(slow, GET)
+            while data := await loop.sock_recv(slow, 1 << 12):
+                answer += data
+                await asyncio.sleep(0.001)
+        await made.close()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        [size] = [line.split()[1] for line in head.split(b"\r\n") if line.startswith(b"Content-Length")]
+        return int(size), len(body)
+
+    size, got = asyncio.run(scenario())
+    assert size == got > 1 << 17
 
 
 def test_a_failed_collection_is_one_scrapes_end_alone() -> None:

@@ -73,7 +73,7 @@ def test_the_format_is_the_one_that_is_accepted(accept: str, content_type: str) 
 
 @pytest.mark.parametrize("accept", ["text/plain", PROMETHEUS])
 def test_whatever_a_label_says_comes_back(accept: str) -> None:
-    odd = 'a "quoted" \\ back\nslash \u2603 {x="1"} #'
+    odd = 'a "quoted" back\\nslash, a new\nline \u2603 {x="1"} #'
     told = Snapshot(Numbers({REFUSALS.name: {odd: {"": 7}}}))
 
     text = "".join(Exposition(accept).write(told))

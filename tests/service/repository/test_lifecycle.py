@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from structlog.testing import capture_logs
 
 from service.config import ServerConfig
 from service.errors import ModelLoadError, UnknownModelError
+from service.model import OnnxModel
 from service.observing import Observer
 from service.repository import Repository, State, load_models, loading
 from service.repository import lifecycle as lifecycle_module
@@ -418,3 +421,38 @@ def test_the_index_says_what_is_loading_and_what_is_being_left(
         await until(lambda: server.index()["colours", 1][0] == State.UNAVAILABLE)
 
     _run(partial(_Server, root), scenario)
+
+
+def test_sessions_of_versions_that_are_refused_or_gone_are_freed_at_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By counting references: a server freezes what was there when it began, and collects the rest rarely."""
+    alive: weakref.WeakSet[OnnxModel] = weakref.WeakSet()
+
+    class Remembered(OnnxModel):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            alive.add(self)
+
+    def versions() -> list[int]:
+        return sorted(model.info.version for model in alive)
+
+    async def scenario(server: _Server) -> None:
+        publish(root, PALE, manifest(PALE), version=2)  # refused after it has answered
+        publish(root, CONTENT, manifest(CONTENT, labels=["green", "red", "blue"]), version=3)
+        await server.follow()
+        assert server.answering() == [1]
+        await until(lambda: versions() == [1])
+
+        publish(root, PALE, PALE_TOLD, version=4)
+        for version in (1, 2, 3):
+            (root / "colours" / str(version)).rename(root / f".{version}")
+        await server.follow()
+        await until(lambda: versions() == [4])
+
+    monkeypatch.setattr(loading, "OnnxModel", Remembered)
+    gc.disable()
+    try:
+        _run(partial(_Server, root, "latest:3"), scenario)
+    finally:
+        gc.enable()

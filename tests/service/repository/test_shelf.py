@@ -115,18 +115,17 @@ def test_a_call_ends_on_the_version_it_began_with() -> None:
 
 
 def test_a_version_that_nobody_uses_is_let_go_at_once_with_its_thread() -> None:
-    def threads() -> int:
-        return sum(thread.name == "model" for thread in threading.enumerate())
-
     async def main() -> None:
         shelf = _shelf()
         models = [StandIn(), StandIn()]
         model = served(*models)
+        before = set(threading.enumerate())
         model.sessions.start()
-        before = threads()
+        threads = set(threading.enumerate()) - before
+        assert len(threads) == 2
         shelf.put("net", {1: model})
         shelf.put("net", {})
-        await until(lambda: threads() == before - 2)
+        await until(lambda: not any(thread.is_alive() for thread in threads))
         assert all(each.is_closed for each in models)
 
     asyncio.run(main())

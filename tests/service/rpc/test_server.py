@@ -379,6 +379,24 @@ async def test_a_client_that_does_not_read_is_not_read_from_and_is_ended() -> No
 
 
 @in_a_loop
+async def test_a_client_that_hangs_up_without_reading_its_answers_is_ended() -> None:
+    server = server_of(patience=PATIENCE)
+    line = Line(server)
+    line.transport.unsent = 100_000
+    line.transport.close()  # as event loops do when the client says that it sends no more
+
+    for passed_s in (0, 29):
+        line.connection.tick(now_s() + passed_s)
+        assert not line.transport.was_aborted
+    line.connection.tick(now_s() + 31)
+    await settle()
+
+    assert line.transport.was_aborted
+    assert server.connections == 0
+    await server.close()
+
+
+@in_a_loop
 async def test_a_tick_that_fails_for_one_connection_is_made_for_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -29,9 +29,10 @@ def test_what_no_encoding_has_is_replaced() -> None:
     assert percent_encoded("a\ud800b") == b"a?b"
 
 
-def test_a_message_of_any_length_fits_into_a_frame() -> None:
-    status = Status(Code.NOT_FOUND, "犬" * 100_000, {"more": "metadata"})
+def test_a_message_of_any_length_fits_into_a_frame_and_into_a_line_of_the_log() -> None:
+    status = status_of(InvalidRequestError("犬" * 100_000)).with_metadata("more", "metadata")
 
+    assert len(status.message) == 1_000
     assert len(status.whole_answer()) < 16_384
     assert _fields(status.trailers())[b"more"] == b"metadata"
 

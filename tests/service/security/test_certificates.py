@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
@@ -108,3 +109,4 @@ def test_old_and_weak_forms_of_tls_are_off(files: TlsFiles) -> None:
     assert all(name.startswith(("TLS_AES", "TLS_CHACHA20", "ECDHE-")) for name in names)
     assert not any(word in name for name in names for word in ("CBC", "SHA384-SHA", "RC4", "3DES"))
     assert context.num_tickets == 0
+    assert context.options & ssl.OP_NO_RENEGOTIATION

@@ -10,7 +10,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.errors import ApiKeysError, PermissionDeniedError, ServiceError, UnauthenticatedError
-from service.security import guard as guard_module
 from service.security.guard import Guard
 from service.security.issuing import add_line, make_key
 from service.security.keys import Keys, load_keys
@@ -201,21 +200,19 @@ def test_new_keys_count_from_the_next_call_on(tmp_path: Path) -> None:
     assert _refusal(guard, CLASSIFY, _bearer(new)) is None
 
 
-def test_what_is_remembered_is_bounded_and_refusals_are_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(guard_module, "_MOST_REMEMBERED", 50)
+def test_nothing_is_remembered_but_keys_that_are_good(tmp_path: Path) -> None:
     key, line = make_key("alice")
     keys = _keys(tmp_path / "keys", line)
-    guard = Guard(lambda: keys, ())
+    guard = Guard(lambda: keys, ["grpc.health.v1.Health"])
 
     for number in range(200):
         assert _refusal(guard, CLASSIFY, _bearer(f"{key}{number}")) is not None
+        assert _refusal(guard, HEALTH, _bearer(f"anything {number}")) is None
     assert not guard._remembered
     for number in range(200):
-        spaces = {b"authorization": b"Bearer " + b" " * number + key.encode()}
-        assert _refusal(guard, CLASSIFY, spaces) is None
-    assert len(guard._remembered) <= 51
+        written = {b"authorization": b"Bearer " + b" " * number + key.encode(), b"x-api-key": b"%d" % number}
+        assert _refusal(guard, CLASSIFY, written) is None
+    assert len(guard._remembered) == 1
 
 
 def test_lines_are_added_to_a_file_that_only_its_owner_can_read(tmp_path: Path) -> None:

@@ -117,9 +117,13 @@ class _Line:
         self.shake_hands()
         return self.say(data)
 
+    def take(self) -> bytes:
+        """Return what the client sends, instead of giving it to the server."""
+        return self._to_server.read()
+
     def exchange(self, *, piece_bytes: int = 1 << 20) -> bool:
         """Move bytes both ways; whether there were any."""
-        data = self._to_server.read()
+        data = self.take()
         for start in range(0, len(data), piece_bytes):
             if not self.socket.is_closed:
                 self.server.data_received(data[start : start + piece_bytes])
@@ -166,17 +170,49 @@ def test_bytes_pass_both_ways_in_pieces_of_any_size(
     assert not line.inner.reasons
 
 
-def test_what_was_written_before_the_handshake_comes_after_it(
+def test_what_is_written_before_the_handshake_is_heard_by_nobody(
     open_files: TlsFiles, client: ssl.SSLContext
 ) -> None:
     line = _Line(open_files, client)
-    line.inner.transport.write(b"hello ")
-    line.inner.transport.writelines([b"you", b"!"])
-    assert line.inner.transport.get_write_buffer_size() == 7 + len(b"hello you!")
+    line.inner.transport.write(b"hello?")
+    assert not line.socket.written
+    assert line.inner.transport.get_write_buffer_size() == 7
 
     line.shake_hands()
 
-    assert line.say(b"x") == b"hello you!X"
+    assert line.say(b"x") == b"X"
+
+
+def test_several_pieces_are_written_as_one(open_files: TlsFiles, client: ssl.SSLContext) -> None:
+    line = _Line(open_files, client)
+    line.shake_hands()
+
+    line.inner.transport.writelines([b"a", b"b"])
+
+    assert line.say(b"c") == b"abC"
+
+
+class _SlowWriter:
+    """An SSLObject that takes a few bytes at a time, as OpenSSL may."""
+
+    def __init__(self, tls: ssl.SSLObject) -> None:
+        self._tls = tls
+
+    def write(self, data: bytes | memoryview) -> int:
+        return self._tls.write(data[:5])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tls, name)
+
+
+def test_all_is_written_though_openssl_takes_it_in_parts(
+    open_files: TlsFiles, client: ssl.SSLContext
+) -> None:
+    line = _Line(open_files, client)
+    line.server._tls = _SlowWriter(line.server._tls)  # type: ignore[assignment]
+    line.shake_hands()
+
+    assert line.say(b"more than five bytes") == b"MORE THAN FIVE BYTES"
 
 
 def test_a_client_says_what_it_likes_with_the_last_step_of_its_handshake(
@@ -225,6 +261,24 @@ def test_who_hangs_up_within_the_handshake_is_told_of_and_who_says_nothing_is_no
 
     assert [len(line.inner.reasons) for line in (silent, begun, done)] == [0, 1, 0]
     assert "within the handshake" in begun.inner.reasons[0]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_damage_right_behind_what_can_be_read_turns_the_client_away(
+    open_files: TlsFiles, client: ssl.SSLContext, version: ssl.TLSVersion
+) -> None:
+    client.minimum_version = client.maximum_version = version
+    line = _Line(open_files, client)
+    line.shake_hands()
+    line.client.write(b"hello")
+    whole = line.take()
+
+    line.server.data_received(whole + b"\x17\x03\x03\x00\x20" + bytes(32))
+
+    [reason] = line.inner.reasons
+    assert reason.startswith("TLS failed: ")
+    assert line.socket.written  # the alert
+    assert line.socket.has_eof
 
 
 def test_pauses_pass_through(open_files: TlsFiles, client: ssl.SSLContext) -> None:

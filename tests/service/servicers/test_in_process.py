@@ -12,8 +12,9 @@ from hyperframe.frame import DataFrame, SettingsFrame, WindowUpdateFrame
 
 from service.batching.admission import Admission
 from service.config import ImageLimits, ServerConfig
-from service.errors import DeadlineError
+from service.errors import Code, DeadlineError
 from service.model import ModelInfo
+from service.observing import Observer, Request
 from service.pb import classifier_pb2 as pb
 from service.repository import Repository
 from service.servicers import decoding
@@ -41,10 +42,10 @@ class _Gated:
         return np.full((len(images), 2), 0.5, np.float32)
 
 
-def _servicer(model: Any) -> ClassifierServicer:
+def _servicer(model: Any, max_images: int = 10_000, observer: Observer | None = None) -> ClassifierServicer:
     repository = Repository()
     repository.open([(model,)], ServerConfig())
-    return ClassifierServicer(repository, Admission(10_000), decoding.Decoder(1, ImageLimits()))
+    return ClassifierServicer(repository, Admission(max_images), decoding.Decoder(1, ImageLimits()), observer)
 
 
 def test_pictures_of_a_call_that_is_too_late_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +66,27 @@ def test_pictures_of_a_call_that_is_too_late_are_not_decoded(monkeypatch: pytest
 
     asyncio.run(main())
     assert decoded == []
+
+
+def test_a_request_that_finds_no_room_is_told_of_with_its_model() -> None:
+    told: list[Request] = []
+
+    class Listener(Observer):
+        def on_request(self, request: Request) -> None:
+            told.append(request)
+
+    async def main() -> None:
+        line = Line(server_of(*_servicer(_Gated(), max_images=2, observer=Listener()).methods()))
+        line.open(1, "/cifar10net.v1.Classifier/Classify")
+        message = pb.ClassifyRequest(packed_pixels=bytes(3 * 3072)).SerializeToString()
+        line.send(DataFrame(1, framed(message), flags=["END_STREAM"]))
+        await until(lambda: told)
+        line.transport.close()
+
+    asyncio.run(main())
+    [request] = told
+    assert request.model is _Gated.info
+    assert (request.code, request.images) == (Code.RESOURCE_EXHAUSTED, 3)
 
 
 @pytest.mark.parametrize(("has_ended", "status"), [(True, b"0"), (False, b"14")])

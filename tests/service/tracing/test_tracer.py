@@ -7,6 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -219,3 +221,25 @@ def test_ids_are_the_callers() -> None:
     assert format_trace_id(span.context.trace_id) == TRACE_ID
     assert format_span_id(span.parent.span_id) == SPAN_ID
     assert span.parent.is_remote
+
+
+@given(state=st.binary(max_size=200), parent=st.binary(max_size=80) | st.just(_parent("01").encode()))
+def test_whatever_callers_send_nothing_is_raised(state: bytes, parent: bytes) -> None:
+    traced, call = _Traced(1), _Call()
+    call.metadata = {b"traceparent": parent, b"tracestate": state, b"x-request-id": state}
+
+    traced.observer.describe(call)
+    traced.request(call)
+    traced.observer.on_call(call)
+
+
+@given(st.from_regex(rb"[a-z0-9=,@*/_ -]{0,600}", fullmatch=True))
+def test_the_callers_state_is_kept_as_far_as_it_is_one(state: bytes) -> None:
+    traced, call = _Traced(), _Call(_parent("01"))
+    call.metadata[b"tracestate"] = state
+    traced.request(call)
+    traced.observer.on_call(call)
+
+    [span] = traced.spans(_Call.path[1:])
+    assert span.context is not None
+    assert len(span.context.trace_state) <= 32

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 
 from service.workers.exchange import Exchange
 from service.workers.intercom import Failure, Intercom
-from service.workers.telephone import LineError
+from service.workers.telephone import LineError, Telephone
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -157,3 +160,51 @@ def test_what_a_handler_raises_becomes_a_failure_with_a_fixed_sentence() -> None
     assert asyncio.run(scenario()) == [
         Failure("worker 1: it failed to answer about name; its log says why"),
     ]
+
+
+def test_what_is_too_long_or_cannot_be_said_is_a_failure_and_the_line_goes_on() -> None:
+    async def scenario() -> list[Any]:
+        exchange = Exchange()
+
+        async def say(size: int) -> object:
+            return "x" * size if size else {object()}
+
+        asking, answering = await _join(exchange, 0), await _join(exchange, 1, say=say)
+        answers = [
+            *await asking.ask_peers("say", "x" * (16 << 20)),
+            *await asking.ask_peers("say", 16 << 20),
+            *await asking.ask_peers("say", 0),
+            *await asking.ask_peers("say", 3),
+        ]
+        await asking.close()
+        await answering.close()
+        exchange.close()
+        return answers
+
+    question, answer, nonsense, short = asyncio.run(scenario())
+    too_long = r": a message of [\d,]+ bytes, wanted at most 16,777,216"
+    assert re.fullmatch("the supervisor" + too_long, question.reason)
+    assert re.fullmatch("worker 1" + too_long, answer.reason)
+    assert nonsense == Failure("worker 1: it failed to answer about say; its log says why")
+    assert short == "xxx"
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_question_to_a_line_that_breaks_at_that_moment_is_a_failure(turns: int) -> None:
+    async def scenario() -> str:
+        ours, theirs = socket.socketpair()
+        telephone = Telephone({})
+        await telephone.connect(ours)
+        writer = telephone._writer
+        assert writer is not None
+        writer.transport.abort()  # as the event loop does when the other side is gone, and tells of it later
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        with pytest.raises(LineError) as gone:
+            await telephone.ask("name", None, 60)
+        await telephone.aclose()
+        theirs.close()
+        return str(gone.value)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(scenario()) in {"the other side is gone", "nobody is on the line"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,6 +73,15 @@ def test_each_word_is_behind_its_length() -> None:
     assert Classification(("a", "b", "c")).write(rows, 2) == (
         b"\x0c\x00\x00\x000.500000:1:b\x0c\x00\x00\x000.250000:0:a"
     )
+
+
+def test_equal_probabilities_come_by_index() -> None:
+    rows = np.array([[index % 3 for index in range(100)]], np.float32)
+
+    found = Classification(["x"] * 100).write(rows, 100)
+
+    indexes = [int(index) for index in re.findall(rb":(\d+):x", found)]
+    assert indexes == sorted(range(100), key=lambda index: (-(index % 3), index))
 
 
 # -- shared memory

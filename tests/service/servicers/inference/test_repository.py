@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,19 @@ import grpc
 import numpy as np
 import pytest
 
+from service.errors import ModelError
 from service.pb import inference_pb2 as pb
 from service.pb import inference_pb2_grpc
 from service.process import ServerProcess
+from service.repository import IndexEntry, State
+from service.servicers.inference.repository import RepositoryControl
 from tests.service.servicers.inference.asking import infer_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from service.rpc.call import Call
 
     Stub = inference_pb2_grpc.GRPCInferenceServiceStub
 
@@ -106,6 +112,34 @@ def test_a_model_that_is_refused_leaves_what_answers_and_says_why(stubs: list[St
         for model in stubs[0].RepositoryIndex(Index(), timeout=60).models
     }
     assert any("cannot be loaded" in reason for reason in reasons.values())
+
+
+@pytest.mark.parametrize("error", [None, ModelError("the folder is gone")])
+def test_those_who_ask_at_the_same_time_share_a_look_at_the_folder(error: Exception | None) -> None:
+    looks = []
+
+    class Folder:
+        async def look(self) -> None:
+            looks.append(1)
+            await asyncio.sleep(0)
+            if error is not None:
+                raise error
+
+        def index(self) -> list[IndexEntry]:
+            return [IndexEntry("model", 1, State.READY, "")]
+
+    async def main() -> list[bytes]:
+        control = RepositoryControl(Folder())  # type: ignore[arg-type]
+        call: Call = None  # type: ignore[assignment] # the handler does not look at it
+        answers = await asyncio.gather(*(control.index(b"", call) for _ in range(50)))
+        return [*answers, await control.index(b"", call)]
+
+    answers = asyncio.run(main())
+
+    assert len(answers) == 51
+    assert len(set(answers)) == 1
+    assert b"model" in answers[0]
+    assert len(looks) == 2
 
 
 def test_the_extension_is_told(stubs: list[Stub]) -> None:

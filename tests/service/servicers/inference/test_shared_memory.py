@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from multiprocessing.shared_memory import SharedMemory
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -11,6 +12,7 @@ from uuid import uuid4
 import grpc
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from service.errors import InvalidRequestError, NotServingError, RegionExistsError
 from service.pb import inference_pb2 as pb
@@ -19,6 +21,8 @@ from service.servicers.inference.regions import Regions
 from service.servicers.inference.shared_memory import SharedMemory as Servicer
 from service.workers.exchange import Exchange
 from service.workers.intercom import Intercom
+from tests.reliability.callers import until
+from tests.reliability.servers import Server
 from tests.service.colours import expected_probabilities
 from tests.service.servicers.inference.asking import infer_request, output, parameters
 
@@ -92,6 +96,17 @@ def test_a_region_is_known_and_forgotten_by_all_workers(tmp_path: Path) -> None:
     assert asyncio.run(scenario()) == [[["a", "b"]] * 3, [["b"]] * 3, [[]] * 3]
 
 
+def test_a_name_that_no_region_can_have_is_told_to_no_other_worker(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        workers = _Workers(tmp_path)
+        first, _ = [await workers.start() for _ in range(2)]
+        with pytest.raises(InvalidRequestError, match="has 20000000 characters, expected 1 to 200"):
+            await first.unregister(Unregister(name="a" * 20_000_000).SerializeToString(), CALL)
+        await workers.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_worker_that_cannot_open_an_object_leaves_it_unknown_to_all(tmp_path: Path) -> None:
     async def scenario() -> list[Any]:
         workers = _Workers(tmp_path)
@@ -130,12 +145,15 @@ def test_a_worker_that_starts_later_learns_what_the_others_know(tmp_path: Path) 
         await workers.start("object", "unlinked")
         await first.register(_register("a"), CALL)
         await first.register(_register("b", "unlinked"), CALL)
-        await workers.start("object")
+        with capture_logs() as logs:
+            await workers.start("object")
         known = await workers.known()
         await workers.close()
-        return known
+        return [known, [entry["region"] for entry in logs]]
 
-    assert asyncio.run(scenario()) == [["a", "b"], ["a", "b"], ["a"]]
+    known, complained_of = asyncio.run(scenario())
+    assert known == [["a", "b"], ["a", "b"], ["a"]]
+    assert set(complained_of) == {"b"}
 
 
 def test_what_is_forgotten_while_a_worker_asks_is_not_learnt(tmp_path: Path) -> None:
@@ -197,6 +215,18 @@ def _view(memory: SharedMemory) -> memoryview:
     return memory.buf
 
 
+def _loaded(server: Server) -> set[int]:
+    """Tell which workers live and have their models, which they load after all else that they need."""
+    return {event["pid"] for event in server.events("model ready")} & set(server.workers())
+
+
+def _kill(server: Server, worker: int) -> None:
+    """End a worker, and wait for the one in its place."""
+    others = _loaded(server) - {worker}
+    os.kill(worker, signal.SIGKILL)
+    asyncio.run(until(lambda: _loaded(server) - {worker} > others, "another worker"))
+
+
 def _in_memory(n: int, region: str, **more: Any) -> pb.ModelInferRequest:
     place = {"shared_memory_region": region, "shared_memory_byte_size": n * 3072}
     tensor = pb.ModelInferRequest.InferInputTensor(
@@ -231,6 +261,28 @@ def test_images_and_answers_pass_through_memory_on_every_connection(
             "in": (memory.name, 0, coloured.nbytes),
             "out": (f"/{memory.name}", coloured.nbytes, 2000),
         }
+
+
+def test_a_worker_in_the_place_of_one_that_died_knows_the_regions(
+    repository: Path, memory: SharedMemory, tmp_path: Path
+) -> None:
+    flags = ("--models", repository, "--workers", 2, "--instances", 1, "--shared-memory")
+    server = Server(tmp_path / "log", *flags)
+    try:
+        server.start()
+        with grpc.insecure_channel(server.address) as channel:
+            inference_pb2_grpc.GRPCInferenceServiceStub(channel).SystemSharedMemoryRegister(
+                Register(name="in", key=memory.name, byte_size=3072), timeout=60
+            )
+        for worker in server.workers():  # so that none is left that was asked
+            _kill(server, worker)
+
+        with grpc.insecure_channel(server.address) as channel:
+            stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+            assert list(stub.SystemSharedMemoryStatus(Status(), timeout=60).regions) == ["in"]
+            assert len(stub.ModelInfer(_in_memory(1, "in"), timeout=60).outputs) == 1
+    finally:
+        server.clean_up()
 
 
 def test_memory_that_its_owner_shrinks_is_refused_and_the_server_lives(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from service.address import is_loopback
 from service.config import (
     DEFAULT_SERVER,
     Access,
@@ -40,20 +41,25 @@ deadline_option = click.option(
 
 
 def access_options(command: _Command) -> _Command:
-    """Add what makes an Access, which the command gets as ``access``."""
+    """Add what makes an Access, which the command, one with ``server``, gets as ``access``."""
 
-    def with_access(
+    def with_access(  # noqa: PLR0913 - click passes each option by name
         *,
         tls: bool,
         tls_ca: Path | None,
         tls_cert: Path | None,
         tls_key: Path | None,
         api_key_file: Path | None,
+        server: str,
         **others: Any,  # noqa: ANN401 - the command's
     ) -> None:
         api_key = os.environ.get(API_KEY_VARIABLE) if api_key_file is None else _read_key(api_key_file)
         access = Access(is_encrypted=tls, ca=tls_ca, cert=tls_cert, key=tls_key, api_key=api_key)
-        command(access=access, **others)
+        if api_key is not None and not access.uses_tls and not is_loopback(server):
+            click.echo(
+                "warning: whoever can read along can take the API key; use --tls or --tls-ca", err=True
+            )
+        command(access=access, server=server, **others)
 
     for option in reversed(_ACCESS_OPTIONS):
         option(command)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from service.commands.options import access_options, deadline_option, server_option
 from service.config import Access, ClientConfig
-from service.options import access_options, deadline_option, server_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -1,0 +1,1 @@
+"""Pages about this project, and what writes the tables among them that tell what the code says."""

@@ -1,0 +1,1 @@
+"""The commands of ``cifar10net``, one by one; what each needs it imports when it runs."""

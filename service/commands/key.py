@@ -1,0 +1,37 @@
+"""``cifar10net key``: makes API keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--rights",
+    default="*",
+    metavar="PATTERN,...",
+    help="Services, or package.Service/Method, that it may be used for; * stands for anything.",
+)
+@click.option("--until", metavar="TIME", help="Date or time (ISO 8601, UTC) when it expires. Default: never.")
+@click.option(
+    "--to",
+    "path",
+    type=click.Path(path_type=Path),
+    help="File of keys that gets the line; then only the key is printed.",
+)
+def key(*, name: str, rights: str, until: str | None, path: Path | None) -> None:
+    """Make an API key for NAME, and the line for the file of `serve --api-keys`.
+
+    The key is shown this once: the file holds its hash alone.
+    """
+    from service.security.issuing import add_line, make_key  # noqa: PLC0415 - needed by this command alone
+
+    made, line = make_key(name, rights, until)
+    if path is not None:
+        add_line(path, line)
+        click.echo(made)
+    else:
+        click.echo(f"key, for {name}:\n  {made}\nline, for the file of keys:\n  {line}")
