@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from service.providers import ProviderConfig
 
-_LOG_ERRORS_ONLY = 3
 _LOG_FATAL_ONLY = 4
 _SUM_TOLERANCE = 1e-3
 
@@ -94,8 +93,13 @@ class OnnxModel:
         """
         path = file.path
         self._session = _open_session(file, provider, threads)
-        self._input, self._output, classes = _check_signature(self._session, path)
-        metadata = _read_metadata(self._session, path)
+        try:
+            self._input, self._output, classes = _check_signature(self._session, path)
+            metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        except UnicodeDecodeError as error:
+            raise ModelError(
+                f"{path} has damaged names or metadata, not UTF-8 text; export it again"
+            ) from error
         labels = tuple(metadata.pop("labels", "").split(","))
         if len(labels) != classes or len(set(labels)) != classes or not all(labels):
             raise ModelError(
@@ -172,7 +176,7 @@ def _open_session(file: ModelFile, provider: ProviderConfig, threads: int) -> An
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _LOG_ERRORS_ONLY
+    options.log_severity_level = _LOG_FATAL_ONLY  # what it would log of a file, it raises too
     # A waiting pool must not burn the cores that requests are decoded on.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Weights outside the file would be looked for from the working directory on, unseen by any check: there
@@ -196,13 +200,6 @@ def _open_session(file: ModelFile, provider: ProviderConfig, threads: int) -> An
             "check the drivers and libraries it needs"
         )
     return session
-
-
-def _read_metadata(session: Any, path: Path) -> dict[str, str]:  # noqa: ANN401 - no types
-    try:
-        return dict(session.get_modelmeta().custom_metadata_map)
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path} has damaged metadata, not UTF-8 text; export it again") from error
 
 
 def _check_signature(session: Any, path: Path) -> tuple[str, str, int]:  # noqa: ANN401 - no types

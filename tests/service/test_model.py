@@ -81,11 +81,38 @@ def test_a_bad_file_is_one_sentence(path: Path, content: bytes, message: str) ->
     assert "\n" not in str(caught.value)
 
 
-def test_damaged_metadata_is_one_sentence(path: Path) -> None:
-    path.write_bytes(colour_model().replace(b"accuracy_top1\x12\x031.0", b"accuracy_top1\x12\x03\xff.0"))
+@pytest.mark.parametrize(
+    ("whole", "damaged"),
+    [
+        (b"accuracy_top1\x12\x031.0", b"accuracy_top1\x12\x03\xff.0"),
+        (b"images", b"image\xff"),
+        (b"probabilities", b"probabilitie\xff"),
+        (b"batch", b"batc\xff"),
+    ],
+)
+def test_text_that_is_none_is_one_sentence(path: Path, whole: bytes, damaged: bytes) -> None:
+    content = colour_model()
+    assert whole in content
+    path.write_bytes(content.replace(whole, damaged))
 
-    with pytest.raises(ModelError, match="damaged metadata"):
+    with pytest.raises(ModelError, match="damaged names or metadata, not UTF-8"):
         _load(path)
+
+
+def test_what_is_wrong_with_a_file_is_said_in_the_error_alone(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime's own lines would be in between those of the log, which may be JSON."""
+    model = onnx.load_model_from_string(colour_model())
+    [scale] = [tensor for tensor in model.graph.initializer if tensor.name == "scale"]
+    scale.ClearField("raw_data")
+    scale.ClearField("float_data")
+    path.write_bytes(model.SerializeToString())
+
+    with pytest.raises(ModelError, match="'scale'"):
+        _load(path)
+
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("location", ["weights", "../{folder}/weights"])
