@@ -123,13 +123,20 @@ async def _follow_expiry(keys: Watched[Keys], server: Protected) -> None:
 
 
 def _load_credentials(files: TlsFiles) -> _Credentials:
+    # Before the context is made of them: files that change in between are then found to have changed, by the
+    # next look, and by this digest.
+    trust = _digest_of_trust(files)
     context = load_context(files)
     opinion = opinion_of(context, files.cert)
     if opinion.objection is not None:
         _log.warning("clients will refuse the certificate", reason=opinion.objection, cert=str(files.cert))
     else:
         _log.info("certificate loaded", cert=str(files.cert), expires=opinion.expires)
-    trust = hashlib.sha256()
+    return _Credentials(context, trust)
+
+
+def _digest_of_trust(files: TlsFiles) -> bytes:
+    digest = hashlib.sha256()
     for path in (files.client_ca, files.crl):
-        trust.update(b"" if path is None else read(path, CertificateError))
-    return _Credentials(context, trust.digest())
+        digest.update(b"" if path is None else read(path, CertificateError))
+    return digest.digest()
