@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from service.providers import ProviderConfig
 
-_LOG_ERRORS_ONLY = 3
 _LOG_FATAL_ONLY = 4
 _SUM_TOLERANCE = 1e-3
+_LONGEST_REASON = 600  # characters: ONNX Runtime names its own source files before it comes to the point
 
 
 def runtime_version() -> str:
@@ -177,7 +177,7 @@ def _open_session(file: ModelFile, provider: ProviderConfig, threads: int) -> An
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _LOG_ERRORS_ONLY
+    options.log_severity_level = _LOG_FATAL_ONLY  # what it would log of a file, it raises too
     # A waiting pool must not burn the cores that requests are decoded on.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Weights outside the file would be looked for from the working directory on, unseen by any check: there
@@ -225,4 +225,4 @@ def _check_signature(session: Any, path: Path) -> tuple[str, str, int]:  # noqa:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return " ".join(str(error).split())[:_LONGEST_REASON]

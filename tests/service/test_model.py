@@ -99,6 +99,22 @@ def test_text_that_is_none_is_one_sentence(path: Path, whole: bytes, damaged: by
         _load(path)
 
 
+def test_what_is_wrong_with_a_file_is_said_in_the_error_alone(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime's own lines would be in between those of the log, which may be JSON."""
+    model = onnx.load_model_from_string(colour_model())
+    [scale] = [tensor for tensor in model.graph.initializer if tensor.name == "scale"]
+    scale.ClearField("raw_data")
+    scale.ClearField("float_data")
+    path.write_bytes(model.SerializeToString())
+
+    with pytest.raises(ModelError, match="'scale'"):
+        _load(path)
+
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("location", ["weights", "../{folder}/weights"])
 def test_weights_outside_the_file_are_never_read(
     path: Path, monkeypatch: pytest.MonkeyPatch, location: str
