@@ -121,6 +121,25 @@ def test_those_who_connect_and_say_nothing_make_room_for_a_scrape(monkeypatch: p
     assert set(said) == {b""}  # and they are closed
 
 
+def test_those_who_come_all_at_once_are_closed_too() -> None:
+    async def scenario() -> None:
+        made = Endpoint("127.0.0.1", 0, recorder(model()).collect)
+        assert made._listening is not None
+        address = made._listening.getsockname()
+        await made.open()
+        # The event loop accepts them in one turn: most have to make room before their exchange has begun.
+        sockets = [socket.create_connection(address) for _ in range(90)]
+        crowd = [await asyncio.open_connection(sock=each) for each in sockets]
+        async with asyncio.timeout(10):
+            for reader, _ in crowd[: -endpoint._MOST_CONNECTIONS]:
+                assert await reader.read() == b""
+        for _, writer in crowd:
+            writer.close()
+        await made.close()
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("said", [b"", b"GET /metrics HT", GET])
 def test_one_who_does_not_go_on_or_does_not_read_is_left(
     said: bytes, monkeypatch: pytest.MonkeyPatch
