@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _LOG_FATAL_ONLY = 4
 _SUM_TOLERANCE = 1e-3
+_LONGEST_REASON = 600  # characters: ONNX Runtime names its own source files before it comes to the point
 
 
 def runtime_version() -> str:
@@ -224,4 +225,4 @@ def _check_signature(session: Any, path: Path) -> tuple[str, str, int]:  # noqa:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return " ".join(str(error).split())[:_LONGEST_REASON]
