@@ -29,6 +29,8 @@ _CODES = max(Code) + 1
 _BOUNDS = np.array(SECONDS_BOUNDS)
 _AT_A_TIME = 256
 """Of what is put by, so that it is counted many at a time."""
+_FACTS = 7
+"""Of each plain request."""
 
 
 class Histogram:
@@ -64,26 +66,27 @@ class MethodCounts:
     def __init__(self) -> None:
         self._codes = [0] * _CODES
         self._duration = Histogram()
-        self._later: list[tuple[float, float]] = []
-        """Ends and beginnings of calls that were answered and are yet to be counted."""
+        self._later: list[float] = []
+        """How long calls took that were answered and are yet to be counted."""
 
-    def count(self, code: Code, began_s: float, ended_s: float) -> None:
+    def count(self, code: Code, duration_s: float) -> None:
         """Count a call in."""
         if code:
             self._codes[code] += 1
-            self._duration.observe(ended_s - began_s)
+            self._duration.observe(duration_s)
             return
-        self._later.append((began_s, ended_s))
-        if len(self._later) == _AT_A_TIME:
+        later = self._later
+        later.append(duration_s)
+        if len(later) == _AT_A_TIME:
             self.settle()
 
     def settle(self) -> None:
         """Count what was put off."""
         if self._later:
-            began_s, ended_s = np.array(self._later).T
+            durations_s = np.array(self._later)
             self._later.clear()
-            self._codes[Code.OK] += len(began_s)
-            self._duration.observe_many(ended_s - began_s)
+            self._codes[Code.OK] += len(durations_s)
+            self._duration.observe_many(durations_s)
 
     def codes(self) -> dict[str, Tree]:
         """Return how many calls ended with each code, OK always among them."""
@@ -116,6 +119,7 @@ class ModelCounts:
         "_queue",
         "_reply_s",
         "_requests",
+        "_runs",
     )
 
     def __init__(self) -> None:
@@ -128,8 +132,11 @@ class ModelCounts:
         self._batches: defaultdict[int, _Batches] = defaultdict(_Batches)
         self._cache_images, self._cache_requests = [0, 0], [0, 0]
         """Hits and misses."""
-        self._later: list[tuple[float, float | None, float | None, float, float, float]] = []
-        """When each plain request began, waited, was taken, began to run, was run, and ended."""
+        self._later: list[float | None] = []
+        """Of each plain request how many images it has, and when it began, waited, was taken, began to run,
+        was run, and ended; one behind the other, since tuples that stay keep the garbage collector busy."""
+        self._runs: list[Run] = []
+        """Those that are yet to be counted."""
         self._last_s = 0.0
         """When a request was answered last, by the clock of requests; 0 for never."""
         self._last = (0.0, 0)
@@ -146,21 +153,29 @@ class ModelCounts:
         if not is_plain or request.bad_images or request.uncached_images:
             self._count(request)
             return
-        self._images[Code.OK] += request.images
         run, later = runs[0], self._later
-        later.append(
-            (request.began_s, request.queued_s, request.taken_s, run.began_s, run.ended_s, request.ended_s)
+        later += (
+            request.images,
+            request.began_s,
+            request.queued_s,
+            request.taken_s,
+            run.began_s,
+            run.ended_s,
+            request.ended_s,
         )
-        if len(later) == _AT_A_TIME:
+        if len(later) == _AT_A_TIME * _FACTS:
             self.settle()
 
     def settle(self) -> None:
         """Count what was put by."""
+        self._settle_runs()
         if not self._later:
             return
-        began_s, queued_s, taken_s, run_s, ran_s, ended_s = np.array(self._later, np.float64).T
+        columns = np.array(self._later, np.float64).reshape(-1, _FACTS).T
         self._later.clear()
-        self._requests[Code.OK] += len(began_s)
+        images, began_s, queued_s, taken_s, run_s, ran_s, ended_s = columns
+        self._requests[Code.OK] += len(images)
+        self._images[Code.OK] += int(images.sum())
         self._answered.observe_many(ended_s - began_s)
         self._queue.observe_many(taken_s - queued_s)
         self._batch_wait.observe_many(run_s - taken_s)
@@ -196,9 +211,16 @@ class ModelCounts:
 
     def count_run(self, run: Run) -> None:
         """Count a batch in."""
-        batches = self._batches[run.images]
-        batches.runs += 1
-        batches.busy_s += run.ended_s - run.began_s
+        self._runs.append(run)
+        if len(self._runs) == _AT_A_TIME:
+            self._settle_runs()
+
+    def _settle_runs(self) -> None:
+        for run in self._runs:
+            batches = self._batches[run.images]
+            batches.runs += 1
+            batches.busy_s += run.ended_s - run.began_s
+        self._runs.clear()
 
     def numbers(self, offset_ns: int) -> dict[str, Tree]:
         """Return all of it; ``offset_ns`` is 1970's distance from the beginning of the clock of requests."""

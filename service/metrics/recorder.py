@@ -89,7 +89,7 @@ class Recorder(Observer):
 
     def on_call(self, call: ObservedCall) -> None:
         """Count a call."""
-        self._methods[call.path].count(call.code, call.began_s, clock())
+        self._methods[call.path].count(call.code, clock() - call.began_s)
         self._has_news = True
 
     def on_refusal(self, event: str, reason: str) -> None:
