@@ -37,14 +37,17 @@ _MOST_PUSHBACK_MS = 1_000
 Status = grpc.StatusCode
 
 
-def open_channel(address: str, access: Access = _EVERYBODYS) -> grpc.aio.Channel:
-    """Make a channel that shares its connection with none."""
+def open_channel(address: str, access: Access = _EVERYBODYS, *, repeats: bool = False) -> grpc.aio.Channel:
+    """Make a channel that shares its connection with none.
+
+    One that ``repeats`` is as gRPC's are by default: it sends calls again that no server has looked at.
+    """
     return open_aio_channel(
         address,
         access,
         [
             *channel_options(address),
-            ("grpc.enable_retries", 0),
+            ("grpc.enable_retries", int(repeats)),
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.initial_reconnect_backoff_ms", 50),
             ("grpc.max_reconnect_backoff_ms", 200),
@@ -95,6 +98,7 @@ class Caller(Asker):
         may_see: Iterable[grpc.StatusCode] = (),
         timeout_s: float = LIMIT_S,
         access: Access = _EVERYBODYS,
+        repeats: bool = False,
         **fields: Any,
     ) -> None:
         """Prepare to ask.
@@ -107,10 +111,11 @@ class Caller(Asker):
             may_see: statuses that are no loss.
             timeout_s: of a call.
             access: how to reach the server.
+            repeats: whether its channel sends calls again that the server has never looked at.
             fields: of each request.
         """
         super().__init__()
-        self.channel = open_channel(address, access)
+        self.channel = open_channel(address, access, repeats=repeats)
         self.stub = classifier_pb2_grpc.ClassifierStub(self.channel)
         self.seen: Counter[grpc.StatusCode] = Counter()
         self._pictures = pictures

@@ -322,7 +322,7 @@ def test_a_client_whose_certificate_is_revoked_has_to_go_and_the_others_lose_not
     server = start(*files.mutual_tls, "--workers", workers, access=good)
 
     async def main() -> None:
-        callers = [Caller(server.address, pictures, account, access=good) for _ in range(4)]
+        callers = [Caller(server.address, pictures, account, access=good, repeats=True) for _ in range(4)]
         fallen = Caller(server.address, pictures, account, access=bad, may_see={Status.UNAVAILABLE})
         async with at_work(*callers, fallen):
             await all_go_on(*callers, fallen)
