@@ -55,6 +55,27 @@ def test_the_parts_of_a_request_are_told_apart(
     assert {name: value(told, name, model="colours", version="1") for name in sums} == sums
 
 
+@pytest.mark.parametrize("n", [255, 256, 600])
+def test_what_is_counted_many_at_a_time_is_all_counted(n: int) -> None:
+    counting = recorder(COLOURS)
+    run = Run(2, 106.0, 110.0)
+
+    for _ in range(n):
+        counting.on_run(COLOURS, run)
+        counting.on_request(request(COLOURS, run, images=2))
+        counting.on_call(Call())
+
+    told = _told(counting)
+    for name in ("queue_seconds", "batch_wait_seconds", "compute_seconds", "request_duration_seconds"):
+        assert value(told, f"{name}_count", version="1") == n
+    assert value(told, "queue_seconds_sum") == 3 * n
+    assert value(told, "compute_seconds_sum") == 4 * n
+    assert value(told, "reply_seconds_total") == 10 * n
+    assert value(told, "calls_total") == value(told, "call_duration_seconds_count") == n
+    assert value(told, "images_total", outcome="ok") == 2 * n
+    assert value(told, "runs_total") == n
+
+
 def test_what_did_not_happen_is_not_counted() -> None:
     counting = recorder(COLOURS)
     counting.on_request(request(COLOURS))
