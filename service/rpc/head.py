@@ -47,7 +47,7 @@ class Head:
     reason: str = ""
     """Why it is, for the log."""
     metadata: Mapping[bytes, bytes] = field(default_factory=dict)
-    """The header fields themselves, pseudo-fields too; of those given twice, the last."""
+    """The header fields themselves, pseudo-fields too; those given several times are joined by commas."""
 
 
 def read_head(fields: Fields, methods: Mapping[bytes, Method]) -> Head | Trailers | None:
@@ -62,7 +62,8 @@ def read_head(fields: Fields, methods: Mapping[bytes, Method]) -> Head | Trailer
             is_valid = name not in _CONNECTION_FIELDS and _NAME.fullmatch(name) is not None
         if not is_valid or _FORBIDDEN.search(value):
             return None
-        found[name] = value
+        # Joined, as gRPC has it: whoever looked at them before has not read another value than this server.
+        found[name] = value if name not in found else found[name] + b"," + value
     if not found.keys() & _PSEUDO_FIELDS:
         return TRAILERS
     if not all(found.get(name) for name in _REQUIRED_FIELDS) or found.get(b"te", _TE).lower() != _TE:

@@ -213,8 +213,14 @@ class RpcServer:
     def _admit(self, method: Method, head: Head) -> None:
         if self._protection is not None:
             self._protection.admit(method.path, head.metadata)
-        if method.stream is not None and self.held_bytes + STREAM_COST_BYTES > self.max_held_bytes:
+        if method.stream is not None and not self._has_room_for_stream():
             raise OverloadedError("the server holds as many requests and streams as it may; come again")
+
+    def _has_room_for_stream(self) -> bool:
+        """Whether it fits; streams that do nothing leave half of the room to requests."""
+        idle_bytes = (len(self._calls) + 1) * STREAM_COST_BYTES
+        fits = self.held_bytes + STREAM_COST_BYTES <= self.max_held_bytes
+        return fits and idle_bytes <= self.max_held_bytes // 2
 
     def forget(self, call: Call) -> None:
         """Learn that a streaming call is over."""

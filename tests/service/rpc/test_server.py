@@ -24,6 +24,7 @@ from service.errors import NotServingError
 from service.http2.connection import MOST_UNSENT_BYTES
 from service.http2.stream import STREAM_WINDOW, Patience
 from service.rpc.call import STREAM_COST_BYTES, Call
+from service.rpc.head import Head
 from service.rpc.method import Method
 from tests.service.in_process import ECHO, HANG, TALK, Line, server_of, settle, until
 from tests.service.raw_client import PREFACE, framed, head, raw_frame, unframed
@@ -523,14 +524,16 @@ async def test_answers_that_are_not_read_stop_further_requests() -> None:
 
 
 @in_a_loop
-async def test_silent_streams_are_bounded() -> None:
-    server = server_of(max_held_bytes=10 * STREAM_COST_BYTES)
+async def test_silent_streams_are_bounded_and_leave_room_for_requests() -> None:
+    server = server_of(max_held_bytes=20 * STREAM_COST_BYTES)
     line = Line(server)
     for number in range(15):
         line.open(1 + 2 * number, TALK)
+    line.open(99, ECHO)
+    line.send(*_frames_of(99, framed(bytes(7 * STREAM_COST_BYTES))), DataFrame(99, flags=["END_STREAM"]))
     await settle()
 
-    assert list(statuses(line).values()) == ["8"] * 5
+    assert statuses(line) == {**dict.fromkeys(range(21, 31, 2), "8"), 99: "0"}
     line.transport.close()
     await until(lambda: server.held_bytes == 0)
     await server.close()
@@ -545,6 +548,20 @@ async def test_a_request_refused_by_its_whole_head_is_not_reset_besides() -> Non
     line.open(3, "/no/Method")
 
     assert [frame.stream_id for frame in line.frames(RstStreamFrame)] == [3]
+    await server.close()
+
+
+@in_a_loop
+async def test_header_fields_that_come_twice_are_joined_so_that_nobody_reads_another_one() -> None:
+    server = server_of()
+    fields = [
+        (name.encode(), value.encode()) for name, value in head(ECHO, ("x-api-key", "a"), ("x-api-key", "b"))
+    ]
+
+    made = server.make_head(fields)
+
+    assert isinstance(made, Head)
+    assert made.metadata[b"x-api-key"] == b"a,b"
     await server.close()
 
 
