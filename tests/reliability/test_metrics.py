@@ -43,8 +43,13 @@ class _Scraper:
         self.url: str = event["url"]
         self.scrapes = 0
         self._last: Samples = {}
+        self._turn = asyncio.Lock()
 
     async def once(self) -> Samples:
+        async with self._turn:  # of two at a time, nobody knows which came first
+            return await self._once()
+
+    async def _once(self) -> Samples:
         found = await asyncio.to_thread(scrape, self.url)
         back = {
             key: (before, found.get(key))
