@@ -115,7 +115,7 @@ def test_a_model_with_the_name_of_a_service_does_not_speak_for_it() -> None:
 def test_every_watcher_sees_every_change_and_none_outlives_the_server() -> None:
     async def main() -> None:
         health = HealthServicer(["known"])
-        limits = RpcLimits(max_message_bytes=1000, max_held_bytes=100_000, max_connections=10)
+        limits = RpcLimits(max_message_bytes=1000, max_held_bytes=200_000, max_connections=10)
         server = RpcServer(health.methods(), limits)
         lines = [Line(server) for _ in range(3)]
         for line in lines:
