@@ -16,11 +16,17 @@ if TYPE_CHECKING:
     from service.metrics.table import Metric
 
 _NS = 1_000_000_000
+_NS_A_MS = 1_000_000
 
 
 def seconds(nanoseconds: int) -> float:
     """Turn a time into what people and programs read."""
     return nanoseconds / _NS
+
+
+def whole_milliseconds(nanoseconds: int) -> int:
+    """Turn a time into what the protocols carry."""
+    return nanoseconds // _NS_A_MS
 
 
 def leaves(tree: Tree) -> Iterator[tuple[tuple[str, ...], int | list[int]]]:

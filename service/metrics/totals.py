@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.metrics import table
-from service.metrics.reading import batches, count, spent
+from service.metrics.reading import batches, count, spent, whole_milliseconds
 from service.metrics.snapshot import NO_MODEL
 from service.metrics.table import FAILED, HIT, MISS, OK
 from service.statistics import BatchTotals, ModelTotals, Spent
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from service.metrics.snapshot import Numbers, Tree
     from service.statistics import Totals
-
-_NS_A_MS = 1_000_000
 
 
 def totals_of(kept: Numbers) -> Totals:
@@ -40,7 +38,7 @@ def _totals(numbers: Mapping[str, Tree]) -> ModelTotals:
     )
     run = batches(numbers)
     return ModelTotals(
-        last_inference_ms=count(numbers, table.LAST_REQUEST) // _NS_A_MS,
+        last_inference_ms=whole_milliseconds(count(numbers, table.LAST_REQUEST)),
         inference_count=count(numbers, table.IMAGES, OK) - count(numbers, table.CACHE_IMAGES, HIT),
         execution_count=sum(runs for _, runs, _ in run),
         success=success,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from service.metrics import table
-from service.metrics.reading import batches, count, counts, seconds, spent
+from service.metrics.reading import batches, count, counts, seconds, spent, whole_milliseconds
 from service.metrics.table import HIT, MISS, OK
 from service.pb import classifier_pb2 as pb
 from service.rpc.method import Method
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from service.rpc.call import Call
 
 _SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
-_NS_A_MS = 1_000_000
 
 
 class SnapshotSource(Protocol):
@@ -94,7 +93,7 @@ def _version(
         batch_wait=_spent(numbers, table.BATCH_WAIT),
         compute=_spent(numbers, table.COMPUTE),
         waiting_images=count(living, table.WAITING_IMAGES),
-        last_answer_ms=count(numbers, table.LAST_REQUEST) // _NS_A_MS,
+        last_answer_ms=whole_milliseconds(count(numbers, table.LAST_REQUEST)),
     )
 
 

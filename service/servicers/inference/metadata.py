@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from service.errors import NotServingError, UnknownModelError
 from service.pb import inference_pb2 as pb
 from service.providers import ON_DEVICE
+from service.repository.folder import MODEL_NAME
 from service.servicers.inference import outputs, tensors
 from service.servicers.inference.requests import required_name
 from service.servicers.parsing import parse
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 SERVER_NAME = "cifar10net"
 PLATFORM = "onnxruntime_onnx"
 _BACKEND = "onnxruntime"
-_FILE_NAME = "model.onnx"
 _LABELS_NAME = "labels.txt"
 _PRIORITY_LEVELS = 2
 
@@ -132,7 +132,7 @@ def describe(info: ModelInfo, config: ServerConfig) -> pb.ModelConfig:
         ],
         dynamic_batching=_batching(config),
         instance_group=[_instances(info, config)],
-        default_model_filename=_FILE_NAME,
+        default_model_filename=MODEL_NAME,
         parameters={name: pb.ModelParameter(string_value=fact) for name, fact in facts.items()},
         response_cache=pb.ModelResponseCache(enable=bool(config.cache_mib)),
     )
