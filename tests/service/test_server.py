@@ -118,7 +118,9 @@ def test_sigterm_says_not_serving_finishes_calls_and_outlives_no_watcher(slow: _
             os.kill(os.getpid(), signal.SIGTERM)
 
             assert (await watch.read()).status == NOT_SERVING
-            async with grpc.aio.insecure_channel(address) as late:
+            # A connection of its own: the first one takes calls until the client has read the goodbye.
+            own = [("grpc.use_local_subchannel_pool", 1)]
+            async with grpc.aio.insecure_channel(address, options=own) as late:
                 with pytest.raises(grpc.aio.AioRpcError) as refused:
                     await classifier_pb2_grpc.ClassifierStub(late).Classify(ONE_IMAGE, timeout=60)
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
