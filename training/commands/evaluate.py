@@ -1,0 +1,79 @@
+"""``cifar10net-train evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from training.commands.options import DEFAULTS, cache_option, checkpoint_at, data_option, table
+from training.dataset import CLASS_NAMES, DataSet, hold_out
+from training.evaluate import Evaluation, Predictor, evaluate, onnx_predictor, torch_predictor
+from training.train import trained_network
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@click.command("evaluate")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="An .onnx file, a run folder, or its checkpoint.pt.",
+)
+@data_option
+@cache_option
+@click.option(
+    "--split",
+    type=click.Choice(["test", "validation"]),
+    default="test",
+    help="validation: the images that fit held out of the training split.",
+)
+@click.option(
+    "--validation-per-class",
+    type=int,
+    help="With --split validation: as many as fit held out. A run knows; an .onnx says so in its recipe. "
+    f"Default for an .onnx: {DEFAULTS['validation_per_class']}.",
+)
+def evaluate_model(
+    *, model: Path, data: Path | None, cache_dir: Path | None, split: str, validation_per_class: int | None
+) -> None:
+    """Print top-1, top-3, per-class accuracy and the confusion matrix."""
+    predict, kind, held_out = _predictor(model)
+    source = DataSet(data, cache_dir)
+    if split == "test":
+        images = source.split("test")
+    else:
+        _, images = hold_out(source.split("train"), validation_per_class or held_out)
+    result = evaluate(predict, images)
+    console = Console(highlight=False, markup=False)
+    console.print(
+        f"{model} on {kind}\n{result.n:,} images: {split} split, {source.description()}\n"
+        f"top-1 {result.top1:.2%} (standard error {result.top1_standard_error:.2%})  "
+        f"top-3 {result.top3:.2%}  loss {result.loss:.4f}",
+        soft_wrap=True,
+    )
+    console.print(_confusion_table(result))
+
+
+def _predictor(model: Path) -> tuple[Predictor, str, int]:
+    """Return the model, what runs it, and how many images a class were held out from it."""
+    if model.suffix == ".onnx":
+        return onnx_predictor(model), "ONNX Runtime", DEFAULTS["validation_per_class"]
+    checkpoint = checkpoint_at(model)
+    predict = torch_predictor(trained_network(checkpoint))
+    return predict, "PyTorch", checkpoint.config.validation_per_class
+
+
+def _confusion_table(result: Evaluation) -> Table:
+    rows = table("rows: true class, columns: predicted class")
+    rows.add_column("class")
+    rows.add_column("top-1", justify="right")
+    for label in CLASS_NAMES:
+        rows.add_column(label[:5], justify="right")
+    for label, accuracy, counts in zip(CLASS_NAMES, result.per_class, result.confusion, strict=True):
+        rows.add_row(label, f"{accuracy:.1%}", *(str(count) for count in counts))
+    return rows

@@ -1,0 +1,69 @@
+"""``cifar10net-train export`` and ``manifest``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from training.commands.options import cache_option, checkpoint_at, data_option
+from training.dataset import DataSet
+from training.errors import CheckpointError
+from training.export import export as export_checkpoint
+from training.files import write_text
+from training.manifest import MANIFEST_NAME, describe
+
+
+@click.command("export")
+@click.option(
+    "--run",
+    "model",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A finished run folder, or its checkpoint.pt.",
+)
+@data_option
+@cache_option
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path),
+    default=Path("exported_models"),
+    help="Model repository to write into.",
+)
+@click.option("--model-version", type=click.IntRange(min=1), default=1, help="Version folder.")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Replace another model of that version instead of refusing.",
+)
+def export_model(  # noqa: PLR0913 - click passes each option by name
+    *, model: Path, data: Path | None, cache_dir: Path | None, to: Path, model_version: int, replace: bool
+) -> None:
+    """Write a run as .onnx, measured on the test split and compared with PyTorch.
+
+    Beside model.onnx goes manifest.json: its digest, its signature and golden answers, which a server checks
+    before it serves. A new version appears whole or not at all, to servers that watch the folder too.
+    """
+    checkpoint = checkpoint_at(model)
+    if not checkpoint.is_finished:
+        raise CheckpointError(
+            f"{model} has done {checkpoint.epoch} of {checkpoint.config.epochs} epochs; finish it "
+            f"with cifar10net-train fit --resume {model}"
+        )
+    source = DataSet(data, cache_dir)
+    done = export_checkpoint(
+        checkpoint, source.split("test"), source.description(), to, model_version, may_replace=replace
+    )
+    click.echo(
+        f"wrote {done.path}: top-1 {done.evaluation.top1:.2%}, top-3 {done.evaluation.top3:.2%} on "
+        f"{done.evaluation.n:,} images (test split, {source.description()}); ONNX Runtime and "
+        f"PyTorch differ by at most {done.largest_difference:.1e} on {done.compared:,} images"
+    )
+
+
+@click.command("manifest")
+@click.argument("model", type=click.Path(path_type=Path))
+def write_manifest(*, model: Path) -> None:
+    """Write manifest.json beside an exported MODEL that has none, such as one of an earlier release."""
+    write_text(model.with_name(MANIFEST_NAME), describe(model))
+    click.echo(f"wrote {model.with_name(MANIFEST_NAME)}")

@@ -1,0 +1,35 @@
+"""``cifar10net-train summary``."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+
+from training.commands.options import table as make_table
+from training.networks import NETWORKS
+from training.summary import layer_rows
+
+
+@click.command()
+@click.option("--network", type=click.Choice(list(NETWORKS)), default="cifar10net")
+def summary(network: str) -> None:
+    """Print a network's layers: shapes, parameters, multiply-adds, receptive fields."""
+    rows = layer_rows(NETWORKS[network]())
+    table = make_table(f"{network}: input 32x32x3")
+    for title in ("layer", "output", "kernel", "stride", "padding"):
+        table.add_column(title)
+    for title in ("parameters", "multiply-\nadds", "receptive\nfield"):
+        table.add_column(title, justify="right")
+    for row in rows:
+        table.add_row(
+            row.name,
+            "x".join(map(str, row.output)),
+            *("" if value is None else str(value) for value in (row.kernel, row.stride, row.padding)),
+            f"{row.parameters:,}",
+            f"{row.multiply_adds:,}",
+            "all" if row.receptive_field is None else str(row.receptive_field),
+        )
+    table.add_section()
+    totals = (sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows))
+    table.add_row("total", "", "", "", "", f"{totals[0]:,}", f"{totals[1]:,}", "")
+    Console().print(table)
