@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 from training.errors import TrainingError
 
+CHOICES = {
+    "optimizer": ("sgd", "muon"),
+    "kernels": ("plain", "branches", "expanded"),
+    "flips": ("random", "alternating"),
+    "precision": ("float32", "bfloat16"),
+}
+"""What the settings that are words may be."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -25,8 +33,26 @@ class TrainConfig:
     """Nesterov momentum of SGD."""
     weight_decay: float = 5e-4
     """L2 penalty of convolution and matrix weights; biases have none."""
+    optimizer: str = "sgd"
+    """``sgd``, or ``muon`` for the kernels of convolutions beside ``sgd`` for all else."""
+    muon_learning_rate: float = 0.05
+    """Peak of Muon's learning rate."""
+    muon_weight_decay: float = 0.01
+    """Decoupled: each step shrinks a kernel by this times Muon's learning rate."""
+    kernels: str = "plain"
+    """How kernels of convolutions are parameterised: ``plain``, ``branches`` or ``expanded``."""
     shift_px: int = 2
     """Largest random shift along each axis."""
+    flips: str = "random"
+    """Mirror half of the images: ``random`` ones, or ``alternating`` each with the other half."""
+    precision: str = "float32"
+    """Arithmetic of convolutions and matrices: ``float32`` or ``bfloat16``; weights are always float32."""
+    teacher: str = ""
+    """Whose answers are learned from beside the labels: a run, a checkpoint or an .onnx; none if empty."""
+    teacher_share: float = 0.9
+    """Of the loss; the rest is the labels'."""
+    teacher_temperature: float = 4.0
+    """By which the logits of both are divided before they are compared."""
     average_decay: float = 0.998
     """Share of the old value that the averaged weights keep at each step."""
     validation_per_class: int = 100
@@ -44,6 +70,10 @@ class TrainConfig:
             ("momentum", 0, 0.9999),
             ("weight_decay", 0, 1),
             ("shift_px", 0, 31),
+            ("muon_learning_rate", 1e-8, 100),
+            ("muon_weight_decay", 0, 1),
+            ("teacher_share", 0, 1),
+            ("teacher_temperature", 0.1, 100),
             ("average_decay", 0, 0.999999),
             ("validation_per_class", 1, 5_000),
             ("threads", 1, 1_024),
@@ -51,3 +81,7 @@ class TrainConfig:
             value = getattr(self, name)
             if not smallest <= value <= largest:
                 raise TrainingError(f"{name} is {value}, wanted {smallest} to {largest}")
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise TrainingError(f"{name} is {value!r}, wanted one of {', '.join(choices)}")

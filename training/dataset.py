@@ -66,8 +66,8 @@ class DataSet:
         Raises:
             DataError: nothing usable is at ``path``, or the download failed.
         """
-        self._cache_dir = cache_dir or platformdirs.user_cache_path("cifar10net")
-        self._source: Source = open_source(path or official_archive(self._cache_dir))
+        self.cache_dir = cache_dir or platformdirs.user_cache_path("cifar10net")
+        self._source: Source = open_source(path or official_archive(self.cache_dir))
 
     def description(self) -> str:
         """What the data is, for reports."""
@@ -95,7 +95,7 @@ class DataSet:
         key = hashlib.sha256(_CACHE_FORMAT.encode())
         for line in self._source.identity():
             key.update(os.fsencode(f"{line}\n"))  # file names need not be UTF-8
-        return self._cache_dir / f"decoded-{key.hexdigest()[:16]}-{name}.npz"
+        return self.cache_dir / f"decoded-{key.hexdigest()[:16]}-{name}.npz"
 
 
 def hold_out(split: Split, per_class: int) -> tuple[Split, Split]:

@@ -88,15 +88,23 @@ def predict_all(predict: Predictor, images: npt.NDArray[np.uint8]) -> npt.NDArra
     )
 
 
-def torch_predictor(network: nn.Module) -> Predictor:
-    """Wrap a network that gives logits; it is put in evaluation mode for each call."""
+def torch_predictor(network: nn.Module, precision: str = "float32") -> Predictor:
+    """Wrap a network that gives logits; it is put in evaluation mode for each call.
+
+    Args:
+        network: uint8 images to logits.
+        precision: of its convolutions and matrices, ``float32`` or ``bfloat16``.
+    """
 
     def predict(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         was_training = network.training
         network.eval()
-        with torch.inference_mode():
+        with (
+            torch.inference_mode(),
+            torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"),
+        ):
             logits = network(torch.from_numpy(np.ascontiguousarray(images)))
-            probabilities: npt.NDArray[np.float32] = torch.softmax(logits, dim=1).numpy()
+            probabilities: npt.NDArray[np.float32] = torch.softmax(logits.float(), dim=1).numpy()
         network.train(was_training)
         return probabilities
 

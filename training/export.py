@@ -168,6 +168,7 @@ def _quiet_exporter() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.filterwarnings("ignore", "The tensor attributes .* were assigned", UserWarning)  # LSTM
             yield
     finally:
         logger.setLevel(level)

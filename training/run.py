@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CHECKPOINT_NAME = "checkpoint.pt"
 _CONFIG_NAME = "config.json"
 _METRICS_NAME = "metrics.jsonl"
-_FORMAT = 1
+_FORMAT = 2
 
 
 _DAMAGE = (pickle.UnpicklingError, zipfile.BadZipFile)

@@ -11,6 +11,7 @@ import contextlib
 import math
 import signal
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,11 +19,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from training.augment import flip_and_shift
+from training.augment import alternating, choose_views, look
 from training.dataset import Split, hold_out
 from training.errors import CheckpointError, Interrupted, TrainingError
 from training.evaluate import evaluate, torch_predictor
-from training.networks import NETWORKS, CIFAR10Net, CIFAR10NetTraining
+from training.networks import NETWORKS
+from training.optimise import Optimisers
 from training.provenance import library_versions, machine, source_commit
 from training.run import Checkpoint, Run
 
@@ -32,8 +34,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from training.config import TrainConfig
+    from training.networks import Network, Trainable
+    from training.teacher import TeacherAnswers
 
-_LOWEST_RATE = 1 / 25  # of the peak, at the first step
+_MIRRORS = 1  # tells the generator of the first mirrorings from those of orders and shifts
 
 
 class Reporter(Protocol):
@@ -46,7 +50,13 @@ class Reporter(Protocol):
         """Take note of a finished epoch's metrics."""
 
 
-def fit(run: Run, config: TrainConfig, train: Split, reporter: Reporter) -> Checkpoint:
+AskTeacher = Callable[["TrainConfig", Split], "TeacherAnswers"]
+"""Finds what the teacher of a configuration says of the images that are learned from."""
+
+
+def fit(
+    run: Run, config: TrainConfig, train: Split, reporter: Reporter, ask_teacher: AskTeacher | None = None
+) -> Checkpoint:
     """Train from the beginning.
 
     Args:
@@ -54,6 +64,7 @@ def fit(run: Run, config: TrainConfig, train: Split, reporter: Reporter) -> Chec
         config: what to do.
         train: the training split; validation images are held out of it.
         reporter: is told each step and epoch.
+        ask_teacher: is asked once, if the configuration names a teacher.
 
     Returns:
         The finished checkpoint, already saved.
@@ -63,13 +74,13 @@ def fit(run: Run, config: TrainConfig, train: Split, reporter: Reporter) -> Chec
         TrainingError: the split is too small, the folder cannot be written, or the loss is not
             finite.
     """
-    trainer = _Trainer(config, train)
+    trainer = _Trainer(config, train, ask_teacher)
     with run.locked():
         run.begin(config)
         return trainer.run(run, reporter)
 
 
-def resume(run: Run, train: Split, reporter: Reporter) -> Checkpoint:
+def resume(run: Run, train: Split, reporter: Reporter, ask_teacher: AskTeacher | None = None) -> Checkpoint:
     """Continue a stopped run; arguments, result and errors as ``fit``.
 
     Raises CheckpointError too: there is no run, it is damaged, or it was begun on other images.
@@ -79,12 +90,12 @@ def resume(run: Run, train: Split, reporter: Reporter) -> Checkpoint:
         if checkpoint.is_finished:
             return checkpoint
         run.metrics()  # a damaged file is found before an epoch is spent
-        trainer = _Trainer(checkpoint.config, train)
+        trainer = _Trainer(checkpoint.config, train, ask_teacher)
         trainer.restore(checkpoint)
         return trainer.run(run, reporter)
 
 
-def trained_network(checkpoint: Checkpoint) -> CIFAR10Net:
+def trained_network(checkpoint: Checkpoint) -> Network:
     """Return the averaged network of a checkpoint, folded to the plain architecture.
 
     Raises:
@@ -95,24 +106,31 @@ def trained_network(checkpoint: Checkpoint) -> CIFAR10Net:
     return network.fold()
 
 
-def learning_rate(config: TrainConfig, progress: float) -> float:
-    """One cycle (Smith 2018, arXiv:1803.09820), both halves cosine-shaped.
+def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """How far a student is from its teacher: T^2 KL(teacher || student), both softened by T.
+
+    Hinton et al. 2015 (arXiv:1503.02531); T^2 keeps the gradients as large as those of the labels.
 
     Args:
-        config: gives the peak and the share of steps before it.
-        progress: share of all steps that is done, 0 to 1.
+        logits: the student's, (n, 10).
+        teacher: the teacher's, (n, 10).
+        temperature: T.
+
+    Returns:
+        The mean over the images, in nats.
     """
-    peak, warmup = config.peak_learning_rate, config.warmup_fraction
-    if progress < warmup:
-        rise = (1 - math.cos(math.pi * progress / warmup)) / 2
-        return peak * (_LOWEST_RATE + (1 - _LOWEST_RATE) * rise)
-    return peak * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+    return temperature**2 * functional.kl_div(
+        functional.log_softmax(logits / temperature, dim=1),
+        functional.log_softmax(teacher / temperature, dim=1),
+        log_target=True,
+        reduction="batchmean",
+    )
 
 
 class _Trainer:
     """The state of one run and how a step changes it."""
 
-    def __init__(self, config: TrainConfig, train: Split) -> None:
+    def __init__(self, config: TrainConfig, train: Split, ask_teacher: AskTeacher | None) -> None:
         self._config = config
         self._train, self._validation = hold_out(train, config.validation_per_class)
         self._steps = len(self._train) // config.batch_size
@@ -121,13 +139,19 @@ class _Trainer:
                 f"{len(self._train)} images are left to train on, fewer than one batch of "
                 f"{config.batch_size}; lower --batch-size or --validation-per-class"
             )
+        self._first_mirrored = alternating(
+            len(self._train), np.random.default_rng([config.seed, 0, 0, _MIRRORS])
+        )
+        self._teacher = None if not config.teacher else _asked(ask_teacher, config, self._train)
         torch.set_num_threads(config.threads)
         torch.use_deterministic_algorithms(mode=True)
+        # Nothing here reads memory that was not written, and filling it takes 7% of the time.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.manual_seed(config.seed)
         self._network = _network_for_training(config, *_channel_statistics(self._train.images))
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._average = _clone(self._network.state_dict())
-        self._optimizer = _optimizer(self._network, config)
+        self._optimisers = Optimisers(self._network, config)
         self._epoch = self._step = 0
         self._loss_sum = 0.0
         self._provenance = {
@@ -145,10 +169,7 @@ class _Trainer:
             )
         _load(self._network, checkpoint.model, checkpoint.config.network)
         self._average = _clone(checkpoint.average)
-        try:
-            self._optimizer.load_state_dict(checkpoint.optimizer)
-        except (ValueError, KeyError) as error:
-            raise CheckpointError(f"the checkpoint's optimizer does not fit: {error}") from error
+        self._optimisers.restore(checkpoint.optimizer)
         self._epoch, self._step = checkpoint.epoch, checkpoint.step
         self._loss_sum = checkpoint.loss_sum
         self._provenance = checkpoint.provenance
@@ -171,7 +192,7 @@ class _Trainer:
         self._network.train()
         while self._step < self._steps:
             start = self._step * self._config.batch_size
-            self._loss_sum += self._take_step(self._train[order[start : start + self._config.batch_size]])
+            self._loss_sum += self._take_step(order[start : start + self._config.batch_size])
             self._step += 1
             reporter.on_step(self._epoch, self._step, self._steps, self._loss_sum / self._step)
             if stop and self._step < self._steps:
@@ -193,22 +214,30 @@ class _Trainer:
             "images_per_s": images / seconds,
         }
 
-    def _take_step(self, batch: Split) -> float:
-        """Learn from one batch; returns its mean loss in nats."""
+    def _take_step(self, indices: npt.NDArray[np.int64]) -> float:
+        """Learn from some of the images; returns their mean loss in nats."""
         config = self._config
+        batch = self._train[indices]
         generator = np.random.default_rng([config.seed, self._epoch, self._step])
-        images = flip_and_shift(batch.images, generator, config.shift_px)
-        done = self._epoch * self._steps + self._step
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(config, done / (config.epochs * self._steps))
-        loss = functional.cross_entropy(
-            self._network(torch.from_numpy(images)), torch.from_numpy(batch.labels)
-        )
-        self._optimizer.zero_grad()
+        mirrored = None
+        if config.flips == "alternating":
+            mirrored = self._first_mirrored[indices] ^ bool(self._epoch % 2)
+        views = choose_views(len(batch), generator, config.shift_px, mirrored)
+        images = torch.from_numpy(look(batch.images, views, config.shift_px))
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+            logits = self._network(images)
+        loss = functional.cross_entropy(logits.float(), torch.from_numpy(batch.labels))
+        if self._teacher is not None:
+            said = torch.from_numpy(self._teacher.of(indices, views.mirrored))
+            share = config.teacher_share
+            loss = (
+                share * distillation_loss(logits.float(), said, config.teacher_temperature)
+                + (1 - share) * loss
+            )
         loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        decay = min(config.average_decay, _young(done))
-        _blend(self._average, self._network.state_dict(), decay)
+        done = self._epoch * self._steps + self._step
+        self._optimisers.step(done / (config.epochs * self._steps))
+        _blend(self._average, self._network.state_dict(), min(config.average_decay, _young(done)))
         return loss.item()
 
     def _validate(self) -> dict[str, float]:
@@ -230,17 +259,23 @@ class _Trainer:
             loss_sum=self._loss_sum,
             model=self._network.state_dict(),
             average=self._average,
-            optimizer=self._optimizer.state_dict(),
+            optimizer=self._optimisers.state(),
             provenance=self._provenance,
         )
 
 
-def _network_for_training(
-    config: TrainConfig, mean: tuple[float, ...], std: tuple[float, ...]
-) -> CIFAR10NetTraining:
+def _asked(ask_teacher: AskTeacher | None, config: TrainConfig, images: Split) -> TeacherAnswers:
+    if ask_teacher is None:
+        raise TrainingError(
+            f"the run learns from the teacher {config.teacher}, and there is nobody to ask it"
+        )
+    return ask_teacher(config, images)
+
+
+def _network_for_training(config: TrainConfig, mean: tuple[float, ...], std: tuple[float, ...]) -> Trainable:
     if config.network not in NETWORKS:
         raise CheckpointError(f"no network is called {config.network!r}; there are: {', '.join(NETWORKS)}")
-    return NETWORKS[config.network].for_training(mean, std)
+    return NETWORKS[config.network].for_training(mean, std, config.kernels)
 
 
 def _channel_statistics(
@@ -251,21 +286,6 @@ def _channel_statistics(
     mean = pixels.mean(axis=0, dtype=np.float64) / 255
     deviation = pixels.std(axis=0, dtype=np.float64) / 255
     return tuple(mean.tolist()), tuple(np.maximum(deviation, 1 / 255).tolist())
-
-
-def _optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
-    """SGD with Nesterov momentum; weights decay, biases do not."""
-    learned = [value for value in network.parameters() if value.requires_grad]
-    groups = [
-        {
-            "params": [value for value in learned if value.ndim > 1],
-            "weight_decay": config.weight_decay,
-        },
-        {"params": [value for value in learned if value.ndim == 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(
-        groups, lr=config.peak_learning_rate, momentum=config.momentum, nesterov=config.momentum > 0
-    )
 
 
 def _load(network: nn.Module, state: dict[str, Any], name: str) -> None:

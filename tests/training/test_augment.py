@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.augment import flip_and_shift
+from training.augment import Views, alternating, choose_views, look
+
+
+def _flip_and_shift(
+    images: npt.NDArray[np.uint8], generator: np.random.Generator, shift_px: int
+) -> npt.NDArray[np.uint8]:
+    return look(images, choose_views(len(images), generator, shift_px), shift_px)
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 20), shift=st.integers(0, 4))
@@ -14,7 +21,7 @@ def test_each_image_is_a_shifted_window_of_itself_or_its_mirror(seed: int, n: in
     images = np.random.default_rng(seed).integers(0, 256, (n, 8, 9, 3), dtype=np.uint8)
     before = images.copy()
 
-    moved = flip_and_shift(images, np.random.default_rng(seed), shift)
+    moved = _flip_and_shift(images, np.random.default_rng(seed), shift)
 
     assert moved.shape == images.shape
     assert moved.dtype == np.uint8
@@ -35,9 +42,9 @@ def test_each_image_is_a_shifted_window_of_itself_or_its_mirror(seed: int, n: in
 def test_the_same_generator_state_gives_the_same_batch() -> None:
     images = np.random.default_rng(1).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
 
-    first = flip_and_shift(images, np.random.default_rng(7), 2)
-    second = flip_and_shift(images, np.random.default_rng(7), 2)
-    other = flip_and_shift(images, np.random.default_rng(8), 2)
+    first = _flip_and_shift(images, np.random.default_rng(7), 2)
+    second = _flip_and_shift(images, np.random.default_rng(7), 2)
+    other = _flip_and_shift(images, np.random.default_rng(8), 2)
 
     assert np.array_equal(first, second)
     assert not np.array_equal(first, other)
@@ -47,9 +54,28 @@ def test_about_half_are_mirrored_and_every_shift_occurs() -> None:
     image = np.arange(32 * 32 * 3, dtype=np.int64).reshape(1, 32, 32, 3) % 251
     images = np.repeat(image.astype(np.uint8), 2000, axis=0)
 
-    kept = flip_and_shift(images, np.random.default_rng(0), 0)
-    moved = flip_and_shift(images, np.random.default_rng(0), 2)
+    kept = _flip_and_shift(images, np.random.default_rng(0), 0)
+    moved = _flip_and_shift(images, np.random.default_rng(0), 2)
 
     mirrored = (kept != images).any(axis=(1, 2, 3)).mean()
     assert 0.45 < mirrored < 0.55
     assert len({result.tobytes() for result in moved}) == 2 * 5 * 5
+
+
+def test_a_view_is_what_it_says() -> None:
+    image = np.arange(6 * 6 * 3, dtype=np.uint8).reshape(1, 6, 6, 3)
+    views = Views(np.array([True]), np.array([1]), np.array([-2]))
+
+    (seen,) = look(image, views, 2)
+
+    # One row further down; the window two to the left, so the picture two to the right; then mirrored.
+    assert np.array_equal(seen[:5, ::-1][:, 2:], image[0, 1:, :4])
+
+
+def test_two_epochs_show_every_image_both_ways() -> None:
+    first = alternating(1000, np.random.default_rng(0))
+
+    assert 0.4 < first.mean() < 0.6
+    for epoch in (0, 1):
+        views = choose_views(1000, np.random.default_rng(epoch), 2, first ^ bool(epoch % 2))
+        assert np.array_equal(views.mirrored, first if epoch == 0 else ~first)

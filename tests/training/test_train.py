@@ -7,14 +7,18 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
 from training.config import TrainConfig
 from training.dataset import Split
 from training.errors import CheckpointError, Interrupted, TrainingError
+from training.evaluate import evaluate, torch_predictor
+from training.optimise import one_cycle
 from training.run import Checkpoint, Run, load_checkpoint
-from training.train import fit, learning_rate, resume, trained_network
+from training.teacher import TeacherAnswers
+from training.train import distillation_loss, fit, resume, trained_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -201,19 +205,103 @@ def test_a_batch_larger_than_the_data_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("epochs", 0), ("batch_size", 1), ("weight_decay", -1.0), ("seed", -1)]
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 1),
+        ("weight_decay", -1.0),
+        ("seed", -1),
+        ("teacher_share", 1.1),
+        ("optimizer", "adam"),
+        ("kernels", "wide"),
+        ("flips", "never"),
+        ("precision", "float16"),
+    ],
 )
-def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
-    with pytest.raises(TrainingError, match=rf"{name} is {value}, wanted"):
+def test_settings_out_of_range_are_refused(name: str, value: float | str) -> None:
+    with pytest.raises(TrainingError, match=rf"{name} is {value!r}, wanted"):
         TrainConfig(**{name: value})  # type: ignore[arg-type]
 
 
-def test_the_learning_rate_rises_and_falls_once() -> None:
-    config = TrainConfig(peak_learning_rate=0.2, warmup_fraction=0.25)
-    rates = [learning_rate(config, step / 1000) for step in range(1001)]
+MUON = {
+    "optimizer": "muon",
+    "kernels": "expanded",
+    "precision": "bfloat16",
+    "flips": "alternating",
+    "teacher": "somebody",
+}
 
-    assert rates[0] == pytest.approx(0.2 / 25)
-    assert max(rates) == rates[250] == pytest.approx(0.2)
+
+def test_a_run_with_everything_switched_on_continues_to_the_same_weights_too(
+    quick: TrainConfig, train_split: Split, reporter: RecordingReporter, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(quick, **MUON)  # type: ignore[arg-type]
+
+    def ask(_config: TrainConfig, images: Split) -> TeacherAnswers:
+        certain = 5 * np.eye(10, dtype=np.float32)[images.labels]
+        return TeacherAnswers(np.stack([certain, certain], axis=1))
+
+    unbroken = fit(Run(tmp_path / "unbroken"), config, train_split, reporter, ask)
+    run = Run(tmp_path / "run")
+    with pytest.raises(Interrupted):
+        fit(run, config, train_split, _StopsAt(1, 7, signal.SIGTERM), ask)
+    resumed = resume(run, train_split, reporter, ask)
+
+    assert _same(resumed.model, unbroken.model)
+    assert _same(resumed.average, unbroken.average)
+    assert run.metrics()[-1]["validation_top1"] > 0.8
+
+
+def test_a_student_learns_what_its_teacher_says_and_not_what_is_true(
+    quick: TrainConfig, train_split: Split, reporter: RecordingReporter, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(quick, teacher="a liar", teacher_share=1.0)
+
+    def ask(_config: TrainConfig, images: Split) -> TeacherAnswers:
+        wrong = 5 * np.eye(10, dtype=np.float32)[(images.labels + 1) % 10]
+        return TeacherAnswers(np.stack([wrong, wrong], axis=1))
+
+    checkpoint = fit(Run(tmp_path / "run"), config, train_split, reporter, ask)
+
+    predict = torch_predictor(trained_network(checkpoint))
+    lied = Split(train_split.images, (train_split.labels + 1) % 10)
+    assert evaluate(predict, lied).top1 > 0.8
+
+
+def test_a_run_with_a_teacher_needs_somebody_to_ask(
+    quick: TrainConfig, train_split: Split, reporter: RecordingReporter, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(quick, teacher="somebody")
+
+    with pytest.raises(TrainingError, match="learns from the teacher somebody"):
+        fit(Run(tmp_path / "run"), config, train_split, reporter)
+
+
+def test_the_distillation_loss_is_the_published_formula() -> None:
+    generator = np.random.default_rng(3)
+    logits, teacher = generator.normal(0, 3, (2, 7, 10)).astype(np.float32)
+    temperature = 4.0
+
+    def softened(values: np.ndarray) -> np.ndarray:
+        powers = np.exp(values.astype(np.float64) / temperature)
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    p, q = softened(teacher), softened(logits)
+    expected = temperature**2 * (p * np.log(p / q)).sum(axis=1).mean()
+
+    loss = distillation_loss(torch.from_numpy(logits), torch.from_numpy(teacher), temperature)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    # Softmax does not see a constant that is added to all logits.
+    assert distillation_loss(
+        torch.from_numpy(teacher - 7), torch.from_numpy(teacher), temperature
+    ).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_the_learning_rate_rises_and_falls_once() -> None:
+    rates = [one_cycle(step / 1000, 0.25) for step in range(1001)]
+
+    assert rates[0] == pytest.approx(1 / 25)
+    assert max(rates) == rates[250] == pytest.approx(1)
     assert rates[-1] == pytest.approx(0, abs=1e-9)
     assert rates[:251] == sorted(rates[:251])
     assert rates[250:] == sorted(rates[250:], reverse=True)
@@ -234,10 +322,10 @@ def _changed(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:
 
 def test_a_checkpoint_of_another_network_is_refused(finished: Run) -> None:
     checkpoint = finished.load()
-    unknown = _changed(checkpoint, config=dataclasses.replace(checkpoint.config, network="resnet"))
+    unknown = _changed(checkpoint, config=dataclasses.replace(checkpoint.config, network="vgg"))
     fewer = {key: value for key, value in checkpoint.average.items() if "conv3" not in key}
 
-    with pytest.raises(CheckpointError, match="no network is called 'resnet'"):
+    with pytest.raises(CheckpointError, match="no network is called 'vgg'"):
         trained_network(unknown)
     with pytest.raises(CheckpointError, match="weights of another network than cifar10net"):
         trained_network(_changed(checkpoint, average=fewer))

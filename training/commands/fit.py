@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.progress import Progress
 
-from training.commands.options import DEFAULTS, cache_option, data_option
-from training.config import TrainConfig
-from training.dataset import DataSet
+from training.commands.options import DEFAULTS, cache_option, checkpoint_at, data_option
+from training.config import CHOICES, TrainConfig
+from training.dataset import DataSet, Split
+from training.evaluate import onnx_predictor, torch_predictor
 from training.networks import NETWORKS
 from training.progress import ProgressReporter
-from training.run import Run
+from training.recipes import DEFAULT as RECIPE
+from training.recipes import RECIPES
+from training.run import CHECKPOINT_NAME, Run
+from training.teacher import TeacherAnswers, teacher_answers
 from training.train import fit as fit_network
 from training.train import resume as resume_run
+from training.train import trained_network
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def _setting(name: str, kind: type | click.ParamType[Any], text: str) -> Callable[[_Command], _Command]:
     """Make the option of one TrainConfig field; ranges are TrainConfig's business."""
-    return click.option(f"--{name.replace('_', '-')}", type=kind, default=DEFAULTS[name], help=text)
+    default = DEFAULTS[name]
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        type=kind,
+        help=f"{text} [{RECIPE}: {'none' if default == '' else default}]",
+    )
 
 
 @click.command()
@@ -32,6 +45,12 @@ def _setting(name: str, kind: type | click.ParamType[Any], text: str) -> Callabl
 @cache_option
 @click.option("--out", type=click.Path(path_type=Path), help="New run folder.")
 @click.option("--resume", type=click.Path(path_type=Path), help="Run folder to continue, with its settings.")
+@click.option(
+    "--recipe",
+    type=click.Choice(list(RECIPES)),
+    default=RECIPE,
+    help="Settings to begin with; each can be set otherwise below.",
+)
 @_setting("network", click.Choice(list(NETWORKS)), "Architecture.")
 @_setting("seed", int, "Same seed, same machine, same weights.")
 @_setting("epochs", int, "Passes over the training images.")
@@ -40,7 +59,16 @@ def _setting(name: str, kind: type | click.ParamType[Any], text: str) -> Callabl
 @_setting("warmup_fraction", float, "Share of the steps before the peak.")
 @_setting("momentum", float, "Nesterov momentum.")
 @_setting("weight_decay", float, "L2 penalty of weights (not biases).")
+@_setting("optimizer", click.Choice(CHOICES["optimizer"]), "muon: of convolutions alone.")
+@_setting("muon_learning_rate", float, "Highest learning rate of Muon.")
+@_setting("muon_weight_decay", float, "Decoupled weight decay of Muon.")
+@_setting("kernels", click.Choice(CHOICES["kernels"]), "How kernels of convolutions are parameterised.")
 @_setting("shift_px", int, "Largest random shift in pixels.")
+@_setting("flips", click.Choice(CHOICES["flips"]), "Which half of the images is mirrored.")
+@_setting("precision", click.Choice(CHOICES["precision"]), "Arithmetic of convolutions and matrices.")
+@_setting("teacher", str, "A run, its checkpoint.pt or an .onnx to learn from beside the labels.")
+@_setting("teacher_share", float, "Of the loss; the rest is the labels'.")
+@_setting("teacher_temperature", float, "Divides the logits of teacher and student.")
 @_setting("average_decay", float, "How slowly the averaged weights follow.")
 @_setting("validation_per_class", int, "Training images of each class held out.")
 @click.option("--threads", type=int, help="CPU threads; default: as many as this process may use.")
@@ -53,6 +81,7 @@ def fit(  # noqa: PLR0913 - click passes each option by name
     cache_dir: Path | None,
     out: Path | None,
     resume: Path | None,
+    recipe: str,
     threads: int | None,
     **settings: Any,  # noqa: ANN401 - checked by TrainConfig
 ) -> None:
@@ -65,24 +94,51 @@ def fit(  # noqa: PLR0913 - click passes each option by name
         run, config = Run(resume), Run(resume).load().config
     else:
         run = Run(Path(str(out)))
-        config = TrainConfig(threads=_usable_cpus() if threads is None else threads, **settings)
-    images = DataSet(data, cache_dir).split("train")
+        given = {name: value for name, value in settings.items() if value is not None}
+        cpus = _usable_cpus() if threads is None else threads
+        config = replace(RECIPES[recipe], threads=cpus, **given)
+    source = DataSet(data, cache_dir)
+    images = source.split("train")
+
+    def ask(config: TrainConfig, images: Split) -> TeacherAnswers:
+        return _ask_teacher(config, images, source.cache_dir, console)
+
     console.print(f"{config.network}, seed {config.seed}: {len(images):,} images, {run.folder}")
     with ProgressReporter(console, config.epochs) as reporter:
         if resume is None:
-            fit_network(run, config, images, reporter)
+            fit_network(run, config, images, reporter, ask)
         else:
-            resume_run(run, images, reporter)
+            resume_run(run, images, reporter, ask)
     console.print(f"finished: {run.folder}")
 
 
 def _refuse_settings(context: click.Context) -> None:
     """A resumed run keeps its settings: one given beside --resume would be ignored."""
-    for name in (*DEFAULTS, "threads"):
+    for name in (*DEFAULTS, "recipe", "threads"):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(
                 f"--{name.replace('_', '-')} has no effect with --resume: a run keeps its settings"
             )
+
+
+def _ask_teacher(config: TrainConfig, images: Split, cache_dir: Path, console: Console) -> TeacherAnswers:
+    """Find what the teacher of a configuration says, with progress."""
+    teacher = Path(config.teacher)
+    if teacher.suffix == ".onnx":
+        predict, file = onnx_predictor(teacher), teacher
+    else:
+        predict = torch_predictor(trained_network(checkpoint_at(teacher)), config.precision)
+        file = teacher / CHECKPOINT_NAME if teacher.is_dir() else teacher
+    identity = hashlib.sha256(file.read_bytes()).hexdigest()
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("asking the teacher")
+        return teacher_answers(
+            predict,
+            identity,
+            images,
+            cache_dir,
+            lambda done, of: progress.update(task, completed=done, total=of),
+        )
 
 
 def _usable_cpus() -> int:

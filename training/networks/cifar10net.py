@@ -3,18 +3,20 @@
 The architecture of the ConvNetJS CIFAR-10 demo (https://cs.stanford.edu/people/karpathy/convnetjs/
 demo/cifar10.html): 22,466 parameters, 3.92 million multiply-adds an image. ``CIFAR10Net`` is what is
 exported; ``CIFAR10NetTraining`` computes the same function while batch normalisation helps it learn.
+``MeanPool`` is its twin with the other kind of pooling.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
 
-from training.networks.normalise import Normalise
+from training.networks.kernels import KernelConv2d, fold_into
+from training.networks.network import CLASSES, Network, Trainable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,96 +24,81 @@ if TYPE_CHECKING:
 _CHANNELS = (3, 16, 20, 20)
 _KERNEL = 5
 _FEATURES = 20 * 4 * 4
-_CLASSES = 10
 
 
-class CIFAR10Net(nn.Module):
+class CIFAR10Net(Network):
     """Images (n, 32, 32, 3) uint8 to logits (n, 10) float32."""
 
-    def __init__(
-        self, mean: Sequence[float] = (0.0, 0.0, 0.0), std: Sequence[float] = (1.0, 1.0, 1.0)
-    ) -> None:
-        super().__init__()
-        self.normalise = Normalise(mean, std)
+    pooling: type[nn.MaxPool2d | nn.AvgPool2d] = nn.MaxPool2d
+
+    @classmethod
+    def _make_layers(cls) -> OrderedDict[str, nn.Module]:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for stage, (wide_in, wide_out) in enumerate(_stages(), start=1):
+        for stage, (wide_in, wide_out) in enumerate(pairwise(_CHANNELS), start=1):
             layers[f"conv{stage}"] = nn.Conv2d(wide_in, wide_out, _KERNEL, padding=_KERNEL // 2)
             layers[f"relu{stage}"] = nn.ReLU()
-            layers[f"pool{stage}"] = nn.MaxPool2d(2)
+            layers[f"pool{stage}"] = cls.pooling(2)
         layers["flatten"] = nn.Flatten()
-        layers["fc"] = nn.Linear(_FEATURES, _CLASSES)
-        self.layers = nn.Sequential(layers)
+        layers["fc"] = nn.Linear(_FEATURES, CLASSES)
+        return layers
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return logits (n, 10) for images (n, 32, 32, 3) uint8."""
-        logits: torch.Tensor = self.layers(self.normalise(images))
-        return logits
-
-    @staticmethod
-    def for_training(mean: Sequence[float], std: Sequence[float]) -> CIFAR10NetTraining:
+    @classmethod
+    def for_training(
+        cls, mean: Sequence[float], std: Sequence[float], kernels: str = "plain"
+    ) -> CIFAR10NetTraining:
         """Make the form that is trained; ``fold`` turns it back."""
-        return CIFAR10NetTraining(mean, std)
+        return CIFAR10NetTraining(mean, std, kernels, plain=cls)
 
 
-class CIFAR10NetTraining(nn.Module):
-    """CIFAR10Net with batch normalisation after each pooling, which ``fold`` removes exactly.
+class MeanPool(CIFAR10Net):
+    """CIFAR10Net with mean pooling in place of max pooling; the same parameters and multiply-adds."""
 
-    Pooling comes before normalisation and ReLU, which then touch a quarter of the values. Maximum
-    and ReLU both keep order, and so does a batch normalisation whose scale is positive (here it is
-    fixed at one), so max-pool, normalise, ReLU equals normalise, ReLU, max-pool.
+    pooling = nn.AvgPool2d
+
+
+class CIFAR10NetTraining(Trainable):
+    """CIFAR10Net with batch normalisation, which ``fold`` removes exactly.
+
+    Where pooling takes the maximum it comes before normalisation and ReLU, which then touch a quarter
+    of the values. Maximum and ReLU both keep order, and so does a batch normalisation whose scale is
+    positive (here it is fixed at one), so max-pool, normalise, ReLU equals normalise, ReLU, max-pool.
+    A mean does not commute with ReLU and stays behind it.
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.normalise = Normalise(mean, std)
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        kernels: str = "plain",
+        plain: type[CIFAR10Net] = CIFAR10Net,
+    ) -> None:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for stage, (wide_in, wide_out) in enumerate(_stages(), start=1):
-            layers[f"conv{stage}"] = nn.Conv2d(wide_in, wide_out, _KERNEL, padding=_KERNEL // 2, bias=False)
-            layers[f"pool{stage}"] = nn.MaxPool2d(2)
+        pools_first = plain.pooling is nn.MaxPool2d
+        for stage, (wide_in, wide_out) in enumerate(pairwise(_CHANNELS), start=1):
+            layers[f"conv{stage}"] = KernelConv2d(wide_in, wide_out, _KERNEL, kernels)
+            if pools_first:
+                layers[f"pool{stage}"] = plain.pooling(2)
             norm = nn.BatchNorm2d(wide_out)
             norm.weight.requires_grad_(False)  # noqa: FBT003 - the scale stays one
             layers[f"norm{stage}"] = norm
             layers[f"relu{stage}"] = nn.ReLU()
+            if not pools_first:
+                layers[f"pool{stage}"] = plain.pooling(2)
         layers["flatten"] = nn.Flatten()
-        layers["fc"] = nn.Linear(_FEATURES, _CLASSES)
-        self.layers = nn.Sequential(layers)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return logits (n, 10) for images (n, 32, 32, 3) uint8."""
-        logits: torch.Tensor = self.layers(self.normalise(images))
-        return logits
+        layers["fc"] = nn.Linear(_FEATURES, CLASSES)
+        super().__init__(mean, std, layers)
+        self._plain = plain
 
     @torch.no_grad()
     def fold(self) -> CIFAR10Net:
         """Return the plain network that computes what this one does in evaluation mode."""
-        network = CIFAR10Net()
+        network = self._plain()
         network.normalise.load_state_dict(self.normalise.state_dict())
         for stage in range(1, len(_CHANNELS)):
-            source = self.layers.get_submodule(f"conv{stage}")
-            norm = self.layers.get_submodule(f"norm{stage}")
-            target = network.layers.get_submodule(f"conv{stage}")
-            _fold_norm(source, norm, target)
+            fold_into(
+                cast("nn.Conv2d", network.layers.get_submodule(f"conv{stage}")),
+                cast("KernelConv2d", self.layers.get_submodule(f"conv{stage}")),
+                cast("nn.BatchNorm2d", self.layers.get_submodule(f"norm{stage}")),
+            )
         network.layers.get_submodule("fc").load_state_dict(self.layers.get_submodule("fc").state_dict())
         return network.eval()
-
-
-def _stages() -> pairwise[tuple[int, int]]:
-    return pairwise(_CHANNELS)
-
-
-def _fold_norm(source: nn.Module, norm: nn.Module, target: nn.Module) -> None:
-    """Write ``source`` followed by ``norm`` into the weight and bias of ``target``.
-
-    norm(conv(x)) = (w*x - mean) * scale + shift with scale = gamma / sqrt(var + eps); folded in
-    float64 and rounded once.
-    """
-    if not (
-        isinstance(source, nn.Conv2d) and isinstance(target, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-    ):
-        raise TypeError("only a convolution followed by a batch normalisation can be folded")
-    state = {name: value.double() for name, value in norm.state_dict().items()}
-    scale = state["weight"] / torch.sqrt(state["running_var"] + norm.eps)
-    target.weight.copy_(source.weight.double() * scale.view(-1, 1, 1, 1))
-    if target.bias is None:
-        raise TypeError("the folded convolution needs a bias")
-    target.bias.copy_(state["bias"] - state["running_mean"] * scale)

@@ -1,0 +1,51 @@
+"""A network that reads an image as a text: an LSTM goes from the top row to the bottom one.
+
+Hochreiter and Schmidhuber 1997, "Long short-term memory". 32 steps of 96 values (32 pixels of 3 colours); the
+state after the last row tells the class.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from training.networks.network import CLASSES, Network
+
+if TYPE_CHECKING:
+    import torch
+
+_ROW = 32 * 3
+_HIDDEN = 128  # 3.67 million multiply-adds in the LSTM: CIFAR10Net has 3.92
+
+
+class Rows(nn.Module):
+    """(n, 3, h, w) becomes (n, h, w * 3): a sequence of rows, from top to bottom."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Put each row's values side by side, pixel by pixel."""
+        return images.permute(0, 2, 3, 1).flatten(2)
+
+
+class LastState(nn.Module):
+    """An LSTM of which only the output after the last step is of interest."""
+
+    def __init__(self, wide_in: int, wide_out: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(wide_in, wide_out, batch_first=True)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Read (n, steps, in), return (n, out)."""
+        outputs: torch.Tensor = self.lstm(rows)[0]
+        return outputs[:, -1]
+
+
+class Recurrent(Network):
+    """Images (n, 32, 32, 3) uint8 to logits (n, 10) float32."""
+
+    @staticmethod
+    def _make_layers() -> OrderedDict[str, nn.Module]:
+        return OrderedDict[str, nn.Module](
+            rows=Rows(), lstm=LastState(_ROW, _HIDDEN), fc=nn.Linear(_HIDDEN, CLASSES)
+        )

@@ -1,0 +1,30 @@
+"""Settings that were tried and found good, by name; how they were found is told in docs/experiments.md."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from training.config import TrainConfig
+
+_MUON = TrainConfig(optimizer="muon", flips="alternating", peak_learning_rate=0.1)
+
+RECIPES: dict[str, TrainConfig] = {
+    "cifar10net": replace(_MUON, epochs=30),
+    "cifar10net-best": replace(
+        _MUON, epochs=160, precision="bfloat16", teacher="exported_models/resnet/1/model.onnx"
+    ),
+    "mean_pool": replace(_MUON, network="mean_pool", epochs=30),
+    "lenet": TrainConfig(network="lenet", epochs=40, peak_learning_rate=0.05),
+    "fully_connected": TrainConfig(network="fully_connected", epochs=40, peak_learning_rate=0.02),
+    "recurrent": TrainConfig(network="recurrent", epochs=30, peak_learning_rate=0.2),
+    "resnet": replace(
+        _MUON,
+        network="resnet",
+        epochs=16,
+        peak_learning_rate=0.05,
+        precision="bfloat16",
+        average_decay=0.995,
+    ),
+}
+"""Every network has one of its own name; one that ends in ``-best`` takes longer."""
+DEFAULT = "cifar10net"
