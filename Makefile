@@ -5,21 +5,28 @@ BIN    := $(VENV)/bin
 PORT   ?= 50051
 # Public clients that the tests run; each has an environment of its own, since they disagree with ours and each other.
 CLIENTS := $(VENV)/clients
-# Where `make train` keeps its run; it goes on from there after an interruption.
-RUN    ?= runs/cifar10net
+# Where trainings keep their runs, by recipe; they go on from there after an interruption.
+RUNS   ?= runs
+# The committed model is the median of three seeds of its recipe.
+SEED   ?= 0
 # `make bench-gpu` has an environment of its own: ONNX Runtime is either for the CPU or for a GPU.
 VENV_GPU ?= .venv-gpu
 PROVIDER ?= cuda
 # What `make bench-compare` compares with.
 BASE ?= HEAD~1
 
+RELATIVES := resnet mean_pool lenet fully_connected recurrent
+# $(call FIT,recipe,run): begin a run, or go on with it.
+FIT = if [ -e $(2)/checkpoint.pt ]; then $(BIN)/cifar10net-train fit --resume $(2); \
+	else $(BIN)/cifar10net-train fit --recipe $(1) --out $(2); fi
+
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto docs train bench bench-compare bench-gpu constraints clean
+.PHONY: help demo serve test check format proto docs train train-best train-relatives bench bench-compare bench-gpu constraints clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.serve ## Start a server, classify the sample photographs, stop it
 	@$(BIN)/python examples/demo.py
@@ -48,9 +55,18 @@ docs: $(VENV)/.serve ## Write the tables of docs/operations.md from the code
 	@$(BIN)/python -m docs.generate
 
 train: $(VENV)/.train ## Train CIFAR10Net and export it (minutes; CIFAR10NET_DATA or a download)
-	@if [ -e $(RUN)/checkpoint.pt ]; then $(BIN)/cifar10net-train fit --resume $(RUN); \
-	else $(BIN)/cifar10net-train fit --out $(RUN); fi
-	@$(BIN)/cifar10net-train export --run $(RUN) --replace
+	@$(call FIT,cifar10net,$(RUNS)/cifar10net)
+	@$(BIN)/cifar10net-train export --run $(RUNS)/cifar10net --replace
+
+train-best: $(VENV)/.train ## Train the committed CIFAR10Net, with SEED, taught by the committed resnet (an hour or more)
+	@$(call FIT,cifar10net-best --seed $(SEED),$(RUNS)/cifar10net-best-$(SEED))
+	@$(BIN)/cifar10net-train export --run $(RUNS)/cifar10net-best-$(SEED) --replace
+
+train-relatives: $(addprefix train-,$(RELATIVES)) ## Train and export the other networks (resnet alone takes an hour)
+
+$(addprefix train-,$(RELATIVES)): train-%: $(VENV)/.train
+	@$(call FIT,$*,$(RUNS)/$*)
+	@$(BIN)/cifar10net-train export --run $(RUNS)/$* --replace
 
 bench: $(VENV)/.serve ## Measure the server on this machine (minutes; README and benchmarks/results/ show it)
 	@$(BIN)/python -m benchmarks.serving && $(BIN)/python -m benchmarks.readme

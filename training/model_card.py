@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from training.networks import NETWORKS
 from training.sources import CLASS_NAMES, IMAGE_SHAPE
+from training.summary import layer_rows
 
 if TYPE_CHECKING:
     from training.config import TrainConfig
@@ -57,6 +59,10 @@ def model_card(
 ) -> str:
     """Markdown that says what the model is, how it was made and how good it is."""
     config = checkpoint.config
+    network = NETWORKS[config.network]()
+    rows = layer_rows(network)
+    parameters = sum(row.parameters for row in rows)
+    multiply_adds = sum(row.multiply_adds for row in rows)
     classes = "\n".join(
         f"| {label} | {accuracy:.1%} |"
         for label, accuracy in zip(CLASS_NAMES, evaluation.per_class, strict=True)
@@ -65,6 +71,8 @@ def model_card(
     made_with = "\n".join(f"| {name} | {value} |" for name, value in sorted(checkpoint.provenance.items()))
     return f"""\
 # {config.network}
+
+{network.description} {parameters:,} parameters, {multiply_adds:,} multiply-adds an image.
 
 Written by `cifar10net-train export`; do not edit. Takes `images`, uint8 (batch, 32, 32, 3), RGB pixels as
 they are; gives `probabilities`, float32 (batch, {len(CLASS_NAMES)}). Preprocessing and softmax are inside the

@@ -29,6 +29,8 @@ _FEATURES = 20 * 4 * 4
 class CIFAR10Net(Network):
     """Images (n, 32, 32, 3) uint8 to logits (n, 10) float32."""
 
+    description = "Three stages of 5x5 convolution, ReLU and 2x2 max pooling, then ten classes."
+
     pooling: type[nn.MaxPool2d | nn.AvgPool2d] = nn.MaxPool2d
 
     @classmethod
@@ -53,6 +55,7 @@ class CIFAR10Net(Network):
 class MeanPool(CIFAR10Net):
     """CIFAR10Net with mean pooling in place of max pooling; the same parameters and multiply-adds."""
 
+    description = "CIFAR10Net with mean pooling in place of max pooling."
     pooling = nn.AvgPool2d
 
 

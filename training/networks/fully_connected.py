@@ -15,6 +15,8 @@ _HIDDEN = (1000, 840)  # 3,920,400 multiply-adds: CIFAR10Net has 3,920,000
 class FullyConnected(Network):
     """Images (n, 32, 32, 3) uint8 to logits (n, 10) float32."""
 
+    description = "The feed-forward baseline: pixels as one vector, two hidden layers with ReLU."
+
     @staticmethod
     def _make_layers() -> OrderedDict[str, nn.Module]:
         first, second = _HIDDEN

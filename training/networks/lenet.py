@@ -17,6 +17,8 @@ from training.networks.network import CLASSES, Network
 class LeNet(Network):
     """Images (n, 32, 32, 3) uint8 to logits (n, 10) float32."""
 
+    description = "LeNet-5 for colour: convolution, tanh and mean subsampling in turn."
+
     @staticmethod
     def _make_layers() -> OrderedDict[str, nn.Module]:
         return OrderedDict[str, nn.Module](

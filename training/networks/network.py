@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from torch import nn
 
@@ -53,6 +53,9 @@ class Network(Trainable):
     What helps only its training goes in a form of its own, made by ``for_training``, whose ``fold`` leads
     back; a network without one is trained as it is.
     """
+
+    description: ClassVar[str]
+    """What it is, in a sentence."""
 
     def __init__(self, mean: Sequence[float] = ZERO, std: Sequence[float] = ONE) -> None:
         super().__init__(mean, std, self._make_layers())

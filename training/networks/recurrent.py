@@ -44,6 +44,8 @@ class LastState(nn.Module):
 class Recurrent(Network):
     """Images (n, 32, 32, 3) uint8 to logits (n, 10) float32."""
 
+    description = "An LSTM that reads the image row by row, 32 steps of 96 values."
+
     @staticmethod
     def _make_layers() -> OrderedDict[str, nn.Module]:
         return OrderedDict[str, nn.Module](

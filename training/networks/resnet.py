@@ -79,6 +79,8 @@ def _layers(stage: type[Stage | TrainingStage]) -> OrderedDict[str, nn.Module]:
 class ResNet(Network):
     """Images (n, 32, 32, 3) uint8 to logits (n, 10) float32."""
 
+    description = "A small, wide residual network: the accurate one, and the teacher of the others."
+
     @staticmethod
     def _make_layers() -> OrderedDict[str, nn.Module]:
         return _layers(Stage)
