@@ -24,6 +24,7 @@ RECIPES: dict[str, TrainConfig] = {
         peak_learning_rate=0.05,
         precision="bfloat16",
         average_decay=0.995,
+        validation_per_class=500,  # students are chosen on images that their teacher has not seen either
     ),
 }
 """Every network has one of its own name; one that ends in ``-best`` takes longer."""
