@@ -8,8 +8,6 @@ import tomllib
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import onnxruntime
 import pytest
 
 from benchmarks import readme
@@ -17,11 +15,6 @@ from service.config import IMAGE_BYTES, LARGEST_TOP_K, MAX_CALL_IMAGES, MAX_MESS
 from service.errors import ImageErrorCode
 from service.pb import classifier_pb2 as pb
 from service.servicers.inference.requests import MOST_CONTENTS_IMAGES
-from training.dataset import DataSet
-from training.evaluate import evaluate, onnx_predictor
-from training.manifest import describe
-from training.model_card import config_pbtxt
-from training.sources import CLASS_NAMES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,14 +23,6 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def project(root: Path) -> dict[str, Any]:
     return tomllib.loads((root / "pyproject.toml").read_text())
-
-
-@pytest.fixture(scope="module")
-def metadata(root: Path) -> dict[str, str]:
-    session = onnxruntime.InferenceSession(
-        root / "exported_models/cifar10net/1/model.onnx", providers=["CPUExecutionProvider"]
-    )
-    return dict(session.get_modelmeta().custom_metadata_map)
 
 
 def test_the_proto_tells_the_limits_of_the_config(root: Path) -> None:
@@ -101,48 +86,6 @@ def test_every_direct_dependency_is_pinned(root: Path, project: dict[str, Any]) 
     assert {name: version(name) for name in ("grpcio", "numpy", "onnxruntime", "torch")}.items() <= {
         **pins, "torch": version("torch"),
     }.items()  # fmt: skip
-
-
-def test_the_committed_model_is_described_truly(root: Path, metadata: dict[str, str]) -> None:
-    folder = root / "exported_models" / "cifar10net"
-    card, readme = (folder / "README.md").read_text(), (root / "README.md").read_text()
-    top1, top3 = (float(metadata[f"accuracy_top{k}"]) for k in (1, 3))
-
-    assert metadata["labels"].split(",") == list(CLASS_NAMES)
-    assert (folder / "labels.txt").read_text().split() == list(CLASS_NAMES)
-    assert (folder / "config.pbtxt").read_text() == config_pbtxt("cifar10net")
-    for text in (card, readme):
-        assert f"{top1:.2%}" in text
-        assert f"{top3:.2%}" in text
-    assert metadata["trained_commit"] in card
-    assert f"{(folder / '1' / 'model.onnx').stat().st_size:,} bytes" in card
-    assert not metadata["trained_commit"].endswith("-dirty")
-
-
-def test_the_committed_manifest_describes_the_committed_model(root: Path) -> None:
-    folder = root / "exported_models" / "cifar10net" / "1"
-    told, found = (
-        json.loads(text) for text in ((folder / "manifest.json").read_text(), describe(folder / "model.onnx"))
-    )
-    answers = [[each.pop("probabilities") for each in manifest["golden"]] for manifest in (told, found)]
-
-    assert told == found
-    assert np.abs(np.array(answers[0]) - answers[1]).max() < 1e-5  # processors round differently
-
-
-def test_the_committed_model_is_as_good_as_it_says(
-    root: Path, cifar10: Path, metadata: dict[str, str]
-) -> None:
-    test = DataSet(cifar10).split("test")
-
-    result = evaluate(onnx_predictor(root / "exported_models/cifar10net/1/model.onnx"), test)
-
-    assert result.n == 10_000
-    assert result.top1 == pytest.approx(float(metadata["accuracy_top1"]), abs=5e-4)
-    assert result.top3 == pytest.approx(float(metadata["accuracy_top3"]), abs=5e-4)
-    if test.digest() == metadata["accuracy_data_sha256"]:
-        assert result.top1 >= 0.77
-        assert result.top3 >= 0.945
 
 
 def test_the_readmes_figures_are_the_measured_ones(root: Path) -> None:

@@ -1,0 +1,92 @@
+"""The committed models are what their cards, manifests and the README say, and are served by their names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from service.client import Client
+from service.process import ServerProcess
+from training.dataset import DataSet
+from training.evaluate import evaluate, onnx_predictor
+from training.manifest import describe
+from training.model_card import config_pbtxt
+from training.sources import CLASS_NAMES
+
+REPOSITORY = Path(__file__).parent.parent / "exported_models"
+NAMES = sorted(path.name for path in REPOSITORY.iterdir() if path.is_dir())
+LARGEST_BYTES = 5_000_000
+
+
+def _metadata(name: str) -> dict[str, str]:
+    session = onnxruntime.InferenceSession(
+        REPOSITORY / name / "1/model.onnx", providers=["CPUExecutionProvider"]
+    )
+    return dict(session.get_modelmeta().custom_metadata_map)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_committed_model_is_described_truly(root: Path, name: str) -> None:
+    folder, metadata = REPOSITORY / name, _metadata(name)
+    card, readme = (folder / "README.md").read_text(), (root / "README.md").read_text()
+    size = (folder / "1/model.onnx").stat().st_size
+
+    assert metadata["model"] == name
+    assert metadata["labels"].split(",") == list(CLASS_NAMES)
+    assert (folder / "labels.txt").read_text().split() == list(CLASS_NAMES)
+    assert (folder / "config.pbtxt").read_text() == config_pbtxt(name)
+    for text in (card, readme):
+        for k in (1, 3):
+            assert f"{float(metadata[f'accuracy_top{k}']):.2%}" in text
+    assert "JPEG" in metadata["accuracy_data"]
+    assert f"{size:,} bytes" in card
+    assert size < LARGEST_BYTES
+    commits = {value for key, value in metadata.items() if key.endswith("commit")}
+    assert commits
+    assert not any(value.endswith("-dirty") or value == "unknown" for value in commits)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_committed_manifest_describes_its_model(name: str) -> None:
+    folder = REPOSITORY / name / "1"
+    told, found = (
+        json.loads(text) for text in ((folder / "manifest.json").read_text(), describe(folder / "model.onnx"))
+    )
+    answers = [[each.pop("probabilities") for each in manifest["golden"]] for manifest in (told, found)]
+
+    assert told == found
+    # Processors round differently, and an int8 network may round to the other side.
+    assert np.abs(np.array(answers[0]) - answers[1]).max() < (0.02 if "int8" in name else 1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_committed_model_is_as_good_as_it_says(cifar10: Path, name: str) -> None:
+    test, metadata = DataSet(cifar10).split("test"), _metadata(name)
+
+    result = evaluate(onnx_predictor(REPOSITORY / name / "1/model.onnx"), test)
+
+    assert result.n == int(metadata["accuracy_images"]) == 10_000
+    assert result.top1 == pytest.approx(float(metadata["accuracy_top1"]), abs=5e-4)
+    assert result.top3 == pytest.approx(float(metadata["accuracy_top3"]), abs=5e-4)
+
+
+def test_every_committed_model_is_served_by_its_name(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+
+    with (
+        ServerProcess("--models", str(REPOSITORY), log=tmp_path / "log") as server,
+        Client(server.address) as client,
+    ):
+        assert sorted(model.name for model in client.models()) == NAMES
+        for name in NAMES:
+            results = client.classify(list(images), model=name, top_k=10)
+            expected = onnx_predictor(REPOSITORY / name / "1/model.onnx")(images)
+            for result, row in zip(results, expected, strict=True):
+                served = {score.label: score.probability for score in result.classes}
+                given = dict(zip(CLASS_NAMES, row.tolist(), strict=True))
+                assert served == pytest.approx(given, abs=0.02 if "int8" in name else 1e-5)
