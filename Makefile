@@ -23,7 +23,7 @@ FIT = if [ -e $(2)/checkpoint.pt ]; then $(BIN)/cifar10net-train fit --resume $(
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto docs train train-best train-relatives bench bench-compare bench-gpu constraints clean
+.PHONY: help demo serve test check format proto docs train train-best train-relatives compare bench bench-compare bench-gpu constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ train-relatives: $(addprefix train-,$(RELATIVES)) ## Train and export the other 
 $(addprefix train-,$(RELATIVES)): train-%: $(VENV)/.train
 	@$(call FIT,$*,$(RUNS)/$*)
 	@$(BIN)/cifar10net-train export --run $(RUNS)/$* --replace
+
+compare: $(VENV)/.train ## Measure all exported models side by side (minutes; README and benchmarks/results/models/ show it)
+	@$(BIN)/cifar10net-train compare --out benchmarks/results/models && $(BIN)/python -m benchmarks.models
 
 bench: $(VENV)/.serve ## Measure the server on this machine (minutes; README and benchmarks/results/ show it)
 	@$(BIN)/python -m benchmarks.serving && $(BIN)/python -m benchmarks.readme

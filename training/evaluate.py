@@ -116,8 +116,12 @@ def onnx_predictor(path: Path) -> Predictor:
     return predictor_of(open_onnx(path))
 
 
-def open_onnx(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no types
+def open_onnx(path: Path, *, threads: int = 0) -> Any:  # noqa: ANN401 - onnxruntime has no types
     """Load an exported ``.onnx`` in ONNX Runtime on the CPU.
+
+    Args:
+        path: the file.
+        threads: 1 computes in the thread that calls; 0 leaves the number to ONNX Runtime.
 
     Returns:
         The session, which takes images and gives probabilities as a Predictor does.
@@ -132,8 +136,10 @@ def open_onnx(path: Path) -> Any:  # noqa: ANN401 - onnxruntime has no types
         raise MissingPackageError("onnxruntime", "cpu,train") from error
     if not path.is_file():
         raise CheckpointError(f"no model at {path}: the file does not exist")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own types share no base but Exception
         raise CheckpointError(f"{path} is not a readable ONNX model ({error})") from error
     inputs, outputs = session.get_inputs(), session.get_outputs()

@@ -1,0 +1,152 @@
+"""``cifar10net-train compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from training.commands.options import cache_option, data_option, table
+from training.compare import plots
+from training.compare import table as tables
+from training.compare.measure import compare as measure
+from training.compare.models import in_repository, named
+from training.compare.results import Comparison, to_json
+from training.compare.speed import ROUNDS
+from training.dataset import DataSet
+from training.files import write_text
+from training.plotting import figure
+
+if TYPE_CHECKING:
+    from training.compare.table import Table
+
+
+@click.command()
+@click.option(
+    "--models",
+    type=click.Path(path_type=Path),
+    default=Path("exported_models"),
+    help="Model repository; the newest version of each model is compared.",
+)
+@click.option(
+    "--model",
+    "chosen",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Compare these instead: .onnx files, or folders of models in a repository. Repeat it for more.",
+)
+@data_option
+@cache_option
+@click.option(
+    "--shift-images",
+    type=click.IntRange(2),
+    default=2_000,
+    help="Test images that are moved, from each class its share; each costs 17 forward passes.",
+)
+@click.option("--rounds", type=click.IntRange(2), default=ROUNDS, help="Turns of each model in the timing.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for compare.json, compare.md, accuracy.png and shifts.png.",
+)
+def compare(  # noqa: PLR0913 - click passes each option by name
+    *,
+    models: Path,
+    chosen: tuple[Path, ...],
+    data: Path | None,
+    cache_dir: Path | None,
+    shift_images: int,
+    rounds: int,
+    out: Path | None,
+) -> None:
+    """Measure exported models side by side: weight, accuracy, speed, and moved images."""
+    console = Console(highlight=False, markup=False)
+    if out is not None:
+        with figure(1, 1):
+            pass  # whether pictures can be drawn is told now, not after minutes
+    subjects, left_out = (named(chosen), []) if chosen else in_repository(models)
+    for sentence in left_out:
+        click.echo(sentence, err=True)
+    source = DataSet(data, cache_dir)
+    with _Bar(console) as bar:
+        comparison = measure(
+            subjects,
+            source.split("test"),
+            source.description(),
+            bar,
+            shift_images=shift_images,
+            rounds=rounds,
+        )
+    _show(comparison, console)
+    if out is not None:
+        _write(comparison, out)
+        console.print(f"wrote compare.json, compare.md, accuracy.png and shifts.png to {out}", soft_wrap=True)
+
+
+class _Bar:
+    """Shows on a terminal how far a comparison is; elsewhere nothing."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def on_model(self, name: str, images: int) -> None:
+        self._bar.reset(self._task, description=name, total=images)
+
+    def on_images(self, n: int) -> None:
+        self._bar.advance(self._task, n)
+
+    def on_speed(self, turns: int) -> None:
+        self._bar.reset(self._task, description="speed", total=turns)
+
+    def on_turn(self) -> None:
+        self._bar.advance(self._task)
+
+
+def _show(comparison: Comparison, console: Console) -> None:
+    for title, n, content, notes in (
+        ("cost and accuracy", comparison.images, tables.cost_and_accuracy, tables.notes_on_accuracy),
+        ("moved images", comparison.shift_images, tables.moved_images, tables.notes_on_moves),
+    ):
+        console.print(_columns(f"{title}, n = {n:,}", content(comparison)))
+        console.print(notes(comparison) + "\n")
+    console.print(tables.verdict(comparison))
+
+
+def _columns(title: str, content: Table) -> object:
+    titles, rows = content
+    columns = table(title)
+    columns.padding = 0  # or else not everything fits
+    columns.add_column(titles[0], overflow="fold")
+    for place, name in enumerate(titles[1:], start=1):
+        words = name.replace("-adds", "- adds").split()  # no column wider than it must be
+        width = max(map(len, (*words, *(cells[place] for cells in rows))))
+        columns.add_column(" ".join(words), justify="right", width=width)
+    for cells in rows:
+        columns.add_row(*cells)
+    return columns
+
+
+def _write(comparison: Comparison, out: Path) -> None:
+    write_text(out / "compare.json", to_json(comparison))
+    write_text(out / "compare.md", f"# Models compared\n\n{tables.markdown(comparison)}")
+    plots.accuracy_against_arithmetic(comparison, out / "accuracy.png")
+    plots.answers_against_distance(comparison, out / "shifts.png")
