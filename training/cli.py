@@ -8,6 +8,7 @@ from importlib.metadata import version
 import click
 
 from training.commands.compare import compare
+from training.commands.demo import demo
 from training.commands.evaluate import evaluate_model
 from training.commands.export import export_model, write_manifest
 from training.commands.fit import fit
@@ -35,7 +36,7 @@ def main() -> None:
         sys.exit(1)
 
 
-for _command in (fit, evaluate_model, export_model, write_manifest, summary, compare):
+for _command in (fit, evaluate_model, export_model, write_manifest, summary, compare, demo):
     cli.add_command(_command)
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README's tables of models are those of the committed comparison, and that is of the committed models."""
+"""The README's tables are those of the committed comparison, and that is of the committed models."""
 
 from __future__ import annotations
 

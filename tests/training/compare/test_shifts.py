@@ -76,4 +76,7 @@ def test_answers_are_counted_over_images_and_directions() -> None:
 
 
 def test_a_rate_has_the_standard_error_of_a_mean() -> None:
-    assert Rate.of(np.array([0.0, 1.0, 1.0, 0.0])) == Rate(0.5, pytest.approx(np.sqrt(1 / 3 / 4)))
+    rate = Rate.of(np.array([0.0, 1.0, 1.0, 0.0]))
+
+    assert rate.mean == 0.5
+    assert rate.standard_error == pytest.approx(np.sqrt(1 / 3 / 4))

@@ -1,0 +1,164 @@
+"""``cifar10net-train demo``: convolution on things small enough to follow by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+from rich.console import Console
+
+from training.commands.options import table
+from training.demo import plots
+from training.demo.crowd import draw_crowd
+from training.demo.edges import SIGNAL, arithmetic, edges_passed_by, find_edges
+from training.demo.pictures import parse_box, read_grey
+from training.demo.template import Box, Peak, correlate, correlate_normalised, peaks
+from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from training.demo.template import Map
+
+_SHOWN_PEAKS = 5
+
+
+@click.group()
+def demo() -> None:
+    """Show what a convolution does, number by number and in a picture."""
+
+
+@demo.command()
+@click.option(
+    "--signal", default=",".join(f"{value:g}" for value in SIGNAL), help="Brightnesses, comma between."
+)
+@click.option(
+    "--stride", "strides", type=int, multiple=True, default=(1, 2), help="Steps between windows; repeat it."
+)
+@click.option("--padding", type=int, default=1, help="Zeros behind the signal.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("conv1d.png"), help="Picture to write.")
+def conv1d(*, signal: str, strides: tuple[int, ...], padding: int, out: Path) -> None:
+    """Find edges in a row of brightnesses with two filters of two values."""
+    values = _numbers(signal)
+    passes = [find_edges(values, stride, padding) for stride in strides]
+    padded = passes[0].padded
+    click.echo(f"input, {len(values)} values:  {_listed(values)}")
+    click.echo(f"padded, {len(padded)} values: {_listed(padded)}")
+    for each in passes:
+        places = each.outputs.shape[1]
+        click.echo(
+            f"\nstride {each.stride}: ({len(padded)} - 2) // {each.stride} + 1 = {places} places, 2 channels"
+        )
+        for line in arithmetic(each):
+            click.echo(line)
+        if passed_by := edges_passed_by(each):
+            click.echo(f"an edge between two windows is missed: at {_listed(passed_by)}")
+    plots.draw_edges(passes, len(values), out)
+    click.echo(f"\nwrote {out}")
+
+
+@demo.command()
+@click.option("--image", type=click.Path(path_type=Path), help="Picture to search; default: a drawn crowd.")
+@click.option("--box", help="x,y,w,h of the filter to cut, in pixels; with --image.")
+@click.option(
+    "--face", type=int, default=13, help="Without --image: which of the 36 faces to look for, from 1."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Without --image: another crowd.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("template.png"), help="Picture to write."
+)
+def template(*, image: Path | None, box: str | None, face: int, seed: int, out: Path) -> None:
+    """Cut a filter from a picture, slide it over the picture, and see where it fits."""
+    pixels, cut = _crowd(face, seed, box) if image is None else _photograph(image, box)
+    weights = cut.cut(pixels)
+    normalised, plain = correlate_normalised(pixels, weights), correlate(pixels, weights)
+    size = (cut.height, cut.width)
+    best = peaks(normalised, size, _SHOWN_PEAKS)
+    (brightest,) = peaks(plain, size, 1)
+    console = Console(highlight=False, markup=False)
+    height, width = pixels.shape
+    console.print(
+        f"a picture of {width}x{height} pixels, a filter of {cut.width}x{cut.height} cut at x {cut.x}, "
+        f"y {cut.y}: {plain.size:,} places, {plain.size * weights.size / 1e6:,.0f} million multiply-adds "
+        "a map\n"
+    )
+    console.print(_peak_table(pixels, cut, brightest, best))
+    console.print(_explanation(pixels, cut, brightest, best[0]))
+    plots.draw_template(
+        pixels, cut, plain=plain, brightest=brightest, normalised=normalised, best=best, path=out
+    )
+    console.print(f"wrote {out}", soft_wrap=True)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise TrainingError(
+            f"the signal is {text!r}, wanted numbers with commas between, such as 1,8,8,8,2"
+        ) from error
+
+
+def _crowd(face: int, seed: int, box: str | None) -> tuple[Map, Box]:
+    if box is not None:
+        raise click.UsageError("--box needs --image; a face of the drawn crowd is chosen by --face")
+    pixels, boxes = draw_crowd(seed)
+    if not 1 <= face <= len(boxes):
+        raise TrainingError(f"there is no face {face}, wanted 1 to {len(boxes)}")
+    return pixels, boxes[face - 1]
+
+
+def _photograph(image: Path, box: str | None) -> tuple[Map, Box]:
+    if box is None:
+        raise click.UsageError("--image needs --box x,y,w,h: which part of it to look for")
+    return read_grey(image, parse_box(box))
+
+
+def _peak_table(pixels: Map, cut: Box, brightest: Peak, best: list[Peak]) -> Table:
+    rows = table("where the filter fits best")
+    rows.add_column("correlation")
+    for name in ("x", "y", "value", "from the cut, px", "brightness there"):
+        rows.add_column(name, justify="right")
+    named = [("plain, place 1", brightest)]
+    named += [(f"normalised, place {rank}", peak) for rank, peak in enumerate(best, start=1)]
+    for name, peak in named:
+        rows.add_row(
+            name,
+            str(peak.x),
+            str(peak.y),
+            f"{peak.value:,.3f}",
+            f"{_distance(peak, cut):.0f}",
+            f"{_brightness(pixels, cut, peak):.2f}",
+        )
+    return rows
+
+
+def _explanation(pixels: Map, cut: Box, brightest: Peak, best: Peak) -> str:
+    plain, normalised = (_distance(peak, cut) for peak in (brightest, best))
+    text = "Plain correlation multiplies and adds, so bright places score high whatever they show: "
+    if plain:
+        there, own = _brightness(pixels, cut, brightest), cut.cut(pixels).mean()
+        text += f"its peak is {plain:.0f} pixels from the cut, "
+        text += f"in a window of mean {there:.2f} (the cut: {own:.2f}). "
+    else:
+        text += "the cut happens to be such a place, and it peaks there. "
+    text += "Normalised correlation takes the mean away and divides by the deviation, "
+    text += "so the pattern counts alone: "
+    if normalised:
+        return text + f"its peak is {normalised:.0f} pixels from the cut, where the same pattern comes again."
+    return text + "its peak is where the filter was cut."
+
+
+def _distance(peak: Peak, cut: Box) -> float:
+    return math.hypot(peak.x - cut.x, peak.y - cut.y)
+
+
+def _brightness(pixels: Map, cut: Box, peak: Peak) -> float:
+    return float(Box(peak.x, peak.y, cut.width, cut.height).cut(pixels).mean())
+
+
+def _listed(values: object) -> str:
+    return ", ".join(f"{value:g}" for value in np.asarray(values))

@@ -1,0 +1,58 @@
+"""A picture of the user's as grey values, small enough to slide a filter over it within seconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from training.demo.template import Box
+from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from training.demo.template import Map
+
+LONGEST_SIDE_PX = 640
+_RED_GREEN_BLUE = (0.299, 0.587, 0.114)  # as ITU-R BT.601 weighs them, and Pillow's mode L
+
+
+def read_grey(path: Path, box: Box) -> tuple[Map, Box]:
+    """Read a picture, upright, as grey values float (h, w) of 0 to 1.
+
+    Args:
+        path: the picture.
+        box: a part of it, in its own pixels.
+
+    Returns:
+        The values and the box, both made smaller if the longest side has more than 640 pixels.
+
+    Raises:
+        TrainingError: the picture is missing or none, or the box is not within it.
+    """
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise TrainingError(
+            f"{path} is not a readable picture ({error}); give a PNG, JPEG or WebP file"
+        ) from error
+    box.check(*upright.size)
+    scale = min(1.0, LONGEST_SIDE_PX / max(upright.size))
+    width, height = (max(1, round(side * scale)) for side in upright.size)
+    smaller = upright.resize((width, height), Image.Resampling.LANCZOS) if scale < 1 else upright
+    edges = (box.x, box.y, box.x + box.width, box.y + box.height)
+    left, top, right, bottom = (round(edge * scale) for edge in edges)
+    values: Map = np.asarray(smaller, np.float64) / 255 @ np.array(_RED_GREEN_BLUE)
+    return values, Box(left, top, right - left, bottom - top)
+
+
+def parse_box(text: str) -> Box:
+    """Read ``x,y,w,h``. Raises TrainingError if these are not four whole numbers."""
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise TrainingError(f"the box is {text!r}, wanted x,y,w,h: four whole numbers of pixels") from error
+    return Box(x, y, width, height)

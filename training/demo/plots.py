@@ -1,0 +1,178 @@
+"""The pictures of both demonstrations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.demo.edges import FILTERS
+from training.plotting import DIVERGING, GREY, PALETTE, SEQUENTIAL, picture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from training.demo.edges import Convolved
+    from training.demo.template import Box, Map, Peak
+
+_COLOURS = (PALETTE[0], PALETTE[1])
+_LABEL_BOX = {"facecolor": "white", "pad": 1.5, "linewidth": 0}
+
+
+def draw_edges(passes: Sequence[Convolved], length: int, path: Path) -> None:
+    """Draw the padded signal, and below it what both filters answer at each stride, before and after ReLU.
+
+    Args:
+        passes: one for each stride, of the same signal.
+        length: values of the signal before it was padded.
+        path: the PNG file.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
+        WriteError: the file cannot be written.
+    """
+    padded = passes[0].padded
+    with picture(path, max(7.0, 0.45 * len(padded)), 2.6 + 2.4 * len(passes)) as figure:
+        top, *rest = figure.subplots(1 + len(passes), 1, sharex=True)
+        behind = np.arange(length, len(padded))
+        top.bar(range(len(padded)), padded, width=0.8, color=GREY)
+        top.scatter(behind, np.zeros(len(behind)), marker="x", color="black", label="zero padding")
+        _number(top, np.arange(len(padded)), padded)
+        top.set_title(f"input: {length} values, padded to {len(padded)}")
+        top.set_ylabel("brightness")
+        if len(behind):
+            top.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        for axes, each in zip(rest, passes, strict=True):
+            _draw_pass(axes, each)
+        rest[-1].set_xlabel("place in the padded signal; an answer stands between the two values it compares")
+        rest[-1].set_xticks(range(len(padded)))
+
+
+def _draw_pass(axes: Axes, convolved: Convolved) -> None:
+    for channel, (name, weights) in enumerate(FILTERS.items()):
+        outputs = convolved.outputs[channel]
+        middles = np.array(convolved.places) + 0.5 + (0.2 if channel else -0.2)
+        axes.bar(middles, outputs, width=0.36, fill=False, edgecolor=_COLOURS[channel], linestyle=":")
+        axes.bar(
+            middles,
+            convolved.rectified[channel],
+            width=0.36,
+            color=_COLOURS[channel],
+            hatch="//" if channel else "",
+            label=f"{name}\n({', '.join(f'{weight:+g}' for weight in weights)})",
+        )
+        _number(axes, middles, outputs)
+    axes.axhline(0, color="black", linewidth=0.8)
+    places = convolved.outputs.shape[1]
+    axes.set_title(f"stride {convolved.stride}: {places} answers of each filter; filled: after ReLU")
+    axes.set_ylabel("answer")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def _number(axes: Axes, places: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> None:
+    for place, value in zip(places, values, strict=True):
+        axes.annotate(
+            f"{value:g}",
+            (float(place), float(value)),
+            xytext=(0, 3 if value >= 0 else -3),
+            textcoords="offset points",
+            horizontalalignment="center",
+            verticalalignment="bottom" if value >= 0 else "top",
+        )
+    axes.margins(y=0.25)
+
+
+def draw_template(  # noqa: PLR0913 - each is a part of the picture
+    image: Map,
+    box: Box,
+    *,
+    plain: Map,
+    brightest: Peak,
+    normalised: Map,
+    best: Sequence[Peak],
+    path: Path,
+) -> None:
+    """Draw the picture with its box, the filter, and both maps with their peaks.
+
+    Args:
+        image: grey values (h, w) of 0 to 1.
+        box: where the filter was cut.
+        plain: map of plain correlation.
+        brightest: its highest peak.
+        normalised: map of normalised correlation.
+        best: its peaks, the highest first.
+        path: the PNG file.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
+        WriteError: the file cannot be written.
+    """
+    height, width = image.shape
+    # Four panels, each as wide as half of the page, with room for labels.
+    with picture(path, 11, 2.4 + 7.4 * min(1.5, height / width)) as figure:
+        (shown, cut), (left, right) = figure.subplots(2, 2)
+        _draw_picture(shown, image, box, brightest, best)
+        _draw_filter(figure, cut, box.cut(image))
+        _draw_map(figure, left, plain, box, brightest)
+        left.set_title("plain correlation: multiply and add")
+        _draw_map(figure, right, normalised, box, best[0])
+        right.set_title("normalised correlation: the pattern counts alone")
+        for axes in (shown, left, right):
+            axes.set_xlim(-0.5, width - 0.5)
+            axes.set_ylim(height - 0.5, -0.5)
+        for axes in (shown, cut, left, right):
+            axes.set_xlabel("x, pixels")
+            axes.set_ylabel("y, pixels")
+
+
+def _draw_picture(axes: Axes, image: Map, box: Box, brightest: Peak, best: Sequence[Peak]) -> None:
+    axes.imshow(image, cmap="gray", vmin=0, vmax=1)
+    _frame(axes, box, (box.x, box.y), PALETTE[1], "cut here", "-")
+    _frame(axes, box, (brightest.x, brightest.y), PALETTE[5], "peak of plain correlation", "--")
+    for rank, peak in enumerate(best, start=1):
+        axes.annotate(
+            str(rank),
+            (peak.x + box.width / 2, peak.y),
+            horizontalalignment="center",
+            verticalalignment="bottom",
+            fontsize="small",
+            bbox=_LABEL_BOX,
+        )
+    axes.set_title("numbers: best places by normalised correlation")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+
+
+def _draw_filter(figure: Figure, axes: Axes, weights: Map) -> None:
+    centred = weights - weights.mean()
+    limit = float(np.abs(centred).max())
+    drawn = axes.imshow(centred, cmap=DIVERGING, vmin=-limit, vmax=limit)
+    figure.colorbar(drawn, ax=axes, label="grey value minus mean")
+    axes.set_title(f"the filter without its mean, {weights.shape[1]}x{weights.shape[0]} pixels")
+
+
+def _draw_map(figure: Figure, axes: Axes, scores: Map, box: Box, peak: Peak) -> None:
+    """Draw a map so that a value lies at the middle of the window that it is about."""
+    rows, columns = scores.shape
+    left, top = (box.width - 1) / 2, (box.height - 1) / 2
+    extent = (left - 0.5, left + columns - 0.5, top + rows - 0.5, top - 0.5)
+    drawn = axes.imshow(scores, cmap=SEQUENTIAL, extent=extent)
+    figure.colorbar(drawn, ax=axes, label="value of the window around the pixel")
+    x, y = peak.x + left, peak.y + top
+    axes.scatter(x, y, s=160, marker="o", facecolors="none", edgecolors="black", linewidths=3)
+    axes.scatter(x, y, s=160, marker="o", facecolors="none", edgecolors="white", linewidths=1.2)
+    axes.annotate(
+        f"peak {peak.value:,.2f}", (x, y), xytext=(10, 8), textcoords="offset points", bbox=_LABEL_BOX
+    )
+
+
+def _frame(axes: Axes, box: Box, corner: tuple[int, int], colour: str, label: str, line: str) -> None:  # noqa: PLR0913, PLR0917 - a frame and its look
+    """Draw a frame of the box's size at a corner."""
+    x, y = corner[0] - 0.5, corner[1] - 0.5
+    across = [x, x + box.width, x + box.width, x, x]
+    down = [y, y, y + box.height, y + box.height, y]
+    axes.plot(across, down, color=colour, linewidth=2, linestyle=line, label=label)
