@@ -42,7 +42,7 @@ def draw_edges(passes: Sequence[Convolved], length: int, path: Path) -> None:
         behind = np.arange(length, len(padded))
         top.bar(range(len(padded)), padded, width=0.8, color=GREY)
         top.scatter(behind, np.zeros(len(behind)), marker="x", color="black", label="zero padding")
-        _number(top, np.arange(len(padded)), padded)
+        _number(top, np.arange(len(padded), dtype=np.float64), padded)
         top.set_title(f"input: {length} values, padded to {len(padded)}")
         top.set_ylabel("brightness")
         if len(behind):

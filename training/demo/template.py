@@ -100,8 +100,9 @@ def correlate_normalised(picture: Map, weights: Map) -> Map:
     deviation = np.sqrt(np.maximum(squares - mean**2, 0))
     # The window's mean drops out: the filter without its own adds up to nothing.
     covariance = correlate(picture, (weights - weights.mean()) / weights.size)
-    fits = np.zeros_like(covariance)
-    return np.divide(covariance, weights.std() * deviation, out=fits, where=deviation > _FLAT)
+    fits: Map = np.zeros_like(covariance)
+    np.divide(covariance, weights.std() * deviation, out=fits, where=deviation > _FLAT)
+    return fits
 
 
 def _window_means(picture: Map, shape: tuple[int, ...]) -> Map:

@@ -58,7 +58,8 @@ def test_all_images_are_taken_if_there_are_no_more() -> None:
 def _brightest_column(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Class 1 if the bright column is within the right half, else class 0."""
     column = images[:, :, :, 0].sum(axis=1).argmax(axis=1)
-    return np.eye(2, dtype=np.float32)[(column >= 16).astype(int)]
+    answers: npt.NDArray[np.float32] = np.eye(2, dtype=np.float32)[(column >= 16).astype(int)]
+    return answers
 
 
 def test_answers_are_counted_over_images_and_directions() -> None:
