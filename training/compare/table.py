@@ -83,7 +83,9 @@ def notes_on_moves(comparison: Comparison) -> str:
 def notes_on_machine(comparison: Comparison) -> str:
     """With what everything was measured."""
     versions = ", ".join(f"{name} {version}" for name, version in comparison.versions.items())
-    return f"{comparison.machine}; {versions}; commit {comparison.commit[:12]}; {comparison.time[:10]}."
+    commit, _, changes = comparison.commit.partition("-")
+    text = f"{comparison.machine}; {versions}; commit {commit[:12]}"
+    return text + (f"-{changes}" if changes else "") + f"; {comparison.time[:10]}."
 
 
 def verdict(comparison: Comparison) -> str:

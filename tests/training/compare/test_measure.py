@@ -155,6 +155,9 @@ def test_markdown_holds_every_model_and_both_n(comparison: Comparison) -> None:
     assert "on 1,000 images (test split, synthetic colours)" in text
     assert "The same 100 of the test images" in text
     assert verdict(comparison) in text
+    assert "commit abcdefabcdef-dirty;" in markdown(
+        dataclasses.replace(comparison, commit="abcdef" * 6 + "-dirty")
+    )
 
 
 def test_pictures_are_drawn_with_many_models(comparison: Comparison, tmp_path: Path) -> None:
