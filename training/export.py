@@ -168,7 +168,8 @@ def _quiet_exporter() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.filterwarnings("ignore", "The tensor attributes .* were assigned", UserWarning)  # LSTM
+            for of_lstm in ("The tensor attributes", r"The \.grad attribute of a Tensor"):
+                warnings.filterwarnings("ignore", of_lstm, UserWarning)
             yield
     finally:
         logger.setLevel(level)

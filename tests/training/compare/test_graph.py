@@ -44,9 +44,6 @@ def test_cifar10net_weighs_what_the_table_and_pytorch_say(root: Path) -> None:
     assert found.multiply_adds == sum(row.multiply_adds for row in layer_rows(network)) == 3_920_000
 
 
-# What torch.export says of its own way through an LSTM.
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
-@pytest.mark.filterwarnings("ignore:The tensor attributes:UserWarning")
 @pytest.mark.parametrize("name", sorted({*NETWORKS} - {"cifar10net", "mean_pool"}))  # those two share a table
 def test_a_network_weighs_in_onnx_what_it_weighs_in_pytorch(name: str, tmp_path: Path) -> None:
     network = NETWORKS[name]()
