@@ -12,6 +12,7 @@ from training.commands.demo import demo
 from training.commands.evaluate import evaluate_model
 from training.commands.export import export_model, write_manifest
 from training.commands.fit import fit
+from training.commands.quantize import quantize
 from training.commands.summary import summary
 from training.errors import Interrupted, TrainingError
 
@@ -36,7 +37,7 @@ def main() -> None:
         sys.exit(1)
 
 
-for _command in (fit, evaluate_model, export_model, write_manifest, summary, compare, demo):
+for _command in (fit, evaluate_model, export_model, write_manifest, quantize, summary, compare, demo):
     cli.add_command(_command)
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
   * DataError           the data set is missing, damaged, or not CIFAR-10 shaped
   * CheckpointError     a run or checkpoint cannot be read, or belongs to another network
   * ExportError         the ONNX file would not answer as the network does, or another is in its place
+  * QuantizeError       a model has no narrower form, or lost too much accuracy in it
   * WriteError          a file could not be written; nothing half-written is left
   * MissingPackageError an optional package that the command needs is not installed
 * Interrupted           Ctrl-C or SIGTERM: the run was saved and can go on
@@ -26,6 +27,10 @@ class CheckpointError(TrainingError):
 
 class ExportError(TrainingError):
     """The exported file does not answer as the network that it came from, or another is in its place."""
+
+
+class QuantizeError(TrainingError):
+    """A model cannot be quantised, or its narrower form has lost too much."""
 
 
 class WriteError(TrainingError):

@@ -22,11 +22,10 @@ from torch import nn
 
 from training.errors import CheckpointError, ExportError, MissingPackageError
 from training.evaluate import Evaluation, onnx_predictor, predict_all, score, torch_predictor
-from training.files import write_text
 from training.manifest import MODEL_NAME, describe
-from training.model_card import config_pbtxt, model_card, recipe_text
+from training.model_card import card_texts, model_card, recipe_text
 from training.provenance import library_versions
-from training.publishing import is_newest, publish
+from training.publishing import describe_newest, publish
 from training.sources import CLASS_NAMES, IMAGE_SHAPE
 from training.train import trained_network
 
@@ -119,17 +118,9 @@ def export(  # noqa: PLR0913 - what, and where to
         trial.write_bytes(content)
         manifest = describe(trial)  # metadata and all, it still loads and answers
     publish(path.parent, content, manifest, may_replace=may_replace)
-    if is_newest(path.parent):
-        _describe_newest(
-            root, name, model_card(checkpoint, evaluation, data_description, len(content), difference)
-        )
+    card = model_card(checkpoint, evaluation, data_description, len(content), difference)
+    describe_newest(path.parent, card_texts(name, card))
     return Exported(path, evaluation, len(test), difference)
-
-
-def _describe_newest(root: Path, name: str, card: str) -> None:
-    write_text(root / name / "config.pbtxt", config_pbtxt(name))
-    write_text(root / name / "labels.txt", "".join(f"{label}\n" for label in CLASS_NAMES))
-    write_text(root / name / "README.md", card)
 
 
 def _to_onnx(network: nn.Module) -> onnx.ModelProto:

@@ -10,11 +10,19 @@ from training.sources import CLASS_NAMES, IMAGE_SHAPE
 from training.summary import layer_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from training.config import TrainConfig
     from training.evaluate import Evaluation
     from training.run import Checkpoint
 
 LARGEST_BATCH = 4_096
+_LIMITS = """\
+## What it is not for
+
+It knows ten classes and 32x32 pixels. A picture of anything else gets one of the ten all the same, often
+with a high probability: the probabilities are not calibrated for images unlike CIFAR-10.
+"""
 
 
 def recipe_text(config: TrainConfig) -> str:
@@ -50,6 +58,15 @@ dynamic_batching {{ }}
 """
 
 
+def card_texts(name: str, card: str) -> dict[str, str]:
+    """What lies beside the versions of a model: contents by file name."""
+    return {
+        "config.pbtxt": config_pbtxt(name),
+        "labels.txt": "".join(f"{label}\n" for label in CLASS_NAMES),
+        "README.md": card,
+    }
+
+
 def model_card(
     checkpoint: Checkpoint,
     evaluation: Evaluation,
@@ -63,10 +80,7 @@ def model_card(
     rows = layer_rows(network)
     parameters = sum(row.parameters for row in rows)
     multiply_adds = sum(row.multiply_adds for row in rows)
-    classes = "\n".join(
-        f"| {label} | {accuracy:.1%} |"
-        for label, accuracy in zip(CLASS_NAMES, evaluation.per_class, strict=True)
-    )
+    classes = _class_rows(evaluation)
     settings = "\n".join(f"| {name} | {value} |" for name, value in asdict(config).items())
     made_with = "\n".join(f"| {name} | {value} |" for name, value in sorted(checkpoint.provenance.items()))
     return f"""\
@@ -104,8 +118,64 @@ chose the recipe.
 |---|---|
 {made_with}
 
-## What it is not for
+{_LIMITS}"""
 
-It knows ten classes and 32x32 pixels. A picture of anything else gets one of the ten all the same, often
-with a high probability: the probabilities are not calibrated for images unlike CIFAR-10.
-"""
+
+def twin_card(
+    name: str, metadata: Mapping[str, str], before: Evaluation, after: Evaluation, figures: Mapping[str, str]
+) -> str:
+    """Markdown for a model in narrower numbers, beside the float32 one that it came from.
+
+    Args:
+        name: of the twin.
+        metadata: what its file says of itself.
+        before: of the float32 model on the test split.
+        after: of the twin, on the same images.
+        figures: what else is known of it, by name.
+    """
+    source = metadata["quantized_from"]
+    made = ("form", "arithmetic", "calibration", "from", "from_sha256", "commit", "onnx", "onnxruntime")
+    how = "\n".join(
+        f"| {key} | {metadata[f'quantized_{key}']} |" for key in made if f"quantized_{key}" in metadata
+    )
+    beside = "\n".join(f"| {key} | {value} |" for key, value in figures.items())
+    return f"""\
+# {name}
+
+Written by `cifar10net-train quantize`; do not edit. The same network as
+[{source}](../{source}/README.md), whose card says how it was trained, in narrower numbers. Takes `images`,
+uint8 (batch, 32, 32, 3), RGB pixels as they are; gives `probabilities`, float32 (batch, {len(CLASS_NAMES)}).
+Labels, accuracy, recipe and provenance are in the file's metadata too.
+
+## How good it is
+
+Measured on {after.n:,} images: {metadata["accuracy_data"]}.
+
+| | {name} | float32 |
+|---|---|---|
+| top-1 | {after.top1:.2%} (standard error {after.top1_standard_error:.2%}) | {before.top1:.2%} |
+| top-3 | {after.top3:.2%} | {before.top3:.2%} |
+| cross-entropy | {after.loss:.4f} nats | {before.loss:.4f} nats |
+
+| beside the float32 model, on the same images | |
+|---|---|
+{beside}
+
+| class | top-1 |
+|---|---|
+{_class_rows(after)}
+
+## How it was made
+
+| | |
+|---|---|
+{how}
+
+{_LIMITS}"""
+
+
+def _class_rows(evaluation: Evaluation) -> str:
+    return "\n".join(
+        f"| {label} | {accuracy:.1%} |"
+        for label, accuracy in zip(CLASS_NAMES, evaluation.per_class, strict=True)
+    )

@@ -13,10 +13,11 @@ import shutil
 from typing import TYPE_CHECKING
 
 from training.errors import ExportError, WriteError
-from training.files import replacing
+from training.files import replacing, write_text
 from training.manifest import MANIFEST_NAME, MODEL_NAME, describes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -49,6 +50,21 @@ def is_newest(folder: Path) -> bool:
     """Whether no version beside this one has a higher number."""
     others = (other.name for other in folder.parent.iterdir() if (other / MODEL_NAME).exists())
     return all(int(name) <= int(folder.name) for name in others if name.isdecimal())
+
+
+def describe_newest(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write the texts beside the versions, unless a version with a higher number is there.
+
+    Args:
+        folder: ``<root>/<model>/<version>``.
+        texts: contents by file name.
+
+    Raises:
+        WriteError: a file cannot be written.
+    """
+    if is_newest(folder):
+        for name, text in texts.items():
+            write_text(folder.parent / name, text)
 
 
 def _stage(folder: Path, model: bytes, manifest: str) -> None:

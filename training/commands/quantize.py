@@ -1,0 +1,79 @@
+"""``cifar10net-train quantize``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from training.commands.options import cache_option, data_option
+from training.dataset import DataSet
+from training.quantize import FORMS, QuantizeConfig
+from training.quantize import quantize as quantize_model
+from training.twins import read_source
+
+_DEFAULTS = QuantizeConfig()
+
+
+@click.command("quantize")
+@click.argument("model", type=click.Path(path_type=Path))
+@data_option
+@cache_option
+@click.option(
+    "--form",
+    type=click.Choice(FORMS),
+    default=_DEFAULTS.form,
+    help="int8: for ONNX Runtime's CPU provider; int8_openvino: for the OpenVINO provider; fp16: for GPUs.",
+)
+@click.option(
+    "--calibration-images",
+    type=int,
+    default=_DEFAULTS.calibration_images,
+    help="Training images that ranges are taken from (int8).",
+)
+@click.option("--seed", type=int, default=_DEFAULTS.seed, help="Chooses these images.")
+@click.option(
+    "--weight-bits",
+    type=int,
+    default=_DEFAULTS.weight_bits,
+    help="7 answers alike on x86 processors without VNNI too (int8).",
+)
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="exported_models",
+    help="Model repository to write <model>_<form> into.",
+)
+@click.option("--model-version", type=click.IntRange(min=1), default=1, help="Version folder.")
+@click.option("--replace", is_flag=True, help="Replace another model of that version instead of refusing.")
+def quantize(  # noqa: PLR0913 - click passes each option by name
+    *,
+    model: Path,
+    data: Path | None,
+    cache_dir: Path | None,
+    to: Path,
+    model_version: int,
+    replace: bool,
+    form: str,
+    calibration_images: int,
+    seed: int,
+    weight_bits: int,
+) -> None:
+    """Write a twin of MODEL, an exported .onnx, in narrower numbers, and say what it lost.
+
+    Ranges come from training images, the way to choose them from the validation images; an int8 twin that
+    has lost more than half a point of top-1 on the test split is not kept.
+    """
+    config = QuantizeConfig(
+        form=form, calibration_images=calibration_images, seed=seed, weight_bits=weight_bits
+    )
+    source, images = read_source(model), DataSet(data, cache_dir)
+    done = quantize_model(source, images, config, to, model_version, may_replace=replace, report=click.echo)
+    found = done.comparison
+    click.echo(
+        f"wrote {done.path}, {done.path.stat().st_size:,} bytes: top-1 {found.after.top1:.2%} (float32 "
+        f"{found.before.top1:.2%}), top-3 {found.after.top3:.2%} ({found.before.top3:.2%}) on "
+        f"{found.after.n:,} images (test split, {images.description()}); the same top-1 of "
+        f"{found.same_top1:.2%}, probabilities differ by {found.mean_difference:.1e} on average and "
+        f"{found.largest_difference:.3f} at most"
+    )
