@@ -12,6 +12,8 @@ SEED   ?= 0
 # `make bench-gpu` has an environment of its own: ONNX Runtime is either for the CPU or for a GPU.
 VENV_GPU ?= .venv-gpu
 PROVIDER ?= cuda
+# `make bench-int8` too has one of its own, with both the CPU and the OpenVINO provider.
+VENV_OPENVINO ?= .venv-openvino
 # What `make bench-compare` compares with.
 BASE ?= HEAD~1
 
@@ -23,7 +25,7 @@ FIT = if [ -e $(2)/checkpoint.pt ]; then $(BIN)/cifar10net-train fit --resume $(
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto docs train train-best train-relatives compare bench bench-compare bench-gpu constraints clean
+.PHONY: help demo serve test check format proto docs train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 quantize constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +70,10 @@ $(addprefix train-,$(RELATIVES)): train-%: $(VENV)/.train
 	@$(call FIT,$*,$(RUNS)/$*)
 	@$(BIN)/cifar10net-train export --run $(RUNS)/$* --replace
 
+quantize: $(VENV)/.train ## Make the int8 twins of the exported CIFAR10Net (a minute; CIFAR10NET_DATA or a download)
+	@for form in int8 int8_openvino; do \
+	$(BIN)/cifar10net-train quantize exported_models/cifar10net/1/model.onnx --form $$form --replace || exit 1; done
+
 compare: $(VENV)/.train ## Measure all exported models side by side (minutes; README and benchmarks/results/models/ show it)
 	@$(BIN)/cifar10net-train compare --out benchmarks/results/models && $(BIN)/python -m benchmarks.models
 
@@ -80,12 +86,15 @@ bench-compare: $(VENV)/.serve ## Measure what this tree costs beside the commit 
 bench-gpu: $(VENV_GPU)/.gpu ## Measure the model alone on PROVIDER (cuda, tensorrt or cpu)
 	@$(VENV_GPU)/bin/python -m benchmarks.gpu --provider $(PROVIDER)
 
+bench-int8: $(VENV_OPENVINO)/.openvino ## Measure float32 and int8 on the CPU and OpenVINO providers, on one core
+	@$(VENV_OPENVINO)/bin/python -m benchmarks.int8
+
 constraints: $(VENV)/.check $(VENV)/.train ## Pin what is installed now in constraints.txt
 	@{ sed '/^[^#]/,$$d' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	@mv constraints.new constraints.txt
 
 clean: ## Remove the environment and everything that tools left
-	rm -rf $(VENV) $(VENV_GPU) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV_GPU) $(VENV_OPENVINO) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # One environment; each stamp says that one set of packages is in it.
 $(VENV)/.pip:
@@ -122,4 +131,10 @@ $(VENV_GPU)/.gpu: pyproject.toml
 	@$(PYTHON) -m venv $(VENV_GPU)
 	@echo "installing ONNX Runtime for GPUs into $(VENV_GPU)/"
 	@$(VENV_GPU)/bin/pip install -q -e '.[gpu]'
+	@touch $@
+
+$(VENV_OPENVINO)/.openvino: pyproject.toml
+	@$(PYTHON) -m venv $(VENV_OPENVINO)
+	@echo "installing ONNX Runtime with OpenVINO into $(VENV_OPENVINO)/"
+	@$(VENV_OPENVINO)/bin/pip install -q -e '.[openvino]'
 	@touch $@

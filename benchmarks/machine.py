@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_PACKAGES = ("cifar10net", "grpcio", "hpack", "numpy", "onnxruntime", "uvloop")
+_PACKAGES = ("cifar10net", "grpcio", "hpack", "numpy", "onnxruntime", "onnxruntime-openvino", "uvloop")
 _BYTES_PER_KB = 1024  # in /proc
 _STOLEN = 8  # column of /proc/stat
 _SCHEDULED_CLOCK = 2  # CPUCLOCK_SCHED of the kernel's posix-timers.h
