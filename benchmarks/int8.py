@@ -1,8 +1,8 @@
-"""What ``make bench-int8`` measures: float32 and int8 on one core, on ONNX Runtime's CPU and OpenVINO providers.
+"""What ``make bench-int8`` measures: float32 and int8 on one core, on the CPU and OpenVINO providers.
 
 The models of exported_models/ go in; a table and benchmarks/results/int8.json come out: images/s by model,
-provider and batch size, measured in turns in one run, each as a multiple of float32 on the CPU provider in the
-same turn; and with a data set, what each answers on the test split. Knows nothing of the server.
+provider and batch size, measured in turns in one run, each as a multiple of float32 on the CPU provider in
+the same turn; and with a data set, what each answers on the test split. Knows nothing of the server.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _quartiles(values: Sequence[float]) -> list[float]:
 
 
 def _answers(name: str, data: Path | None) -> dict[str, Any] | None:
-    """Say how good each model is on the test split, and how often it agrees with float32 on the CPU provider."""
+    """Say how good each is on the test split, and how often it agrees with float32 on the CPU provider."""
     if data is None:
         return None
     source = DataSet(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -90,3 +91,16 @@ def test_every_committed_model_is_served_by_its_name(tmp_path: Path) -> None:
                 served = {score.label: score.probability for score in result.classes}
                 given = dict(zip(CLASS_NAMES, row.tolist(), strict=True))
                 assert served == pytest.approx(given, abs=0.02 if "int8" in name else 1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "quantized_from" in _metadata(name)])
+def test_a_committed_twin_is_of_the_committed_model(name: str) -> None:
+    metadata = _metadata(name)
+    source = REPOSITORY / metadata["quantized_from"] / "1/model.onnx"
+
+    assert metadata["quantized_from_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest(), (
+        "make quantize"
+    )
+    before = _metadata(metadata["quantized_from"])
+    assert metadata["accuracy_data_sha256"] == before["accuracy_data_sha256"]
+    assert float(before["accuracy_top1"]) - float(metadata["accuracy_top1"]) <= 0.005

@@ -107,3 +107,11 @@ def test_every_test_module_is_found_by_its_name(root: Path) -> None:
     for path in (root / "tests").rglob("*.py"):
         has_tests = re.search(r"^(async )?def test_|^class .*StateMachine", path.read_text(), re.MULTILINE)
         assert path.name.startswith(("test_", "conftest")) or not has_tests, path
+
+
+def test_int8_is_as_fast_as_the_decision_says(root: Path) -> None:
+    results = json.loads((root / "benchmarks/results/int8.json").read_text())
+
+    goal = results["goal"]
+    figures = results["figures"][goal["of"]][str(goal["batch"])]
+    assert figures["times_float32_on_cpu"][1] >= goal["at_least"]
