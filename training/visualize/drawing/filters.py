@@ -1,0 +1,68 @@
+"""Kernels as pictures."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.plotting import DIVERGING, picture
+from training.visualize.drawing.tiles import about_grey, mosaic, spread
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+MOST_COLOUR_FILTERS = 64
+MOST_KERNELS_A_SIDE = 32
+_COLUMNS = 8
+_SHARE_IN_SCALE = 99.5  # percent; a few outliers would make all others pale
+
+
+def colour_filters(path: Path, name: str, weights: npt.NDArray[np.float32]) -> None:
+    """Draw filters (n, height, width, 3), each on a scale of its own, which stands below it."""
+    chosen = spread(len(weights), MOST_COLOUR_FILTERS)
+    rows = math.ceil(len(chosen) / _COLUMNS)
+    with picture(path, _COLUMNS * 1.1 + 0.2, rows * 1.35 + 0.7) as drawn:
+        grid = drawn.subplots(rows, _COLUMNS, squeeze=False)
+        for axes in grid.flat:
+            axes.axis("off")
+        for axes, index in zip(grid.flat, chosen, strict=False):
+            axes.imshow(about_grey(weights[index]), vmin=0, vmax=1)
+            axes.set_title(f"{index}: ±{np.abs(weights[index]).max():.2g}", fontsize=8, y=-0.24, loc="center")
+        drawn.suptitle(
+            f"{name}: filters in colour{_some(len(chosen), len(weights))}, grey is zero\n"
+            "below each: its number and its largest weight",
+            fontsize=10,
+            ha="left",
+            x=0.01,
+        )
+
+
+def kernel_matrix(path: Path, name: str, weights: npt.NDArray[np.float32]) -> None:
+    """Draw kernels (filters, channels, h, w) as a table: a row a filter, a column a channel that it reads."""
+    filters = spread(weights.shape[0], MOST_KERNELS_A_SIDE)
+    channels = spread(weights.shape[1], MOST_KERNELS_A_SIDE)
+    shown = weights[np.ix_(filters, channels)]
+    laid = mosaic(shown.reshape(-1, *shown.shape[2:]), len(channels))
+    limit = float(np.percentile(np.abs(shown), _SHARE_IN_SCALE)) or 1.0
+    pitch = shown.shape[2] + 1
+    with picture(path, 9, 0.9 + 8 * laid.shape[0] / laid.shape[1]) as drawn:
+        axes = drawn.subplots()
+        image = axes.imshow(laid, cmap=DIVERGING, vmin=-limit, vmax=limit)
+        for axis, numbers in ((axes.yaxis, filters), (axes.xaxis, channels)):
+            axis.set_ticks(np.arange(len(numbers)) * pitch + (pitch - 2) / 2, map(str, numbers), fontsize=7)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(b=False)
+        axes.set(
+            xlabel="channel that is read",
+            ylabel="filter",
+            title=f"{name}: kernels {weights.shape[2]}x{weights.shape[3]}{_some(shown[:, :, 0, 0].size, weights[:, :, 0, 0].size)}",
+        )
+        drawn.colorbar(image, ax=axes, shrink=0.6, extend="both", label="weight")
+
+
+def _some(shown: int, there: int) -> str:
+    return "" if shown == there else f" ({shown:,} of {there:,})"
