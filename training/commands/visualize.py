@@ -12,9 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from training.commands.options import cache_option, data_option
 from training.dataset import DataSet, Split, hold_out
+from training.visualize.book import REPORT_NAME, Looked
 from training.visualize.examples import choose
 from training.visualize.folder import appearing
-from training.visualize.gallery import REPORT_NAME, Looked, check_layer, make
+from training.visualize.gallery import check_layer, make
 from training.visualize.subject import Subject, open_subject
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ _SEED = 0
 @click.option(
     "--validation-per-class",
     type=click.IntRange(min=1),
-    help="With --split validation: as many as fit held out. Default: what the run, or the recipe in the .onnx, says.",
+    help="With --split validation: as many as fit held out. Default: what the run or the recipe in the "
+    ".onnx says.",
 )
 def visualize(  # noqa: PLR0913 - click passes each option by name
     *,

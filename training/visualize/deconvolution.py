@@ -1,7 +1,7 @@
 """From an activation back to the pixels that caused it (Zeiler and Fergus 2013, arXiv:1311.2901).
 
 One activation is kept, all others of the layer are set to zero, and the network is run backwards: max pooling
-puts values back to the places that its switches noted on the way up, ReLU rectifies the signal that comes down,
+puts values back to the places that its switches noted on the way up, ReLU rectifies what comes down,
 convolution applies its filters transposed. Works for layers that run one after the other.
 """
 
@@ -50,8 +50,8 @@ def chain_to(network: nn.Module, layers: Sequence[Layer], last: Layer) -> Chain:
     for each in until:
         if not isinstance(each.module, _UNDERSTOOD):
             raise NotAChainError(
-                f"{each.name} is a {type(each.module).__name__}, and only chains of convolution, normalisation, "
-                "ReLU and pooling are run backwards"
+                f"{each.name} is a {type(each.module).__name__}, and only chains of convolution, "
+                "normalisation, ReLU and pooling are run backwards"
             )
     normalise = getattr(network, "normalise", None)
     if not isinstance(normalise, nn.Module):

@@ -32,7 +32,8 @@ class Kernels:
     @property
     def sees_colours(self) -> bool:
         """Whether it reads red, green and blue, and so can be shown in colour."""
-        return self.weights.shape[1] == _COLOURS
+        channels: int = self.weights.shape[1]
+        return channels == _COLOURS
 
 
 def kernels(network: nn.Module) -> list[Kernels]:

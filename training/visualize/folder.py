@@ -1,4 +1,4 @@
-"""An output folder that appears whole or not at all, and never takes the place of what somebody else put there.
+"""An output folder that appears whole or not at all, and never replaces what somebody else put there.
 
 In: where it should be. Out: a folder beside it to write into, which is renamed. What it held is listed in
 ``numbers.json``, so that a later call knows its own work again. Knows nothing of pictures.

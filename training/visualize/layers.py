@@ -1,7 +1,8 @@
 """The layers of any network, in the order they run, and what comes out of them.
 
-A layer is a child of ``layers`` (or of the network, where it has none), containers opened, compound blocks left
-whole. In: a network from uint8 or float pixels (n, 32, 32, 3) to logits. Knows nothing of any one network.
+A layer is a child of ``layers`` (or of the network, where it has none), containers opened, compound blocks
+left whole. In: a network from uint8 or float pixels (n, 32, 32, 3) to logits. Knows nothing of any one
+network.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def last_pooling(layers: Sequence[Layer]) -> Layer | None:
     """Return the last pooling layer, or the last layer that has maps; None where none has."""
     with_maps = [each for each in layers if each.has_map]
     pooling = [each for each in with_maps if each.is_pooling]
-    return (pooling or with_maps or [None])[-1]
+    found = pooling or with_maps
+    return found[-1] if found else None
 
 
 def deepest_convolution(network: nn.Module, layers: Sequence[Layer]) -> Layer | None:

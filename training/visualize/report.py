@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _STYLE = """
-:root { color-scheme: light dark; --text: #1a1a1a; --quiet: #555; --ground: #fff; --line: #ccc; --link: #0b5394; }
+:root { color-scheme: light dark; --text: #1a1a1a; --quiet: #555; --ground: #fff; --line: #ccc;
+  --link: #0b5394; }
 @media (prefers-color-scheme: dark) {
   :root { --text: #e8e8e8; --quiet: #b0b0b0; --ground: #16181b; --line: #454a50; --link: #8ab8f0; }
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,8 @@ from training.run import CHECKPOINT_NAME, Run, load_checkpoint
 from training.train import trained_network
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
 _PREFIX = "network."  # of the weights' names in a file that export wrote
@@ -142,7 +143,7 @@ def _opened(path: Path, name: str, predict: Predictor) -> nn.Module:
     difference = float(np.abs(torch_predictor(network)(golden.images) - golden.probabilities).max())
     if not difference <= _TOLERANCE:
         raise _ClosedError(
-            f"{name} with the weights of {path.name} answers otherwise than the file, by up to {difference:.1e}"
+            f"{name} with the weights of {path.name} answers otherwise than it, by up to {difference:.1e}"
         )
     return network
 

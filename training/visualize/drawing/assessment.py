@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.plotting import GREY, PALETTE, SEQUENTIAL, picture
+from training.plotting import GREY, PALETTE, picture
 from training.sources import CLASS_NAMES
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from training.sources import IMAGE_SHAPE
 from training.visualize.drawing.tiles import Strip, about_grey, crop, sheet, spread
 
 if TYPE_CHECKING:
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from training.visualize.fields import Box, Field
 
 MOST_CHANNELS = 32
+_RANGE = "below its number: highest and lowest of the activations of a channel"
 
 
 def patches(path: Path, title: str, peaks: Peaks, field: Field, images: npt.NDArray[np.uint8]) -> None:
-    """Draw what each channel saw where it was strongest: the images (n, 32, 32, 3) cut by its receptive field."""
+    """Draw what each channel saw where it was strongest: images (n, 32, 32, 3) cut by its field."""
     strips = []
     for channel in spread(len(peaks.values), MOST_CHANNELS):
         places = _places(peaks, field, int(channel))
@@ -27,8 +29,8 @@ def patches(path: Path, title: str, peaks: Peaks, field: Field, images: npt.NDAr
             Strip(_label(peaks, int(channel)), [crop(images[index] / 255, box) for index, box in places])
         )
     height, width = field.size
-    note = f"below its number: highest and lowest of these activations; each tile is what the value can see, at most {width}x{height} pixels"
-    sheet(path, title, note, strips, most_tiles=peaks.values.shape[1])
+    note = f"{_RANGE}; each tile is what the value can see, at most {width}x{height} pixels"
+    sheet(path, title, note, strips, most_tiles=peaks.values.shape[1], tile_px=max(field.size))
 
 
 def whole_images(path: Path, title: str, peaks: Peaks, field: Field, images: npt.NDArray[np.uint8]) -> None:
@@ -43,11 +45,11 @@ def whole_images(path: Path, title: str, peaks: Peaks, field: Field, images: npt
                 [box for _, box in places],
             )
         )
-    note = "below its number: highest and lowest of these activations; the frame is what the value can see"
-    sheet(path, title, note, strips, most_tiles=peaks.values.shape[1])
+    note = f"{_RANGE}; the frame is what the value can see"
+    sheet(path, title, note, strips, most_tiles=peaks.values.shape[1], tile_px=IMAGE_SHAPE[0])
 
 
-def projections(  # noqa: PLR0913 - numbers of two families meet here
+def projections(  # noqa: PLR0913, PLR0917 - numbers of two families meet here
     path: Path,
     title: str,
     peaks: Peaks,
@@ -72,8 +74,13 @@ def projections(  # noqa: PLR0913 - numbers of two families meet here
             tiles.append(crop(images[index] / 255, box))
             tiles.append(crop(about_grey(projected[channel, rank]), box))
         strips.append(Strip(_label(peaks, int(channel)), tiles))
-    note = "pairs: the patch, then its activation projected back to the pixels (grey is zero, each on a scale of its own)"
-    sheet(path, title, note, strips, most_tiles=2 * peaks.values.shape[1])
+    note = (
+        f"{_RANGE}; pairs: the patch, then its activation projected back to the pixels "
+        "(grey is zero, each on a scale of its own)"
+    )
+    sheet(
+        path, title, note, strips, most_tiles=2 * peaks.values.shape[1], tile_px=max(field.size), tile_in=0.66
+    )
 
 
 def _places(peaks: Peaks, field: Field, channel: int) -> list[tuple[int, Box]]:

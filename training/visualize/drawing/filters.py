@@ -25,7 +25,7 @@ def colour_filters(path: Path, name: str, weights: npt.NDArray[np.float32]) -> N
     """Draw filters (n, height, width, 3), each on a scale of its own, which stands below it."""
     chosen = spread(len(weights), MOST_COLOUR_FILTERS)
     rows = math.ceil(len(chosen) / _COLUMNS)
-    with picture(path, _COLUMNS * 1.1 + 0.2, rows * 1.35 + 0.7) as drawn:
+    with picture(path, _COLUMNS * 1.1 + 0.2, rows * 1.35 + 0.5) as drawn:
         grid = drawn.subplots(rows, _COLUMNS, squeeze=False)
         for axes in grid.flat:
             axes.axis("off")
@@ -33,7 +33,7 @@ def colour_filters(path: Path, name: str, weights: npt.NDArray[np.float32]) -> N
             axes.imshow(about_grey(weights[index]), vmin=0, vmax=1)
             axes.set_title(f"{index}: ±{np.abs(weights[index]).max():.2g}", fontsize=8, y=-0.24, loc="center")
         drawn.suptitle(
-            f"{name}: filters in colour{_some(len(chosen), len(weights))}, grey is zero\n"
+            f"{name}: filters in colour{_some(chosen.shape, weights.shape[:1])}, grey is zero\n"
             "below each: its number and its largest weight",
             fontsize=10,
             ha="left",
@@ -47,9 +47,10 @@ def kernel_matrix(path: Path, name: str, weights: npt.NDArray[np.float32]) -> No
     channels = spread(weights.shape[1], MOST_KERNELS_A_SIDE)
     shown = weights[np.ix_(filters, channels)]
     laid = mosaic(shown.reshape(-1, *shown.shape[2:]), len(channels))
+    some = _some(shown.shape[:2], weights.shape[:2])
     limit = float(np.percentile(np.abs(shown), _SHARE_IN_SCALE)) or 1.0
     pitch = shown.shape[2] + 1
-    with picture(path, 9, 0.9 + 8 * laid.shape[0] / laid.shape[1]) as drawn:
+    with picture(path, 9, 0.8 + 7.1 * laid.shape[0] / laid.shape[1]) as drawn:
         axes = drawn.subplots()
         image = axes.imshow(laid, cmap=DIVERGING, vmin=-limit, vmax=limit)
         for axis, numbers in ((axes.yaxis, filters), (axes.xaxis, channels)):
@@ -59,10 +60,13 @@ def kernel_matrix(path: Path, name: str, weights: npt.NDArray[np.float32]) -> No
         axes.set(
             xlabel="channel that is read",
             ylabel="filter",
-            title=f"{name}: kernels {weights.shape[2]}x{weights.shape[3]}{_some(shown[:, :, 0, 0].size, weights[:, :, 0, 0].size)}",
+            title=f"{name}: kernels {shown.shape[2]}x{shown.shape[3]}{some}",
         )
         drawn.colorbar(image, ax=axes, shrink=0.6, extend="both", label="weight")
 
 
-def _some(shown: int, there: int) -> str:
-    return "" if shown == there else f" ({shown:,} of {there:,})"
+def _some(shown: tuple[int, ...], there: tuple[int, ...]) -> str:
+    """Say how many of what there is are shown, if not all: " (32x32 of 320x160)"."""
+    if shown == there:
+        return ""
+    return f" ({'x'.join(map(str, shown))} of {'x'.join(map(str, there))})"

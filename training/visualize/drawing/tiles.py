@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from training.visualize.fields import Box
 
-_TILE_IN = 0.5
 _GAP_IN = 0.04
+_BLOCKS = 2
+_EDGE = "0.6"  # about a tile: white ones end somewhere too
 _LABEL_IN = 1.05
 _TITLE_IN = 0.7
 _MARGIN_IN = 0.12
@@ -38,9 +39,16 @@ class Strip:
 
 
 def sheet(  # noqa: PLR0913 - what, and how it is laid out
-    path: Path, title: str, note: str, strips: Sequence[Strip], *, most_tiles: int, blocks: int = 2
+    path: Path,
+    title: str,
+    note: str,
+    strips: Sequence[Strip],
+    *,
+    most_tiles: int,
+    tile_px: int,
+    tile_in: float = 0.5,
 ) -> None:
-    """Draw strips below each other, in as many blocks side by side as are wanted.
+    """Draw strips below each other, in two blocks side by side.
 
     Args:
         path: the PNG file.
@@ -48,47 +56,51 @@ def sheet(  # noqa: PLR0913 - what, and how it is laid out
         note: second line, smaller: what the tiles are and how they are scaled.
         strips: from top to bottom, then the next block.
         most_tiles: room for so many tiles a strip.
-        blocks: strips side by side.
+        tile_px: pixels along the side of a whole tile; one cut off by a border is smaller.
+        tile_in: side of a tile in inches.
     """
-    rows = math.ceil(len(strips) / blocks)
-    pitch = _TILE_IN + _GAP_IN
+    rows = math.ceil(len(strips) / _BLOCKS)
+    pitch = tile_in + _GAP_IN
     block_in = _LABEL_IN + most_tiles * pitch + 2 * _MARGIN_IN
-    width, height = blocks * block_in, _TITLE_IN + rows * pitch + _MARGIN_IN
+    width, height = _BLOCKS * block_in, _TITLE_IN + rows * pitch + _MARGIN_IN
     with picture(path, width, height) as drawn:
         drawn.set_layout_engine("none")
-        axes = drawn.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+        axes = drawn.add_axes((0, 0, 1, 1))
         axes.axis("off")
         axes.text(_MARGIN_IN, 0.24, title, fontsize=13, va="center")
         axes.text(_MARGIN_IN, 0.5, note, fontsize=8.5, va="center", color="0.3")
         for place, strip in enumerate(strips):
             left = (place // rows) * block_in + _MARGIN_IN
-            _draw_strip(axes, strip, left, _TITLE_IN + (place % rows) * pitch)
+            _draw_strip(axes, strip, left, _TITLE_IN + (place % rows) * pitch, tile_px, tile_in)
         axes.set(xlim=(0, width), ylim=(height, 0))
 
 
-def _draw_strip(axes: Axes, strip: Strip, left: float, top: float) -> None:
-    axes.text(left, top + _TILE_IN / 2, strip.label, fontsize=8, va="center", linespacing=1.15)
+def _draw_strip(  # noqa: PLR0913, PLR0917 - where it goes
+    axes: Axes, strip: Strip, left: float, top: float, tile_px: int, tile_in: float
+) -> None:
+    axes.text(left, top + tile_in / 2, strip.label, fontsize=8, va="center", linespacing=1.15)
+    scale = tile_in / tile_px
     boxes = strip.boxes or [None] * len(strip.tiles)
     for place, (tile, box) in enumerate(zip(strip.tiles, boxes, strict=True)):
-        corner = left + _LABEL_IN + place * (_TILE_IN + _GAP_IN)
+        corner = left + _LABEL_IN + place * (tile_in + _GAP_IN)
         height, width = tile.shape[:2]
-        scale = _TILE_IN / max(height, width)
-        axes.imshow(
-            tile,
-            extent=(corner, corner + width * scale, top + height * scale, top),
-            vmin=0,
-            vmax=1,
-            aspect="auto",
-        )
+        right, bottom = corner + width * scale, top + height * scale
+        axes.imshow(tile, extent=(corner, right, bottom, top), vmin=0, vmax=1, aspect="auto")
+        _outline(axes, (top, corner, bottom, right), _EDGE, 0.5)
         if box is not None:
             _frame(axes, box, (corner, top), scale)
 
 
 def _frame(axes: Axes, box: Box, corner: tuple[float, float], scale: float) -> None:
     upper, left, lower, right = (each * scale for each in box)
-    x, y = (corner[0] + left, corner[0] + right), (corner[1] + upper, corner[1] + lower)
+    edges = corner[1] + upper, corner[0] + left, corner[1] + lower, corner[0] + right
     for colour, line in (("white", 2.0), (PALETTE[1], 1.0)):  # seen on dark and on light
-        axes.plot([x[0], x[1], x[1], x[0], x[0]], [y[0], y[0], y[1], y[1], y[0]], color=colour, lw=line)
+        _outline(axes, edges, colour, line)
+
+
+def _outline(axes: Axes, edges: tuple[float, float, float, float], colour: str, line: float) -> None:
+    top, left, bottom, right = edges
+    axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=colour, lw=line)
 
 
 def mosaic(maps: npt.NDArray[np.float32], columns: int, gap: int = 1) -> npt.NDArray[np.float32]:
