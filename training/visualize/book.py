@@ -84,8 +84,7 @@ class Book:
 
     @property
     def projected(self) -> Layer | None:
-        """The layer whose activations go back to the pixels: the one asked for, or the deepest "
-        "convolution."""
+        """The layer to deconvolve: the one asked for, or the deepest convolution that is no block's."""
         if self.layer is not None:
             return self.layer
         network = self.subject.network

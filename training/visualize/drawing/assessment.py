@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.plotting import GREY, PALETTE, picture
-from training.sources import CLASS_NAMES
+from training.sources import CLASS_NAMES, IMAGE_SHAPE
+from training.visualize.drawing.tiles import MARGIN_IN, TITLE_IN, canvas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _DARK_BELOW = 0.55  # of the colour map: there the text is white
 _COLUMNS = 6
+_MISTAKE_IN = 1.5
+_WORDS_IN = 0.55
 
 
 def confusion_matrix(path: Path, title: str, result: Evaluation) -> None:
@@ -91,15 +94,18 @@ def mistakes_sheet(
     ``numbers`` has for each index among ``images`` the number by which the user knows it.
     """
     rows = math.ceil(len(mistakes) / _COLUMNS)
-    with picture(path, _COLUMNS * 1.75, rows * 2.1 + 0.6) as drawn:
-        drawn.suptitle(title, x=0.01, ha="left", fontsize=13)
-        grid = drawn.subplots(rows, _COLUMNS, squeeze=False)
-        for axes in grid.flat:
-            axes.axis("off")
-        for axes, each in zip(grid.flat, mistakes, strict=False):
-            axes.imshow(images[each.index])
-            axes.set_title(
+    pitch = _MISTAKE_IN + 0.12
+    row_in = pitch + _WORDS_IN
+    scale = _MISTAKE_IN / IMAGE_SHAPE[0]
+    with canvas(path, _COLUMNS * pitch + 2 * MARGIN_IN, TITLE_IN + rows * row_in, title) as drawn:
+        for place, each in enumerate(mistakes):
+            left, top = MARGIN_IN + (place % _COLUMNS) * pitch, TITLE_IN - 0.2 + (place // _COLUMNS) * row_in
+            drawn.text(
+                left,
+                top + _WORDS_IN - 0.06,
                 f"said {CLASS_NAMES[each.said]} {each.probability:.1%}\n"
                 f"is {CLASS_NAMES[each.label]} {each.probability_of_label:.1%}\nimage {numbers[each.index]}",
-                fontsize=8,
+                va="bottom",
+                linespacing=1.25,
             )
+            drawn.tile(left, top + _WORDS_IN, images[each.index] / 255, scale)

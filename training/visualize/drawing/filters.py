@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.plotting import DIVERGING, picture
-from training.visualize.drawing.tiles import about_grey, mosaic, spread
+from training.visualize.drawing.tiles import MARGIN_IN, TITLE_IN, about_grey, canvas, mosaic, spread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MOST_COLOUR_FILTERS = 64
 MOST_KERNELS_A_SIDE = 32
 _COLUMNS = 8
+_FILTER_IN = 1.0
 _SHARE_IN_SCALE = 99.5  # percent; a few outliers would make all others pale
 
 
@@ -25,20 +26,16 @@ def colour_filters(path: Path, name: str, weights: npt.NDArray[np.float32]) -> N
     """Draw filters (n, height, width, 3), each on a scale of its own, which stands below it."""
     chosen = spread(len(weights), MOST_COLOUR_FILTERS)
     rows = math.ceil(len(chosen) / _COLUMNS)
-    with picture(path, _COLUMNS * 1.1 + 0.2, rows * 1.35 + 0.5) as drawn:
-        grid = drawn.subplots(rows, _COLUMNS, squeeze=False)
-        for axes in grid.flat:
-            axes.axis("off")
-        for axes, index in zip(grid.flat, chosen, strict=False):
-            axes.imshow(about_grey(weights[index]), vmin=0, vmax=1)
-            axes.set_title(f"{index}: ±{np.abs(weights[index]).max():.2g}", fontsize=8, y=-0.24, loc="center")
-        drawn.suptitle(
-            f"{name}: filters in colour{_some(chosen.shape, weights.shape[:1])}, grey is zero\n"
-            "below each: its number and its largest weight",
-            fontsize=10,
-            ha="left",
-            x=0.01,
-        )
+    across, down = _FILTER_IN + 0.12, _FILTER_IN + 0.3
+    scale = _FILTER_IN / max(weights.shape[1:3])
+    note = "below each: its number and its largest weight; grey is zero"
+    title = f"{name}: filters in colour{_some(chosen.shape, weights.shape[:1])}"
+    with canvas(path, _COLUMNS * across + 2 * MARGIN_IN, TITLE_IN + rows * down, title, note) as drawn:
+        for place, index in enumerate(chosen):
+            left, top = MARGIN_IN + (place % _COLUMNS) * across, TITLE_IN + (place // _COLUMNS) * down
+            drawn.tile(left, top, about_grey(weights[index]), scale)
+            largest = np.abs(weights[index]).max()
+            drawn.text(left, top + _FILTER_IN + 0.13, f"{index}: ±{largest:.2g}", va="center")
 
 
 def kernel_matrix(path: Path, name: str, weights: npt.NDArray[np.float32]) -> None:
