@@ -1,7 +1,7 @@
 """The layers of any network, in the order they run, and what comes out of them.
 
-A layer is a child of ``layers`` (or of the network, where it has none), containers opened, compound blocks
-left whole. In: a network from uint8 or float pixels (n, 32, 32, 3) to logits. Knows nothing of any one
+A layer is a child of ``layers`` (or of the network, where it has none), containers opened, blocks left
+whole. In: a network from uint8 or float pixels (n, 32, 32, 3) to logits. Knows nothing of any one
 network.
 """
 
@@ -90,10 +90,15 @@ def deepest_convolution(network: nn.Module, layers: Sequence[Layer]) -> Layer | 
 
 def _parts(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
     for name, child in module.named_children():
-        if isinstance(child, (nn.Sequential, nn.ModuleList)):
+        if isinstance(child, (nn.Sequential, nn.ModuleList)) or _is_recurrent(child):
             yield from _parts(child, "" if not path and name == "layers" else f"{path}{name}.")
         elif not isinstance(child, Normalise):
             yield f"{path}{name}", child
+
+
+def _is_recurrent(module: nn.Module) -> bool:
+    """Whether a module holds a recurrent layer, whose steps are worth a look, not only its last one."""
+    return any(isinstance(child, nn.RNNBase) for child in module.children())
 
 
 @contextlib.contextmanager

@@ -41,19 +41,31 @@ class Block(nn.Module):
         return torch.relu(value + self.conv2(torch.relu(self.norm(self.conv1(value)))))
 
 
+class LastState(nn.Module):
+    """Gives the last state alone, though its GRU has one a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(96, 12, batch_first=True)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        states: torch.Tensor = self.gru(rows)[0]
+        return states[:, -1]
+
+
 class Recurrent(nn.Module):
     """Reads the image row by row."""
 
     def __init__(self) -> None:
         super().__init__()
         self.normalise = Normalise()
-        self.rows = nn.GRU(96, 12, batch_first=True)
+        self.read = LastState()
         self.fc = nn.Linear(12, 10)
         self.eval()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         rows = self.normalise(images).permute(0, 2, 1, 3).flatten(2)
-        logits: torch.Tensor = self.fc(self.rows(rows)[0][:, -1])
+        logits: torch.Tensor = self.fc(self.read(rows))
         return logits
 
 

@@ -18,7 +18,7 @@ BLACK = np.zeros(3, np.uint8)
 
 
 def _bright_square(images: np.ndarray) -> np.ndarray:
-    """Class 3 is as likely as the square of rows 8 to 15, columns 12 to 19 is bright; class 5 the opposite."""
+    """Class 3 is as likely as rows 8 to 15 of columns 12 to 19 are bright; class 5 the opposite."""
     bright = images[:, 8:16, 12:20].mean(axis=(1, 2, 3)) / 255
     probabilities = np.zeros((len(images), 10), np.float32)
     probabilities[:, 3], probabilities[:, 5] = bright, 1 - bright

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from captum.attr import NeuronDeconvolution
 from torch import nn
 from torch.nn import functional
 
 from tests.training.visualize.nets import Chain, convolution, small_chain, small_matrix, small_resnet
 from training.networks import CIFAR10Net
 from training.visualize.deconvolution import NotAChainError, chain_to, project
+from training.visualize.features import feature_maps
 from training.visualize.layers import layer_called, layers_of
 
 if TYPE_CHECKING:
@@ -149,6 +152,26 @@ def test_it_is_unpooling_rectifying_and_transposed_convolution_as_pytorch_has_th
     projected = _project(network, "conv2", image, int(channel), int(row), int(column))
 
     np.testing.assert_allclose(projected, expected.numpy(), atol=1e-6)
+
+
+def test_captum_gives_the_same_up_to_scale() -> None:
+    torch.manual_seed(2)
+    std = (0.2, 0.25, 0.3)
+    network = CIFAR10Net((0.5, 0.4, 0.3), std).eval()
+    image = np.random.default_rng(1).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    layers = layers_of(network)
+    top = feature_maps(network, layers, image)["conv3"]
+    channel, row, column = (int(each) for each in np.unravel_index(top.argmax(), top.shape))
+    method = NeuronDeconvolution(network, network.layers.conv3)
+    pixels = torch.from_numpy(image[None]).float().requires_grad_()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells of the hooks that it sets
+        slope = method.attribute(pixels, (channel, row, column))[0].detach().numpy()
+
+    projected = _project(network, "conv3", image, channel, row, column)
+
+    # Captum has the slope by the pixels, we the activation's share in normalised ones.
+    np.testing.assert_allclose(projected, top.max() * slope * 255 * np.array(std), atol=1e-5)
 
 
 def test_a_shortcut_is_no_chain() -> None:

@@ -43,9 +43,13 @@ def test_a_failure_leaves_the_earlier_output(tmp_path: Path) -> None:
     with appearing(tmp_path / "out") as folder:
         _fill(folder, "a.png")
 
-    with pytest.raises(ZeroDivisionError), appearing(tmp_path / "out") as folder:
-        _fill(folder, "b.png")
-        raise ZeroDivisionError
+    def fail() -> None:
+        with appearing(tmp_path / "out") as folder:
+            _fill(folder, "b.png")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
 
     assert (tmp_path / "out" / "a.png").exists()
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
@@ -77,10 +81,14 @@ def test_foreign_content_is_refused_and_stays(tmp_path: Path) -> None:
 
 
 def test_what_comes_meanwhile_is_not_lost(tmp_path: Path) -> None:
-    with pytest.raises(FolderError, match=r"holds late\.txt"), appearing(tmp_path / "out") as folder:
-        _fill(folder, "a.png")
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out" / "late.txt").touch()
+    def be_late() -> None:
+        with appearing(tmp_path / "out") as folder:
+            _fill(folder, "a.png")
+            (tmp_path / "out").mkdir()
+            (tmp_path / "out" / "late.txt").touch()
+
+    with pytest.raises(FolderError, match=r"holds late\.txt"):
+        be_late()
 
     assert (tmp_path / "out" / "late.txt").exists()
 
@@ -88,5 +96,5 @@ def test_what_comes_meanwhile_is_not_lost(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(WriteError, match="cannot write .*file/out"):
+    with pytest.raises(WriteError, match=r"cannot write .*file/out"):
         appearing(tmp_path / "file" / "out").__enter__()

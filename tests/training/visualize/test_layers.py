@@ -24,7 +24,10 @@ def test_containers_are_opened_and_blocks_left_whole() -> None:
 
 
 def test_a_recurrent_layer_gives_steps() -> None:
-    assert [(each.name, each.shape) for each in layers_of(Recurrent())] == [("rows", (32, 12)), ("fc", (10,))]
+    assert [(each.name, each.shape) for each in layers_of(Recurrent())] == [
+        ("read.gru", (32, 12)),
+        ("fc", (10,)),
+    ]
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))

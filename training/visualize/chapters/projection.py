@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TITLE = "From an activation back to the pixels"
 _STRONGEST = 4
+_EARLIER = "an earlier layer can be asked for with --layer"
 
 
 def draw(book: Book) -> None:
@@ -28,7 +29,7 @@ def draw(book: Book) -> None:
     try:
         chain = chain_to(network, book.layers, layer)
     except NotAChainError as error:
-        book.leave_out(f"Deconvolution of {layer.name}", str(error))
+        book.leave_out(f"Deconvolution of {layer.name}", f"{error}; {_EARLIER}")
         return
     found = book.peaks[layer.name].strongest(_STRONGEST)
     n, each = found.values.shape
@@ -62,9 +63,5 @@ def draw(book: Book) -> None:
 def _why_not(book: Book) -> str:
     network = book.subject.network
     if network is not None and kernels(network):
-        return (
-            "the deepest convolution is within a block, and only a chain of layers is run backwards; "
-            "--layer with a "
-            "layer before the first block works"
-        )
+        return f"the deepest convolution is within a block, and only chains are run backwards; {_EARLIER}"
     return f"{book.subject.name} has no convolution"

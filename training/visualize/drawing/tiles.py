@@ -131,7 +131,7 @@ class Canvas:
 
 @contextlib.contextmanager
 def canvas(path: Path, width_in: float, height_in: float, title: str, note: str = "") -> Iterator[Canvas]:
-    """Make a sheet of that size in inches with its title; it is written when the block ends without an error."""
+    """Make a sheet of that size with its title; it is written when the block ends without an error."""
     with picture(path, width_in, height_in) as drawn:
         drawn.set_layout_engine("none")
         sheet = Canvas(drawn.add_axes((0, 0, 1, 1)), width_in, height_in)
