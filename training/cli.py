@@ -14,6 +14,7 @@ from training.commands.export import export_model, write_manifest
 from training.commands.fit import fit
 from training.commands.quantize import quantize
 from training.commands.summary import summary
+from training.commands.visualize import visualize
 from training.errors import Interrupted, TrainingError
 
 _INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
@@ -37,7 +38,17 @@ def main() -> None:
         sys.exit(1)
 
 
-for _command in (fit, evaluate_model, export_model, write_manifest, quantize, summary, compare, demo):
+for _command in (
+    fit,
+    evaluate_model,
+    export_model,
+    write_manifest,
+    quantize,
+    summary,
+    compare,
+    demo,
+    visualize,
+):
     cli.add_command(_command)
 
 if __name__ == "__main__":

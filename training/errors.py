@@ -5,12 +5,19 @@
   * CheckpointError     a run or checkpoint cannot be read, or belongs to another network
   * ExportError         the ONNX file would not answer as the network does, or another is in its place
   * QuantizeError       a model has no narrower form, or lost too much accuracy in it
+  * LayerError          a network has no layer of that name, or none with feature maps
+  * FolderError         an output folder holds what is not ours to replace
   * WriteError          a file could not be written; nothing half-written is left
   * MissingPackageError an optional package that the command needs is not installed
 * Interrupted           Ctrl-C or SIGTERM: the run was saved and can go on
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class TrainingError(Exception):
@@ -31,6 +38,26 @@ class ExportError(TrainingError):
 
 class QuantizeError(TrainingError):
     """A model cannot be quantised, or its narrower form has lost too much."""
+
+
+class LayerError(TrainingError):
+    """A network has no layer of that name, or that layer has no feature maps."""
+
+    def __init__(self, layer: str, network: str, layers: Sequence[str], with_maps: Sequence[str]) -> None:
+        if not with_maps:
+            wrong = f"no layer of {network} has feature maps, leave --layer out"
+        elif layer in layers:
+            wrong = f"layer {layer} of {network} has no feature maps; those that have: {', '.join(with_maps)}"
+        else:
+            wrong = f"{network} has no layer {layer!r}; those with feature maps: {', '.join(with_maps)}"
+        super().__init__(wrong)
+
+
+class FolderError(TrainingError):
+    """An output folder holds something that is not ours to replace."""
+
+    def __init__(self, folder: object, held: str) -> None:
+        super().__init__(f"{folder} {held}; choose another --out, or an empty folder")
 
 
 class WriteError(TrainingError):

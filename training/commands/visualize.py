@@ -1,0 +1,148 @@
+"""``cifar10net-train visualize``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from training.commands.options import cache_option, data_option
+from training.dataset import DataSet, Split, hold_out
+from training.visualize.book import REPORT_NAME, Looked
+from training.visualize.examples import choose
+from training.visualize.folder import appearing
+from training.visualize.gallery import check_layer, make
+from training.visualize.subject import Subject, open_subject
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SEED = 0
+
+
+@click.command()
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="An .onnx file, a run folder, or its checkpoint.pt.",
+)
+@data_option
+@cache_option
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for pictures and report.")
+@click.option(
+    "--image",
+    "wanted",
+    multiple=True,
+    help="Look at this image: its number in the split, or a picture file. May be given again. "
+    "Default: four images of different classes.",
+)
+@click.option(
+    "--layer",
+    help="Look at the channels of this layer. Default: the pooling layers, and the deepest convolution.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["validation", "test"]),
+    default="validation",
+    help="Measured and searched. What is chosen after a look at test images is chosen on them.",
+)
+@click.option(
+    "--images", type=click.IntRange(min=1), help="At most so many images of the split, drawn by a fixed seed."
+)
+@click.option(
+    "--validation-per-class",
+    type=click.IntRange(min=1),
+    help="With --split validation: as many as fit held out. Default: what the run or the recipe in the "
+    ".onnx says.",
+)
+def visualize(  # noqa: PLR0913 - click passes each option by name
+    *,
+    model: Path,
+    data: Path | None,
+    cache_dir: Path | None,
+    out: Path,
+    wanted: Sequence[str],
+    layer: str | None,
+    split: str,
+    images: int | None,
+    validation_per_class: int | None,
+) -> None:
+    """Make pictures of what a trained network answers and sees, and a report of them.
+
+    Filters, feature maps, what excites each channel, deconvolution, attribution, confusion, calibration,
+    mistakes and training curves, as PNG files and one report.html that needs nothing beside it.
+    """
+    console = Console(highlight=False, markup=False)
+    with appearing(out) as folder:
+        subject = open_subject(model)
+        check_layer(subject, layer)
+        source = DataSet(data, cache_dir)
+        if split == "test":
+            whole = source.split("test")
+        else:
+            held_out = validation_per_class or subject.validation_per_class
+            _, whole = hold_out(source.split("train"), held_out)
+        console.print(_opening(subject), soft_wrap=True)
+        looked = _look(whole, split, source.description(), images, wanted)
+        with _Progress(console) as listener:
+            report = make(subject, looked, layer, folder, listener)
+    for what, why in report.absent:
+        console.print(f"not made: {what} ({why})", soft_wrap=True)
+    console.print(f"{len(report.pictures)} pictures: {out / REPORT_NAME}", soft_wrap=True)
+
+
+def _opening(subject: Subject) -> str:
+    opened = "its weights opened in PyTorch" if subject.network is not None else subject.closed_because
+    return f"{subject.name}, {subject.path}: {opened}"
+
+
+def _look(whole: Split, split: str, source: str, most: int | None, wanted: Sequence[str]) -> Looked:
+    indices = np.arange(len(whole))
+    if most is not None and most < len(whole):
+        indices = np.sort(np.random.default_rng(_SEED).choice(len(whole), most, replace=False))
+    drawn = "" if len(indices) == len(whole) else f" of {len(whole):,}"
+    return Looked(
+        description=f"{len(indices):,}{drawn} images: {split} split, {source}",
+        split=whole[indices],
+        indices=indices,
+        examples=choose(whole, wanted),
+    )
+
+
+class _Progress:
+    """Shows the steps: a bar on a terminal, a line a step elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def on_step(self, number: int, steps: int, what: str) -> None:
+        """Name the step."""
+        line = f"{number}/{steps} {what}"
+        self._bar.update(self._task, description=line, total=None, completed=0)
+        if not self._console.is_terminal:
+            self._console.print(line)
+
+    def on_images(self, done: int, images: int) -> None:
+        """Move the bar."""
+        self._bar.update(self._task, completed=done, total=images)

@@ -1,0 +1,62 @@
+"""Which pixels an answer hangs on: a row an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.plotting import DIVERGING, SEQUENTIAL, picture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+_SHARE_IN_SCALE = 99  # percent; single pixels would make all others pale
+
+
+@dataclass(frozen=True)
+class Attributed:
+    """An image and its maps."""
+
+    caption: str
+    image: npt.NDArray[np.uint8]
+    occlusion: npt.NDArray[np.float32]
+    saliency: npt.NDArray[np.float32] | None
+    """None, with ``integrated``, where there are no gradients."""
+    integrated: npt.NDArray[np.float32] | None
+
+
+def attribution_sheet(path: Path, title: str, rows: Sequence[Attributed]) -> None:
+    """Draw each image, what hiding its parts costs the answer, and its gradients where there are any."""
+    has_gradients = rows[0].integrated is not None
+    columns = 4 if has_gradients else 2
+    with picture(path, 2.8 * columns, 2.55 * len(rows) + 0.6) as drawn:
+        drawn.suptitle(title, x=0.01, ha="left", fontsize=13)
+        grid = drawn.subplots(len(rows), columns, squeeze=False)
+        for line, row in zip(grid, rows, strict=True):
+            line[0].imshow(row.image)
+            line[0].set_title(row.caption, fontsize=9)
+            maps = [
+                (row.occlusion, "occlusion: probability lost", True),
+                (row.saliency, "saliency: gradient of the logit", False),
+                (row.integrated, "integrated gradients: share of the logit", True),
+            ]
+            for axes, (values, name, has_signs) in zip(line[1:], maps, strict=False):
+                if values is None:
+                    continue
+                limit = float(np.percentile(np.abs(values), _SHARE_IN_SCALE)) or 1.0
+                shown = axes.imshow(
+                    values,
+                    cmap=DIVERGING if has_signs else SEQUENTIAL,
+                    vmin=-limit if has_signs else 0,
+                    vmax=limit,
+                )
+                axes.set_title(name, fontsize=9)
+                bar = drawn.colorbar(shown, ax=axes, shrink=0.85, extend="both" if has_signs else "max")
+                bar.ax.tick_params(labelsize=7)
+        for axes in grid.flat:
+            axes.axis("off")
