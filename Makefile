@@ -23,7 +23,7 @@ FIT = if [ -e $(2)/checkpoint.pt ]; then $(BIN)/cifar10net-train fit --resume $(
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto docs train train-best train-relatives bench bench-compare bench-gpu constraints clean
+.PHONY: help demo serve test check format proto docs train train-best train-relatives bench bench-compare bench-gpu bench-train constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ bench-compare: $(VENV)/.serve ## Measure what this tree costs beside the commit 
 
 bench-gpu: $(VENV_GPU)/.gpu ## Measure the model alone on PROVIDER (cuda, tensorrt or cpu)
 	@$(VENV_GPU)/bin/python -m benchmarks.gpu --provider $(PROVIDER)
+
+bench-train: $(VENV)/.train ## Measure training beside the plain way, in one run (minutes; CIFAR10NET_DATA or a download)
+	@$(BIN)/python -m benchmarks.train
 
 constraints: $(VENV)/.check $(VENV)/.train ## Pin what is installed now in constraints.txt
 	@{ sed '/^[^#]/,$$d' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new

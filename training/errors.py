@@ -5,6 +5,8 @@
   * CheckpointError     a run or checkpoint cannot be read, or belongs to another network
   * ExportError         the ONNX file would not answer as the network does, or another is in its place
   * WriteError          a file could not be written; nothing half-written is left
+  * DeviceError         what was asked for to compute on is not there
+  * TeamError           another process of the same run is gone, or has come to other weights
   * MissingPackageError an optional package that the command needs is not installed
 * Interrupted           Ctrl-C or SIGTERM: the run was saved and can go on
 """
@@ -38,6 +40,14 @@ class WriteError(TrainingError):
         )
 
 
+class DeviceError(TrainingError):
+    """The device that was asked for is not there."""
+
+
+class TeamError(TrainingError):
+    """The processes of a run cannot go on together."""
+
+
 class MissingPackageError(TrainingError):
     """An optional package is not installed."""
 
@@ -49,6 +59,9 @@ class MissingPackageError(TrainingError):
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the run was saved as asked
     """The run was stopped by Ctrl-C or SIGTERM, after saving."""
+
+    exit_code = 130
+    """What a shell reports for a program ended by Ctrl-C."""
 
     def __init__(self, run_dir: object, epoch: int, step: int) -> None:
         super().__init__(
