@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
     from training.dataset import Split
@@ -68,7 +68,7 @@ def network() -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(320, 10))
 
 
-def train(folder: Path, batch_size: int, shift_px: int, workers: int) -> Iterator[float]:
+def train(folder: Path, batch_size: int, shift_px: int, workers: int) -> Generator[float]:
     """Train without end; gives the loss of each step."""
     loader = DataLoader(
         Pictures(folder, shift_px), batch_size, shuffle=True, num_workers=workers, drop_last=True

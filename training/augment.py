@@ -77,7 +77,8 @@ def look(images: torch.Tensor, indices: npt.NDArray[np.int64], views: Views) -> 
 def _reflected(positions: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
     """Fold positions back into 0 to length - 1; the border itself is not repeated."""
     last = length - 1
-    return last - np.abs(last - np.abs(positions))
+    folded: npt.NDArray[np.int64] = last - np.abs(last - np.abs(positions))
+    return folded
 
 
 def alternating(n: int, generator: np.random.Generator) -> npt.NDArray[np.bool_]:

@@ -124,7 +124,7 @@ class Learner:
             logits = self._forward(images)
         # All shares are weighed by their size: the sum over the team is the mean over the batch.
         loss = self._loss(logits.float(), labels, said) * (len(labels) / len(indices))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         mean = self._add_up(loss)
         done = epoch * self.steps + step
         self._optimisers.step(done / (self._config.epochs * self.steps))
@@ -171,14 +171,14 @@ class Learner:
     def _add_up(self, loss: torch.Tensor) -> float:
         """Give every process the gradients of the whole batch, in one exchange; returns its loss."""
         if self._team.size == 1:
-            return loss.item()
+            return float(loss.detach())
         gradients = [value.grad for value in self._learned if value.grad is not None]
         everything = torch.cat([*(each.flatten() for each in gradients), loss.detach().view(1)])
         self._team.add(everything)
-        parts = everything.split([*(each.numel() for each in gradients), 1])
-        for gradient, part in zip(gradients, parts[:-1], strict=True):
+        parts = torch.split(everything[:-1], [each.numel() for each in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view(gradient.shape))
-        return parts[-1].item()
+        return float(everything[-1])
 
 
 def network_for_training(config: TrainConfig, mean: tuple[float, ...], std: tuple[float, ...]) -> Trainable:

@@ -49,8 +49,14 @@ class Team:
         """Replace ``values`` by their sum over all processes, the same bits in each. Raises TeamError."""
         if self.size == 1:
             return
-        with self._told():
+        try:
             distributed.all_reduce(values)
+        except RuntimeError as error:  # gloo and NCCL have no narrower one for a peer that is gone
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise TeamError(
+                f"process {self.rank} of {self.size} lost another one ({reason}); what was saved last is in "
+                "the run folder: start all of them again, with --resume"
+            ) from error
 
     def any(self, claim: bool) -> bool:  # noqa: FBT001 - it is the one thing that is asked
         """Whether the claim holds in some process. Raises TeamError."""
@@ -70,25 +76,13 @@ class Team:
         """
         if self.size == 1:
             return
-        leading = values.clone()
-        with self._told():
-            distributed.broadcast(leading, src=0)
+        leading = values.clone() if self.leads else torch.zeros_like(values)
+        self.add(leading)
         if self.any(not torch.equal(leading, values)):
             raise TeamError(
                 f"the {self.size} processes have come to different weights; give each the same software and "
                 "kind of machine, and begin the run again"
             )
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as error:  # gloo and NCCL have no narrower one for a peer that is gone
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise TeamError(
-                f"process {self.rank} of {self.size} lost another one ({reason}); what was saved last is in "
-                "the run folder: start all of them again, with --resume"
-            ) from error
 
 
 def processes() -> int:

@@ -33,7 +33,10 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
     """Takes another's place, with its parameters and buffers."""
 
     def __init__(self, plain: nn.BatchNorm2d, team: Team) -> None:
+        if plain.momentum is None:
+            raise TypeError("a cumulative average of statistics is not synchronised; give a momentum")
         super().__init__(plain.num_features, plain.eps, plain.momentum)
+        self._share = plain.momentum
         self.weight, self.bias = plain.weight, plain.bias
         self.running_mean, self.running_var = plain.running_mean, plain.running_var
         self.num_batches_tracked = plain.num_batches_tracked
@@ -47,8 +50,8 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
             input, self.weight, self.bias, self.eps, self._team
         )
         with torch.no_grad():
-            share = self.momentum
-            self.num_batches_tracked.add_(1)  # type: ignore[operator, union-attr]
+            share = self._share
+            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
             self.running_mean.lerp_(mean, share)  # type: ignore[union-attr]
             self.running_var.lerp_(variance * (count / (count - 1)), share)  # type: ignore[union-attr]
         return output  # type: ignore[no-any-return]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
@@ -10,31 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.training.threads import Threads
 from training.parallel import Team
 from training.synchronise import SynchronisedBatchNorm2d, synchronise
 
 SHARES = (slice(0, 3), slice(3, 8))
-
-
-class _Threads:
-    """Sums between threads, in place of those between processes."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._barrier = threading.Barrier(size, timeout=60)
-        self._values: dict[int, torch.Tensor] = {}
-
-    def team(self, rank: int) -> Team:
-        team = Team(rank, self._size)
-        team.add = lambda values: self._add(rank, values)  # type: ignore[method-assign]
-        return team
-
-    def _add(self, rank: int, values: torch.Tensor) -> None:
-        self._values[rank] = values.clone()
-        self._barrier.wait()
-        total = torch.stack([self._values[each] for each in range(self._size)]).sum(dim=0)
-        self._barrier.wait()
-        values.copy_(total)
 
 
 def _network() -> nn.Sequential:
@@ -57,7 +36,7 @@ def _learn(network: nn.Module, images: torch.Tensor, weights: torch.Tensor) -> d
 
 
 def _both(images: torch.Tensor, weights: torch.Tensor) -> list[dict[str, torch.Tensor]]:
-    threads = _Threads(len(SHARES))
+    threads = Threads(len(SHARES))
 
     def one(rank: int) -> dict[str, torch.Tensor]:
         network = copies[rank]

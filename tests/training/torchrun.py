@@ -1,8 +1,7 @@
 """A process of a training by torchrun, to which something happens at a step; test_parallel.py starts it.
 
 Its arguments: the data set, a cache folder, a run folder, and what happens: ``signal`` (process 1 alone is
-told to stop, and the run is resumed), ``death`` (process 1 is killed) or ``drift`` (process 1 has other
-weights).
+told to stop, and the run is resumed) or ``death`` (process 1 is killed).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 
 import torch
 
-from tests.training.test_parallel import CONFIG
+from tests.training.test_parallel import MUON
 from training.dataset import DataSet
 from training.errors import Interrupted, TeamError
 from training.learner import Learner
@@ -40,12 +39,7 @@ def _happen(what: str, team: Team) -> None:
 
     def batch(self: Learner, indices: Any, epoch: int, step: int) -> Any:
         if (epoch, step) == _AT and team.rank == 1:
-            if what == "signal":
-                os.kill(os.getpid(), signal.SIGTERM)
-            elif what == "death":
-                os.kill(os.getpid(), signal.SIGKILL)
-            else:
-                self.average["layers.fc.bias"] += 1
+            os.kill(os.getpid(), signal.SIGTERM if what == "signal" else signal.SIGKILL)
         return before(self, indices, epoch, step)
 
     Learner.batch = batch  # type: ignore[method-assign]
@@ -58,7 +52,7 @@ def main(data: str, cache: str, folder: str, what: str) -> None:
         run = Run(Path(folder))
         _happen(what, team)
         try:
-            fit(run, CONFIG, images, _Silent(), team=team)
+            fit(run, MUON, images, _Silent(), team=team)
         except TeamError as error:
             sys.stdout.write(f"process {team.rank} says: {error}\n")
             raise SystemExit(1) from error
