@@ -1,6 +1,7 @@
 """Flips and shifts of uint8 batches: which ones are chosen, and what they make of the pixels.
 
-Choosing is apart from doing, since a teacher has to answer for what its student is shown.
+Choosing is apart from doing: a teacher has to answer for what its student is shown, and the choice is the
+same on whatever device the pixels move.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,6 +26,9 @@ class Views:
     """(n,), pixels: the window moves down, the picture in it up."""
     right: npt.NDArray[np.int64]
     """(n,), pixels."""
+
+    def __getitem__(self, part: slice) -> Views:
+        return Views(self.mirrored[part], self.down[part], self.right[part])
 
 
 def choose_views(
@@ -46,25 +51,34 @@ def choose_views(
     return Views(mirrored, down, right)
 
 
-def look(images: npt.NDArray[np.uint8], views: Views, shift_px: int) -> npt.NDArray[np.uint8]:
-    """Move and mirror images.
+def look(images: torch.Tensor, indices: npt.NDArray[np.int64], views: Views) -> torch.Tensor:
+    """Move and mirror some of the images.
+
+    One gather of pixels, on the device where the images lie; what comes in at a border is a reflection.
 
     Args:
-        images: uint8 (n, h, w, c); unchanged.
-        views: what to do with each.
-        shift_px: at least the largest shift in ``views``; what comes in at a border is a reflection.
+        images: uint8 (all, h, w, c), contiguous.
+        indices: (n,), which of them.
+        views: how to look at each of the ``n``; shifts are smaller than h and w.
 
     Returns:
         uint8 (n, h, w, c), contiguous.
     """
-    n, height, width, _ = images.shape
-    border = (shift_px, shift_px)
-    padded = np.pad(images, ((0, 0), border, border, (0, 0)), mode="reflect")
-    # (n, rows, columns, c, h, w): every position the window can take, as a view.
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
-    moved = windows[np.arange(n), views.down + shift_px, views.right + shift_px].transpose(0, 2, 3, 1)
-    moved[views.mirrored] = moved[views.mirrored, :, ::-1]
-    return np.ascontiguousarray(moved)
+    _, height, width, channels = images.shape
+    rows = _reflected(views.down[:, None] + np.arange(height), height)
+    columns = np.where(views.mirrored[:, None], np.arange(width)[::-1], np.arange(width))
+    columns = _reflected(views.right[:, None] + columns, width)
+    pixels = (indices[:, None, None] * height + rows[:, :, None]) * width + columns[:, None, :]
+    where = torch.from_numpy(pixels.reshape(-1)).to(images.device)
+    seen = images.view(-1, channels).index_select(0, where)
+    return seen.view(len(indices), height, width, channels)
+
+
+def _reflected(positions: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
+    """Fold positions back into 0 to length - 1; the border itself is not repeated."""
+    last = length - 1
+    folded: npt.NDArray[np.int64] = last - np.abs(last - np.abs(positions))
+    return folded
 
 
 def alternating(n: int, generator: np.random.Generator) -> npt.NDArray[np.bool_]:

@@ -17,8 +17,6 @@ from training.commands.summary import summary
 from training.commands.visualize import visualize
 from training.errors import Interrupted, TrainingError
 
-_INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
-
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(version("cifar10net"))
@@ -32,7 +30,7 @@ def main() -> None:
         cli()
     except Interrupted as stopped:
         click.echo(str(stopped), err=True)
-        sys.exit(_INTERRUPTED)
+        sys.exit(stopped.exit_code)
     except TrainingError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

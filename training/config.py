@@ -11,6 +11,7 @@ CHOICES = {
     "kernels": ("plain", "branches", "expanded"),
     "flips": ("random", "alternating"),
     "precision": ("float32", "bfloat16"),
+    "device": ("cpu", "cuda"),
 }
 """What the settings that are words may be."""
 
@@ -58,7 +59,13 @@ class TrainConfig:
     validation_per_class: int = 100
     """Training images of each class held out: 100 show how a run goes, to choose a recipe take 500."""
     threads: int = 1
-    """CPU threads; part of the configuration because sums round differently with another number."""
+    """CPU threads of each process; here because sums round differently with another number, as with these:"""
+    processes: int = 1
+    """That share each batch; torchrun starts them."""
+    device: str = "cpu"
+    """What computes: ``cpu`` or ``cuda``."""
+    compile: bool = False
+    """Whether torch.compile fuses the network's layers; in one process alone."""
 
     def __post_init__(self) -> None:
         for name, smallest, largest in (
@@ -77,6 +84,7 @@ class TrainConfig:
             ("average_decay", 0, 0.999999),
             ("validation_per_class", 1, 5_000),
             ("threads", 1, 1_024),
+            ("processes", 1, self.batch_size),
         ):
             value = getattr(self, name)
             if not smallest <= value <= largest:
@@ -85,3 +93,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value not in choices:
                 raise TrainingError(f"{name} is {value!r}, wanted one of {', '.join(choices)}")
+        if self.compile and self.processes > 1:
+            raise TrainingError(
+                f"compile is True with {self.processes} processes, wanted one of the two: what is compiled "
+                "does not exchange sums"
+            )

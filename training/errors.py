@@ -8,6 +8,8 @@
   * LayerError          a network has no layer of that name, or none with feature maps
   * FolderError         an output folder holds what is not ours to replace
   * WriteError          a file could not be written; nothing half-written is left
+  * DeviceError         what was asked for to compute on is not there
+  * TeamError           another process of the same run is gone, or has come to other weights
   * MissingPackageError an optional package that the command needs is not installed
 * Interrupted           Ctrl-C or SIGTERM: the run was saved and can go on
 """
@@ -70,6 +72,14 @@ class WriteError(TrainingError):
         )
 
 
+class DeviceError(TrainingError):
+    """The device that was asked for is not there."""
+
+
+class TeamError(TrainingError):
+    """The processes of a run cannot go on together."""
+
+
 class MissingPackageError(TrainingError):
     """An optional package is not installed."""
 
@@ -81,6 +91,9 @@ class MissingPackageError(TrainingError):
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the run was saved as asked
     """The run was stopped by Ctrl-C or SIGTERM, after saving."""
+
+    exit_code = 130
+    """What a shell reports for a program ended by Ctrl-C."""
 
     def __init__(self, run_dir: object, epoch: int, step: int) -> None:
         super().__init__(

@@ -89,7 +89,7 @@ def predict_all(predict: Predictor, images: npt.NDArray[np.uint8]) -> npt.NDArra
 
 
 def torch_predictor(network: nn.Module, precision: str = "float32") -> Predictor:
-    """Wrap a network that gives logits; it is put in evaluation mode for each call.
+    """Wrap a network that gives logits, on its own device; it is put in evaluation mode for each call.
 
     Args:
         network: uint8 images to logits.
@@ -98,13 +98,14 @@ def torch_predictor(network: nn.Module, precision: str = "float32") -> Predictor
 
     def predict(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         was_training = network.training
+        device = next(iter(network.state_dict().values())).device
         network.eval()
         with (
             torch.inference_mode(),
-            torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"),
+            torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"),
         ):
-            logits = network(torch.from_numpy(np.ascontiguousarray(images)))
-            probabilities: npt.NDArray[np.float32] = torch.softmax(logits.float(), dim=1).numpy()
+            logits = network(torch.from_numpy(np.ascontiguousarray(images)).to(device))
+            probabilities: npt.NDArray[np.float32] = torch.softmax(logits.float(), dim=1).cpu().numpy()
         network.train(was_training)
         return probabilities
 

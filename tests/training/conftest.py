@@ -35,8 +35,14 @@ def reporter() -> RecordingReporter:
 
 
 @pytest.fixture(scope="session")
-def data_set(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> DataSet:
-    return DataSet(synthetic, tmp_path_factory.mktemp("cache"))
+def data_set_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder where the synthetic images are kept decoded."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def data_set(synthetic: Path, data_set_cache: Path) -> DataSet:
+    return DataSet(synthetic, data_set_cache)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,8 @@ from training.augment import Views, alternating, choose_views, look
 def _flip_and_shift(
     images: npt.NDArray[np.uint8], generator: np.random.Generator, shift_px: int
 ) -> npt.NDArray[np.uint8]:
-    return look(images, choose_views(len(images), generator, shift_px), shift_px)
+    views = choose_views(len(images), generator, shift_px)
+    return look(torch.from_numpy(images), np.arange(len(images)), views).numpy()
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 20), shift=st.integers(0, 4))
@@ -66,10 +68,21 @@ def test_a_view_is_what_it_says() -> None:
     image = np.arange(6 * 6 * 3, dtype=np.uint8).reshape(1, 6, 6, 3)
     views = Views(np.array([True]), np.array([1]), np.array([-2]))
 
-    (seen,) = look(image, views, 2)
+    (seen,) = look(torch.from_numpy(image), np.array([0]), views).numpy()
 
     # One row further down; the window two to the left, so the picture two to the right; then mirrored.
     assert np.array_equal(seen[:5, ::-1][:, 2:], image[0, 1:, :4])
+
+
+def test_a_part_of_a_batch_is_seen_as_in_the_whole() -> None:
+    images = torch.from_numpy(np.random.default_rng(2).integers(0, 256, (30, 9, 8, 3), dtype=np.uint8))
+    indices = np.random.default_rng(3).permutation(30)[:11]
+    views = choose_views(11, np.random.default_rng(4), 7)
+
+    whole = look(images, indices, views)
+    parts = [look(images, indices[part], views[part]) for part in (slice(0, 5), slice(5, 11))]
+
+    assert torch.equal(whole, torch.cat(parts))
 
 
 def test_two_epochs_show_every_image_both_ways() -> None:

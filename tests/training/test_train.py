@@ -15,10 +15,11 @@ from training.config import TrainConfig
 from training.dataset import Split
 from training.errors import CheckpointError, Interrupted, TrainingError
 from training.evaluate import evaluate, torch_predictor
+from training.learner import distillation_loss
 from training.optimise import one_cycle
 from training.run import Checkpoint, Run, load_checkpoint
 from training.teacher import TeacherAnswers
-from training.train import distillation_loss, fit, resume, trained_network
+from training.train import fit, resume, trained_network
 
 if TYPE_CHECKING:
     from pathlib import Path

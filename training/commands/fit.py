@@ -16,8 +16,11 @@ from rich.progress import Progress
 from training.commands.options import DEFAULTS, cache_option, checkpoint_at, data_option
 from training.config import CHOICES, TrainConfig
 from training.dataset import DataSet, Split
+from training.devices import open_device
+from training.errors import Interrupted
 from training.evaluate import onnx_predictor, torch_predictor
 from training.networks import NETWORKS
+from training.parallel import Team, gathered, local_rank, local_size, processes
 from training.progress import ProgressReporter
 from training.recipes import DEFAULT as RECIPE
 from training.recipes import RECIPES
@@ -71,7 +74,11 @@ def _setting(name: str, kind: type | click.ParamType[Any], text: str) -> Callabl
 @_setting("teacher_temperature", float, "Divides the logits of teacher and student.")
 @_setting("average_decay", float, "How slowly the averaged weights follow.")
 @_setting("validation_per_class", int, "Training images of each class held out.")
-@click.option("--threads", type=int, help="CPU threads; default: as many as this process may use.")
+@_setting("device", click.Choice(CHOICES["device"]), "What computes.")
+@click.option(
+    "--compile", is_flag=True, help="Have torch.compile fuse layers; the first step takes a minute."
+)
+@click.option("--threads", type=int, help="CPU threads; default: this process's share of those there are.")
 @click.pass_context
 def fit(  # noqa: PLR0913 - click passes each option by name
     context: click.Context,
@@ -82,39 +89,61 @@ def fit(  # noqa: PLR0913 - click passes each option by name
     out: Path | None,
     resume: Path | None,
     recipe: str,
+    compile: bool,  # noqa: A002 - the name of the option
     threads: int | None,
     **settings: Any,  # noqa: ANN401 - checked by TrainConfig
 ) -> None:
-    """Train a network. Ctrl-C saves the run; --resume continues it to the same weights."""
+    """Train a network. Ctrl-C saves the run; --resume continues it to the same weights.
+
+    Several processes share each batch, and come to the same weights but for rounding, if torchrun starts
+    them: torchrun --nproc-per-node 2 -m training fit ...
+    """
     if (out is None) == (resume is None):
         raise click.UsageError("give one of --out (a new run) and --resume (a stopped one)")
-    console = Console(highlight=False, markup=False)
     if resume is not None:
         _refuse_settings(context)
         run, config = Run(resume), Run(resume).load().config
     else:
         run = Run(Path(str(out)))
         given = {name: value for name, value in settings.items() if value is not None}
-        cpus = _usable_cpus() if threads is None else threads
-        config = replace(RECIPES[recipe], threads=cpus, **given)
-    source = DataSet(data, cache_dir)
+        cpus = max(1, _usable_cpus() // local_size()) if threads is None else threads
+        config = replace(RECIPES[recipe], processes=processes(), compile=compile, threads=cpus, **given)
+    with gathered(open_device(config.device, local_rank())) as team:
+        console = Console(highlight=False, markup=False, quiet=not team.leads)
+        try:
+            _train(run, config, DataSet(data, cache_dir), console, team, is_new=resume is None)
+        except Interrupted as stopped:
+            if team.leads:
+                raise
+            context.exit(stopped.exit_code)
+
+
+def _train(  # noqa: PLR0913 - what the options have become
+    run: Run, config: TrainConfig, source: DataSet, console: Console, team: Team, *, is_new: bool
+) -> None:
+    """Begin a run, or go on with one, as one process of a team."""
+    if not team.leads:
+        team.wait()  # the leading process decodes the images, and keeps them
     images = source.split("train")
+    if team.leads:
+        team.wait()
 
     def ask(config: TrainConfig, images: Split) -> TeacherAnswers:
         return _ask_teacher(config, images, source.cache_dir, console)
 
-    console.print(f"{config.network}, seed {config.seed}: {len(images):,} images, {run.folder}")
+    shared = f", {team.size} processes" if team.size > 1 else ""
+    console.print(f"{config.network}, seed {config.seed}: {len(images):,} images, {run.folder}{shared}")
     with ProgressReporter(console, config.epochs) as reporter:
-        if resume is None:
-            fit_network(run, config, images, reporter, ask)
+        if is_new:
+            fit_network(run, config, images, reporter, ask, team)
         else:
-            resume_run(run, images, reporter, ask)
+            resume_run(run, images, reporter, ask, team)
     console.print(f"finished: {run.folder}")
 
 
 def _refuse_settings(context: click.Context) -> None:
     """A resumed run keeps its settings: one given beside --resume would be ignored."""
-    for name in (*DEFAULTS, "recipe", "threads"):
+    for name in (*DEFAULTS, "recipe"):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(
                 f"--{name.replace('_', '-')} has no effect with --resume: a run keeps its settings"

@@ -1,0 +1,63 @@
+"""A step that processes share is the step of one."""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.threads import Threads
+from training.learner import Learner
+from training.parallel import Team
+from training.teacher import TeacherAnswers
+
+if TYPE_CHECKING:
+    from training.config import TrainConfig
+    from training.dataset import Split
+
+_CPU = torch.device("cpu")
+
+
+# Of a million values before a ReLU some are zero to rounding, and their gradients are another's.
+@pytest.mark.parametrize(
+    ("network", "off"), [("cifar10net", 1e-6), ("resnet", 5e-5), ("fully_connected", 1e-6)]
+)
+def test_shares_of_a_batch_give_the_loss_and_the_weights_of_the_whole(
+    quick: TrainConfig, train_split: Split, network: str, off: float
+) -> None:
+    config = dataclasses.replace(quick, network=network, teacher="somebody", flips="alternating")
+    logits = np.random.default_rng(1).normal(size=(len(train_split), 2, 10)).astype(np.float32)
+    teacher = TeacherAnswers(logits)
+    threads = Threads(2)
+    alone = Learner(config, train_split, teacher, Team(), _CPU)
+    both = [Learner(config, train_split, teacher, threads.team(rank), _CPU) for rank in range(2)]
+    indices = alone.order(0)[:25]
+
+    loss = alone.learn(indices, 0, 0)
+    with ThreadPoolExecutor(2) as pool:
+        losses = list(pool.map(lambda learner: learner.learn(indices, 0, 0), both))
+
+    assert losses == [pytest.approx(loss, rel=1e-6)] * 2
+    for name, value in alone.state()["model"].items():
+        one, other = (learner.state()["model"][name] for learner in both)
+        assert torch.equal(one, other), name
+        assert torch.allclose(one, value, rtol=1e-4, atol=off), name
+    for name, value in alone.average.items():
+        assert torch.allclose(both[1].average[name], value, rtol=1e-4, atol=off), name
+
+
+def test_views_do_not_depend_on_who_looks(quick: TrainConfig, train_split: Split) -> None:
+    teams = [Team(), Team(0, 2), Team(1, 2)]
+    alone, first, second = (Learner(quick, train_split, None, team, _CPU) for team in teams)
+    indices = alone.order(2)[50:75]
+
+    whole, parts = (
+        [learner.batch(indices, 2, 2)[:2] for learner in learners] for learners in ([alone], [first, second])
+    )
+
+    for index in range(2):
+        assert torch.equal(torch.cat([part[index] for part in parts]), whole[0][index])
