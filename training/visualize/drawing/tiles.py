@@ -82,7 +82,7 @@ class Canvas:
     def __init__(self, axes: Axes, width_in: float, height_in: float) -> None:
         self._axes = axes
         self._size = width_in, height_in
-        # All tiles are one image, and all lines of a colour one line: an artist each would take a minute.
+        # All tiles are one image, all lines of a colour one line: an artist each takes longest of all.
         self._pixels = np.ones(
             (*(round(side * DOTS_PER_INCH) for side in (height_in, width_in)), 3), np.float32
         )
