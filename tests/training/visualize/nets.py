@@ -72,8 +72,16 @@ class Recurrent(nn.Module):
 def convolution(weight: Sequence[object], *, padding: int = 0) -> nn.Conv2d:
     """Make a convolution of these weights (filters, channels, h, w), without bias."""
     values = torch.tensor(weight, dtype=torch.float32)
-    layer = nn.Conv2d(values.shape[1], values.shape[0], tuple(values.shape[2:]), padding=padding, bias=False)
+    filters, channels, height, width = values.shape
+    layer = nn.Conv2d(channels, filters, (height, width), padding=padding, bias=False)
     layer.weight = nn.Parameter(values)
+    return layer
+
+
+def convolution_of(network: nn.Module, name: str) -> nn.Conv2d:
+    """Return the convolution of that name."""
+    layer = network.get_submodule(f"layers.{name}")
+    assert isinstance(layer, nn.Conv2d)
     return layer
 
 

@@ -12,7 +12,14 @@ from captum.attr import NeuronDeconvolution
 from torch import nn
 from torch.nn import functional
 
-from tests.training.visualize.nets import Chain, convolution, small_chain, small_matrix, small_resnet
+from tests.training.visualize.nets import (
+    Chain,
+    convolution,
+    convolution_of,
+    small_chain,
+    small_matrix,
+    small_resnet,
+)
 from training.networks import CIFAR10Net
 from training.visualize.deconvolution import NotAChainError, chain_to, project
 from training.visualize.features import feature_maps
@@ -137,7 +144,7 @@ def test_it_is_unpooling_rectifying_and_transposed_convolution_as_pytorch_has_th
     torch.manual_seed(1)
     network = CIFAR10Net((0.5, 0.4, 0.3), (0.2, 0.2, 0.3)).eval()
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
-    conv1, conv2 = network.layers.conv1, network.layers.conv2
+    conv1, conv2 = convolution_of(network, "conv1"), convolution_of(network, "conv2")
     with torch.no_grad():
         below = conv1(network.normalise(torch.from_numpy(image[None]))).relu()
         pooled, switches = functional.max_pool2d(below, 2, return_indices=True)
@@ -146,7 +153,7 @@ def test_it_is_unpooling_rectifying_and_transposed_convolution_as_pytorch_has_th
         signal = torch.zeros_like(top)
         signal[0, channel, row, column] = top.max()
         signal = functional.conv_transpose2d(signal, conv2.weight, padding=2)
-        signal = functional.max_unpool2d(signal, switches, 2).relu()
+        signal = functional.max_unpool2d(signal, switches, (2, 2)).relu()
         expected = functional.conv_transpose2d(signal, conv1.weight, padding=2)[0].permute(1, 2, 0)
 
     projected = _project(network, "conv2", image, int(channel), int(row), int(column))
@@ -162,7 +169,7 @@ def test_captum_gives_the_same_up_to_scale() -> None:
     layers = layers_of(network)
     top = feature_maps(network, layers, image)["conv3"]
     channel, row, column = (int(each) for each in np.unravel_index(top.argmax(), top.shape))
-    method = NeuronDeconvolution(network, network.layers.conv3)
+    method = NeuronDeconvolution(network, convolution_of(network, "conv3"))
     pixels = torch.from_numpy(image[None]).float().requires_grad_()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it tells of the hooks that it sets

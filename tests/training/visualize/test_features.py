@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from tests.training.visualize.nets import small_chain
+from tests.training.visualize.nets import convolution_of, small_chain
 from training.visualize.features import feature_maps
 from training.visualize.layers import layers_of
 
@@ -17,7 +17,7 @@ def test_maps_are_those_of_each_layer_though_the_next_works_in_place() -> None:
     maps = feature_maps(network, layers_of(network), image)
 
     with torch.inference_mode():
-        first = network.layers.conv1(network.normalise(torch.from_numpy(image[None])))[0].numpy()
+        first = convolution_of(network, "conv1")(network.normalise(torch.from_numpy(image[None])))[0].numpy()
         logits = network(torch.from_numpy(image[None]))[0].numpy()
     assert (first < 0).any()
     np.testing.assert_allclose(maps["conv1"], first, atol=1e-6)
