@@ -29,7 +29,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def test_a_run_becomes_a_report_and_another_one_in_its_place(
+def test_a_run_becomes_a_report(
     finished: Run, synthetic: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = ("--model", finished.folder, "--data", synthetic, "--cache-dir", cache, "--out", tmp_path / "out")
@@ -39,19 +39,26 @@ def test_a_run_becomes_a_report_and_another_one_in_its_place(
     assert (code, errors) == (0, "")
     assert "1/7 How good its answers are\n" in said
     assert said.endswith(f" pictures: {tmp_path / 'out' / 'report.html'}\n")
-    report = (tmp_path / "out" / "report.html").read_text()
-    assert "50 images: validation split, image folder" in report
+    assert "50 images: validation split, image folder" in (tmp_path / "out" / "report.html").read_text()
     assert {each.name for each in tmp_path.iterdir()} == {"out"}
     assert (tmp_path / "out" / "deconvolution-pool2.png").exists()
     assert (tmp_path / "out" / "curves.png").exists()
 
-    code, said, errors = _main(
-        capsys, *where, "--image", 3, "--layer", "relu1", "--split", "test", "--images", 30
+
+def test_some_test_images_take_the_place_of_an_earlier_report(
+    finished: Run, synthetic: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "earlier.png").touch()
+    (tmp_path / "numbers.json").write_text('{"files": ["earlier.png"]}')
+    where = ("--model", finished.folder, "--data", synthetic, "--cache-dir", cache, "--out", tmp_path)
+
+    code, _, errors = _main(
+        capsys, *where, "--image", 999, "--layer", "relu1", "--split", "test", "--images", 30
     )
 
     assert (code, errors) == (0, "")
-    assert "30 of 1,000 images: test split" in (tmp_path / "out" / "report.html").read_text()
-    assert not (tmp_path / "out" / "deconvolution-pool2.png").exists()
+    assert "30 of 1,000 images: test split" in (tmp_path / "report.html").read_text()
+    assert not (tmp_path / "earlier.png").exists()
 
 
 @pytest.mark.parametrize(
