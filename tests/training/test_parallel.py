@@ -38,7 +38,7 @@ _SETTINGS = (
 )
 SCRIPT = Path(__file__).with_name("torchrun.py")
 # Of LeNet, which is smooth. Elsewhere two values of a pooling window may be equal to rounding, or one before
-# a ReLU zero, and then another gradient flows. Statistics of each share alone would be off by 1e-2.
+# a ReLU zero, and then another gradient flows. Statistics of each share alone are off by 4e-3 at once.
 _ROUNDING = {"lenet": 1e-5, "cifar10net": 2e-3}
 # Muon rounds to bfloat16 inside, so that a change of 1e-7 becomes one of 3e-4 within these steps.
 MUON = dataclasses.replace(CONFIG, optimizer="muon", muon_learning_rate=0.002)
