@@ -30,6 +30,13 @@ def recipe_text(config: TrainConfig) -> str:
     return " ".join(f"{name}={value}" for name, value in asdict(config).items())
 
 
+def held_out_per_class(recipe: str) -> int | None:
+    """Images of each class that a run held out, as its recipe text says; None if it does not."""
+    settings = dict(part.partition("=")[::2] for part in recipe.split())
+    found = settings.get("validation_per_class", "")
+    return int(found) if found.isdecimal() else None
+
+
 def config_pbtxt(name: str) -> str:
     """Model configuration for NVIDIA Triton's ONNX Runtime backend."""
     return f"""\

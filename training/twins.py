@@ -17,7 +17,7 @@ import numpy as np
 from training.errors import MissingPackageError, QuantizeError
 from training.evaluate import Evaluation, Predictor, onnx_predictor, predict_all, score
 from training.manifest import MODEL_NAME, describe
-from training.model_card import card_texts, twin_card
+from training.model_card import card_texts, held_out_per_class, twin_card
 from training.provenance import library_versions, source_commit
 from training.publishing import describe_newest, publish
 
@@ -50,9 +50,7 @@ class Source:
     @property
     def validation_per_class(self) -> int | None:
         """Training images of each class that its run held out; None if it does not say."""
-        settings = dict(part.partition("=")[::2] for part in self.metadata.get("recipe", "").split())
-        found = settings.get("validation_per_class", "")
-        return int(found) if found.isdecimal() else None
+        return held_out_per_class(self.metadata.get("recipe", ""))
 
 
 @dataclass(frozen=True)

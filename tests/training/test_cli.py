@@ -76,8 +76,9 @@ def test_evaluate_says_the_same_of_the_run_and_of_its_export(trained: Path, synt
     assert "on ONNX Runtime" in onnx.stdout
     assert "1,000 images: test split, image folder" in run.stdout
     assert run.stdout.splitlines()[-12:] == onnx.stdout.splitlines()[-12:]  # the confusion matrix
-    validation = _run("evaluate", *where, "--model", trained / "run", "--split", "validation")
-    assert "50 images: validation split" in validation.stdout
+    for model in ("run", "repository/cifar10net/1/model.onnx"):  # both know how many were held out
+        validation = _run("evaluate", *where, "--model", trained / model, "--split", "validation")
+        assert "50 images: validation split" in validation.stdout
 
 
 def test_manifest_describes_a_file_that_has_none(trained: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from training.commands.options import DEFAULTS, cache_option, checkpoint_at, data_option, table
 from training.dataset import CLASS_NAMES, DataSet, hold_out
-from training.evaluate import Evaluation, Predictor, evaluate, onnx_predictor, torch_predictor
+from training.evaluate import Evaluation, Predictor, evaluate, open_onnx, predictor_of, torch_predictor
+from training.model_card import held_out_per_class
 from training.train import trained_network
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 @click.option(
     "--validation-per-class",
     type=int,
-    help="With --split validation: as many as fit held out. A run knows; an .onnx says so in its recipe. "
-    f"Default for an .onnx: {DEFAULTS['validation_per_class']}.",
+    help="With --split validation: as many as fit held out. Default: what the run or the recipe in the "
+    f".onnx says, or {DEFAULTS['validation_per_class']}.",
 )
 def evaluate_model(
     *, model: Path, data: Path | None, cache_dir: Path | None, split: str, validation_per_class: int | None
@@ -62,7 +63,10 @@ def evaluate_model(
 def _predictor(model: Path) -> tuple[Predictor, str, int]:
     """Return the model, what runs it, and how many images a class were held out from it."""
     if model.suffix == ".onnx":
-        return onnx_predictor(model), "ONNX Runtime", DEFAULTS["validation_per_class"]
+        session = open_onnx(model)
+        recipe = session.get_modelmeta().custom_metadata_map.get("recipe", "")
+        held_out = held_out_per_class(recipe) or DEFAULTS["validation_per_class"]
+        return predictor_of(session), "ONNX Runtime", held_out
     checkpoint = checkpoint_at(model)
     predict = torch_predictor(trained_network(checkpoint))
     return predict, "PyTorch", checkpoint.config.validation_per_class

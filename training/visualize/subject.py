@@ -6,7 +6,6 @@ weights are to be had, the network itself. Knows nothing of pictures.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from training.errors import CheckpointError, MissingPackageError
 from training.evaluate import Predictor, open_onnx, predictor_of, torch_predictor
 from training.golden import golden_answers
 from training.manifest import MODEL_NAME
+from training.model_card import held_out_per_class
 from training.networks import NETWORKS
 from training.run import CHECKPOINT_NAME, Run, load_checkpoint
 from training.train import trained_network
@@ -99,7 +99,6 @@ def _exported(path: Path) -> Subject:
         because = ""
     except _ClosedError as closed:
         network, because = None, str(closed)
-    held_out = re.search(r"\bvalidation_per_class=(\d+)", told.get("recipe", ""))
     return Subject(
         path=path,
         name=name,
@@ -107,7 +106,7 @@ def _exported(path: Path) -> Subject:
         predict=predict,
         network=network,
         closed_because=because,
-        validation_per_class=int(held_out[1]) if held_out else TrainConfig().validation_per_class,
+        validation_per_class=held_out_per_class(told.get("recipe", "")) or TrainConfig().validation_per_class,
         metrics=[],
     )
 
