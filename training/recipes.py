@@ -14,7 +14,7 @@ RECIPES: dict[str, TrainConfig] = {
         _MUON, epochs=160, precision="bfloat16", teacher="exported_models/resnet/1/model.onnx"
     ),
     "mean_pool": replace(_MUON, network="mean_pool", epochs=30),
-    "lenet": TrainConfig(network="lenet", epochs=40, peak_learning_rate=0.05),
+    "lenet": TrainConfig(network="lenet", epochs=40, peak_learning_rate=0.15),
     "fully_connected": TrainConfig(network="fully_connected", epochs=40, peak_learning_rate=0.02),
     "recurrent": TrainConfig(network="recurrent", epochs=30, peak_learning_rate=0.2),
     "resnet": replace(
