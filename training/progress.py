@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-class ProgressReporter:
-    """Shows steps and epochs on a console; a context manager, because a bar must be closed."""
+class Bar:
+    """A bar on a terminal, nothing elsewhere; a context manager, because a bar must be closed."""
 
-    def __init__(self, console: Console, epochs: int) -> None:
+    def __init__(self, console: Console, *columns: ProgressColumn, **fields: Any) -> None:  # noqa: ANN401
+        """Make it.
+
+        Args:
+            console: where it is shown.
+            columns: what it is made of, as of ``rich.progress.Progress``.
+            fields: first values of what the columns show.
+        """
         self._console = console
-        self._epochs = epochs
-        self._validation = "-"
-        self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-            BarColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  val {task.fields[validation]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        self._task = self._bar.add_task(
-            "fit", total=None, epoch=0, epochs=epochs, loss=float("nan"), validation="-"
-        )
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._task = self._bar.add_task("", total=None, **fields)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -38,6 +38,27 @@ class ProgressReporter:
 
     def __exit__(self, *exception: object) -> None:
         self._bar.stop()
+
+
+class ProgressReporter(Bar):
+    """Shows steps and epochs on a console."""
+
+    def __init__(self, console: Console, epochs: int) -> None:
+        super().__init__(
+            console,
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  val {task.fields[validation]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            epoch=0,
+            epochs=epochs,
+            loss=float("nan"),
+            validation="-",
+        )
+        self._epochs = epochs
+        self._validation = "-"
 
     def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """Move the bar."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from training.commands.options import cache_option, data_option, table
 from training.compare import plots
@@ -19,6 +19,7 @@ from training.compare.speed import ROUNDS
 from training.dataset import DataSet
 from training.files import write_text
 from training.plotting import figure
+from training.progress import Bar
 
 if TYPE_CHECKING:
     from training.compare.table import Table
@@ -86,27 +87,17 @@ def compare(  # noqa: PLR0913 - click passes each option by name
         console.print(f"wrote compare.json, compare.md, accuracy.png and shifts.png to {out}", soft_wrap=True)
 
 
-class _Bar:
+class _Bar(Bar):
     """Shows on a terminal how far a comparison is; elsewhere nothing."""
 
     def __init__(self, console: Console) -> None:
-        self._bar = Progress(
+        super().__init__(
+            console,
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
         )
-        self._task = self._bar.add_task("", total=None)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
 
     def on_model(self, name: str, images: int) -> None:
         self._bar.reset(self._task, description=name, total=images)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from training.commands.options import cache_option, data_option
 from training.dataset import DataSet, Split, hold_out
+from training.progress import Bar
 from training.visualize.book import REPORT_NAME, Looked
 from training.visualize.examples import choose
 from training.visualize.folder import appearing
@@ -114,27 +115,16 @@ def _look(whole: Split, split: str, source: str, most: int | None, wanted: Seque
     )
 
 
-class _Progress:
+class _Progress(Bar):
     """Shows the steps: a bar on a terminal, a line a step elsewhere."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bar = Progress(
+        super().__init__(
+            console,
             TextColumn("{task.description}"),
             BarColumn(),
             TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
         )
-        self._task = self._bar.add_task("", total=None)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
 
     def on_step(self, number: int, steps: int, what: str) -> None:
         """Name the step."""
