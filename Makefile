@@ -7,7 +7,7 @@ PORT   ?= 50051
 CLIENTS := $(VENV)/clients
 # Where trainings keep their runs, by recipe; they go on from there after an interruption.
 RUNS   ?= runs
-# The committed model is the median of three seeds of its recipe.
+# Of `make train-best`.
 SEED   ?= 0
 # `make bench-gpu` has an environment of its own: ONNX Runtime is either for the CPU or for a GPU.
 VENV_GPU ?= .venv-gpu
@@ -60,7 +60,7 @@ train: $(VENV)/.train ## Train CIFAR10Net and export it (minutes; CIFAR10NET_DAT
 	@$(call FIT,cifar10net,$(RUNS)/cifar10net)
 	@$(BIN)/cifar10net-train export --run $(RUNS)/cifar10net --replace
 
-train-best: $(VENV)/.train ## Train the committed CIFAR10Net, with SEED, taught by the committed resnet (an hour or more)
+train-best: $(VENV)/.train ## Train CIFAR10Net for long, with SEED, taught by exported_models/resnet (train-resnet makes it)
 	@$(call FIT,cifar10net-best --seed $(SEED),$(RUNS)/cifar10net-best-$(SEED))
 	@$(BIN)/cifar10net-train export --run $(RUNS)/cifar10net-best-$(SEED) --replace
 

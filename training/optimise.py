@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from training.errors import CheckpointError
+from training.errors import CheckpointError, TrainingError
 from training.networks.kernels import Kernel
 
 if TYPE_CHECKING:
@@ -38,11 +38,15 @@ class Optimisers:
 
     Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) makes each step of a matrix nearly
     orthogonal. Biases and normalisations have no weight decay.
+
+    Raises TrainingError when made for Muon and the network has no such kernels.
     """
 
     def __init__(self, network: nn.Module, config: TrainConfig) -> None:
         learned = [value for value in network.parameters() if value.requires_grad]
         by_muon = _kernel_matrices(network) if config.optimizer == "muon" else []
+        if config.optimizer == "muon" and not by_muon:
+            raise TrainingError(f"{config.network} has no kernels for muon to optimise; take --optimizer sgd")
         taken = set(map(id, by_muon))
         left = [value for value in learned if id(value) not in taken]
         self._warmup = config.warmup_fraction

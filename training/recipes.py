@@ -1,4 +1,4 @@
-"""Settings that were tried and found good, by name; how they were found is told in docs/experiments.md."""
+"""Settings to begin with, by name; docs/experiments.md tells what was tried, and what is not proven yet."""
 
 from __future__ import annotations
 

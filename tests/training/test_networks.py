@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.config import CHOICES
+from training.config import CHOICES, TrainConfig
+from training.errors import TrainingError
 from training.networks import NETWORKS, CIFAR10Net
 from training.networks.kernels import (
     KERNEL_FORMS,
@@ -19,6 +20,7 @@ from training.networks.kernels import (
 from training.networks.lenet import LeNet
 from training.networks.normalise import Normalise
 from training.networks.recurrent import Rows
+from training.optimise import Optimisers
 from training.recipes import RECIPES
 from training.summary import layer_rows
 
@@ -120,8 +122,8 @@ def test_the_recurrent_network_reads_rows_from_top_to_bottom() -> None:
     assert torch.equal(rows[1, 5].view(32, 3), images[1, :, 5].T)
 
 
-FORMS = [("cifar10net", form) for form in KERNEL_FORMS] + [
-    (name, "plain") for name in NETWORKS if name != "cifar10net"
+FORMS = [(name, form) for name in ("cifar10net", "resnet") for form in KERNEL_FORMS] + [
+    (name, "plain") for name in NETWORKS if name not in {"cifar10net", "resnet"}
 ]
 
 
@@ -182,3 +184,13 @@ def test_the_forms_of_kernels_are_the_settings() -> None:
     for name, recipe in RECIPES.items():
         assert recipe.network == name.partition("-")[0]
     assert set(RECIPES) >= set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", ["lenet", "fully_connected", "recurrent"])
+def test_a_network_without_kernels_refuses_what_it_would_ignore(name: str) -> None:
+    network = NETWORKS[name].for_training(MEAN, STD)
+
+    with pytest.raises(TrainingError, match="kernels are 'expanded', wanted 'plain'"):
+        NETWORKS[name].for_training(MEAN, STD, "expanded")
+    with pytest.raises(TrainingError, match=f"{name} has no kernels for muon"):
+        Optimisers(network, TrainConfig(network=name, optimizer="muon"))

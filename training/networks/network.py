@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from torch import nn
 
+from training.errors import TrainingError
 from training.networks.normalise import Normalise
 
 if TYPE_CHECKING:
@@ -71,10 +72,15 @@ class Network(Trainable):
         Args:
             mean: as of ``Trainable``.
             std: as of ``Trainable``.
-            kernels: how convolution kernels are parameterised, one of ``kernels.KERNEL_FORMS``; networks
-                without a training form of their own have no use for it.
+            kernels: how convolution kernels are parameterised, one of ``kernels.KERNEL_FORMS``.
+
+        Raises:
+            TrainingError: the network has no kernels of another form than plain.
         """
-        del kernels
+        if kernels != "plain":
+            raise TrainingError(
+                f"{cls.__name__} is trained as it is, kernels are {kernels!r}, wanted 'plain'"
+            )
         return cls(mean, std)
 
     def fold(self) -> Self:

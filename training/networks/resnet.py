@@ -8,7 +8,8 @@ multiply-adds an image.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import nn
@@ -37,9 +38,9 @@ class Stage(nn.Sequential):
 class TrainingStage(nn.Sequential):
     """The same with batch normalisation between pooling and ReLU, its scale fixed at one."""
 
-    def __init__(self, wide_in: int, wide_out: int, *, pools: bool) -> None:
+    def __init__(self, wide_in: int, wide_out: int, *, pools: bool, kernels: str = "plain") -> None:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        layers["conv"] = KernelConv2d(wide_in, wide_out, 3)
+        layers["conv"] = KernelConv2d(wide_in, wide_out, 3, kernels)
         if pools:
             layers["pool"] = nn.MaxPool2d(2)
         norm = nn.BatchNorm2d(wide_out)
@@ -49,10 +50,17 @@ class TrainingStage(nn.Sequential):
         super().__init__(layers)
 
 
+class MakeStage(Protocol):
+    """Makes a stage of one of the two kinds."""
+
+    def __call__(self, wide_in: int, wide_out: int, *, pools: bool) -> nn.Module:
+        """Take ``wide_in`` channels and give ``wide_out``."""
+
+
 class Residual(nn.Module):
     """Two stages of the same width around which the input is carried, and added."""
 
-    def __init__(self, stage: type[Stage | TrainingStage], wide: int) -> None:
+    def __init__(self, stage: MakeStage, wide: int) -> None:
         super().__init__()
         self.stages = nn.Sequential(stage(wide, wide, pools=False), stage(wide, wide, pools=False))
 
@@ -62,7 +70,7 @@ class Residual(nn.Module):
         return out
 
 
-def _layers(stage: type[Stage | TrainingStage]) -> OrderedDict[str, nn.Module]:
+def _layers(stage: MakeStage) -> OrderedDict[str, nn.Module]:
     return OrderedDict[str, nn.Module](
         stem=stage(3, _STEM, pools=False),
         stage1=stage(_STEM, _NARROW, pools=True),
@@ -89,16 +97,15 @@ class ResNet(Network):
     def for_training(
         cls, mean: Sequence[float], std: Sequence[float], kernels: str = "plain"
     ) -> ResNetTraining:
-        """Make the form that is trained; ``fold`` turns it back. Its kernels are always plain."""
-        del kernels
-        return ResNetTraining(mean, std)
+        """Make the form that is trained; ``fold`` turns it back."""
+        return ResNetTraining(mean, std, kernels)
 
 
 class ResNetTraining(Trainable):
     """ResNet with batch normalisation, which ``fold`` removes exactly."""
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__(mean, std, _layers(TrainingStage))
+    def __init__(self, mean: Sequence[float], std: Sequence[float], kernels: str = "plain") -> None:
+        super().__init__(mean, std, _layers(partial(TrainingStage, kernels=kernels)))
 
     @torch.no_grad()
     def fold(self) -> ResNet:
