@@ -1,4 +1,4 @@
-"""Flips and shifts of uint8 batches: which ones are chosen, and what they make of the pixels.
+"""Flips, shifts and hidden squares of uint8 batches: which ones are chosen, and what they make of the pixels.
 
 Choosing is apart from doing: a teacher has to answer for what its student is shown, and the choice is the
 same on whatever device the pixels move.
@@ -26,9 +26,12 @@ class Views:
     """(n,), pixels: the window moves down, the picture in it up."""
     right: npt.NDArray[np.int64]
     """(n,), pixels."""
+    hidden: npt.NDArray[np.bool_] | None = None
+    """(n, h, w): pixels that are painted over at last; None hides nothing."""
 
     def __getitem__(self, part: slice) -> Views:
-        return Views(self.mirrored[part], self.down[part], self.right[part])
+        hidden = None if self.hidden is None else self.hidden[part]
+        return Views(self.mirrored[part], self.down[part], self.right[part], hidden)
 
 
 def choose_views(
@@ -51,8 +54,35 @@ def choose_views(
     return Views(mirrored, down, right)
 
 
-def look(images: torch.Tensor, indices: npt.NDArray[np.int64], views: Views) -> torch.Tensor:
-    """Move and mirror some of the images.
+def choose_hidden(
+    n: int, generator: np.random.Generator, hide_px: int, height: int, width: int
+) -> npt.NDArray[np.bool_]:
+    """Choose a square in each of ``n`` images (cutout: DeVries and Taylor 2017, arXiv:1708.04552).
+
+    Args:
+        n: images.
+        generator: source of the choices; its state decides them.
+        hide_px: side of the square, at most ``height`` and ``width``; all of it lies within the image.
+        height: of an image, pixels.
+        width: of an image, pixels.
+
+    Returns:
+        (n, height, width), True where the square is.
+    """
+    inside = []
+    for length in (height, width):
+        first = generator.integers(0, length - hide_px + 1, size=(n, 1))
+        where = np.arange(length)
+        inside.append((where >= first) & (where < first + hide_px))
+    rows, columns = inside
+    hidden: npt.NDArray[np.bool_] = rows[:, :, None] & columns[:, None, :]
+    return hidden
+
+
+def look(
+    images: torch.Tensor, indices: npt.NDArray[np.int64], views: Views, paint: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Move, mirror and partly hide some of the images.
 
     One gather of pixels, on the device where the images lie; what comes in at a border is a reflection.
 
@@ -60,6 +90,7 @@ def look(images: torch.Tensor, indices: npt.NDArray[np.int64], views: Views) -> 
         images: uint8 (all, h, w, c), contiguous.
         indices: (n,), which of them.
         views: how to look at each of the ``n``; shifts are smaller than h and w.
+        paint: uint8 (c,), what hidden pixels become; black if None.
 
     Returns:
         uint8 (n, h, w, c), contiguous.
@@ -71,6 +102,8 @@ def look(images: torch.Tensor, indices: npt.NDArray[np.int64], views: Views) -> 
     pixels = (indices[:, None, None] * height + rows[:, :, None]) * width + columns[:, None, :]
     where = torch.from_numpy(pixels.reshape(-1)).to(images.device)
     seen = images.view(-1, channels).index_select(0, where)
+    if views.hidden is not None:
+        seen[torch.from_numpy(views.hidden.reshape(-1)).to(images.device)] = 0 if paint is None else paint
     return seen.view(len(indices), height, width, channels)
 
 

@@ -44,6 +44,8 @@ class TrainConfig:
     """How kernels of convolutions are parameterised: ``plain``, ``branches`` or ``expanded``."""
     shift_px: int = 2
     """Largest random shift along each axis."""
+    hide_px: int = 0
+    """Side of a square that is hidden in each image, painted in the mean colour."""
     flips: str = "random"
     """Mirror half of the images: ``random`` ones, or ``alternating`` each with the other half."""
     precision: str = "float32"
@@ -77,6 +79,7 @@ class TrainConfig:
             ("momentum", 0, 0.9999),
             ("weight_decay", 0, 1),
             ("shift_px", 0, 31),
+            ("hide_px", 0, 31),
             ("muon_learning_rate", 1e-8, 100),
             ("muon_weight_decay", 0, 1),
             ("teacher_share", 0, 1),

@@ -6,6 +6,7 @@ choice is drawn from the seed, the epoch and the step. Knows nothing of files, s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from training.augment import alternating, choose_views, look
+from training.augment import alternating, choose_hidden, choose_views, look
 from training.errors import CheckpointError
 from training.networks import NETWORKS
 from training.optimise import Optimisers
@@ -68,7 +69,9 @@ class Learner:
         self._first_mirrored = alternating(len(images), np.random.default_rng([config.seed, 0, 0, _MIRRORS]))
         self._images = torch.from_numpy(np.ascontiguousarray(images.images)).to(device)
         self._labels = torch.from_numpy(images.labels).to(device)
-        self._network = network_for_training(config, *_channel_statistics(images.images))
+        mean, deviation = _channel_statistics(images.images)
+        self._mean_colour = (torch.tensor(mean) * 255).round().to(device, torch.uint8)
+        self._network = network_for_training(config, mean, deviation)
         if team.size > 1:
             synchronise(self._network, team)
         self._network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -145,7 +148,7 @@ class Learner:
         if self._teacher is not None:
             said = torch.from_numpy(self._teacher.of(own, views.mirrored)).to(self._device)
         where = torch.from_numpy(own).to(self._device)
-        return look(self._images, own, views), self._labels.index_select(0, where), said
+        return look(self._images, own, views, self._mean_colour), self._labels.index_select(0, where), said
 
     def check_agreement(self) -> None:
         """Make sure that all processes have the same weights. Raises TeamError."""
@@ -158,7 +161,12 @@ class Learner:
         mirrored = None
         if self._config.flips == "alternating":
             mirrored = self._first_mirrored[indices] ^ bool(epoch % 2)
-        return choose_views(len(indices), generator, self._config.shift_px, mirrored)
+        views = choose_views(len(indices), generator, self._config.shift_px, mirrored)
+        if not self._config.hide_px:
+            return views
+        _, height, width, _ = self._images.shape
+        hidden = choose_hidden(len(indices), generator, self._config.hide_px, height, width)
+        return replace(views, hidden=hidden)
 
     def _loss(self, logits: torch.Tensor, labels: torch.Tensor, said: torch.Tensor | None) -> torch.Tensor:
         loss = functional.cross_entropy(logits, labels)

@@ -1,6 +1,8 @@
-"""Flips and shifts move pixels and change none."""
+"""Flips and shifts move pixels and change none; a hidden square is painted over."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.augment import Views, alternating, choose_views, look
+from training.augment import Views, alternating, choose_hidden, choose_views, look
 
 
 def _flip_and_shift(
@@ -83,6 +85,44 @@ def test_a_part_of_a_batch_is_seen_as_in_the_whole() -> None:
     parts = [look(images, indices[part], views[part]) for part in (slice(0, 5), slice(5, 11))]
 
     assert torch.equal(whole, torch.cat(parts))
+
+
+@given(seed=st.integers(0, 2**32 - 1), hide=st.integers(0, 6))
+def test_a_whole_square_of_each_image_is_painted_over_and_nothing_else(seed: int, hide: int) -> None:
+    images = torch.from_numpy(np.random.default_rng(seed).integers(0, 200, (5, 6, 9, 3), dtype=np.uint8))
+    views = choose_views(5, np.random.default_rng(seed), 2)
+    hidden = choose_hidden(5, np.random.default_rng(seed), hide, 6, 9)
+    paint = torch.tensor([201, 202, 203], dtype=torch.uint8)
+
+    plain = look(images, np.arange(5), views)
+    seen = look(images, np.arange(5), replace(views, hidden=hidden), paint)
+
+    for before, after in zip(plain.numpy(), seen.numpy(), strict=True):
+        painted = (after == paint.numpy()).all(axis=2)
+        assert np.array_equal(after[~painted], before[~painted])
+        rows, columns = np.nonzero(painted)
+        assert len(rows) == hide**2
+        assert set(rows) == set(range(rows.min(initial=6), rows.min(initial=6) + hide))
+        assert set(columns) == set(range(columns.min(initial=9), columns.min(initial=9) + hide))
+
+
+def test_squares_are_hidden_everywhere() -> None:
+    hidden = choose_hidden(2_000, np.random.default_rng(0), 3, 6, 9)
+
+    # A square of 3 has 4 places down and 7 across; the corner pixel is hidden by one of the 28.
+    assert len({mask.tobytes() for mask in hidden}) == 4 * 7
+    assert 0.02 < hidden[:, 0, 0].mean() < 0.055
+
+
+def test_a_part_of_a_batch_hides_what_the_whole_does() -> None:
+    images = torch.from_numpy(np.random.default_rng(2).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8))
+    hidden = choose_hidden(9, np.random.default_rng(5), 4, 8, 8)
+    views = replace(choose_views(9, np.random.default_rng(4), 1), hidden=hidden)
+
+    whole = look(images, np.arange(9), views)
+    part = slice(4, 9)
+
+    assert torch.equal(whole[part], look(images, np.arange(9)[part], views[part]))
 
 
 def test_two_epochs_show_every_image_both_ways() -> None:

@@ -61,3 +61,18 @@ def test_views_do_not_depend_on_who_looks(quick: TrainConfig, train_split: Split
 
     for index in range(2):
         assert torch.equal(torch.cat([part[index] for part in parts]), whole[0][index])
+
+
+def test_a_square_of_each_image_is_hidden_in_the_mean_colour(quick: TrainConfig, train_split: Split) -> None:
+    config = dataclasses.replace(quick, hide_px=6)
+    plain, hiding = (Learner(each, train_split, None, Team(), _CPU) for each in (quick, config))
+    indices = plain.order(0)[:25]
+
+    whole, _, _ = plain.batch(indices, 0, 0)
+    hidden, _, _ = hiding.batch(indices, 0, 0)
+
+    mean = torch.from_numpy(train_split.images.mean(axis=(0, 1, 2)))
+    changed = (whole != hidden).any(dim=-1)
+    assert changed.sum(dim=(1, 2)).max() <= 6**2
+    assert changed.sum() > 25 * 6**2 * 0.9
+    assert (hidden[changed] - mean).abs().max() <= 0.5
