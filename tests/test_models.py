@@ -18,8 +18,15 @@ from training.manifest import describe
 from training.model_card import config_pbtxt
 from training.sources import CLASS_NAMES
 
-REPOSITORY = Path(__file__).parent.parent / "exported_models"
-NAMES = sorted(path.name for path in REPOSITORY.iterdir() if path.is_dir())
+ROOT = Path(__file__).parent.parent
+REPOSITORY = ROOT / "exported_models"
+MADE_HERE = set((ROOT / ".gitignore").read_text().split())
+"""Among others the folders of models that are too large to commit, and are made by a command."""
+NAMES = sorted(
+    path.name
+    for path in REPOSITORY.iterdir()
+    if path.is_dir() and f"/exported_models/{path.name}/" not in MADE_HERE
+)
 LARGEST_BYTES = 5_000_000
 
 
@@ -83,7 +90,7 @@ def test_every_committed_model_is_served_by_its_name(tmp_path: Path) -> None:
         ServerProcess("--models", str(REPOSITORY), log=tmp_path / "log") as server,
         Client(server.address) as client,
     ):
-        assert sorted(model.name for model in client.models()) == NAMES
+        assert {model.name for model in client.models()} >= set(NAMES)
         for name in NAMES:
             results = client.classify(list(images), model=name, top_k=10)
             expected = onnx_predictor(REPOSITORY / name / "1/model.onnx")(images)

@@ -30,6 +30,8 @@ _BATCH = 250
 _SMALLEST = 1e-12
 
 
+OpenTeacher = Callable[[], "Predictor"]
+"""Loads a teacher: uint8 (n, 32, 32, 3) to probabilities."""
 OnBatch = Callable[[int, int], None]
 """Is told how many images a teacher has answered, and of how many."""
 
@@ -48,12 +50,12 @@ class TeacherAnswers:
 
 
 def teacher_answers(
-    predict: Predictor, identity: str, images: Split, cache_dir: Path, on_batch: OnBatch
+    open_teacher: OpenTeacher, identity: str, images: Split, cache_dir: Path, on_batch: OnBatch
 ) -> TeacherAnswers:
     """Ask a teacher, or read what it said before.
 
     Args:
-        predict: the teacher, uint8 (n, 32, 32, 3) to probabilities.
+        open_teacher: is called only if the answers are not kept yet.
         identity: names it; another teacher must have another.
         images: the images its student learns from.
         cache_dir: where the answers are kept.
@@ -71,7 +73,7 @@ def teacher_answers(
         pass
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         path.unlink(missing_ok=True)  # damaged: it is asked again
-    logits = _ask(predict, images.images, on_batch)
+    logits = _ask(open_teacher(), images.images, on_batch)
     with replacing(path) as file:
         np.savez(file, logits=logits)
     return TeacherAnswers(logits)

@@ -39,7 +39,9 @@ def images() -> Split:
 def test_each_image_has_its_own_answer_and_its_mirror_another(images: Split, tmp_path: Path) -> None:
     teacher, progress = _Teacher(), list[tuple[int, int]]()
 
-    answers = teacher_answers(teacher, "a", images, tmp_path, lambda done, of: progress.append((done, of)))
+    answers = teacher_answers(
+        lambda: teacher, "a", images, tmp_path, lambda done, of: progress.append((done, of))
+    )
 
     assert teacher.asked == 2 * 601
     assert progress[-1] == (601, 601)
@@ -55,7 +57,7 @@ def test_each_image_has_its_own_answer_and_its_mirror_another(images: Split, tmp
 def test_a_teacher_is_asked_once_and_another_one_anew(images: Split, tmp_path: Path) -> None:
     def ask(name: str, split: Split) -> int:
         teacher = _Teacher()
-        teacher_answers(teacher, name, split, tmp_path, lambda _done, _of: None)
+        teacher_answers(lambda: teacher, name, split, tmp_path, lambda _done, _of: None)
         return teacher.asked
 
     assert ask("a", images) == 1202
@@ -67,7 +69,7 @@ def test_a_teacher_is_asked_once_and_another_one_anew(images: Split, tmp_path: P
 def test_damaged_answers_are_asked_for_again(images: Split, tmp_path: Path) -> None:
     def ask() -> int:
         teacher = _Teacher()
-        teacher_answers(teacher, "a", images, tmp_path, lambda _done, _of: None)
+        teacher_answers(lambda: teacher, "a", images, tmp_path, lambda _done, _of: None)
         return teacher.asked
 
     ask()
@@ -76,3 +78,14 @@ def test_damaged_answers_are_asked_for_again(images: Split, tmp_path: Path) -> N
 
     assert ask() == 1202
     assert ask() == 0
+
+
+def test_a_teacher_whose_answers_are_kept_is_not_loaded(images: Split, tmp_path: Path) -> None:
+    first = teacher_answers(_Teacher, "a", images, tmp_path, lambda _done, _of: None)
+
+    def load() -> _Teacher:
+        raise AssertionError("its answers are kept")
+
+    again = teacher_answers(load, "a", images, tmp_path, lambda _done, _of: None)
+    of = np.arange(601), np.zeros(601, bool)
+    assert np.array_equal(first.of(*of), again.of(*of))

@@ -17,8 +17,8 @@ from training.commands.options import DEFAULTS, cache_option, checkpoint_at, dat
 from training.config import CHOICES, TrainConfig
 from training.dataset import DataSet, Split
 from training.devices import open_device
-from training.errors import Interrupted
-from training.evaluate import onnx_predictor, torch_predictor
+from training.errors import CheckpointError, Interrupted
+from training.evaluate import Predictor, onnx_predictor, torch_predictor
 from training.networks import NETWORKS
 from training.parallel import Team, gathered, local_rank, local_size, processes
 from training.progress import ProgressReporter
@@ -154,16 +154,21 @@ def _refuse_settings(context: click.Context) -> None:
 def _ask_teacher(config: TrainConfig, images: Split, cache_dir: Path, console: Console) -> TeacherAnswers:
     """Find what the teacher of a configuration says, with progress."""
     teacher = Path(config.teacher)
-    if teacher.suffix == ".onnx":
-        predict, file = onnx_predictor(teacher), teacher
-    else:
-        predict = torch_predictor(trained_network(checkpoint_at(teacher)), config.precision)
-        file = teacher / CHECKPOINT_NAME if teacher.is_dir() else teacher
-    identity = hashlib.sha256(file.read_bytes()).hexdigest()
+
+    def open_teacher() -> Predictor:
+        if teacher.suffix == ".onnx":
+            return onnx_predictor(teacher)
+        return torch_predictor(trained_network(checkpoint_at(teacher)), config.precision)
+
+    file = teacher / CHECKPOINT_NAME if teacher.is_dir() else teacher
+    try:
+        identity = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"cannot read the teacher {file}: {error.strerror}") from error
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("asking the teacher")
         return teacher_answers(
-            predict,
+            open_teacher,
             identity,
             images,
             cache_dir,

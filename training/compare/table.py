@@ -60,7 +60,8 @@ def notes_on_accuracy(comparison: Comparison) -> str:
         f"Top-1 and top-3 on {comparison.images:,} images ({comparison.data}), one forward pass each; "
         f"standard error at most {_points(top1)} and {_points(top3)} points. Images/s: ONNX Runtime's CPU "
         f"provider, one thread, batches of {comparison.batch}, {comparison.rows[0].speed.rounds} interleaved "
-        "rounds, median and quartiles of images a second of the core's time."
+        "rounds, median and quartiles of images a second of the core's time. Parameters and multiply-adds "
+        "are those of the file; where an int8 graph merges convolution and pooling, weights are stored often."
     )
 
 
