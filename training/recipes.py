@@ -11,11 +11,15 @@ _MUON = TrainConfig(optimizer="muon", flips="alternating", peak_learning_rate=0.
 RECIPES: dict[str, TrainConfig] = {
     "cifar10net": replace(_MUON, epochs=30),
     "cifar10net-best": replace(
-        _MUON, epochs=160, precision="bfloat16", teacher="exported_models/resnet/1/model.onnx"
+        _MUON,
+        epochs=160,
+        precision="bfloat16",
+        teacher="exported_models/resnet/1/model.onnx",
+        teacher_temperature=2.0,
     ),
     "mean_pool": replace(_MUON, network="mean_pool", epochs=30),
-    "lenet": TrainConfig(network="lenet", epochs=40, peak_learning_rate=0.15),
-    "fully_connected": TrainConfig(network="fully_connected", epochs=40, peak_learning_rate=0.02),
+    "lenet": TrainConfig(network="lenet", epochs=30, peak_learning_rate=0.15),
+    "fully_connected": TrainConfig(network="fully_connected", epochs=20, peak_learning_rate=0.02),
     "recurrent": TrainConfig(network="recurrent", epochs=30, peak_learning_rate=0.2),
     "resnet": replace(
         _MUON,
