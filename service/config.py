@@ -18,6 +18,8 @@ IMAGE_SIDE = 32
 IMAGE_BYTES = IMAGE_SIDE * IMAGE_SIDE * 3
 DEFAULT_TOP_K = 3
 LARGEST_TOP_K = 10
+DEFAULT_IN_FLIGHT = 256
+"""Images that a client's stream reads ahead of the results that were taken: a few batches of the server's."""
 MAX_CALL_IMAGES = 4_096
 MAX_MESSAGE_BYTES = 32 << 20
 MOST_MESSAGE_MIB = 512
@@ -229,9 +231,9 @@ class ClientConfig:
     """How to ask."""
 
     deadline_s: float = 30.0
-    """For each call, retries included."""
+    """For each call, retries included; on a stream for the next answer."""
     max_attempts: int = 4
-    """Tries of a call that finds the server UNAVAILABLE; 1 never retries."""
+    """Tries of a call that finds the server unavailable or busy; 1 never retries."""
     call_images: int = 1_024
     """Most images a call; longer lists become several calls."""
     call_bytes: int = 8 << 20

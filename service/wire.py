@@ -93,17 +93,10 @@ class Chunk:
     errors: Mapping[int, ImageError] = field(default_factory=dict)
     """By position in the chunk; these images are not sent."""
 
-    def request(self, top_k: int, model: str, version: str) -> pb.ClassifyRequest | None:
-        """Make the call's request; None if none of the images can be sent."""
-        if not self.images and not self.packed_pixels:
-            return None
-        return pb.ClassifyRequest(
-            model=model,
-            version=version,
-            top_k=top_k,
-            images=self.images,
-            packed_pixels=self.packed_pixels,
-        )
+    @property
+    def is_sendable(self) -> bool:
+        """Whether there is anything to send."""
+        return bool(self.images or self.packed_pixels)
 
     def results(self, response: pb.ClassifyResponse | None) -> list[ImageResult]:
         """Pair the answers with the images, in the order of the list.
@@ -118,9 +111,9 @@ class Chunk:
                 f"the server answered {len(response.results)} of {self.size - len(self.errors)} images; "
                 "it breaks its own contract",
             )
-        answers = (_result(response, index, result) for index, result in enumerate(response.results))
+        answers = (result_of(response, index, result) for index, result in enumerate(response.results))
         return [
-            ImageResult((), self.errors[index], "", "") if index in self.errors else next(answers)
+            failed(self.errors[index]) if index in self.errors else next(answers)
             for index in range(self.size)
         ]
 
@@ -132,22 +125,21 @@ def chunks(images: Iterable[ImageLike], config: ClientConfig) -> Iterator[Chunk]
         TypeError: an item is no kind of image; the message names its position.
         ValueError: an array is not uint8 (height, width, 3), or (n, 32, 32, 3) for all at once.
     """
-    if isinstance(images, np.ndarray) and images.ndim == _PACKED_AXES:
+    check_list(images)
+    if isinstance(images, np.ndarray):
         yield from _packed_chunks(images, config)
         return
-    if isinstance(images, str | bytes | os.PathLike | Image.Image | np.ndarray):
-        raise TypeError(f"images is one {type(images).__name__}, wanted a list of images")
     messages: list[pb.Image] = []
     errors: dict[int, ImageError] = {}
     size = size_bytes = 0
     for index, image in enumerate(images):
         try:
-            message = _to_message(image, index)
+            message = to_message(image, index)
         except ImageError as error:
             errors[size] = error
             size += 1
             continue
-        cost = len(message.encoded) + len(message.pixels) + _IMAGE_MESSAGE_BYTES
+        cost = image_cost(message)
         if messages and (len(messages) == config.call_images or size_bytes + cost > config.call_bytes):
             yield Chunk(size, tuple(messages), errors=errors)
             messages, errors, size, size_bytes = [], {}, 0, 0
@@ -158,9 +150,20 @@ def chunks(images: Iterable[ImageLike], config: ClientConfig) -> Iterator[Chunk]
         yield Chunk(size, tuple(messages), errors=errors)
 
 
+def check_list(images: object) -> None:
+    """Refuse what is one image, or an array of something else.
+
+    Raises:
+        TypeError, ValueError: say what it is.
+    """
+    if isinstance(images, np.ndarray) and images.ndim == _PACKED_AXES:
+        if images.dtype != np.uint8 or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE, 3):
+            raise ValueError(f"images is an array {images.dtype} {images.shape}, wanted uint8 (n, 32, 32, 3)")
+    elif isinstance(images, str | bytes | os.PathLike | Image.Image | np.ndarray):
+        raise TypeError(f"images is one {type(images).__name__}, wanted a list of images")
+
+
 def _packed_chunks(images: npt.NDArray[np.uint8], config: ClientConfig) -> Iterator[Chunk]:
-    if images.dtype != np.uint8 or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE, 3):
-        raise ValueError(f"images is an array {images.dtype} {images.shape}, wanted uint8 (n, 32, 32, 3)")
     step = max(1, min(config.call_images, config.call_bytes // IMAGE_BYTES))
     for start in range(0, len(images), step):
         rows = images[start : start + step]
@@ -187,8 +190,18 @@ def describe_versions(response: pb.ListModelsResponse) -> list[VersionState]:
     return [VersionState(each.name, each.version, each.state, each.reason) for each in response.versions]
 
 
-def _to_message(image: ImageLike, index: int) -> pb.Image:
-    """Raises ImageError for a file that cannot be read or a Pillow image that cannot be loaded."""
+def image_cost(image: pb.Image) -> int:
+    """Count its bytes in a request."""
+    return len(image.encoded) + len(image.pixels) + _IMAGE_MESSAGE_BYTES
+
+
+def to_message(image: ImageLike, index: int) -> pb.Image:
+    """Make an image's message.
+
+    Raises:
+        ImageError: a file cannot be read, or a Pillow image not be loaded, or no message can carry it.
+        TypeError, ValueError: it is no kind of image; ``index`` is named.
+    """
     if isinstance(image, bytes):
         _check_size(len(image))
         return pb.Image(encoded=image)
@@ -243,7 +256,13 @@ def _fitted(image: Image.Image) -> pb.Image:
         raise ImageError(ImageErrorCode.CORRUPT, f"cannot be decoded: {error}") from error
 
 
-def _result(response: pb.ClassifyResponse, index: int, result: pb.ImageResult) -> ImageResult:
+def failed(error: ImageError) -> ImageResult:
+    """Make the result of an image that could not be sent."""
+    return ImageResult((), error, "", "")
+
+
+def result_of(response: pb.ClassifyResponse, index: int, result: pb.ImageResult) -> ImageResult:
+    """Convert what a response says of its image number ``index``."""
     error = None
     if result.WhichOneof("outcome") is None:
         error = ImageError(ImageErrorCode.UNSPECIFIED, "was given neither classes nor an error by the server")
