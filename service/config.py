@@ -234,6 +234,9 @@ class ClientConfig:
     """For each call, retries included; on a stream for the next answer."""
     max_attempts: int = 4
     """Tries of a call that finds the server unavailable or busy; 1 never retries."""
+    hedge_after_s: float = 0.0
+    """How long a call may go unanswered until the same is asked once more, elsewhere if there are several
+    addresses, and the sooner answer is taken; 0 never asks twice. Streams are not hedged."""
     call_images: int = 1_024
     """Most images a call; longer lists become several calls."""
     call_bytes: int = 8 << 20
@@ -244,6 +247,7 @@ class ClientConfig:
         for name, value, smallest, largest in (
             ("deadline_s", self.deadline_s, 0.001, 86_400),
             ("max_attempts", self.max_attempts, 1, 5),  # 5 is gRPC's own cap
+            ("hedge_after_s", self.hedge_after_s, 0, 86_400),
             ("call_images", self.call_images, 1, MAX_CALL_IMAGES),
             ("call_bytes", self.call_bytes, IMAGE_BYTES, MAX_MESSAGE_BYTES - (1 << 20)),
         ):

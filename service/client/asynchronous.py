@@ -9,9 +9,10 @@ from service.channel import metadata, open_aio_channel
 from service.client.asynchronous_stream import AsynchronousStream
 from service.client.blocking import WISH, OnTiming
 from service.client.failures import client_errors
+from service.client.hedging import hedged_async
 from service.client.policy import options
 from service.client.question import Question, check_in_flight
-from service.client.trace import trace_metadata
+from service.client.trace import Metadata, trace_metadata
 from service.config import DEFAULT_IN_FLIGHT, DEFAULT_SERVER, ClientConfig
 from service.figures import ServerStatistics, describe_statistics
 from service.pb import classifier_pb2 as pb
@@ -79,12 +80,9 @@ class AsyncClient:
             response = None
             if chunk.is_sendable:
                 request = question.request(chunk.images, chunk.packed_pixels)
+                sent = (*self._metadata, *trace_metadata(question), *wish)
                 with client_errors(self._server):
-                    call = self._stub.Classify(
-                        request,
-                        timeout=self._config.deadline_s,
-                        metadata=(*self._metadata, *trace_metadata(question), *wish),
-                    )
+                    call = await self._classify(request, sent)
                     response = await call
                     if on_timing is not None:
                         on_timing(read(dict(await call.trailing_metadata())))
@@ -133,3 +131,12 @@ class AsyncClient:
             return await method(
                 request, timeout=self._config.deadline_s, metadata=(*self._metadata, *trace_metadata())
             )
+
+    async def _classify(self, request: pb.ClassifyRequest, sent: Metadata) -> Any:  # noqa: ANN401 - gRPC's
+        """Begin a call, which is not awaited yet."""
+
+        def begin(timeout_s: float) -> Any:  # noqa: ANN401
+            return self._stub.Classify(request, timeout=timeout_s, metadata=sent)
+
+        deadline_s, hedge_after_s = self._config.deadline_s, self._config.hedge_after_s
+        return await hedged_async(begin, deadline_s, hedge_after_s) if hedge_after_s else begin(deadline_s)

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     Call = grpc.aio.StreamStreamCall[pb.ClassifyStreamRequest, pb.ClassifyStreamResponse]
     Open = Callable[[AsyncIterator[pb.ClassifyStreamRequest], bool], Call]
 
+_UNWRITTEN = "Internal error from Core"
+_LOOKS = 500
+_LOOK_S = 0.002
+_BROKEN_OFF = Failure(grpc.StatusCode.UNAVAILABLE, "the stream broke off")
+
 
 class AsynchronousStream:
     """What goes on behind one ``classify_stream``; its state is the event loop's."""
@@ -188,8 +193,8 @@ class AsynchronousStream:
                 self._backlog.accept(reply)
                 self._attempts.succeed()
                 self._change()
-        except grpc.RpcError as error:
-            return Failure.of(error)
+        except grpc.RpcError:
+            return await _failure_of(call)
         except RefusedError as refused:
             call.cancel()
             return refused.failure
@@ -198,7 +203,7 @@ class AsynchronousStream:
             if task is None or task.cancelling():
                 raise
             # gRPC cancels a call whose message it could not write, whatever the server has said.
-            return Failure(grpc.StatusCode.UNAVAILABLE, "the stream broke off")
+            return _BROKEN_OFF
         finally:
             self._turn += 1
             self._change()
@@ -210,3 +215,16 @@ class AsynchronousStream:
             self._change()
             return
         await asyncio.sleep(self._attempts.pause_s(failure))
+
+
+async def _failure_of(call: Call) -> Failure:
+    """Find out how a stream has ended.
+
+    Where a message could not be written gRPC first calls this an internal error of its own, and then puts
+    what the server said in its place.
+    """
+    for _ in range(_LOOKS):
+        if await call.details() != _UNWRITTEN:
+            return Failure.of(await call.code(), await call.details(), await call.trailing_metadata())
+        await asyncio.sleep(_LOOK_S)
+    return _BROKEN_OFF

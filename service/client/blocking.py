@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from service.channel import metadata, open_channel
 from service.client.blocking_stream import BlockingStream
 from service.client.failures import client_errors
+from service.client.hedging import hedged
 from service.client.policy import options
 from service.client.question import Question, check_in_flight
-from service.client.trace import trace_metadata
+from service.client.trace import Metadata, trace_metadata
 from service.config import DEFAULT_IN_FLIGHT, DEFAULT_SERVER, ClientConfig
 from service.figures import ServerStatistics, describe_statistics
 from service.pb import classifier_pb2 as pb
@@ -111,12 +112,9 @@ class Client:
             response = None
             if chunk.is_sendable:
                 request = question.request(chunk.images, chunk.packed_pixels)
+                sent = (*self._metadata, *trace_metadata(question), *wish)
                 with client_errors(self._server):
-                    response, call = self._stub.Classify.with_call(
-                        request,
-                        timeout=self._config.deadline_s,
-                        metadata=(*self._metadata, *trace_metadata(question), *wish),
-                    )
+                    response, call = self._classify(request, sent)
                 if on_timing is not None:
                     on_timing(read(dict(call.trailing_metadata())))
             yield from chunk.results(response)
@@ -180,3 +178,14 @@ class Client:
             return method(
                 request, timeout=self._config.deadline_s, metadata=(*self._metadata, *trace_metadata())
             )
+
+    def _classify(self, request: pb.ClassifyRequest, sent: Metadata) -> tuple[pb.ClassifyResponse, Any]:
+        deadline_s, hedge_after_s = self._config.deadline_s, self._config.hedge_after_s
+        if not hedge_after_s:
+            return self._stub.Classify.with_call(request, timeout=deadline_s, metadata=sent)
+
+        def begin(timeout_s: float) -> Any:  # noqa: ANN401 - gRPC's
+            return self._stub.Classify.future(request, timeout=timeout_s, metadata=sent)
+
+        call = hedged(begin, deadline_s, hedge_after_s)
+        return call.result(), call

@@ -183,7 +183,7 @@ class BlockingStream:
             for reply in call:
                 self._accept(reply)
         except grpc.RpcError as error:
-            return Failure.of(error)
+            return Failure.raised(error)
         except RefusedError as refused:
             call.cancel()
             return refused.failure

@@ -38,10 +38,15 @@ class Failure:
     """When the server wants it again; negative: never."""
 
     @classmethod
-    def of(cls, error: grpc.RpcError) -> Self:
-        """Read what gRPC says."""
-        metadata: Mapping[str, str | bytes] = dict(cast("Iterable[Any]", error.trailing_metadata() or ()))
-        return cls(error.code(), error.details() or "", _pushback_ms(metadata.get(RETRY_PUSHBACK)))
+    def of(cls, code: grpc.StatusCode, details: str | None, metadata: Iterable[Any] | None) -> Self:
+        """Read what gRPC says at the end of a call."""
+        sent: Mapping[str, str | bytes] = dict(metadata or ())
+        return cls(code, details or "", _pushback_ms(sent.get(RETRY_PUSHBACK)))
+
+    @classmethod
+    def raised(cls, error: grpc.RpcError) -> Self:
+        """Read it in an exception."""
+        return cls.of(error.code(), error.details(), cast("Any", error.trailing_metadata()))
 
     @property
     def is_final(self) -> bool:
@@ -103,7 +108,7 @@ def client_errors(server: str) -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        raise Failure.of(error).as_error(server) from error
+        raise Failure.raised(error).as_error(server) from error
 
 
 def _pushback_ms(sent: str | bytes | None) -> int | None:
