@@ -7,24 +7,27 @@ stay below the message limit, and answers as dataclasses. Knows nothing of chann
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from service.config import IMAGE_BYTES, IMAGE_SIDE, MAX_MESSAGE_BYTES, ClientConfig
 from service.errors import ClientError, ImageError, ImageErrorCode
-from service.images import fit
+from service.fitting import fitted
 from service.pb import classifier_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from typing import TypeGuard
 
-ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
+    import numpy as np
+    import numpy.typing as npt
+
+ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]"
 """A path to a picture file, its bytes, a Pillow image, or an array uint8 (height, width, 3)."""
 
 _PACKED_AXES = 4  # n, height, width, channels
@@ -126,7 +129,7 @@ def chunks(images: Iterable[ImageLike], config: ClientConfig) -> Iterator[Chunk]
         ValueError: an array is not uint8 (height, width, 3), or (n, 32, 32, 3) for all at once.
     """
     check_list(images)
-    if isinstance(images, np.ndarray):
+    if is_array(images):
         yield from _packed_chunks(images, config)
         return
     messages: list[pb.Image] = []
@@ -156,10 +159,10 @@ def check_list(images: object) -> None:
     Raises:
         TypeError, ValueError: say what it is.
     """
-    if isinstance(images, np.ndarray) and images.ndim == _PACKED_AXES:
-        if images.dtype != np.uint8 or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE, 3):
+    if is_array(images) and images.ndim == _PACKED_AXES:
+        if images.dtype != "uint8" or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE, 3):
             raise ValueError(f"images is an array {images.dtype} {images.shape}, wanted uint8 (n, 32, 32, 3)")
-    elif isinstance(images, str | bytes | os.PathLike | Image.Image | np.ndarray):
+    elif isinstance(images, str | bytes | os.PathLike | Image.Image) or is_array(images):
         raise TypeError(f"images is one {type(images).__name__}, wanted a list of images")
 
 
@@ -190,6 +193,12 @@ def describe_versions(response: pb.ListModelsResponse) -> list[VersionState]:
     return [VersionState(each.name, each.version, each.state, each.reason) for each in response.versions]
 
 
+def is_array(images: object) -> TypeGuard[npt.NDArray[np.uint8]]:
+    """Whether it is NumPy's; a program that has not loaded NumPy has none."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(images, numpy.ndarray)
+
+
 def image_cost(image: pb.Image) -> int:
     """Count its bytes in a request."""
     return len(image.encoded) + len(image.pixels) + _IMAGE_MESSAGE_BYTES
@@ -207,7 +216,7 @@ def to_message(image: ImageLike, index: int) -> pb.Image:
         return pb.Image(encoded=image)
     if isinstance(image, str | os.PathLike):
         return _read(Path(image))
-    if isinstance(image, np.ndarray):
+    if is_array(image):
         return pb.Image(pixels=_array_pixels(image, index))
     if isinstance(image, Image.Image):
         return _fitted(image)
@@ -238,20 +247,20 @@ def _check_size(size: int) -> None:
 
 
 def _array_pixels(image: npt.NDArray[np.uint8], index: int) -> bytes:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:  # noqa: PLR2004 - axes, channels
+    if image.dtype != "uint8" or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:  # noqa: PLR2004 - axes, channels
         raise ValueError(
             f"images[{index}] is an array {image.dtype} {image.shape}, wanted uint8 (height, width, 3) RGB"
         )
     if image.shape[:2] == (IMAGE_SIDE, IMAGE_SIDE):
         return image.tobytes()
-    return fit(Image.fromarray(image)).tobytes()
+    return fitted(Image.fromarray(image)).tobytes()
 
 
 def _fitted(image: Image.Image) -> pb.Image:
     """Reduce a decoded picture here, as the server would, rather than encode and send it large."""
     try:
         # draft() would change the caller's image; a copy is loaded first.
-        return pb.Image(pixels=fit(image.copy()).tobytes())
+        return pb.Image(pixels=fitted(image.copy()).tobytes())
     except Exception as error:  # a lazily opened file fails here with any type
         raise ImageError(ImageErrorCode.CORRUPT, f"cannot be decoded: {error}") from error
 

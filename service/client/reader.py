@@ -9,11 +9,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from service.config import IMAGE_SIDE
 from service.errors import ImageError
-from service.wire import image_cost, to_message
+from service.wire import image_cost, is_array, to_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -72,7 +70,7 @@ class Reader(threading.Thread):
 
 def may_block(image: ImageLike) -> bool:
     """Whether ``read`` may take long: a file, or a picture to be reduced."""
-    if isinstance(image, np.ndarray):
+    if is_array(image):
         return image.shape[:2] != (IMAGE_SIDE, IMAGE_SIDE)
     return not isinstance(image, bytes)
 
