@@ -213,6 +213,8 @@ class Access:
     """Its private key, PEM."""
     api_key: str | None = field(default=None, repr=False)
     """Sent with each call."""
+    server_name: str | None = None
+    """That servers' certificates have to carry; None: the host of the address. Several addresses need it."""
 
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):

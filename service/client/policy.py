@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from service.address import channel_options
 from service.client.failures import BACKOFF_FACTOR, FIRST_BACKOFF_S, LONGEST_BACKOFF_S, REPEATED_CODES
 from service.config import MAX_MESSAGE_BYTES
+from service.errors import ConfigError
 from service.pb import classifier_pb2 as pb
 
 if TYPE_CHECKING:
-    from service.config import ClientConfig
+    from service.config import Access, ClientConfig
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["Classifier"]
 
@@ -24,6 +25,7 @@ def options(server: str, config: ClientConfig) -> list[tuple[str, str | int]]:
     """Make the arguments of a client's channel. Raises ConfigError for what is no address."""
     return [
         *channel_options(server),
+        *_name_options(server, config.access),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         # Else clients of a process share connections, and the wait after one of them found nobody.
@@ -38,6 +40,18 @@ def options(server: str, config: ClientConfig) -> list[tuple[str, str | int]]:
         ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
         ("grpc.enable_retries", int(config.max_attempts > 1)),
     ]
+
+
+def _name_options(server: str, access: Access) -> list[tuple[str, str]]:
+    """Say whose certificate is wanted where gRPC cannot know it."""
+    if not access.uses_tls or (access.server_name is None and "," not in server):
+        return []
+    if access.server_name is None:
+        raise ConfigError(
+            f"server is {server!r}, several addresses with TLS: wanted server_name, the name that their "
+            "certificates carry"
+        )
+    return [("grpc.ssl_target_name_override", access.server_name)]
 
 
 def _service_config(config: ClientConfig) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def _counts(old: Message, new: Message, where: str) -> Iterator[str]:
 def _messages(old: Message, new: Message, where: str) -> Iterator[str]:
     for field, value in old.ListFields():
         place, other = f"{where}.{field.name}", getattr(new, field.name)
-        if f"{field.containing_type.name}.{field.name}" in _SENTENCES | _OF_THE_MACHINE:
+        if f"{old.DESCRIPTOR.name}.{field.name}" in _SENTENCES | _OF_THE_MACHINE:
             if not other:
                 yield f"{place} is gone"
         elif field.name == _RAW:

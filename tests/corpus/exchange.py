@@ -61,11 +61,14 @@ def ask(
 ) -> tuple[str, tuple[bytes, ...]]:
     """Send messages as they are; return how the call ended, and its answers."""
     answers: list[bytes] = []
+    # Without functions that make messages of bytes, bytes go as they are.
+    stream: Any = channel.stream_stream(method)
+    unary: Any = channel.unary_unary(method)
     try:
         if is_stream:
-            answers.extend(channel.stream_stream(method)(iter(requests), timeout=DEADLINE_S))
+            answers.extend(stream(iter(requests), timeout=DEADLINE_S))
         else:
-            answers.append(channel.unary_unary(method)(requests[0], timeout=DEADLINE_S))
+            answers.append(unary(requests[0], timeout=DEADLINE_S))
     except grpc.RpcError as error:
         return error.code().name, tuple(answers)
     return "OK", tuple(answers)

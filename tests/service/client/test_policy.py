@@ -12,11 +12,14 @@ import grpc
 import numpy as np
 import pytest
 
-from service.client import AsyncClient, Client, ClientConfig, ClientError, ConfigError
+from service.client import Access, AsyncClient, Client, ClientConfig, ClientError, ConfigError
+from service.process import ServerProcess
 from tests.service.client.scripted import Script, answer, numbered, then
+from tests.service.security.authority import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from service.client import ImageResult
     from service.pb import classifier_pb2 as pb
@@ -124,6 +127,22 @@ def test_a_stream_goes_on_at_another_address(scripted: Start) -> None:
 def test_lists_of_addresses_are_checked(server: Any) -> None:
     with pytest.raises(ConfigError, match="wanted"):
         Client(server)
+
+
+def test_several_addresses_with_tls_share_the_name_of_a_certificate(repository: Path, tmp_path: Path) -> None:
+    authority = Authority()
+    cert, key = authority.server().write(tmp_path, "server")
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(authority.pem)
+    unnamed = ClientConfig(access=Access(ca=ca))
+    config = ClientConfig(access=Access(ca=ca, server_name="localhost"))
+    options = ("--models", str(repository), "--tls-cert", str(cert), "--tls-key", str(key))
+    with ServerProcess(*options, log=tmp_path / "log", access=config.access) as process:
+        addresses = ["127.0.0.1:1", process.address]
+
+        assert len(_blocking(addresses, config)) == 1
+        with pytest.raises(ConfigError, match="several addresses with TLS: wanted server_name"):
+            Client(addresses, unnamed)
 
 
 @either
