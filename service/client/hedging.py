@@ -67,7 +67,6 @@ async def _first(codes: list[asyncio.Future[grpc.StatusCode]]) -> int:
     waiting = set(codes)
     while True:
         done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        last = next((code for code in done if code.result() not in REPEATED_CODES), done.pop())
-        if not waiting or last.result() not in REPEATED_CODES:
-            break
-    return codes.index(last)
+        good = [code for code in done if code.result() not in REPEATED_CODES]
+        if good or not waiting:
+            return codes.index((good or list(done))[0])
