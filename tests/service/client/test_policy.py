@@ -272,7 +272,11 @@ def test_a_keyword_that_does_not_exist_is_refused(scripted: Start) -> None:
         client.classify(ONE, topk=1)  # type: ignore[call-arg]
 
 
-_BLOCKED = ("onnxruntime", "torch", "onnx", "onnxscript", "opentelemetry", "uvloop", "hpack")
+_BLOCKED = (
+    "onnxruntime", "torch", "onnx", "onnxscript", "opentelemetry", "uvloop", "hpack", "numpy", "rich",
+    "platformdirs", "grpc_reflection",
+)  # fmt: skip
+"""What is not in an installation of the client alone."""
 _ASK = """
 import sys
 sys.modules.update(dict.fromkeys({names!r}))
@@ -289,3 +293,16 @@ def test_asking_needs_no_runtime_and_nothing_of_the_server(server: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "3 3 2\n", "")
+
+
+def test_a_command_that_needs_more_than_the_client_says_what(server: str) -> None:
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({_BLOCKED!r}))\n"
+        f"sys.argv = ['cifar10net', 'models', '--server', {server!r}]\n"
+        "from service.cli import main; main()"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: this needs the package rich")
