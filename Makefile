@@ -25,7 +25,7 @@ FIT = if [ -e $(2)/checkpoint.pt ]; then $(BIN)/cifar10net-train fit --resume $(
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto docs train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-train quantize constraints clean
+.PHONY: help demo serve test check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-train quantize constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ demo: $(VENV)/.serve ## Start a server, classify the sample photographs, stop it
 serve: $(VENV)/.serve ## Serve exported_models/ on port $(PORT) until Ctrl-C
 	@$(BIN)/cifar10net serve --port $(PORT)
 
-test: $(VENV)/.test $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
+test: $(VENV)/.test $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready $(CLIENTS)/node/.ready ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
 	@$(BIN)/python -m pytest
 
 check: $(VENV)/.check ## Lint, format, types, import rules
@@ -55,6 +55,9 @@ proto: $(VENV)/.test ## Generate service/pb/ from proto/
 
 docs: $(VENV)/.serve ## Write the tables of docs/operations.md from the code
 	@$(BIN)/python -m docs.generate
+
+buf: $(CLIENTS)/node/.ready ## Check the .proto files: buf's standard rules, and nothing broken since the last release
+	@PATH="$$PATH:$(abspath $(CLIENTS))/node/node_modules/.bin"; buf lint && buf breaking --against proto/released.binpb
 
 train: $(VENV)/.train ## Train CIFAR10Net and export it (minutes; CIFAR10NET_DATA or a download)
 	@$(call FIT,cifar10net,$(RUNS)/cifar10net)
@@ -124,6 +127,15 @@ $(CLIENTS)/%/.ready: tests/interop/%.txt | $(VENV)/.pip
 	@echo "installing the public client $* into $(@D)/"
 	@$(PYTHON) -m venv --clear --without-pip $(@D)
 	@$(BIN)/pip --python $(@D)/bin/python install -q --no-deps --no-compile -r $<
+	@touch $@
+
+# Node's client and buf, where Node is; tests that want them are skipped elsewhere.
+$(CLIENTS)/node/.ready: examples/node/package.json | $(VENV)/.pip
+	@mkdir -p $(@D)
+	@if command -v npm > /dev/null; then \
+	echo "installing the packages of examples/node into $(@D)/"; \
+	cp examples/node/package.json $(@D)/ && cd $(@D) && npm install --no-package-lock --silent --no-audit --no-fund; \
+	else echo "no npm here: the tests of the Node client and of buf are skipped"; fi
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test

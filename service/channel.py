@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from service.address import target
 from service.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,21 +22,21 @@ if TYPE_CHECKING:
 
 
 def open_channel(server: str, access: Access, options: Options) -> grpc.Channel:
-    """Prepare a connection to ``host:port``.
+    """Prepare connections to ``host:port``, or to several.
 
     Raises:
         ConfigError: a file cannot be read.
     """
     if not access.uses_tls:
-        return grpc.insecure_channel(server, options=options)
-    return grpc.secure_channel(server, _credentials(access), options=options)
+        return grpc.insecure_channel(target(server), options=options)
+    return grpc.secure_channel(target(server), _credentials(access), options=options)
 
 
 def open_aio_channel(server: str, access: Access, options: Options) -> grpc.aio.Channel:
     """Prepare the same for asyncio."""
     if not access.uses_tls:
-        return grpc.aio.insecure_channel(server, options=options)
-    return grpc.aio.secure_channel(server, _credentials(access), options=options)
+        return grpc.aio.insecure_channel(target(server), options=options)
+    return grpc.aio.secure_channel(target(server), _credentials(access), options=options)
 
 
 def metadata(access: Access) -> tuple[tuple[str, str], ...]:

@@ -42,6 +42,13 @@ def main() -> None:
     except (ConfigError, ClientError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(_COULD_NOT_RUN)
+    except ModuleNotFoundError as error:
+        click.echo(
+            f"error: this needs the package {error.name}; install cifar10net with an extra: "
+            "server, cpu, gpu, openvino, otel or train",
+            err=True,
+        )
+        sys.exit(_COULD_NOT_RUN)
     except StartupError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(_FAILED)

@@ -18,6 +18,8 @@ IMAGE_SIDE = 32
 IMAGE_BYTES = IMAGE_SIDE * IMAGE_SIDE * 3
 DEFAULT_TOP_K = 3
 LARGEST_TOP_K = 10
+DEFAULT_IN_FLIGHT = 256
+"""Images that a client's stream reads ahead of the results that were taken: a few batches of the server's."""
 MAX_CALL_IMAGES = 4_096
 MAX_MESSAGE_BYTES = 32 << 20
 MOST_MESSAGE_MIB = 512
@@ -211,6 +213,8 @@ class Access:
     """Its private key, PEM."""
     api_key: str | None = field(default=None, repr=False)
     """Sent with each call."""
+    server_name: str | None = None
+    """That servers' certificates have to carry; None: the host of the address. Several addresses need it."""
 
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):
@@ -229,9 +233,12 @@ class ClientConfig:
     """How to ask."""
 
     deadline_s: float = 30.0
-    """For each call, retries included."""
+    """For each call, retries included; on a stream for the next answer."""
     max_attempts: int = 4
-    """Tries of a call that finds the server UNAVAILABLE; 1 never retries."""
+    """Tries of a call that finds the server unavailable or busy; 1 never retries."""
+    hedge_after_s: float = 0.0
+    """How long a call may go unanswered until the same is asked once more, elsewhere if there are several
+    addresses, and the sooner answer is taken; 0 never asks twice. Streams are not hedged."""
     call_images: int = 1_024
     """Most images a call; longer lists become several calls."""
     call_bytes: int = 8 << 20
@@ -242,6 +249,7 @@ class ClientConfig:
         for name, value, smallest, largest in (
             ("deadline_s", self.deadline_s, 0.001, 86_400),
             ("max_attempts", self.max_attempts, 1, 5),  # 5 is gRPC's own cap
+            ("hedge_after_s", self.hedge_after_s, 0, 86_400),
             ("call_images", self.call_images, 1, MAX_CALL_IMAGES),
             ("call_bytes", self.call_bytes, IMAGE_BYTES, MAX_MESSAGE_BYTES - (1 << 20)),
         ):

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from service.config import IMAGE_BYTES, IMAGE_SIDE, ImageLimits
 from service.errors import ImageError, ImageErrorCode
+from service.fitting import fitted
 from service.room import Room
 
 if TYPE_CHECKING:
@@ -31,16 +32,6 @@ _SMALL_BYTES = 16 << 20
 """A picture that takes no more is decoded without waiting for room."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 _SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|BM|GIF8[79]a", re.DOTALL)
-_ORIENTATION_TAG = 0x0112
-_TRANSPOSE = {  # EXIF orientation (CIPA DC-008, table 6) to what turns the picture upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def rely_on_own_limits() -> None:
@@ -137,37 +128,8 @@ def from_pixels(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def fit(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Turn upright, lay on white, convert to RGB, crop the central square, reduce to 32x32.
-
-    A picture that is 32x32 already is not resampled. Large JPEGs are decoded at a reduced size, never
-    below twice the target.
-
-    Args:
-        image: any Pillow image, not necessarily loaded.
-
-    Returns:
-        uint8 (32, 32, 3).
-
-    Raises:
-        Exception: whatever Pillow raises for pixels that cannot be decoded.
-    """
-    image.draft(None, (2 * IMAGE_SIDE, 2 * IMAGE_SIDE))  # JPEG only; no effect on the others
-    image.load()
-    turn = _TRANSPOSE.get(_orientation(image))
-    image = _resampleable(image)
-    if image.size != (IMAGE_SIDE, IMAGE_SIDE):
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        image = image.resize(
-            (IMAGE_SIDE, IMAGE_SIDE),
-            Image.Resampling.BICUBIC,  # with antialiasing, as all of Pillow's filters but NEAREST
-            box=(left, top, left + side, top + side),
-            reducing_gap=3.0,
-        )
-    image = _on_white(image)
-    if turn is not None:  # a square crop about the centre may be turned after it is small
-        image = image.transpose(turn)
-    return np.asarray(image)
+    """Reduce a picture as ``service.fitting`` does. Returns uint8 (32, 32, 3). Raises what it raises."""
+    return np.asarray(fitted(image))
 
 
 def _decoding_bytes(image: Image.Image) -> int:
@@ -192,34 +154,6 @@ def _check_pixels(image: Image.Image, limits: ImageLimits) -> None:
             f"is {image.width}x{image.height} = {pixels:,} pixels, wanted at most "
             f"{limits.max_pixels:,}; send it smaller",
         )
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8; a picture with damaged EXIF is taken to be upright, as viewers do."""
-    try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # noqa: BLE001 - the pixels are fine, and EXIF is parsed with any error
-        return 1
-
-
-def _resampleable(image: Image.Image) -> Image.Image:
-    """Convert to L, RGB, LA or RGBA, the modes that can be resampled."""
-    if image.mode.startswith("I;16"):
-        # 16 bits a value; Pillow's own conversion clips instead of keeping the upper half.
-        values = np.array(image)
-        values[values == image.info.get("transparency", -1)] = 0xFFFF  # white, as _on_white makes it
-        return Image.fromarray((values >> 8).astype(np.uint8))
-    if image.mode in {"L", "RGB", "LA", "RGBA"} and "transparency" not in image.info:
-        return image
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode not in {"LA", "RGBA"}:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
 
 
 def _reason(error: Exception) -> str:

@@ -7,24 +7,27 @@ stay below the message limit, and answers as dataclasses. Knows nothing of chann
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from service.config import IMAGE_BYTES, IMAGE_SIDE, MAX_MESSAGE_BYTES, ClientConfig
 from service.errors import ClientError, ImageError, ImageErrorCode
-from service.images import fit
+from service.fitting import fitted
 from service.pb import classifier_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from typing import TypeGuard
 
-ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
+    import numpy as np
+    import numpy.typing as npt
+
+ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]"
 """A path to a picture file, its bytes, a Pillow image, or an array uint8 (height, width, 3)."""
 
 _PACKED_AXES = 4  # n, height, width, channels
@@ -93,17 +96,10 @@ class Chunk:
     errors: Mapping[int, ImageError] = field(default_factory=dict)
     """By position in the chunk; these images are not sent."""
 
-    def request(self, top_k: int, model: str, version: str) -> pb.ClassifyRequest | None:
-        """Make the call's request; None if none of the images can be sent."""
-        if not self.images and not self.packed_pixels:
-            return None
-        return pb.ClassifyRequest(
-            model=model,
-            version=version,
-            top_k=top_k,
-            images=self.images,
-            packed_pixels=self.packed_pixels,
-        )
+    @property
+    def is_sendable(self) -> bool:
+        """Whether there is anything to send."""
+        return bool(self.images or self.packed_pixels)
 
     def results(self, response: pb.ClassifyResponse | None) -> list[ImageResult]:
         """Pair the answers with the images, in the order of the list.
@@ -118,9 +114,9 @@ class Chunk:
                 f"the server answered {len(response.results)} of {self.size - len(self.errors)} images; "
                 "it breaks its own contract",
             )
-        answers = (_result(response, index, result) for index, result in enumerate(response.results))
+        answers = (result_of(response, index, result) for index, result in enumerate(response.results))
         return [
-            ImageResult((), self.errors[index], "", "") if index in self.errors else next(answers)
+            failed(self.errors[index]) if index in self.errors else next(answers)
             for index in range(self.size)
         ]
 
@@ -132,22 +128,21 @@ def chunks(images: Iterable[ImageLike], config: ClientConfig) -> Iterator[Chunk]
         TypeError: an item is no kind of image; the message names its position.
         ValueError: an array is not uint8 (height, width, 3), or (n, 32, 32, 3) for all at once.
     """
-    if isinstance(images, np.ndarray) and images.ndim == _PACKED_AXES:
+    check_list(images)
+    if is_array(images):
         yield from _packed_chunks(images, config)
         return
-    if isinstance(images, str | bytes | os.PathLike | Image.Image | np.ndarray):
-        raise TypeError(f"images is one {type(images).__name__}, wanted a list of images")
     messages: list[pb.Image] = []
     errors: dict[int, ImageError] = {}
     size = size_bytes = 0
     for index, image in enumerate(images):
         try:
-            message = _to_message(image, index)
+            message = to_message(image, index)
         except ImageError as error:
             errors[size] = error
             size += 1
             continue
-        cost = len(message.encoded) + len(message.pixels) + _IMAGE_MESSAGE_BYTES
+        cost = image_cost(message)
         if messages and (len(messages) == config.call_images or size_bytes + cost > config.call_bytes):
             yield Chunk(size, tuple(messages), errors=errors)
             messages, errors, size, size_bytes = [], {}, 0, 0
@@ -158,9 +153,20 @@ def chunks(images: Iterable[ImageLike], config: ClientConfig) -> Iterator[Chunk]
         yield Chunk(size, tuple(messages), errors=errors)
 
 
+def check_list(images: object) -> None:
+    """Refuse what is one image, or an array of something else.
+
+    Raises:
+        TypeError, ValueError: say what it is.
+    """
+    if is_array(images) and images.ndim == _PACKED_AXES:
+        if images.dtype != "uint8" or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE, 3):
+            raise ValueError(f"images is an array {images.dtype} {images.shape}, wanted uint8 (n, 32, 32, 3)")
+    elif isinstance(images, str | bytes | os.PathLike | Image.Image) or is_array(images):
+        raise TypeError(f"images is one {type(images).__name__}, wanted a list of images")
+
+
 def _packed_chunks(images: npt.NDArray[np.uint8], config: ClientConfig) -> Iterator[Chunk]:
-    if images.dtype != np.uint8 or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE, 3):
-        raise ValueError(f"images is an array {images.dtype} {images.shape}, wanted uint8 (n, 32, 32, 3)")
     step = max(1, min(config.call_images, config.call_bytes // IMAGE_BYTES))
     for start in range(0, len(images), step):
         rows = images[start : start + step]
@@ -187,14 +193,30 @@ def describe_versions(response: pb.ListModelsResponse) -> list[VersionState]:
     return [VersionState(each.name, each.version, each.state, each.reason) for each in response.versions]
 
 
-def _to_message(image: ImageLike, index: int) -> pb.Image:
-    """Raises ImageError for a file that cannot be read or a Pillow image that cannot be loaded."""
+def is_array(images: object) -> TypeGuard[npt.NDArray[np.uint8]]:
+    """Whether it is NumPy's; a program that has not loaded NumPy has none."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(images, numpy.ndarray)
+
+
+def image_cost(image: pb.Image) -> int:
+    """Count its bytes in a request."""
+    return len(image.encoded) + len(image.pixels) + _IMAGE_MESSAGE_BYTES
+
+
+def to_message(image: ImageLike, index: int) -> pb.Image:
+    """Make an image's message.
+
+    Raises:
+        ImageError: a file cannot be read, or a Pillow image not be loaded, or no message can carry it.
+        TypeError, ValueError: it is no kind of image; ``index`` is named.
+    """
     if isinstance(image, bytes):
         _check_size(len(image))
         return pb.Image(encoded=image)
     if isinstance(image, str | os.PathLike):
         return _read(Path(image))
-    if isinstance(image, np.ndarray):
+    if is_array(image):
         return pb.Image(pixels=_array_pixels(image, index))
     if isinstance(image, Image.Image):
         return _fitted(image)
@@ -225,25 +247,31 @@ def _check_size(size: int) -> None:
 
 
 def _array_pixels(image: npt.NDArray[np.uint8], index: int) -> bytes:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:  # noqa: PLR2004 - axes, channels
+    if image.dtype != "uint8" or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:  # noqa: PLR2004 - axes, channels
         raise ValueError(
             f"images[{index}] is an array {image.dtype} {image.shape}, wanted uint8 (height, width, 3) RGB"
         )
     if image.shape[:2] == (IMAGE_SIDE, IMAGE_SIDE):
         return image.tobytes()
-    return fit(Image.fromarray(image)).tobytes()
+    return fitted(Image.fromarray(image)).tobytes()
 
 
 def _fitted(image: Image.Image) -> pb.Image:
     """Reduce a decoded picture here, as the server would, rather than encode and send it large."""
     try:
         # draft() would change the caller's image; a copy is loaded first.
-        return pb.Image(pixels=fit(image.copy()).tobytes())
+        return pb.Image(pixels=fitted(image.copy()).tobytes())
     except Exception as error:  # a lazily opened file fails here with any type
         raise ImageError(ImageErrorCode.CORRUPT, f"cannot be decoded: {error}") from error
 
 
-def _result(response: pb.ClassifyResponse, index: int, result: pb.ImageResult) -> ImageResult:
+def failed(error: ImageError) -> ImageResult:
+    """Make the result of an image that could not be sent."""
+    return ImageResult((), error, "", "")
+
+
+def result_of(response: pb.ClassifyResponse, index: int, result: pb.ImageResult) -> ImageResult:
+    """Convert what a response says of its image number ``index``."""
     error = None
     if result.WhichOneof("outcome") is None:
         error = ImageError(ImageErrorCode.UNSPECIFIED, "was given neither classes nor an error by the server")

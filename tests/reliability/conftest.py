@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from service import client
 from tests.reliability.account import TITLES, Account
 from tests.reliability.pictures import Pictures
 from tests.reliability.servers import Server
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.config import Access, ClientConfig
+    from service.config import Access
 
 _ACCOUNTS = pytest.StashKey[list[tuple[str, Account]]]()
 LABOUR = 20
@@ -87,17 +86,6 @@ def account(request: pytest.FixtureRequest) -> Iterator[Account]:
     request.config.stash.setdefault(_ACCOUNTS, []).append((request.node.name, account))
     assert account.losses == []
     assert account.is_complete
-
-
-@pytest.fixture(autouse=True)
-def own_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each client a connection of its own: gRPC shares those of a process by default."""
-    options = client._options
-
-    def with_own_connection(server: str, config: ClientConfig) -> list[tuple[str, str | int]]:
-        return [*options(server, config), ("grpc.use_local_subchannel_pool", 1)]
-
-    monkeypatch.setattr(client, "_options", with_own_connection)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

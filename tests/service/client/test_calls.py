@@ -231,7 +231,7 @@ def test_unavailable_is_retried(
 
 @either
 @pytest.mark.parametrize(
-    "code", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT]
+    "code", [grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT]
 )
 def test_nothing_else_is_retried(
     flaky: tuple[_Flaky, str], classify: Callable[..., list[ImageResult]], code: grpc.StatusCode

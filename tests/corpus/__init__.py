@@ -1,0 +1,1 @@
+"""Requests and answers that were recorded once, and are answered alike by every later version."""
