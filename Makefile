@@ -117,7 +117,7 @@ $(VENV)/.train: $(VENV)/.serve
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.train
-	@$(BIN)/pip install -q -c constraints.txt -e '.[cpu,train,otel]' --group test
+	@$(BIN)/pip install -q -c constraints.txt -e '.[cpu,train,otel,batch]' --group test
 	@touch $@
 
 $(CLIENTS)/%/.ready: tests/interop/%.txt | $(VENV)/.pip

@@ -79,7 +79,14 @@ def test_every_direct_dependency_is_pinned(root: Path, project: dict[str, Any]) 
     groups = [
         line for group in project["dependency-groups"].values() for line in group if isinstance(line, str)
     ]
-    direct = [*project["project"]["dependencies"], *extras["cpu"], *extras["otel"], *extras["train"], *groups]
+    direct = [
+        *project["project"]["dependencies"],
+        *extras["cpu"],
+        *extras["otel"],
+        *extras["batch"],
+        *extras["train"],
+        *groups,
+    ]
 
     names = {re.split(r"[<>=; ]", line)[0].lower() for line in direct}
     assert names <= {name.lower() for name in pins}
