@@ -45,7 +45,7 @@ class Item(NamedTuple):
 
 def printable(text: str) -> str:
     """Make a name that UTF-8 can hold of one that may come from a disk or from JSON."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def check_size(size: int) -> None:

@@ -80,10 +80,13 @@ class Journal:
 
     def replay(self) -> Iterator[Row]:
         """Yield the rows so far."""
-        with self.path.open("rb") as file:
+        return map(from_line, self.lines())
+
+    def lines(self) -> Iterator[str]:
+        """Yield them as they are written."""
+        with self.path.open(encoding="utf-8", newline="\n") as file:
             file.readline()
-            for line in file:
-                yield from_line(line)
+            yield from file
 
     def skip_head(self, file: BinaryIO) -> BinaryIO:
         """Move a file that was opened at the journal's path to its first row."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import os
 import shutil
 from enum import StrEnum
@@ -101,22 +102,31 @@ def _sync_folder(folder: Path) -> None:
 def csv_line(values: list[Any]) -> str:
     """Write cells as a line of CSV, RFC 4180 but for its end, which is a line feed."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
+    shown = [f"{value:.9g}" if isinstance(value, float) else value for value in values]
+    csv.writer(line, lineterminator="\n").writerow(shown)
     return line.getvalue()
 
 
 def _write_csv(journal: Journal, file: BinaryIO, top_k: int, has_labels: bool) -> None:  # noqa: FBT001
-    text = io.TextIOWrapper(file, "utf-8", newline="", write_through=False)
+    text = io.TextIOWrapper(file, "utf-8", newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns(top_k, has_labels=has_labels))
-    for row in journal.replay():
-        writer.writerow([_short(value) for value in cells(row, top_k, has_labels=has_labels)])
+    tell = json.JSONDecoder(parse_float=str).raw_decode  # numbers stay as they were written
+    writer.writerows(_told_cells(tell(line)[0], top_k, has_labels) for line in journal.lines())
     text.detach()
 
 
-def _short(value: object) -> object:
-    """Write probabilities with the digits that they have."""
-    return f"{value:.9g}" if isinstance(value, float) else value
+def _told_cells(told: dict[str, Any], top_k: int, has_labels: bool) -> list[Any]:  # noqa: FBT001
+    """Make the cells of a row from its JSON: what ``cells`` makes, in half the time."""
+    values = [told["source"]]
+    for score in told["classes"]:
+        values += (score["label"], score["probability"])
+    values += [None] * (1 + 2 * top_k - len(values))
+    error = told["error"] or {}
+    values += (told["model"], told["version"], error.get("code"), error.get("message"))
+    if has_labels:
+        values.append(told.get("label"))
+    return values
 
 
 def _write_jsonl(journal: Journal, file: BinaryIO, top_k: int, has_labels: bool) -> None:  # noqa: ARG001, FBT001
@@ -131,7 +141,9 @@ def _write_parquet(journal: Journal, file: BinaryIO, top_k: int, has_labels: boo
     kinds = {"probability": pa.float32()}
     schema = pa.schema([(name, kinds.get(name.partition("_")[0], pa.string())) for name in names])
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for group in _groups(cells(row, top_k, has_labels=has_labels) for row in journal.replay()):
+        tell = json.JSONDecoder().raw_decode
+        rows = (_told_cells(tell(line)[0], top_k, has_labels) for line in journal.lines())
+        for group in _groups(rows):
             arrays = [
                 pa.array(values, kind)
                 for values, kind in zip(zip(*group, strict=True), schema.types, strict=True)

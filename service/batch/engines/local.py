@@ -55,34 +55,36 @@ class LocalEngine:
             JobError: there is no such model, or it is damaged.
         """
         try:
-            self._models = _load(Path(path), version, threads)
+            self.models = _load(Path(path), version, threads)
         except StartupError as error:
             raise JobError(str(error)) from error
         rely_on_own_limits()
         self._limits = ImageLimits()
         self._room = decoding_room(self._limits)
         self._idle: SimpleQueue[OnnxModel] = SimpleQueue()
-        for model in self._models:
+        for model in self.models:
             self._idle.put(model)
 
     def subject(self) -> Subject:
-        info = self._models[0].info
+        info = self.models[0].info
         return Subject(info.name, str(info.version), info.labels, f"sha256 {info.sha256}")
 
     def classify(self, items: Iterable[Item], top_k: int) -> Iterator[Row]:
-        if len(self._models) == 1:
+        if len(self.models) == 1:
             for batch in _batches(items):
-                yield from self._classify(self._models[0], batch, top_k)
+                yield from self._classify(self.models[0], batch, top_k)
             return
-        with ThreadPoolExecutor(len(self._models), thread_name_prefix="classify") as pool:
+        with ThreadPoolExecutor(len(self.models), thread_name_prefix="classify") as pool:
             running: deque[Future[list[Row]]] = deque()
+            batches = _Until(_batches(items))
             try:
-                for batch in _batches(items):
+                for batch in batches:
                     running.append(pool.submit(self._classify_idle, batch, top_k))
-                    if len(running) > len(self._models):
+                    if len(running) > len(self.models):
                         yield from running.popleft().result()
                 while running:
                     yield from running.popleft().result()
+                batches.check()
             finally:
                 for future in running:
                     future.cancel()
@@ -114,16 +116,40 @@ class LocalEngine:
         ]
 
 
+class _Until:
+    """Batches until their source is damaged; what came before is to be answered first."""
+
+    def __init__(self, batches: Iterator[list[Item]]) -> None:
+        self._batches = batches
+        self._problem: JobError | None = None
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        try:
+            yield from self._batches
+        except JobError as error:
+            self._problem = error
+
+    def check(self) -> None:
+        """Raise the JobError that has ended them, if one has."""
+        if self._problem is not None:
+            raise self._problem
+
+
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     """Cut a stream into batches, smaller ones where their files are in memory and large."""
     batch: list[Item] = []
     held = 0
-    for item in items:
-        batch.append(item)
-        held += item.held_bytes
-        if len(batch) == BATCH or held > _MOST_HELD_BYTES:
+    try:
+        for item in items:
+            batch.append(item)
+            held += item.held_bytes
+            if len(batch) == BATCH or held > _MOST_HELD_BYTES:
+                yield batch
+                batch, held = [], 0
+    except JobError:
+        if batch:
             yield batch
-            batch, held = [], 0
+        raise
     if batch:
         yield batch
 
@@ -143,7 +169,7 @@ def _best(
     best = np.take_along_axis(answers, order, axis=1).tolist()
     labels = model.info.labels
     return [
-        tuple([Score(place, labels[place], value) for place, value in zip(places, values, strict=True)])
+        tuple(map(Score, places, map(labels.__getitem__, places), values))
         for places, values in zip(order.tolist(), best, strict=True)
     ]
 

@@ -21,7 +21,7 @@ from service.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import BinaryIO
+    from typing import TextIO
 
     from service.batch.item import Item
     from service.batch.sources.source import Columns
@@ -81,12 +81,12 @@ class Csv:
         self._place = place
         self._name = printable(place)
         self._columns = columns
-        with open_file(place) as file:
-            self._reader(file)
+        with _text(place) as text:
+            self._reader(text)
 
     def items(self, unread: int = 0) -> Iterator[Item]:  # noqa: ARG002 - all lines are read
-        with open_file(self._place) as file:
-            reader, column = self._reader(file)
+        with _text(self._place) as text:
+            reader, column = self._reader(text)
             label = self._columns.label
             try:
                 for record in reader:
@@ -101,11 +101,14 @@ class Csv:
     def count(self) -> None:
         return None
 
-    def _reader(self, file: BinaryIO) -> tuple[csv.DictReader[str], str]:
-        text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+    def _reader(self, text: TextIO) -> tuple[csv.DictReader[str], str]:
         reader = csv.DictReader(text)
         column = input_column(reader.fieldnames or (), self._columns, self._name)
         return reader, column
+
+
+def _text(place: str) -> TextIO:
+    return io.TextIOWrapper(open_file(place), "utf-8-sig", errors="surrogateescape", newline="")
 
 
 def lines(place: str, name: str) -> Iterator[bytes]:

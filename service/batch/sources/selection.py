@@ -34,18 +34,22 @@ class Selection:
         self.depth = None if self._pattern is None or "**" in text else text.count("/")
         """How many folders deep names can be that fit; None: as deep as they like."""
 
+    @property
+    def prefix(self) -> bytes:
+        """What every name that fits begins with, in any encoding; may be empty."""
+        is_plain = self._pattern is None and self._exact.isascii()
+        return self._exact.encode() if is_plain else b""
+
     def takes(self, name: str) -> bool:
         """Whether a name, its folders parted by ``/``, is one."""
         if self._pattern is not None:
             return self._pattern.fullmatch(name) is not None
         if name == self._exact:
             return True
-        inner = name.removeprefix(self._prefix)
-        return name.startswith(self._prefix) and is_picture(inner) and not _is_hidden(inner)
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or "/." in name
+        if not name.startswith(self._prefix) or not is_picture(name):
+            return False
+        inner = name[len(self._prefix) :]
+        return not (inner.startswith(".") or "/." in inner)
 
 
 def translate(pattern: str) -> str:

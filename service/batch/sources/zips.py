@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _END = struct.Struct("<4s4H2LH")
 _END_64_PLACE = struct.Struct("<4sLQL")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
-_ENTRY = struct.Struct("<4s6H3L5H2L")
+_ENTRY = struct.Struct("<4s4x2H4x3L3H8xL")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _LONGEST_COMMENT = 0xFFFF
 _IS_IN_64 = 0xFFFFFFFF
@@ -58,27 +58,42 @@ class Zip:
         self._begin, self._directory_bytes, self._shift = _find_directory(self._file, self._place)
 
     def items(self, unread: int = 0) -> Iterator[Item]:  # noqa: ARG002 - nothing is read here
-        for member in self._members():
-            if self._selection.takes(member.name):
-                name = printable(f"{self._place}/{member.name}")
-                yield Item(name, partial(self._read, member), reading=self._file.reading)
+        reading = self._file.reading
+        for member in self._wanted():
+            name = printable(f"{self._place}/{member.name}")
+            yield Item(name, partial(self._read, member), None, reading)
 
     def count(self) -> int:
-        return sum(self._selection.takes(member.name) for member in self._members())
+        return sum(1 for _ in self._wanted())
 
-    def _members(self) -> Iterator[Member]:
+    def _wanted(self) -> Iterator[Member]:
+        """Go through the directory: there may be many members of which few are wanted."""
         offset, end = self._begin, self._begin + self._directory_bytes
-        piece = b""
-        while offset < end or piece:
+        takes, unpack, prefix = self._selection.takes, _ENTRY.unpack_from, self._selection.prefix
+        piece, at = b"", 0
+        while offset < end or at < len(piece):
             more = self._file.read_at(offset, min(_PIECE_BYTES, end - offset)) if offset < end else b""
-            offset += len(more)
-            used, members = 0, piece + more
-            while (found := _member(members, used, self._shift)) is not None:
-                used, member = found
-                yield member
-            piece = members[used:]
-            if not more and piece:
+            if not more:
                 raise _damaged(self._place, "its directory ends within an entry")
+            offset += len(more)
+            piece, at = piece[at:] + more, 0
+            while len(piece) >= at + _ENTRY.size:
+                mark, flags, method, crc, packed, size, name, extra, comment, place = unpack(piece, at)
+                begin = at + _ENTRY.size
+                after = begin + name + extra + comment
+                if mark != b"PK\1\2":
+                    raise _damaged(self._place, "its directory has something else in it")
+                if len(piece) < after:
+                    break
+                at = after
+                if not piece.startswith(prefix, begin):
+                    continue
+                text = _read_name(piece[begin : begin + name], flags)
+                if takes(text):
+                    if _IS_IN_64 in {size, packed, place}:
+                        more_numbers = piece[begin + name : begin + name + extra]
+                        size, packed, place = _in_64(more_numbers, size, packed, place)
+                    yield Member(text, flags, method, crc, packed, size, place + self._shift)
 
     def _read(self, member: Member) -> bytes:
         if member.flags & _ENCRYPTED:
@@ -128,25 +143,10 @@ def _find_directory(file: Scattered, name: str) -> tuple[int, int, int]:
     return offset + shift, size, shift
 
 
-def _member(data: bytes, at: int, shift: int) -> tuple[int, Member] | None:
-    """Read an entry of the directory; None if it is not all there."""
-    if len(data) < at + _ENTRY.size:
-        return None
-    mark, _, _, flags, method, _, _, crc, packed, size, name_bytes, extra_bytes, comment_bytes, *_, offset = (
-        _ENTRY.unpack_from(data, at)
-    )
-    if mark != b"PK\1\2":
-        return None
-    begin = at + _ENTRY.size
-    end = begin + name_bytes + extra_bytes + comment_bytes
-    if len(data) < end:
-        return None
-    if _IS_IN_64 in {size, packed, offset}:
-        extra = data[begin + name_bytes : begin + name_bytes + extra_bytes]
-        size, packed, offset = _in_64(extra, size, packed, offset)
-    raw = data[begin : begin + name_bytes]
-    name = raw.decode("utf-8", "backslashreplace") if flags & _UTF8 else raw.decode("cp437")
-    return end, Member(name, flags, method, crc, packed, size, offset + shift)
+def _read_name(raw: bytes, flags: int) -> str:
+    if raw.isascii():
+        return raw.decode("ascii")
+    return raw.decode("utf-8", "backslashreplace") if flags & _UTF8 else raw.decode("cp437")
 
 
 def _in_64(extra: bytes, *values: int) -> list[int]:
