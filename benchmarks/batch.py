@@ -117,14 +117,15 @@ def measure(place: str, rounds: int) -> tuple[dict[str, list[Turn]], int]:
 
 
 def _turn(engine: LocalEngine, place: str, files: list[bytes], out: Path) -> Turn:
-    """Do a job, and after each of its batches one alone: a busy machine is as busy for the one as the other."""
+    """Do a job, and after each of its batches one alone: a machine is as busy for the one as the other."""
     spent = Cost(0, 0)
     alone = 0
 
     def do_alone() -> None:
         nonlocal spent, alone
         began = Cost.now()
-        batch = files[alone : alone + BATCH]
+        begin = alone % len(files)  # a slow job writes before its batches are full, and so calls more often
+        batch = files[begin : begin + BATCH]
         engine.models[0].run(np.stack([from_encoded(file, _LIMITS) for file in batch]))
         alone += len(batch)
         more = began.until(Cost.now())

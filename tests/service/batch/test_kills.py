@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -114,11 +114,18 @@ def _head_of(folder: Path, arguments: list[str]) -> dict[str, object]:
     return told
 
 
-def _process(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+def _process(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Begin a job whose standard input stays open, so that a job that reads it is never done too early."""
     command = [sys.executable, "-m", "service.cli", "classify", *arguments]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=folder, text=True, env=_environment(), **pipes, **options)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        text=True,
+        env=_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
 
 
 def _environment() -> dict[str, str]:
@@ -135,10 +142,10 @@ def test_a_full_disk_ends_the_job_with_a_sentence_and_the_rows_stay(
 ) -> None:
     arguments = [str(many), "--model", str(model), "--threads", "1", "--out", "rows.csv"]
 
-    def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    with _process(tmp_path, *arguments, preexec_fn=little_room) as full:
+    with _process(tmp_path, *arguments) as full:
+        resource.prlimit(
+            full.pid, resource.RLIMIT_FSIZE, (100_000, 100_000)
+        )  # long before it has imported all
         _, said = full.communicate(timeout=120)
 
     assert full.returncode == 2

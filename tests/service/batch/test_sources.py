@@ -209,7 +209,7 @@ def _parquet(path: Path, metadata: dict[str, str] | None = None, **columns: Any)
 
 
 def test_parquet_has_images_as_hugging_face_writes_them(album: Path, here: Path) -> None:
-    held = [{"bytes": data, "path": None} for data in _files(album)]
+    held: list[dict[str, Any]] = [{"bytes": data, "path": None} for data in _files(album)]
     held[1] = {"bytes": None, "path": str(album / ALBUM[1])}
     features = {"info": {"features": {"label": {"names": ["blue", "green", "red"]}}}}
     labels = [("blue", "green", "red").index(name.split("/", maxsplit=1)[0]) for name in ALBUM]
