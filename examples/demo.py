@@ -42,7 +42,8 @@ def _classify(server: ServerProcess) -> bool:
             results = client.classify(PHOTOGRAPHS)
             took_ms = (time.monotonic() - began) * 1000
         for path, result in zip(PHOTOGRAPHS, results, strict=True):
-            print(as_lines(path.name, result) if result.error is None else f"{path.name}: {result.error}")
+            shown = as_lines(path.name, result.classes)
+            print(shown if result.error is None else f"{path.name}: {result.error}")
         print(
             f"\n{len(results)} photographs in one call of {took_ms:.0f} ms; stopping the server with SIGTERM"
         )

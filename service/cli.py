@@ -10,11 +10,12 @@ from importlib.metadata import version
 
 import click
 
-from service.commands.asking import classify, health, models
+from service.commands.asking import health, models
+from service.commands.classifying import classify
 from service.commands.key import key
 from service.commands.serve import serve
 from service.commands.stats import stats
-from service.errors import ClientError, ConfigError, StartupError
+from service.errors import ClientError, ConfigError, JobError, StartupError
 
 _FAILED = 1
 _COULD_NOT_RUN = 2
@@ -39,13 +40,13 @@ def main() -> None:
     """Run the command line; exit 1 if the server cannot start, 2 for what could not be asked or set."""
     try:
         cli()
-    except (ConfigError, ClientError) as error:
+    except (ConfigError, ClientError, JobError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(_COULD_NOT_RUN)
     except ModuleNotFoundError as error:
         click.echo(
             f"error: this needs the package {error.name}; install cifar10net with an extra: "
-            "server, cpu, gpu, openvino, otel or train",
+            "server, cpu, gpu, openvino, batch, otel or train",
             err=True,
         )
         sys.exit(_COULD_NOT_RUN)

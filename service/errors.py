@@ -27,6 +27,9 @@
   * ApiKeysError           the file of API keys is missing, or a line of it makes no sense
 * ClientError              the client's view of a failed call, with its gRPC ``code``
   * ServerUnavailableError nobody answers at the address, also after retries
+* JobError                 a batch job cannot run, or cannot go on: exit code 2, what was written stays
+  * SourceError            a source of images is missing, damaged or of a form that nobody knows
+  * OutputError            rows cannot be written where they should be
 """
 
 from __future__ import annotations
@@ -236,3 +239,15 @@ class ClientError(Exception):
 
 class ServerUnavailableError(ClientError):
     """Nobody answers at the address."""
+
+
+class JobError(Exception):
+    """A batch job cannot run or go on; the message is the whole story."""
+
+
+class SourceError(JobError):
+    """A source of images cannot be read as such; one image that cannot be read is an ImageError."""
+
+
+class OutputError(JobError):
+    """Rows cannot be written, or something is in their place."""

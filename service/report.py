@@ -1,33 +1,34 @@
-"""What people and programs read of answers: lines with bars, or a JSON object."""
+"""What people read of answers: lines with bars, and how long a call took."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from service.wire import ImageResult
+    from collections.abc import Iterable, Mapping
 
 _BAR_WIDTH = 20
 
 
-def as_lines(name: str, result: ImageResult) -> str:
-    """Write the image's name and a line a class: label, probability, bar."""
+class Score(Protocol):
+    """A class and its probability."""
+
+    @property
+    def label(self) -> str:
+        """The class."""
+
+    @property
+    def probability(self) -> float:
+        """0 to 1."""
+
+
+def as_lines(name: str, classes: Iterable[Score]) -> str:
+    """Write an image's name and a line a class: label, probability, bar."""
     lines = [name]
-    for each in result.classes:
+    for each in classes:
         bar = "█" * round(each.probability * _BAR_WIDTH)
         lines.append(f"  {each.label:<12}{each.probability:>7.1%}  {bar}".rstrip())
     return "\n".join(lines)
-
-
-def as_object(name: str, result: ImageResult) -> dict[str, Any]:
-    """Make a JSON-ready object: ``file`` and either ``classes`` or ``error``."""
-    if result.error is not None:
-        error = {"code": result.error.code.name, "message": result.error.message}
-        return {"file": name, "error": error}
-    classes = [vars(each) for each in result.classes]
-    return {"file": name, "classes": classes, "model": result.model, "version": result.version}
 
 
 def as_timing(parts: Mapping[str, float]) -> str:

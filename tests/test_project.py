@@ -65,7 +65,7 @@ def test_serving_needs_no_training_packages(project: dict[str, Any]) -> None:
     extras = project["project"]["optional-dependencies"]
 
     assert not re.search(r"torch|onnx", base + " ".join(extras["server"]))
-    assert "numpy" not in base  # nor anything else that asking can do without: see decision 23
+    assert "numpy" not in base  # nor anything else that asking can do without: see decision 22
     for name, package in (("cpu", ""), ("gpu", "-gpu"), ("openvino", "-openvino")):
         assert extras[name] == ["cifar10net[server]", f"onnxruntime{package}>=1.23"]
     assert {entry["extra"] for entry in project["tool"]["uv"]["conflicts"][0]} == {"cpu", "gpu", "openvino"}
@@ -77,7 +77,7 @@ def test_every_direct_dependency_is_pinned(root: Path, project: dict[str, Any]) 
     groups = [
         line for group in project["dependency-groups"].values() for line in group if isinstance(line, str)
     ]
-    chosen = [line for name in ("server", "cpu", "otel", "train") for line in extras[name]]
+    chosen = [line for name in ("server", "cpu", "otel", "batch", "train") for line in extras[name]]
     direct = [*project["project"]["dependencies"], *chosen, *groups]
 
     names = {re.split(r"[<>=; ]", line)[0].lower() for line in direct} - {"cifar10net[server]"}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from service.cli import cli as service_cli
 from service.process import ServerProcess
@@ -82,6 +83,7 @@ def test_the_tree_is_the_tree(root: Path, readme: str) -> None:
     [
         "README.md",
         "docs/architecture.md",
+        "docs/batch.md",
         "docs/experiments.md",
         "docs/operations.md",
         "docs/decisions/README.md",
@@ -137,6 +139,19 @@ def test_the_demo_does_what_the_readme_shows(root: Path, readme: str) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert _lasting(done.stdout) == _lasting(shown)
+
+
+def test_a_batch_job_prints_what_the_readme_shows(
+    root: Path, readme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = next(block for block in _blocks(readme, "text") if "$ cifar10net classify" in block)
+    command, _, expected = shown.rpartition("$ ")[2].partition("\n")
+    monkeypatch.chdir(root)
+
+    done = CliRunner().invoke(service_cli, shlex.split(command)[1:], env={"COLUMNS": "120"})
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout == expected
 
 
 def _lasting(output: str) -> list[str]:

@@ -28,7 +28,7 @@ from service.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from typing import Unpack
 
     from service.client.question import Options
@@ -104,7 +104,7 @@ class Client:
         *,
         on_timing: OnTiming | None = None,
         **asked: Unpack[Options],
-    ) -> Iterator[ImageResult]:
+    ) -> Generator[ImageResult, None, None]:
         """Classify as ``classify`` does, reading and answering call by call in flat memory."""
         question = Question(**asked)
         wish = () if on_timing is None else WISH

@@ -1,4 +1,4 @@
-"""``cifar10net classify``, ``models`` and ``health``: what a running server can be asked for.
+"""``cifar10net models`` and ``health``: what a running server can be asked for.
 
 In: what click has read. Out: lines on standard output, what went wrong on standard error, an exit code.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import click
 
@@ -16,73 +15,9 @@ from service.commands.options import (
     deadline_option,
     server_option,
 )
-from service.config import (
-    DEFAULT_TOP_K,
-    LARGEST_TOP_K,
-    Access,
-    ClientConfig,
-)
+from service.config import Access, ClientConfig
 
 _FAILED = 1
-
-
-@click.command()
-@click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
-@server_option
-@access_options
-@click.option("--top", type=click.IntRange(1, LARGEST_TOP_K), default=DEFAULT_TOP_K, help="Classes an image.")
-@click.option("--model", default="", help="Model to ask; default: the server's.")
-@click.option("--model-version", default="", help="Its version; default: the newest.")
-@click.option(
-    "--json",
-    "as_json",
-    envvar="CIFAR10NET_CLASSIFY_JSON",
-    is_flag=True,
-    help="A JSON object a file, one a line.",
-)
-@click.option(
-    "--timing", is_flag=True, help="Print on standard error how long each call took, and its parts."
-)
-@deadline_option
-def classify(  # noqa: PLR0913 - click passes each option by name
-    *,
-    files: tuple[Path, ...],
-    server: str,
-    access: Access,
-    top: int,
-    model: str,
-    model_version: str,
-    as_json: bool,
-    timing: bool,
-    deadline_s: float,
-) -> None:
-    """Print the most likely classes of picture files.
-
-    Exit code 0: all were classified; 1: some could not be, which standard error explains; 2: the
-    server did not answer.
-    """
-    from service.client import Client  # noqa: PLC0415 - needed by some commands alone
-    from service.report import as_lines, as_object, as_timing  # noqa: PLC0415
-
-    failed = False
-    with Client(server, ClientConfig(deadline_s=deadline_s, access=access)) as client:
-        results = client.classify_iter(
-            files,
-            top_k=top,
-            model=model,
-            version=model_version,
-            on_timing=(lambda parts: click.echo(as_timing(parts), err=True)) if timing else None,
-        )
-        for path, result in zip(files, results, strict=True):
-            if as_json:
-                click.echo(json.dumps(as_object(str(path), result), ensure_ascii=False))
-            elif result.error is None:
-                click.echo(as_lines(str(path), result))
-            if result.error is not None:
-                failed = True
-                click.echo(f"{path}: {result.error.message}", err=True)
-    if failed:
-        sys.exit(_FAILED)
 
 
 @click.command()

@@ -78,7 +78,7 @@ def test_classify_answers_the_good_files_and_names_the_bad(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("classify",), 2, "Missing argument 'FILES...'"),
+        (("classify",), 2, "Missing argument 'SOURCES...'"),
         (("classify", "{picture}", "--top", 11), 2, "11 is not in the range 1<=x<=10"),
         (("classify", "{picture}", "--server", "127.0.0.1:1"), 2, "error: no answer from 127.0.0.1:1"),
         (

@@ -1,0 +1,218 @@
+"""What ``make bench-batch`` measures: a batch job beside the least that it could take, on one core.
+
+A zip of images goes in; a table and benchmarks/results/batch.json come out. The least is decoding by the same
+function and ONNX Runtime in batches of 64, from files that are in memory, with nothing written. The job reads
+the same images from the zip and writes their rows. Both take turns of a batch each, since the machine may be
+shared, and are compared by CPU time. Beside it, the memory of a job over a list of a million lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from benchmarks import machine
+from benchmarks.ceiling import MODELS
+from benchmarks.goals import Goal
+from service.batch.engines.local import BATCH, LocalEngine
+from service.batch.job import Job, Target, run
+from service.batch.output import form_of
+from service.batch.sources import Sources
+from service.batch.tally import Tally
+from service.config import ImageLimits
+from service.errors import JobError
+from service.images import from_encoded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RESULTS = Path(__file__).parent / "results" / "batch.json"
+FORMS = ("rows.jsonl", "rows.csv", "rows.parquet")
+MODEL = MODELS / "cifar10net"
+ROUNDS = 5
+LINES = 1_000_000
+GOAL = 0.9
+MOST_MB = 400
+_LIMITS = ImageLimits()
+
+
+class Cost(NamedTuple):
+    """Of some images, in seconds."""
+
+    wall_s: float
+    cpu_s: float
+
+    @classmethod
+    def now(cls) -> Cost:
+        """What the clocks show."""
+        return cls(time.perf_counter(), time.process_time())
+
+    def until(self, end: Cost) -> Cost:
+        """What has been spent since."""
+        return Cost(end.wall_s - self.wall_s, end.cpu_s - self.cpu_s)
+
+
+class Turn(NamedTuple):
+    """A job, and what was done alone meanwhile."""
+
+    job: Cost
+    alone: Cost
+    images: int
+    images_alone: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, keep; returns 1 where the images cannot be read."""
+    options = _parse(arguments)
+    if options.data is None:
+        print("error: name a zip of images by --data or CIFAR10NET_DATA", file=sys.stderr)
+        return 1
+    try:
+        with machine.on_cores({min(os.sched_getaffinity(0))}):
+            turns, images = measure(f"{options.data}/{options.members}", options.rounds)
+    except JobError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    goals = _goals(turns)
+    if options.lines:
+        goals["memory"] = Goal(
+            f"peak memory, a list of {options.lines:,} lines", "MB", [list_mb(options.lines)], at_most=MOST_MB
+        )
+    facts = machine.facts() | {
+        "images": f"{images}: {options.members} of {Path(options.data).name}",
+        "model": "cifar10net",
+        "figures": {name: goal.facts() for name, goal in goals.items()},
+    }
+    options.out.write_text(json.dumps(facts, indent=2) + "\n")
+    print(f"{images:,} images, one core of {facts['machine']}")
+    for goal in goals.values():
+        print(goal.line())
+    return 0
+
+
+def measure(place: str, rounds: int) -> tuple[dict[str, list[Turn]], int]:
+    """Measure jobs of every form in turns. Raises JobError."""
+    engine = LocalEngine(str(MODEL), "", threads=1)
+    files = [item.read() for item in Sources([place]).items()]
+    if not files:
+        raise JobError(f"{place} has no images")
+    turns: dict[str, list[Turn]] = {name: [] for name in FORMS}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(rounds + 1):
+            for name in FORMS:
+                turn = _turn(engine, place, files, Path(folder) / name)
+                if number:  # the first time is unseen: imports, caches of the disk
+                    turns[name].append(turn)
+            print(f"round {number} of {rounds}", file=sys.stderr)
+    return turns, len(files)
+
+
+def _turn(engine: LocalEngine, place: str, files: list[bytes], out: Path) -> Turn:
+    """Do a job, and after each of its batches one alone: a machine is as busy for the one as the other."""
+    spent = Cost(0, 0)
+    alone = 0
+
+    def do_alone() -> None:
+        nonlocal spent, alone
+        began = Cost.now()
+        begin = alone % len(files)  # a slow job writes before its batches are full, and so calls more often
+        batch = files[begin : begin + BATCH]
+        engine.models[0].run(np.stack([from_encoded(file, _LIMITS) for file in batch]))
+        alone += len(batch)
+        more = began.until(Cost.now())
+        spent = Cost(spent.wall_s + more.wall_s, spent.cpu_s + more.cpu_s)
+
+    target = Target(out=out, form=form_of(out), overwrite=True)
+    began = Cost.now()
+    job = Job(Sources([place]), engine, top_k=3)
+    run(job, target, engine.subject(), Tally(), facts={"sources": [place]}, on_row=do_alone)
+    both = began.until(Cost.now())
+    return Turn(Cost(both.wall_s - spent.wall_s, both.cpu_s - spent.cpu_s), spent, len(files), alone)
+
+
+def _goals(turns: dict[str, list[Turn]]) -> dict[str, Goal]:
+    every = [turn for one in turns.values() for turn in one]
+    goals = {
+        "alone.images_per_s": Goal(
+            "decoding and ONNX Runtime alone",
+            "images/s",
+            [turn.images_alone / turn.alone.wall_s for turn in every],
+        ),
+        "alone.cpu_us_an_image": Goal(
+            "the same: CPU", "us/image", [1e6 * turn.alone.cpu_s / turn.images_alone for turn in every]
+        ),
+    }
+    for name in FORMS:
+        form = name.partition(".")[2]
+        goals |= {
+            f"{form}.images_per_s": Goal(
+                f"zip to {name}", "images/s", [turn.images / turn.job.wall_s for turn in turns[name]]
+            ),
+            f"{form}.over_alone": Goal(
+                "by what there is alone", "", [_ratio(turn, 0) for turn in turns[name]], digits=3
+            ),
+            f"{form}.over_alone_cpu": Goal(
+                "the same, by CPU time",
+                "",
+                [_ratio(turn, 1) for turn in turns[name]],
+                at_least=GOAL,
+                digits=3,
+            ),
+        }
+    return goals
+
+
+def _ratio(turn: Turn, clock: int) -> float:
+    return turn.alone[clock] / turn.images_alone * turn.images / turn.job[clock]
+
+
+def list_mb(lines: int) -> float:
+    """Run a job over a list of files that are missing, and return its peak of resident memory in MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = Path(folder) / "list.txt"
+        with places.open("w") as file:
+            file.writelines(
+                f"{folder}/photographs/of/last/summer/{number:09}.jpg\n" for number in range(lines)
+            )
+        command = [sys.executable, "-c", _CHILD, "classify", str(places), "--model", str(MODEL)]
+        command += ["--out", str(Path(folder) / "rows.parquet")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        raise JobError(done.stderr)
+    return float(done.stdout.splitlines()[-1])
+
+
+# The job's exit code is 1, since no image can be read; what it used is said by the process itself.
+_CHILD = """
+import resource, sys
+from service.cli import cli
+try:
+    cli()
+except SystemExit as end:
+    if end.code != 1:
+        raise
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+"""
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__)
+    parser.add_argument("--data", default=os.environ.get("CIFAR10NET_DATA"), help="zip of images")
+    parser.add_argument("--members", default="test", help="folder or pattern within it")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--lines", type=int, default=LINES, help="of the list; 0 leaves it out")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What classifies the inputs of a job: a model in this process, or a server."""

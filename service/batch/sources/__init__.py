@@ -1,0 +1,144 @@
+"""The inputs of a job: what somebody has named on the command line becomes a stream of items.
+
+In: paths, URLs, patterns, ``-``. Out: one stream, in that order. What each of them is, its name says, and
+whether it is a folder; that one can be opened at all is looked at before the job begins.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from service.batch.item import Item, printable
+from service.batch.sources.files import File, Folder, Pattern
+from service.batch.sources.lists import STDIN, Csv, List
+from service.batch.sources.places import is_url
+from service.batch.sources.selection import Selection, is_pattern
+from service.batch.sources.source import Columns
+from service.batch.sources.tars import Tar
+from service.batch.sources.zips import Zip
+from service.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from service.batch.sources.source import Source
+
+FOLDER = "folder"
+"""As a label: the name of the folder that an image lies in."""
+_ZIP = (".zip",)
+_TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_JSON = (".jsonl", ".ndjson")
+_OTHERS = (".txt", ".lst", ".csv", ".parquet")
+
+__all__ = ["FOLDER", "Columns", "Sources"]
+
+
+class Sources:
+    """All the sources of a job, one behind the other."""
+
+    def __init__(self, places: Sequence[str], column: str | None = None, labels: str | None = None) -> None:
+        """Open them.
+
+        Args:
+            places: paths, URLs, patterns, ``-``.
+            column: of tables and records, the one that holds inputs; None: one of a usual name.
+            labels: ``folder``, or the column that says what an input is; None: nobody asks.
+
+        Raises:
+            SourceError: one of them is missing or damaged, or needs a package that is not installed.
+        """
+        self._labels = labels
+        columns = Columns(column, None if labels == FOLDER else labels)
+        self._sources = [_open(place, columns) for place in places]
+
+    def items(self, unread: int = 0) -> Iterator[Item]:
+        """Yield all inputs; of the first ``unread`` only names will be looked at. Raises SourceError."""
+        seen = 0
+        for source in self._sources:
+            for item in source.items(max(0, unread - seen)):
+                seen += 1
+                yield item._replace(label=_folder(item.source)) if self._labels == FOLDER else item
+
+    def count(self) -> int | None:
+        """Say how many there are, if that can be said without reading them. Raises SourceError."""
+        total = 0
+        for source in self._sources:
+            number = source.count()
+            if number is None:
+                return None
+            total += number
+        return total
+
+
+def _folder(source: str) -> str | None:
+    parts = source.rsplit("/", 2)
+    return parts[-2] if len(parts) > 1 else None
+
+
+def _open(place: str, columns: Columns) -> Source:
+    try:
+        return _choose(place, columns)
+    except re.error as error:
+        raise SourceError(f"{printable(place)} is no pattern: {error}") from error
+
+
+def _choose(place: str, columns: Columns) -> Source:
+    if place == STDIN:
+        return List(STDIN, columns, is_json=False)
+    within = None if _exists(place) else _within_archive(place)
+    if within is not None:
+        archive, inner = within
+        return _open_file(archive, columns, Selection(inner))
+    if is_pattern(place) and not _exists(place):
+        return Pattern(place, lambda file: _open_file(file, columns))
+    if place.endswith("/") or _is_folder(place):
+        return Folder(place)
+    return _open_file(place, columns)
+
+
+def _exists(place: str) -> bool:
+    return not is_url(place) and os.path.exists(place)  # noqa: PTH110 - as below
+
+
+def _is_folder(place: str) -> bool:
+    # Not pathlib's, which raises for names that are too long.
+    return not is_url(place) and os.path.isdir(place)  # noqa: PTH112
+
+
+def _within_archive(place: str) -> tuple[str, str] | None:
+    """Part ``photos.zip/summer/*.jpg`` into the archive and what is wanted of it."""
+    parts = place.split("/")
+    for index, part in enumerate(parts[:-1], 1):
+        archive = "/".join(parts[:index])
+        if part.lower().endswith(_ZIP + _TAR) and not is_pattern(archive) and not _is_folder(archive):
+            return archive, "/".join(parts[index:]).rstrip("/")
+    return None
+
+
+def _open_file(place: str, columns: Columns, selection: Selection | None = None) -> Source:
+    """Choose by how the name ends."""
+    name = place.lower()
+    selection = selection or Selection()
+    if name.endswith(_ZIP):
+        return Zip(place, selection)
+    if name.endswith(_TAR):
+        return Tar(place, selection)
+    if name.endswith(_JSON):
+        return List(place, columns, is_json=True)
+    if name.endswith(_OTHERS):
+        return _open_table(place, columns)
+    return File(place)
+
+
+def _open_table(place: str, columns: Columns) -> Source:
+    if place.lower().endswith(".parquet"):
+        try:
+            from service.batch.sources.tables import Parquet  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise SourceError(
+                f"Parquet needs the extra batch ({error}): pip install 'cifar10net[batch]'"
+            ) from error
+        return Parquet(place, columns)
+    return Csv(place, columns) if place.lower().endswith(".csv") else List(place, columns, is_json=False)

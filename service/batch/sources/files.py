@@ -1,0 +1,135 @@
+"""Single files, folders and patterns of names, here or behind URLs.
+
+In: the place as somebody wrote it. Out: items by name, folder by folder; the names of one folder and of those
+above it are all that is held. Knows nothing of archives and tables.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from service.batch.item import printable
+from service.batch.sources.places import is_url, item_at, remote
+from service.batch.sources.selection import Selection, is_pattern
+from service.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from service.batch.item import Item
+    from service.batch.sources.source import Source
+
+
+class File:
+    """One picture."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def items(self, unread: int = 0) -> Iterator[Item]:  # noqa: ARG002 - nothing is read here
+        yield item_at(self._place)
+
+    def count(self) -> int:
+        return 1
+
+
+class Folder:
+    """All pictures in a folder and those within it."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place.rstrip("/") or "/"
+
+    def items(self, unread: int = 0) -> Iterator[Item]:  # noqa: ARG002 - nothing is read here
+        return map(item_at, walk(self._place, Selection()))
+
+    def count(self) -> int:
+        return sum(1 for _ in walk(self._place, Selection()))
+
+
+class Pattern:
+    """All files whose names fit a pattern; those that are sources of many are taken as such."""
+
+    def __init__(self, text: str, open_file: Callable[[str], Source]) -> None:
+        """Prepare to look.
+
+        Args:
+            text: names and patterns, parted by ``/``.
+            open_file: makes the source of one file.
+        """
+        self._text = text
+        self._folder, self._selection = _split(text)
+        self._open = open_file
+
+    def items(self, unread: int = 0) -> Iterator[Item]:
+        seen = 0
+        for source in self._sources():
+            for item in source.items(max(0, unread - seen)):
+                seen += 1
+                yield item
+
+    def count(self) -> int | None:
+        total = 0
+        for source in self._sources():
+            number = source.count()
+            if number is None:
+                return None
+            total += number
+        return total
+
+    def _sources(self) -> Iterator[Source]:
+        is_empty = True
+        for place in walk(self._folder, self._selection):
+            is_empty = False
+            yield self._open(place)
+        if is_empty:
+            raise SourceError(f"no file fits {printable(self._text)}")
+
+
+def walk(folder: str, selection: Selection) -> Iterator[str]:
+    """Yield the places of the files that are selected, by name, folders where their names come.
+
+    Links to files are followed, links to folders are not: they may lead back.
+
+    Raises:
+        SourceError: a folder cannot be read.
+    """
+    yield from _walk(folder, "", 0, selection)
+
+
+def _walk(folder: str, inner: str, depth: int, selection: Selection) -> Iterator[str]:
+    for name, is_folder in _entries(folder):
+        place = f"{folder}{name}" if folder in {"", "/"} else f"{folder}/{name}"
+        if not is_folder:
+            if selection.takes(inner + name):
+                yield place
+        elif not name.startswith(".") and (selection.depth is None or depth < selection.depth):
+            yield from _walk(place, f"{inner}{name}/", depth + 1, selection)
+
+
+def _entries(folder: str) -> Iterator[tuple[str, bool]]:
+    if is_url(folder):
+        yield from remote().entries(folder)
+        return
+    try:
+        with os.scandir(folder or ".") as found:
+            names = sorted(
+                (entry.name, entry.is_dir(follow_symlinks=False))
+                for entry in found
+                if entry.is_file() or entry.is_dir(follow_symlinks=False)
+            )
+    except OSError as error:
+        raise SourceError(
+            f"the folder {printable(folder or '.')} cannot be read: {error.strerror}"
+        ) from error
+    yield from names
+
+
+def _split(text: str) -> tuple[str, Selection]:
+    """Part a pattern into the folder above it and what fits below."""
+    parts = text.split("/")
+    fixed = next(index for index, part in enumerate(parts) if is_pattern(part))
+    folder = "/".join(parts[:fixed])
+    if not folder and text.startswith("/"):
+        folder = "/"
+    return folder, Selection("/".join(parts[fixed:]))

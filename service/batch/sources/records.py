@@ -1,0 +1,100 @@
+"""A record that says where an image is, or holds it, becomes an item.
+
+In: names and values, from JSON, CSV or Parquet. Out: an item, or the name of the column that is of interest.
+Knows nothing of files of records.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from service.batch.item import Item, check_size, unreadable
+from service.batch.sources.places import item_at
+from service.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from service.batch.sources.source import Columns
+
+USUAL = ("image", "img", "bytes", "path", "file", "filename", "file_name", "url", "uri", "source")
+"""Names that columns of images, paths and URLs have, the likeliest first."""
+_HOLDING = frozenset(USUAL[:3])
+
+
+def input_column(there: Collection[str], columns: Columns, name: str) -> str:
+    """Choose the column that holds inputs. Raises SourceError."""
+    if columns.label is not None and columns.label not in there:
+        raise SourceError(f"{name} has no column {columns.label!r} for --labels; it has: {_all(there)}")
+    if columns.input is not None:
+        if columns.input in there:
+            return columns.input
+        raise SourceError(f"{name} has no column {columns.input!r}; it has: {_all(there)}")
+    for usual in USUAL:
+        if usual in there:
+            return usual
+    raise SourceError(
+        f"{name} has no column of a usual name ({_all(USUAL)}); it has: {_all(there)}; name one by --column"
+    )
+
+
+def item_of(record: Mapping[str, Any], columns: Columns, name: str) -> Item:
+    """Make the item of a record whose images, if it has any, are base64.
+
+    Args:
+        record: names and values.
+        columns: which of them are of interest.
+        name: what to call it if it holds its image.
+
+    Returns:
+        The item; one that cannot be read if the record makes no sense.
+    """
+    try:
+        column = input_column(record.keys(), columns, "the record")
+    except SourceError as error:
+        return broken(name, str(error))
+    label = record.get(columns.label) if columns.label is not None else None
+    value = record[column]
+    if isinstance(value, dict):  # as Hugging Face's Image, in JSON
+        held = value.get("bytes")
+        value, is_held = (value.get("path"), False) if held is None else (held, True)
+    else:
+        is_held = column in _HOLDING
+    if not isinstance(value, str) or not value:
+        return broken(name, f"the record has no text at {column!r}")
+    kept = label if isinstance(label, str | int) and not isinstance(label, bool) else None
+    return Item(name, partial(_decoded, value), kept) if is_held else item_at(value, kept)
+
+
+def broken(name: str, reason: str) -> Item:
+    """Make an item that cannot be read."""
+
+    def read() -> bytes:
+        raise unreadable(reason)
+
+    return Item(name, read)
+
+
+def _decoded(text: str) -> bytes:
+    check_size(len(text) * 3 // 4)
+    try:
+        return base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise unreadable(f"its bytes are no base64: {error}") from error
+
+
+def bytes_or_place(held: bytes | None, place: str | None) -> bytes:
+    """Return an image that is held or lies somewhere. Raises ImageError."""
+    if held is not None:
+        check_size(len(held))
+        return held
+    if not place:
+        raise unreadable("the row has neither bytes nor a path")
+    return item_at(place).read()
+
+
+def _all(names: Collection[str]) -> str:
+    return ", ".join(names) or "none"

@@ -1,0 +1,82 @@
+"""Files and folders behind a URL, through fsspec; the one module that knows it.
+
+In: URLs such as ``s3://bucket/a.jpg``, ``file:///a.jpg`` or ``memory://a.jpg``. Out: bytes, open files, names
+in a folder. Which schemes there are is a matter of the packages that are installed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import fsspec
+
+from service.batch.item import MOST_BYTES, check_size, printable, unreadable
+from service.errors import ImageError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def read(url: str) -> bytes:
+    """Read a file whole.
+
+    Raises:
+        ImageError: it is not there, too large, or the store does not give it.
+        SourceError: the package for such URLs is missing.
+    """
+    try:
+        system, path = _system(url)
+        with system.open(path, "rb") as file:
+            data: bytes = file.read(MOST_BYTES + 1)
+    except (ImageError, SourceError):
+        raise
+    except FileNotFoundError as error:
+        raise unreadable("No such file or directory") from error
+    except Exception as error:
+        raise unreadable(_reason(error)) from error
+    check_size(len(data))
+    return data
+
+
+def open_file(url: str) -> BinaryIO:
+    """Open a file that can be sought in. Raises SourceError."""
+    try:
+        system, path = _system(url)
+        file: BinaryIO = system.open(path, "rb")
+    except SourceError:
+        raise
+    except Exception as error:
+        raise SourceError(f"{printable(url)} cannot be read: {_reason(error)}") from error
+    return file
+
+
+def entries(url: str) -> Iterator[tuple[str, bool]]:
+    """Yield name and whether it is a folder of what lies in a folder, by name. Raises SourceError."""
+    try:
+        # Listings would be kept in memory, of every folder that there is.
+        system, path = _system(url, use_listings_cache=False)
+        found = system.ls(path, detail=True)
+    except SourceError:
+        raise
+    except Exception as error:
+        raise SourceError(f"the folder {printable(url)} cannot be read: {_reason(error)}") from error
+    named = ((each["name"].rstrip("/").rsplit("/", 1)[-1], each["type"] == "directory") for each in found)
+    yield from sorted(named)
+
+
+def _system(url: str, **options: Any) -> tuple[Any, str]:  # noqa: ANN401 - fsspec has no types
+    try:
+        system, path = fsspec.core.url_to_fs(url, **options)
+    except ImportError as error:
+        scheme = (_SCHEME.match(url) or [url])[0]
+        raise SourceError(f"{scheme} needs another package: {_reason(error)}") from error
+    except ValueError as error:
+        raise unreadable(_reason(error)) from error
+    return system, path
+
+
+def _reason(error: Exception) -> str:
+    return printable(" ".join(str(error).split())[:200]) or type(error).__name__

@@ -1,0 +1,80 @@
+"""Which names below a folder, or within an archive, are inputs.
+
+In: what a person has written behind the folder's or archive's name: nothing, the name of one member or of a
+folder, or a pattern. Out: yes or no for each name. Knows nothing of file systems.
+"""
+
+from __future__ import annotations
+
+import re
+
+PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+"""How names of pictures end, where nobody says which files are meant."""
+_MAGIC = re.compile(r"[*?\[]")
+_NAME = r"(?!\.)"  # hidden ones have to be asked for
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a text has ``*``, ``?`` or ``[`` in it."""
+    return _MAGIC.search(text) is not None
+
+
+def is_picture(name: str) -> bool:
+    """Whether a name ends as those of pictures do."""
+    return name.lower().endswith(PICTURES)
+
+
+class Selection:
+    """All pictures, those of one folder, one member, or what fits a pattern."""
+
+    def __init__(self, text: str = "") -> None:
+        self._prefix = f"{text}/" if text else ""
+        self._exact = text
+        self._pattern = re.compile(translate(text)) if is_pattern(text) else None
+        self.depth = None if self._pattern is None or "**" in text else text.count("/")
+        """How many folders deep names can be that fit; None: as deep as they like."""
+
+    @property
+    def prefix(self) -> bytes:
+        """What every name that fits begins with, in any encoding; may be empty."""
+        is_plain = self._pattern is None and self._exact.isascii()
+        return self._exact.encode() if is_plain else b""
+
+    def takes(self, name: str) -> bool:
+        """Whether a name, its folders parted by ``/``, is one."""
+        if self._pattern is not None:
+            return self._pattern.fullmatch(name) is not None
+        if name == self._exact:
+            return True
+        if not name.startswith(self._prefix) or not is_picture(name):
+            return False
+        inner = name[len(self._prefix) :]
+        return not (inner.startswith(".") or "/." in inner)
+
+
+def translate(pattern: str) -> str:
+    """Make a regular expression: ``*`` and ``?`` stay within a name, ``**`` is any folders."""
+    parts = pattern.split("/")
+    whole = []
+    for index, part in enumerate(parts):
+        is_last = index == len(parts) - 1
+        if part == "**":
+            whole.append(rf"(?:{_NAME}[^/]+/)*" + (rf"{_NAME}[^/]+" if is_last else ""))
+        else:
+            whole.append(_translate_name(part) + ("" if is_last else "/"))
+    return "".join(whole)
+
+
+def _translate_name(part: str) -> str:
+    out, position = "" if part.startswith((".", "[")) else _NAME, 0
+    while position < len(part):
+        char = part[position]
+        end = part.find("]", position + 2) if char == "[" else -1
+        if end > 0:
+            inside = part[position + 1 : end].replace("\\", r"\\").replace("[", r"\[")
+            out += f"[^/{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
+            position = end
+        else:
+            out += {"*": "[^/]*", "?": "[^/]"}.get(char, re.escape(char))
+        position += 1
+    return out

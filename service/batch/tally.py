@@ -1,0 +1,90 @@
+"""What a job has done: how many images, how many errors of which kind, how fast, and how often it was right.
+
+In: rows as they come. Out: the summary, as lines and as an object. Knows nothing of files but their names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from service.batch.engines.engine import Subject
+    from service.batch.evaluation import Evaluation
+    from service.batch.row import Row
+
+
+class Tally:
+    """Counts the rows of one job, those of an earlier start of it too."""
+
+    def __init__(
+        self, evaluation: Evaluation | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.images = 0
+        self.resumed = 0
+        """How many of them are of an earlier start."""
+        self.errors: Counter[str] = Counter()
+        self._evaluation = evaluation
+        self._clock = clock
+        self._began_s = clock()
+
+    def add(self, row: Row) -> None:
+        """Count a row."""
+        self.images += 1
+        if row.error:
+            self.errors[row.error] += 1
+        if self._evaluation is not None:
+            self._evaluation.add(row)
+
+    def begin(self) -> None:
+        """Start the clock: what was counted until now is of an earlier start."""
+        self.resumed = self.images
+        self._began_s = self._clock()
+
+    @property
+    def failed(self) -> int:
+        """How many have an error."""
+        return self.errors.total()
+
+    @property
+    def seconds(self) -> float:
+        """Since the clock was started."""
+        return self._clock() - self._began_s
+
+    @property
+    def images_per_s(self) -> float:
+        """Of this start."""
+        return (self.images - self.resumed) / max(self.seconds, 1e-9)
+
+    def facts(self, subject: Subject | None, out: str | None) -> dict[str, Any]:
+        """Return the summary, JSON-ready."""
+        told: dict[str, Any] = {
+            "images": self.images,
+            "classified": self.images - self.failed,
+            "errors": dict(self.errors),
+            "resumed": self.resumed,
+            "seconds": round(self.seconds, 3),
+            "images_per_s": round(self.images_per_s, 1),
+            "out": out,
+        }
+        if subject is not None:
+            told |= {"model": subject.name, "version": subject.version}
+        if self._evaluation is not None:
+            told["evaluation"] = self._evaluation.facts()
+        return told
+
+    def lines(self, out: str | None) -> Iterator[str]:
+        """Say it to people."""
+        images = "1 image" if self.images == 1 else f"{self.images:,} images"
+        earlier = f" ({self.resumed:,} of them earlier)" if self.resumed else ""
+        yield f"{images}{earlier} in {self.seconds:.1f} s, {self.images_per_s:,.0f} images/s"
+        if self.errors:
+            kinds = ", ".join(f"{count:,} {code}" for code, count in self.errors.most_common())
+            yield f"{self.failed:,} with an error: {kinds}"
+        if out is not None:
+            yield f"rows: {out}"
+        if self._evaluation is not None:
+            yield from self._evaluation.lines()
