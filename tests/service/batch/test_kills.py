@@ -114,9 +114,18 @@ def _head_of(folder: Path, arguments: list[str]) -> dict[str, object]:
     return told
 
 
+# A shell that runs the tests in the background has all of them, and what they start, ignore Ctrl-C.
+_HEEDING_CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from service.cli import main
+main()
+"""
+
+
 def _process(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Begin a job whose standard input stays open, so that a job that reads it is never done too early."""
-    command = [sys.executable, "-m", "service.cli", "classify", *arguments]
+    command = [sys.executable, "-c", _HEEDING_CTRL_C, "classify", *arguments]
     return subprocess.Popen(
         command,
         cwd=folder,
