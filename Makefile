@@ -63,7 +63,7 @@ train: $(VENV)/.train ## Train CIFAR10Net and export it (minutes; CIFAR10NET_DAT
 	@$(call FIT,cifar10net,$(RUNS)/cifar10net)
 	@$(BIN)/cifar10net-train export --run $(RUNS)/cifar10net --replace
 
-train-best: $(VENV)/.train ## Train CIFAR10Net for long, with SEED, taught by exported_models/resnet (train-resnet makes it)
+train-best: $(VENV)/.train ## Train CIFAR10Net for long, with SEED, taught by exported_models/resnet
 	@$(call FIT,cifar10net-best --seed $(SEED),$(RUNS)/cifar10net-best-$(SEED))
 	@$(BIN)/cifar10net-train export --run $(RUNS)/cifar10net-best-$(SEED) --replace
 

@@ -48,9 +48,8 @@ class Job:
         try:
             yield from self.engine.classify(ready, self.top_k)
         finally:
-            with suppress(
-                ValueError
-            ):  # a client's thread is in it, waits for an input, and closes it after that
+            # A client's thread may be in it and wait for an input; it closes it after that.
+            with suppress(ValueError):
                 ready.close()
 
     def fill(self, journal: Journal, tally: Tally, labels: Sequence[str], on_row: Callable[[], None]) -> None:

@@ -10,6 +10,7 @@ import codecs
 import csv
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,7 @@ def _text(place: str) -> TextIO:
 
 def lines(place: str, name: str) -> Iterator[bytes]:
     """Yield the lines of a file or of standard input. Raises SourceError."""
-    file: Any = sys.stdin.buffer if place == STDIN else open_file(place)
+    file: Any = _standard_input() if place == STDIN else open_file(place)
     try:
         is_first = True
         while line := file.readline(_LONGEST_LINE):
@@ -135,3 +136,12 @@ def _count_lines(path: str) -> int | None:
             return sum(piece.count(b"\n") for piece in iter(lambda: file.read(_PIECE_BYTES), b""))
     except OSError:
         return None
+
+
+def _standard_input() -> Any:  # noqa: ANN401 - as open_file
+    """Open it anew: Python aborts at its end if a thread still waits within its own ``sys.stdin``."""
+    try:
+        number = sys.stdin.fileno()
+    except OSError:  # no file: somebody else's object, such as a test's
+        return sys.stdin.buffer
+    return os.fdopen(number, "rb", closefd=False)

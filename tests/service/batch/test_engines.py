@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from service.batch.engines.engine import Subject
@@ -15,9 +16,12 @@ from service.batch.engines.server import ServerEngine
 from service.batch.item import Item
 from service.batch.job import Job
 from service.batch.sources import Sources
+from service.cli import cli
 from service.client import Client
 from service.errors import ClientError, ImageErrorCode, JobError, SourceError
+from service.pb import classifier_pb2 as pb
 from service.process import ServerProcess
+from tests.service.client.scripted import ScriptedServer
 from tests.service.colours import fragile_model
 
 if TYPE_CHECKING:
@@ -198,3 +202,21 @@ def test_what_a_damaged_source_gave_before_is_answered(
         answered.extend(row.source for row in rows)
 
     assert answered == [str(number) for number in range(70)]
+
+
+@pytest.mark.parametrize(
+    ("more", "priority"), [((), pb.PRIORITY_INTERACTIVE), (("--out", "rows.csv"), pb.PRIORITY_BULK)]
+)
+def test_jobs_let_those_go_first_who_wait_for_an_answer(
+    more: tuple[str, ...], priority: int, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server = ScriptedServer()
+    server.script.models = [pb.Model(name="script", version="1", labels=["any"], is_default=True)]
+
+    result = CliRunner().invoke(cli, ["classify", str(album), "--server", server.address, *more])
+    server.stop()
+
+    assert result.exit_code == 0, result.output
+    assert server.script.streams == 1
+    assert {request.priority for request in server.script.requests} == {priority}

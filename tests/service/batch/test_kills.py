@@ -183,6 +183,26 @@ def test_ctrl_c_says_how_to_go_on(many: Path, model: Path, tmp_path: Path) -> No
     )
 
 
+def test_ctrl_c_ends_a_job_whose_server_waits_for_the_next_input(
+    many: Path, repository: Path, tmp_path: Path
+) -> None:
+    with (
+        ServerProcess("--models", str(repository), "--threads", "1", log=tmp_path / "log1") as server,
+        _process(tmp_path, str(many), "-", "--server", server.address, "--out", "rows.jsonl") as waiting,
+    ):
+        # All but what waits for its 64th row: the client has read the archive, and is at standard input.
+        _wait_for_rows(waiting, tmp_path / "rows.jsonl.partial", IMAGES - 63)
+        waiting.send_signal(signal.SIGINT)
+        waiting.wait(timeout=120)  # its standard input stays open
+        assert waiting.stderr is not None
+        said = waiting.stderr.read()
+
+    assert waiting.returncode == 130
+    assert re.fullmatch(
+        r"interrupted; [\d,]+ rows are kept in rows.jsonl.partial, --resume goes on from there\n", said
+    )
+
+
 def test_a_server_that_goes_for_good_leaves_what_was_written(
     many: Path, repository: Path, tmp_path: Path
 ) -> None:

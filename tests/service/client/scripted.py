@@ -84,6 +84,7 @@ class Script(classifier_pb2_grpc.ClassifierServicer):
         self.streams = 0
         self.metadata: list[dict[str, Any]] = []
         self.requests: list[pb.ClassifyRequest] = []
+        self.models: list[pb.Model] = []
         self.call: Callable[[pb.ClassifyRequest, Any], pb.ClassifyResponse] = lambda request, _: answer(
             request
         )
@@ -109,7 +110,7 @@ class Script(classifier_pb2_grpc.ClassifierServicer):
 
     def ListModels(self, request: Any, context: Any) -> pb.ListModelsResponse:  # noqa: N802, ARG002
         self.metadata.append(dict(context.invocation_metadata()))
-        return pb.ListModelsResponse()
+        return pb.ListModelsResponse(models=self.models)
 
     def GetStatistics(self, request: Any, context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
