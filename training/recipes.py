@@ -12,7 +12,7 @@ RECIPES: dict[str, TrainConfig] = {
     "cifar10net": replace(_MUON, epochs=30),
     "cifar10net-best": replace(
         _MUON,
-        epochs=120,
+        epochs=60,
         precision="bfloat16",
         teacher="exported_models/resnet/1/model.onnx",
         teacher_temperature=2.0,
