@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 QUICK = ("--epochs", "2", "--batch-size", "25", "--validation-per-class", "5", "--threads", "1")
+_ACCURACY = r"top-1 (\S+)% \(standard error \S+%\)  top-3 (\S+)%  loss"
 
 
 def _command(*arguments: object) -> list[str]:
@@ -79,6 +81,24 @@ def test_evaluate_says_the_same_of_the_run_and_of_its_export(trained: Path, synt
     for model in ("run", "repository/cifar10net/1/model.onnx"):  # both know how many were held out
         validation = _run("evaluate", *where, "--model", trained / model, "--split", "validation")
         assert "50 images: validation split" in validation.stdout
+
+
+def test_evaluate_tells_the_mean_and_the_spread_of_several_models(
+    trained: Path, synthetic: Path, root: Path
+) -> None:
+    models = [root / "exported_models" / name / "1" / "model.onnx" for name in ("cifar10net", "mean_pool")]
+    chosen = [word for model in (*models, trained / "run") for word in ("--model", model)]
+
+    done = _run("evaluate", "--data", synthetic, "--cache-dir", trained / "cache", *chosen)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    rates = [[float(rate) for rate in found] for found in re.findall(_ACCURACY, done.stdout)]
+    assert len(rates) == 3
+    assert len({top1 for top1, _ in rates}) > 1
+    told = re.search(r"mean of 3 models: top-1 (\S+)% \(sd (\S+)%\)  top-3 (\S+)% \(sd (\S+)%\)", done.stdout)
+    assert told is not None
+    wanted = [figure(column) for column in zip(*rates, strict=True) for figure in (mean, stdev)]
+    assert [float(figure) for figure in told.groups()] == pytest.approx(wanted, abs=0.011)
 
 
 def test_manifest_describes_a_file_that_has_none(trained: Path, tmp_path: Path) -> None:

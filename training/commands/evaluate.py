@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 import click
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 @click.command("evaluate")
 @click.option(
     "--model",
+    "models",
     type=click.Path(path_type=Path),
     required=True,
-    help="An .onnx file, a run folder, or its checkpoint.pt.",
+    multiple=True,
+    help="An .onnx file, a run folder, or its checkpoint.pt. Repeat it to compare seeds of a recipe.",
 )
 @data_option
 @cache_option
@@ -40,24 +43,52 @@ if TYPE_CHECKING:
     f".onnx says, or {DEFAULTS['validation_per_class']}.",
 )
 def evaluate_model(
-    *, model: Path, data: Path | None, cache_dir: Path | None, split: str, validation_per_class: int | None
+    *,
+    models: tuple[Path, ...],
+    data: Path | None,
+    cache_dir: Path | None,
+    split: str,
+    validation_per_class: int | None,
 ) -> None:
-    """Print top-1, top-3, per-class accuracy and the confusion matrix."""
-    predict, kind, held_out = _predictor(model)
+    """Print top-1, top-3, per-class accuracy and the confusion matrix.
+
+    Of several models it prints a line each, and the mean and the standard deviation over them.
+    """
+    opened = [_predictor(model) for model in models]  # a bad one is told of before any is measured
     source = DataSet(data, cache_dir)
-    if split == "test":
-        images = source.split("test")
-    else:
-        _, images = hold_out(source.split("train"), validation_per_class or held_out)
-    result = evaluate(predict, images)
     console = Console(highlight=False, markup=False)
-    console.print(
-        f"{model} on {kind}\n{result.n:,} images: {split} split, {source.description()}\n"
+    results = []
+    for model, (predict, kind, held_out) in zip(models, opened, strict=True):
+        if split == "test":
+            images = source.split("test")
+        else:
+            _, images = hold_out(source.split("train"), validation_per_class or held_out)
+        result = evaluate(predict, images)
+        results.append(result)
+        console.print(
+            f"{model} on {kind}\n{result.n:,} images: {split} split, {source.description()}\n{_line(result)}",
+            soft_wrap=True,
+        )
+    if len(results) == 1:
+        console.print(_confusion_table(results[0]))
+    else:
+        console.print(_spread(results), soft_wrap=True)
+
+
+def _line(result: Evaluation) -> str:
+    return (
         f"top-1 {result.top1:.2%} (standard error {result.top1_standard_error:.2%})  "
-        f"top-3 {result.top3:.2%}  loss {result.loss:.4f}",
-        soft_wrap=True,
+        f"top-3 {result.top3:.2%}  loss {result.loss:.4f}"
     )
-    console.print(_confusion_table(result))
+
+
+def _spread(results: list[Evaluation]) -> str:
+    """Mean and sample standard deviation over the models: how much a recipe varies with its seed."""
+    told = []
+    for name in ("top1", "top3"):
+        values = [getattr(result, name) for result in results]
+        told.append(f"{name.replace('p', 'p-')} {mean(values):.2%} (sd {stdev(values):.2%})")
+    return f"mean of {len(results)} models: {'  '.join(told)}"
 
 
 def _predictor(model: Path) -> tuple[Predictor, str, int]:
