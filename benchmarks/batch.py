@@ -3,15 +3,15 @@
 A zip of images goes in; a table and benchmarks/results/batch.json come out. The least is decoding by the same
 function and ONNX Runtime in batches of 64, from files that are in memory, with nothing written. The job reads
 the same images from the zip and writes their rows. Both take turns of a batch each, since the machine may be
-shared, and are compared by CPU time. Beside it, the memory of a job over a list of a million lines.
+shared, and are compared by CPU time. Beside it, the memory of jobs over a list of a million images.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.ceiling import MODELS
 from benchmarks.goals import Goal
+from benchmarks.lists import MODEL, peak_mb
 from service.batch.engines.local import BATCH, LocalEngine
 from service.batch.job import Job, Target, run
 from service.batch.output import form_of
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results" / "batch.json"
 FORMS = ("rows.jsonl", "rows.csv", "rows.parquet")
-MODEL = MODELS / "cifar10net"
 ROUNDS = 5
 LINES = 1_000_000
+_LISTED = 100  # images that the list names, in turns
 GOAL = 0.9
 MOST_MB = 400
 _LIMITS = ImageLimits()
@@ -76,21 +76,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.data is None:
         print("error: name a zip of images by --data or CIFAR10NET_DATA", file=sys.stderr)
         return 1
+    place = f"{options.data}/{options.members}"
     try:
         with machine.on_cores({min(os.sched_getaffinity(0))}):
-            turns, images = measure(f"{options.data}/{options.members}", options.rounds)
+            turns, images = measure(place, options.rounds)
+        goals = _goals(turns) | (_memory(place, options.lines) if options.lines else {})
     except JobError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    goals = _goals(turns)
-    if options.lines:
-        goals["memory"] = Goal(
-            f"peak memory, a list of {options.lines:,} lines", "MB", [list_mb(options.lines)], at_most=MOST_MB
-        )
     facts = machine.facts() | {
-        "images": f"{images}: {options.members} of {Path(options.data).name}",
+        "images": f"{images:,} images: {options.members} of {Path(options.data).name}",
         "model": "cifar10net",
-        "figures": {name: goal.facts() for name, goal in goals.items()},
+        "figures": {name: {"title": goal.title, **goal.facts()} for name, goal in goals.items()},
     }
     options.out.write_text(json.dumps(facts, indent=2) + "\n")
     print(f"{images:,} images, one core of {facts['machine']}")
@@ -148,7 +145,9 @@ def _goals(turns: dict[str, list[Turn]]) -> dict[str, Goal]:
             [turn.images_alone / turn.alone.wall_s for turn in every],
         ),
         "alone.cpu_us_an_image": Goal(
-            "the same: CPU", "us/image", [1e6 * turn.alone.cpu_s / turn.images_alone for turn in every]
+            "decoding and ONNX Runtime alone: CPU",
+            "us/image",
+            [1e6 * turn.alone.cpu_s / turn.images_alone for turn in every],
         ),
     }
     for name in FORMS:
@@ -158,10 +157,10 @@ def _goals(turns: dict[str, list[Turn]]) -> dict[str, Goal]:
                 f"zip to {name}", "images/s", [turn.images / turn.job.wall_s for turn in turns[name]]
             ),
             f"{form}.over_alone": Goal(
-                "by what there is alone", "", [_ratio(turn, 0) for turn in turns[name]], digits=3
+                f"zip to {name} / alone", "", [_ratio(turn, 0) for turn in turns[name]], digits=3
             ),
             f"{form}.over_alone_cpu": Goal(
-                "the same, by CPU time",
+                f"zip to {name} / alone, by CPU time",
                 "",
                 [_ratio(turn, 1) for turn in turns[name]],
                 at_least=GOAL,
@@ -175,33 +174,20 @@ def _ratio(turn: Turn, clock: int) -> float:
     return turn.alone[clock] / turn.images_alone * turn.images / turn.job[clock]
 
 
-def list_mb(lines: int) -> float:
-    """Run a job over a list of files that are missing, and return its peak of resident memory in MB."""
-    with tempfile.TemporaryDirectory() as folder:
-        places = Path(folder) / "list.txt"
-        with places.open("w") as file:
-            file.writelines(
-                f"{folder}/photographs/of/last/summer/{number:09}.jpg\n" for number in range(lines)
-            )
-        command = [sys.executable, "-c", _CHILD, "classify", str(places), "--model", str(MODEL)]
-        command += ["--out", str(Path(folder) / "rows.parquet")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode != 0:
-        raise JobError(done.stderr)
-    return float(done.stdout.splitlines()[-1])
-
-
-# The job's exit code is 1, since no image can be read; what it used is said by the process itself.
-_CHILD = """
-import resource, sys
-from service.cli import cli
-try:
-    cli()
-except SystemExit as end:
-    if end.code != 1:
-        raise
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
-"""
+def _memory(place: str, lines: int) -> dict[str, Goal]:
+    """Measure jobs over a list to every form."""
+    images = [item.read() for item in itertools.islice(Sources([place]).items(), _LISTED)]
+    goals = {}
+    for name in FORMS:
+        form = name.partition(".")[2]
+        print(f"a list of {lines:,} images to {name}", file=sys.stderr)
+        goals[f"{form}.list_mb"] = Goal(
+            f"a list of {lines:,} images to {name}: peak memory",
+            "MB",
+            [peak_mb(lines, images, form)],
+            at_most=MOST_MB,
+        )
+    return goals
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

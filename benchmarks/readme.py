@@ -46,7 +46,7 @@ def table(results: dict[str, Any]) -> str:
     """Write the figures as a Markdown table, and what they were measured on."""
     figures = results["figures"]
     lines = ["| one core, by `make bench` | median (smallest-largest), n | goal |", "|---|---|---|"]
-    lines += [_line(title, figures[key]) for key, title in _TITLES.items() if key in figures]
+    lines += [line(title, figures[key]) for key, title in _TITLES.items() if key in figures]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     stolen = results["stolen_of_kept"]
     kept = f"Of {sum(results['rounds_made'])} rounds the {len(stolen)} were kept during which the hypervisor"
@@ -60,7 +60,8 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(title: str, figure: dict[str, Any]) -> str:
+def line(title: str, figure: dict[str, Any]) -> str:
+    """Write a figure as a row of the table: its median, spread and n, and whether its goal is met."""
     low, middle, high = (_rounded(figure[name]) for name in ("smallest", "median", "largest"))
     spread = f" ({low}-{high})" if figure["n"] > 1 else ""
     return f"| {title} | **{middle}**{spread}, n={figure['n']} | {_goal(figure)} |"
