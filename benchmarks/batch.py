@@ -3,13 +3,12 @@
 A zip of images goes in; a table and benchmarks/results/batch.json come out. The least is decoding by the same
 function and ONNX Runtime in batches of 64, from files that are in memory, with nothing written. The job reads
 the same images from the zip and writes their rows. Both take turns of a batch each, since the machine may be
-shared, and are compared by CPU time. Beside it, the memory of jobs over a list of a million images.
+shared, and are compared by CPU time. What memory jobs take, ``benchmarks.lists`` measures.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import sys
@@ -21,8 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from benchmarks import machine
+from benchmarks.ceiling import MODELS
 from benchmarks.goals import Goal
-from benchmarks.lists import MODEL, peak_mb
 from service.batch.engines.local import BATCH, LocalEngine
 from service.batch.job import Job, Target, run
 from service.batch.output import form_of
@@ -37,11 +36,9 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results" / "batch.json"
 FORMS = ("rows.jsonl", "rows.csv", "rows.parquet")
+MODEL = MODELS / "cifar10net"
 ROUNDS = 5
-LINES = 1_000_000
-_LISTED = 100  # images that the list names, in turns
 GOAL = 0.9
-MOST_MB = 400
 _LIMITS = ImageLimits()
 
 
@@ -76,24 +73,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.data is None:
         print("error: name a zip of images by --data or CIFAR10NET_DATA", file=sys.stderr)
         return 1
-    place = f"{options.data}/{options.members}"
     try:
         with machine.on_cores({min(os.sched_getaffinity(0))}):
-            turns, images = measure(place, options.rounds)
-        goals = _goals(turns) | (_memory(place, options.lines) if options.lines else {})
+            turns, images = measure(f"{options.data}/{options.members}", options.rounds)
     except JobError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    keep(options.out, f"{images:,} images: {options.members} of {Path(options.data).name}", _goals(turns))
+    return 0
+
+
+def keep(out: Path, images: str, goals: dict[str, Goal]) -> None:
+    """Print the figures, and write them to a file of results."""
     facts = machine.facts() | {
-        "images": f"{images:,} images: {options.members} of {Path(options.data).name}",
-        "model": "cifar10net",
+        "images": images,
+        "model": MODEL.name,
         "figures": {name: {"title": goal.title, **goal.facts()} for name, goal in goals.items()},
     }
-    options.out.write_text(json.dumps(facts, indent=2) + "\n")
-    print(f"{images:,} images, one core of {facts['machine']}")
+    out.write_text(json.dumps(facts, indent=2) + "\n")
+    print(f"{images}, {facts['machine']}")
     for goal in goals.values():
         print(goal.line())
-    return 0
 
 
 def measure(place: str, rounds: int) -> tuple[dict[str, list[Turn]], int]:
@@ -174,28 +174,11 @@ def _ratio(turn: Turn, clock: int) -> float:
     return turn.alone[clock] / turn.images_alone * turn.images / turn.job[clock]
 
 
-def _memory(place: str, lines: int) -> dict[str, Goal]:
-    """Measure jobs over a list to every form."""
-    images = [item.read() for item in itertools.islice(Sources([place]).items(), _LISTED)]
-    goals = {}
-    for name in FORMS:
-        form = name.partition(".")[2]
-        print(f"a list of {lines:,} images to {name}", file=sys.stderr)
-        goals[f"{form}.list_mb"] = Goal(
-            f"a list of {lines:,} images to {name}: peak memory",
-            "MB",
-            [peak_mb(lines, images, form)],
-            at_most=MOST_MB,
-        )
-    return goals
-
-
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__)
     parser.add_argument("--data", default=os.environ.get("CIFAR10NET_DATA"), help="zip of images")
     parser.add_argument("--members", default="test", help="folder or pattern within it")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--lines", type=int, default=LINES, help="of the list; 0 leaves it out")
     parser.add_argument("--out", type=Path, default=RESULTS)
     return parser.parse_args(arguments)
 

@@ -1,25 +1,32 @@
-"""The memory of a batch job over a very long list, to each form of output.
+"""What ``make bench-batch`` measures, too: the memory of batch jobs over a very long list, to each form.
 
-A few images go in, and a list is made that names them again and again; out comes the peak of the resident
-memory of the job's process. Linux only. Knows nothing of speed.
+A zip of images goes in, and a list is made that names a few of them again and again; out come the peaks of
+the resident memory of the jobs' processes, and benchmarks/results/lists.json. Linux only.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.ceiling import MODELS
+from benchmarks.batch import FORMS, MODEL, keep
+from benchmarks.goals import Goal
+from service.batch.sources import Sources
 from service.errors import JobError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MODEL = MODELS / "cifar10net"
+RESULTS = Path(__file__).parent / "results" / "lists.json"
+LINES = 1_000_000
+MOST_MB = 400
+_LISTED = 100  # images that the list names, in turns
 _KB = 1024
 # Not getrusage: its maximum begins with that of the process that started this one.
 _CHILD = """
@@ -60,3 +67,38 @@ def peak_mb(lines: int, images: Sequence[bytes], form: str) -> float:
     if done.returncode != 0:
         raise JobError(f"a job over {lines:,} lines ended with {done.returncode}: {done.stderr[-1000:]}")
     return int(done.stdout.splitlines()[-1]) * _KB / 1e6
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, keep; returns 1 where the images cannot be read."""
+    options = _parse(arguments)
+    if options.data is None:
+        print("error: name a zip of images by --data or CIFAR10NET_DATA", file=sys.stderr)
+        return 1
+    goals = {}
+    try:
+        items = Sources([f"{options.data}/{options.members}"]).items()
+        images = [item.read() for item in itertools.islice(items, _LISTED)]
+        for name in FORMS:
+            print(f"a list of {options.lines:,} images to {name}", file=sys.stderr)
+            peak = peak_mb(options.lines, images, name.partition(".")[2])
+            title = f"a list of {options.lines:,} images to {name}: peak memory"
+            goals[name] = Goal(title, "MB", [peak], at_most=MOST_MB)
+    except JobError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    keep(options.out, f"{len(images)} images: {options.members} of {Path(options.data).name}", goals)
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.lists", description=__doc__)
+    parser.add_argument("--data", default=os.environ.get("CIFAR10NET_DATA"), help="zip of images")
+    parser.add_argument("--members", default="test", help="folder or pattern within it")
+    parser.add_argument("--lines", type=int, default=LINES, help="of the list")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
