@@ -21,7 +21,7 @@ def on_terminal(command: Sequence[str], environment: Mapping[str, str]) -> str:
             stdin=subprocess.DEVNULL,
             stdout=theirs,
             stderr=theirs,
-            env=variables | {"TERM": "xterm-256color", "COLUMNS": "200"} | environment,
+            env={**variables, "TERM": "xterm-256color", "COLUMNS": "200", **environment},
         ):
             os.close(theirs)
             shown = b""

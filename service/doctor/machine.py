@@ -15,10 +15,10 @@ from service.workers.cpus import plan, usable_cpus
 from service.workers.groups import memory_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 SECTION = "machine"
-_FEATURES = {
+_FEATURES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "x86_64": {
         "AVX2": ("avx2",),
         "AVX-512": ("avx512f",),

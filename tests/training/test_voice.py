@@ -15,8 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from tests.terminal import on_terminal
-from training.cli import cli
+from training.cli import cli, main
 from training.commands.demo import demo
+from training.commands.voice import SHELLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,41 +139,73 @@ def test_programs_get_an_object_from_training_to_the_twin(synthetic: Path, tmp_p
     assert twin["path"] == str(tmp_path / "models" / "cifar10net_fp16" / "1" / "model.onnx")
 
 
-def test_programs_get_an_object_from_comparing_and_visualizing(
-    desk: Path, synthetic: Path, tmp_path: Path
-) -> None:
+def test_programs_get_an_object_from_a_comparison(desk: Path, synthetic: Path, tmp_path: Path) -> None:
     where = ("--data", synthetic, "--cache-dir", tmp_path / "cache")
-    model = desk / "exported_models" / "cifar10net"
 
-    compared = _run("compare", *where, "--model", model, "--rounds", 2, "--shift-images", 10)
-    few = ("--split", "test", "--images", 20)
-    seen = _run("visualize", *where, "--model", model / "1" / "model.onnx", "--out", "pictures", *few)
+    compared = _run(
+        "compare",
+        *where,
+        "--model",
+        desk / "exported_models" / "cifar10net",
+        "--rounds",
+        2,
+        "--shift-images",
+        10,
+    )
 
     assert [row["name"] for row in compared["rows"]] == ["cifar10net"]
-    assert seen["report"] == "pictures/report.html"
-    assert all((desk / "pictures" / name).exists() for name in seen["pictures"])
 
 
-def test_an_error_is_one_sentence_and_colours_are_for_terminals_alone() -> None:
-    command = [sys.executable, "-m", "training", "summary"]
-    refused = subprocess.run([*command, "--bogus"], capture_output=True, text=True, check=False)
-    coloured = on_terminal(command, {})
-    plain = on_terminal(command, {"NO_COLOR": "1"})
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["summary", "--bogus"], "error: No such option '--bogus'; see cifar10net-train summary --help\n"),
+        (
+            ["fit"],
+            "error: give one of --out (a new run) and --resume (a stopped one); see cifar10net-train fit",
+        ),
+    ],
+)
+def test_an_error_is_one_sentence_on_standard_error(
+    arguments: list[str],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cifar10net-train", *arguments])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
+    assert said.err.startswith(sentence)
+    assert said.err.count("\n") == 1
+
+
+def test_colours_are_for_terminals_alone_and_off_with_no_color() -> None:
+    code = "from training.commands.voice import console; console().print('hello', style='red')"
+    command = [sys.executable, "-c", code]  # all commands print by it
+
+    coloured, plain = on_terminal(command, {}), on_terminal(command, {"NO_COLOR": "1"})
     piped = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=True)
 
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr == "error: No such option '--bogus'; see cifar10net-train summary --help\n"
-    assert "\x1b[" in coloured
-    assert "\x1b" not in plain + piped.stdout
+    assert "\x1b[31mhello" in coloured
+    assert (plain.strip(), piped.stdout) == ("hello", "hello\n")
 
 
-def test_completions_are_offered() -> None:
-    variables = {"COMP_WORDS": "cifar10net-train fit --rec", "COMP_CWORD": "2"}
-    asked = variables | {"_CIFAR10NET_TRAIN_COMPLETE": "bash_complete"}
-    offered = subprocess.run(
-        [sys.executable, "-m", "training"], env=os.environ | asked, capture_output=True, text=True, check=True
-    )
-    script = CliRunner().invoke(cli, ["completion", "zsh"], prog_name="cifar10net-train")
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completions_are_offered(shell: str) -> None:
+    current = "--rec" if shell == "fish" else "2"
+    asked = {
+        "_CIFAR10NET_TRAIN_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": "cifar10net-train fit --rec",
+        "COMP_CWORD": current,
+    }
 
-    assert offered.stdout == "plain,--recipe\n"
-    assert "_CIFAR10NET_TRAIN_COMPLETE=zsh_complete" in script.stdout
+    offered = CliRunner().invoke(cli, [], prog_name="cifar10net-train", env=asked)
+    script = CliRunner().invoke(cli, ["completion", shell], prog_name="cifar10net-train")
+
+    assert "--recipe" in offered.stdout
+    assert "--out" not in offered.stdout
+    assert f"_CIFAR10NET_TRAIN_COMPLETE={shell}_complete" in script.stdout

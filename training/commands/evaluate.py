@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from training.commands.options import DEFAULTS, cache_option, checkpoint_at, data_option, table
+from training.commands.voice import console, echo_object, examples, json_option
 from training.dataset import CLASS_NAMES, DataSet, hold_out
 from training.evaluate import Evaluation, Predictor, evaluate, open_onnx, predictor_of, torch_predictor
 from training.model_card import held_out_per_class
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-@click.command("evaluate")
+@click.command(
+    "evaluate",
+    epilog=examples(
+        "cifar10net-train evaluate --model exported_models/cifar10net/1/model.onnx",
+        "cifar10net-train evaluate --model runs/first --split validation --json",
+    ),
+)
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
@@ -39,10 +46,20 @@ if TYPE_CHECKING:
     help="With --split validation: as many as fit held out. Default: what the run or the recipe in the "
     f".onnx says, or {DEFAULTS['validation_per_class']}.",
 )
-def evaluate_model(
-    *, model: Path, data: Path | None, cache_dir: Path | None, split: str, validation_per_class: int | None
+@json_option
+def evaluate_model(  # noqa: PLR0913 - click passes each option by name
+    *,
+    model: Path,
+    data: Path | None,
+    cache_dir: Path | None,
+    split: str,
+    validation_per_class: int | None,
+    as_json: bool,
 ) -> None:
-    """Print top-1, top-3, per-class accuracy and the confusion matrix."""
+    """Measure a model's accuracy.
+
+    Top-1, top-3, each class's, and the confusion matrix, on the test or the validation images.
+    """
     predict, kind, held_out = _predictor(model)
     source = DataSet(data, cache_dir)
     if split == "test":
@@ -50,14 +67,32 @@ def evaluate_model(
     else:
         _, images = hold_out(source.split("train"), validation_per_class or held_out)
     result = evaluate(predict, images)
-    console = Console(highlight=False, markup=False)
-    console.print(
+    if as_json:
+        subject = {"model": str(model), "engine": kind, "split": split, "source": source.description()}
+        echo_object(subject | _facts(result))
+        return
+    screen = console()
+    screen.print(
         f"{model} on {kind}\n{result.n:,} images: {split} split, {source.description()}\n"
         f"top-1 {result.top1:.2%} (standard error {result.top1_standard_error:.2%})  "
         f"top-3 {result.top3:.2%}  loss {result.loss:.4f}",
         soft_wrap=True,
     )
-    console.print(_confusion_table(result))
+    screen.print(_confusion_table(result))
+
+
+def _facts(result: Evaluation) -> dict[str, Any]:
+    """Return an evaluation, JSON-ready; null for a class without images."""
+    shares = (None if math.isnan(share) else float(share) for share in result.per_class)
+    return {
+        "images": result.n,
+        "top1": result.top1,
+        "top1_standard_error": result.top1_standard_error,
+        "top3": result.top3,
+        "loss": result.loss,
+        "per_class": dict(zip(CLASS_NAMES, shares, strict=True)),
+        "confusion": result.confusion.tolist(),
+    }
 
 
 def _predictor(model: Path) -> tuple[Predictor, str, int]:
