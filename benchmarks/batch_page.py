@@ -10,12 +10,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page import with_table as page_with_table
 from benchmarks.readme import line
 
 ROOT = Path(__file__).parent.parent
 RESULTS = [ROOT / "benchmarks" / "results" / name for name in ("batch.json", "lists.json")]
 PAGE = ROOT / "docs" / "batch.md"
-_BEGIN, _END = "<!-- make bench-batch: begin -->\n", "<!-- make bench-batch: end -->"
 
 
 def table(speed: dict[str, Any], memory: dict[str, Any]) -> str:
@@ -40,23 +40,19 @@ def _title(figure: dict[str, Any]) -> str:
     return f"{figure['title']}, {figure['unit']}" if figure["unit"] else str(figure["title"])
 
 
-def with_table(page: str) -> str:
-    """Return a page with the table of the last results between its markers.
+def with_table(page: str, speed: dict[str, Any], memory: dict[str, Any]) -> str:
+    """Return a page with the table between its markers.
 
     Raises:
         ValueError: the page does not have both markers, in order.
     """
-    before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not (begin and end):
-        raise ValueError(f"the page has no {_BEGIN.strip()} and {_END} to put the table between")
-    speed, memory = (json.loads(path.read_text()) for path in RESULTS)
-    return before + begin + table(speed, memory) + end + after
+    return page_with_table(page, "bench-batch", table(speed, memory))
 
 
 def main() -> None:
     """Write the table into the page."""
-    PAGE.write_text(with_table(PAGE.read_text()))
+    speed, memory = (json.loads(path.read_text()) for path in RESULTS)
+    PAGE.write_text(with_table(PAGE.read_text(), speed, memory))
 
 
 if __name__ == "__main__":

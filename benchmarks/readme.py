@@ -10,10 +10,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page import with_table
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
 README = ROOT / "README.md"
-_BEGIN, _END = "<!-- make bench: begin -->\n", "<!-- make bench: end -->"
 _TITLES = {
     "unary_1.images_per_s": "one image a call: images/s",
     "unary_1.cpu_us_an_image": "one image a call: server CPU, µs an image",
@@ -82,9 +83,7 @@ def _rounded(value: float) -> str:
 
 def main() -> None:
     """Write the table into the README."""
-    before, _, rest = README.read_text().partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    README.write_text(before + _BEGIN + table(json.loads(RESULTS.read_text())) + _END + after)
+    README.write_text(with_table(README.read_text(), "bench", table(json.loads(RESULTS.read_text()))))
 
 
 if __name__ == "__main__":
