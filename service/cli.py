@@ -54,7 +54,7 @@ def cli(context: click.Context) -> None:
 def main() -> None:
     """Run the command line; exit 1 if the server cannot start, 2 for what could not be asked or set."""
     try:
-        sys.exit(cli(prog_name=_NAME, standalone_mode=False))
+        sys.exit(cli(prog_name=_NAME, standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(_COULD_NOT_RUN)

@@ -44,7 +44,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; exit 1 for a failure, 2 for wrong usage, 130 when interrupted."""
     try:
-        sys.exit(cli(prog_name=_NAME, standalone_mode=False))
+        sys.exit(cli(prog_name=_NAME, standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
