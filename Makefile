@@ -93,7 +93,7 @@ bench-int8: $(VENV_OPENVINO)/.openvino ## Measure float32 and int8 on the CPU an
 	@$(VENV_OPENVINO)/bin/python -m benchmarks.int8
 
 bench-batch: $(VENV)/.batch ## Measure a batch job beside decoding and ONNX Runtime alone, on one core (CIFAR10NET_DATA: a zip)
-	@$(BIN)/python -m benchmarks.batch
+	@$(BIN)/python -m benchmarks.batch && $(BIN)/python -m benchmarks.lists && $(BIN)/python -m benchmarks.batch_page
 
 bench-train: $(VENV)/.train ## Measure training beside the plain way, in one run (minutes; CIFAR10NET_DATA or a download)
 	@$(BIN)/python -m benchmarks.train

@@ -3,7 +3,7 @@
 A zip of images goes in; a table and benchmarks/results/batch.json come out. The least is decoding by the same
 function and ONNX Runtime in batches of 64, from files that are in memory, with nothing written. The job reads
 the same images from the zip and writes their rows. Both take turns of a batch each, since the machine may be
-shared, and are compared by CPU time. Beside it, the memory of a job over a list of a million lines.
+shared, and are compared by CPU time. What memory jobs take, ``benchmarks.lists`` measures.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -39,9 +38,7 @@ RESULTS = Path(__file__).parent / "results" / "batch.json"
 FORMS = ("rows.jsonl", "rows.csv", "rows.parquet")
 MODEL = MODELS / "cifar10net"
 ROUNDS = 5
-LINES = 1_000_000
 GOAL = 0.9
-MOST_MB = 400
 _LIMITS = ImageLimits()
 
 
@@ -82,21 +79,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except JobError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    goals = _goals(turns)
-    if options.lines:
-        goals["memory"] = Goal(
-            f"peak memory, a list of {options.lines:,} lines", "MB", [list_mb(options.lines)], at_most=MOST_MB
-        )
+    keep(options.out, f"{images:,} images: {options.members} of {Path(options.data).name}", _goals(turns))
+    return 0
+
+
+def keep(out: Path, images: str, goals: dict[str, Goal]) -> None:
+    """Print the figures, and write them to a file of results."""
     facts = machine.facts() | {
-        "images": f"{images}: {options.members} of {Path(options.data).name}",
-        "model": "cifar10net",
-        "figures": {name: goal.facts() for name, goal in goals.items()},
+        "images": images,
+        "model": MODEL.name,
+        "figures": {name: {"title": goal.title, **goal.facts()} for name, goal in goals.items()},
     }
-    options.out.write_text(json.dumps(facts, indent=2) + "\n")
-    print(f"{images:,} images, one core of {facts['machine']}")
+    out.write_text(json.dumps(facts, indent=2) + "\n")
+    print(f"{images}, {facts['machine']}")
     for goal in goals.values():
         print(goal.line())
-    return 0
 
 
 def measure(place: str, rounds: int) -> tuple[dict[str, list[Turn]], int]:
@@ -148,7 +145,9 @@ def _goals(turns: dict[str, list[Turn]]) -> dict[str, Goal]:
             [turn.images_alone / turn.alone.wall_s for turn in every],
         ),
         "alone.cpu_us_an_image": Goal(
-            "the same: CPU", "us/image", [1e6 * turn.alone.cpu_s / turn.images_alone for turn in every]
+            "decoding and ONNX Runtime alone: CPU",
+            "us/image",
+            [1e6 * turn.alone.cpu_s / turn.images_alone for turn in every],
         ),
     }
     for name in FORMS:
@@ -158,10 +157,10 @@ def _goals(turns: dict[str, list[Turn]]) -> dict[str, Goal]:
                 f"zip to {name}", "images/s", [turn.images / turn.job.wall_s for turn in turns[name]]
             ),
             f"{form}.over_alone": Goal(
-                "by what there is alone", "", [_ratio(turn, 0) for turn in turns[name]], digits=3
+                f"zip to {name} / alone", "", [_ratio(turn, 0) for turn in turns[name]], digits=3
             ),
             f"{form}.over_alone_cpu": Goal(
-                "the same, by CPU time",
+                f"zip to {name} / alone, by CPU time",
                 "",
                 [_ratio(turn, 1) for turn in turns[name]],
                 at_least=GOAL,
@@ -175,41 +174,11 @@ def _ratio(turn: Turn, clock: int) -> float:
     return turn.alone[clock] / turn.images_alone * turn.images / turn.job[clock]
 
 
-def list_mb(lines: int) -> float:
-    """Run a job over a list of files that are missing, and return its peak of resident memory in MB."""
-    with tempfile.TemporaryDirectory() as folder:
-        places = Path(folder) / "list.txt"
-        with places.open("w") as file:
-            file.writelines(
-                f"{folder}/photographs/of/last/summer/{number:09}.jpg\n" for number in range(lines)
-            )
-        command = [sys.executable, "-c", _CHILD, "classify", str(places), "--model", str(MODEL)]
-        command += ["--out", str(Path(folder) / "rows.parquet")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode != 0:
-        raise JobError(done.stderr)
-    return float(done.stdout.splitlines()[-1])
-
-
-# The job's exit code is 1, since no image can be read; what it used is said by the process itself.
-_CHILD = """
-import resource, sys
-from service.cli import cli
-try:
-    cli()
-except SystemExit as end:
-    if end.code != 1:
-        raise
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
-"""
-
-
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__)
     parser.add_argument("--data", default=os.environ.get("CIFAR10NET_DATA"), help="zip of images")
     parser.add_argument("--members", default="test", help="folder or pattern within it")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--lines", type=int, default=LINES, help="of the list; 0 leaves it out")
     parser.add_argument("--out", type=Path, default=RESULTS)
     return parser.parse_args(arguments)
 

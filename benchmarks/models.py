@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.page import with_table as page_with_table
 from training.compare.results import from_json
 from training.compare.table import markdown
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "models" / "compare.json"
 README = ROOT / "README.md"
-_BEGIN, _END = "<!-- make compare: begin -->\n", "<!-- make compare: end -->"
 
 
 def table(results: str) -> str:
@@ -28,11 +28,7 @@ def with_table(page: str, results: str) -> str:
     Raises:
         ValueError: the page does not have both markers, in order.
     """
-    before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not (begin and end):
-        raise ValueError(f"the page has no {_BEGIN.strip()} and {_END} to put the table between")
-    return before + begin + table(results) + end + after
+    return page_with_table(page, "compare", table(results))
 
 
 def main() -> None:

@@ -10,10 +10,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page import with_table
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
 README = ROOT / "README.md"
-_BEGIN, _END = "<!-- make bench: begin -->\n", "<!-- make bench: end -->"
 _TITLES = {
     "unary_1.images_per_s": "one image a call: images/s",
     "unary_1.cpu_us_an_image": "one image a call: server CPU, µs an image",
@@ -46,7 +47,7 @@ def table(results: dict[str, Any]) -> str:
     """Write the figures as a Markdown table, and what they were measured on."""
     figures = results["figures"]
     lines = ["| one core, by `make bench` | median (smallest-largest), n | goal |", "|---|---|---|"]
-    lines += [_line(title, figures[key]) for key, title in _TITLES.items() if key in figures]
+    lines += [line(title, figures[key]) for key, title in _TITLES.items() if key in figures]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     stolen = results["stolen_of_kept"]
     kept = f"Of {sum(results['rounds_made'])} rounds the {len(stolen)} were kept during which the hypervisor"
@@ -60,7 +61,8 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(title: str, figure: dict[str, Any]) -> str:
+def line(title: str, figure: dict[str, Any]) -> str:
+    """Write a figure as a row of the table: its median, spread and n, and whether its goal is met."""
     low, middle, high = (_rounded(figure[name]) for name in ("smallest", "median", "largest"))
     spread = f" ({low}-{high})" if figure["n"] > 1 else ""
     return f"| {title} | **{middle}**{spread}, n={figure['n']} | {_goal(figure)} |"
@@ -81,9 +83,7 @@ def _rounded(value: float) -> str:
 
 def main() -> None:
     """Write the table into the README."""
-    before, _, rest = README.read_text().partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    README.write_text(before + _BEGIN + table(json.loads(RESULTS.read_text())) + _END + after)
+    README.write_text(with_table(README.read_text(), "bench", table(json.loads(RESULTS.read_text()))))
 
 
 if __name__ == "__main__":

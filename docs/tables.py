@@ -31,7 +31,7 @@ from service.servicers.inference.requests import MOST_CONTENTS_IMAGES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-_COMMANDS = ("serve", "classify", "models", "stats", "health", "key")
+_COMMANDS = ("serve", "classify", "models", "stats", "health", "doctor", "key", "completion")
 _ADVICE = {
     Code.OK: ("answered", "look at each image's outcome: one may have an `error` of its own"),
     Code.CANCELLED: ("the client gave up, or its connection ended; only log and metrics know", ""),
@@ -76,7 +76,7 @@ def _command(command: click.Command, root: click.Context) -> str:
         )
         for option in shown
     ]
-    table = _table(("option", "environment", "default", "meaning"), rows)
+    table = _table(("option", "environment", "default", "meaning"), rows) if rows else ""
     return f"### `cifar10net {command.name}`\n\n{summary}\n\n{table}"
 
 

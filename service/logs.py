@@ -39,6 +39,7 @@ def configure(log_format: LogFormat, level: str, *, is_worker: bool = False) -> 
         is_worker: whether this is one of several, whose lines are told apart by their ``pid``.
     """
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
+    with_colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -46,7 +47,7 @@ def configure(log_format: LogFormat, level: str, *, is_worker: bool = False) -> 
     if is_worker:
         shared.append(_add_pid)
     rendering: list[structlog.typing.Processor] = [
-        structlog.dev.ConsoleRenderer(exception_formatter=_write_traceback)
+        structlog.dev.ConsoleRenderer(colors=with_colours, exception_formatter=_write_traceback)
     ]
     if as_json:
         rendering = [

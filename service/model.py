@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +24,16 @@ except ImportError:  # the client lives without it
     onnxruntime = None
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy.typing as npt
 
     from service.providers import ProviderConfig
 
 _LOG_FATAL_ONLY = 4
+# y = x + x, of one float32: what a test makes anew with onnx and compares.
+_TINY_MODEL = bytes.fromhex(
+    "08083a380a0e0a01780a01781201792203416464120474696e795a0f0a0178120a0a08080112040a020801"
+    "620f0a0179120a0a08080112040a02080142040a00100d"
+)
 _SUM_TOLERANCE = 1e-3
 _LONGEST_REASON = 600  # characters: ONNX Runtime names its own source files before it comes to the point
 
@@ -74,6 +78,26 @@ class ModelInfo:
     """Of the model's file, in hexadecimal digits; None for a model that is no file."""
     is_verified: bool = False
     """Whether a manifest vouched for the file and its answers."""
+
+
+def try_provider(provider: ProviderConfig) -> str:
+    """Make a session of a tiny model on a provider, and run it once.
+
+    Returns:
+        The execution provider that is active, by ONNX Runtime's name: the one that was asked for.
+
+    Raises:
+        ProviderError: it is not installed, or another one became active.
+        ModelError: it cannot load or run even this.
+    """
+    session = _open_session(ModelFile(Path("a tiny model"), "tiny", 1, _TINY_MODEL), provider, 1)
+    try:
+        (answer,) = session.run(None, {"x": np.ones(1, np.float32)})
+    except Exception as error:  # onnxruntime's own types share no base but Exception
+        raise ModelError(f"the provider {provider.name} cannot run a tiny model: {_reason(error)}") from error
+    if answer.tolist() != [2]:
+        raise ModelError(f"the provider {provider.name} says that 1 + 1 is {answer.tolist()}, wanted 2")
+    return str(session.get_providers()[0])
 
 
 class OnnxModel:

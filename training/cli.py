@@ -15,25 +15,58 @@ from training.commands.fit import fit
 from training.commands.quantize import quantize
 from training.commands.summary import summary
 from training.commands.visualize import visualize
+from training.commands.voice import completion, examples, name_variables
 from training.errors import Interrupted, TrainingError
 
+_NAME = "cifar10net-train"
+_INTERRUPTED = 130
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.version_option(version("cifar10net"))
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    epilog=examples(
+        "cifar10net-train fit --out runs/first",
+        "cifar10net-train export --run runs/first",
+        "cifar10net-train evaluate --model runs/first",
+        "cifar10net-train fit --help",
+    ),
+)
+@click.version_option(version("cifar10net"), prog_name=_NAME)
 def cli() -> None:
-    """Train, evaluate and export networks for CIFAR-10."""
+    """Train, evaluate and export networks for CIFAR-10.
+
+    Every option can be set by an environment variable, which its help names; the command line comes first.
+    Errors are one sentence on standard error. Exit code 0: done; 1: it failed; 2: it makes no sense; 130: it
+    was interrupted.
+    """
 
 
 def main() -> None:
     """Run the command line; exit 1 for a failure, 2 for wrong usage, 130 when interrupted."""
     try:
-        cli()
+        sys.exit(cli(prog_name=_NAME, standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"error: {_sentence(error)}", err=True)
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("error: interrupted", err=True)
+        sys.exit(_INTERRUPTED)
     except Interrupted as stopped:
         click.echo(str(stopped), err=True)
         sys.exit(stopped.exit_code)
     except TrainingError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
+
+
+def _sentence(error: click.ClickException) -> str:
+    """Say in one line what is wrong with the command line, and where help is."""
+    said = " ".join(error.format_message().split())
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return said if context is None else f"{said.rstrip('.')}; see {context.command_path} --help"
 
 
 for _command in (
@@ -46,7 +79,9 @@ for _command in (
     compare,
     demo,
     visualize,
+    completion,
 ):
+    name_variables(_command, f"CIFAR10NET_TRAIN_{str(_command.name).upper()}")
     cli.add_command(_command)
 
 if __name__ == "__main__":

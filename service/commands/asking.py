@@ -5,39 +5,40 @@ In: what click has read. Out: lines on standard output, what went wrong on stand
 
 from __future__ import annotations
 
-import json
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from service.commands.options import (
-    access_options,
-    deadline_option,
-    server_option,
-)
+from service.commands.options import access_options, deadline_option, server_option
+from service.commands.voice import console, echo_object, examples, json_option
 from service.config import Access, ClientConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.wire import ModelDescription, VersionState
 
 _FAILED = 1
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "cifar10net models",
+        "cifar10net models --server 127.0.0.1:50051 --json",
+        "cifar10net models --server example.org:50051 --tls-ca ca.pem --api-key-file alice.key",
+    )
+)
 @server_option
 @access_options
-@deadline_option
-@click.option(
-    "--json",
-    "as_json",
-    envvar="CIFAR10NET_MODELS_JSON",
-    is_flag=True,
-    help="A JSON object a model, one a line.",
-)
+@deadline_option()
+@json_option("A JSON object a model, one a line.")
 def models(*, server: str, access: Access, deadline_s: float, as_json: bool) -> None:
-    """List the models that a server answers for, and the versions in its repository that do not answer."""
-    from rich import box  # noqa: PLC0415 - needed by this command alone
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    """List a server's models.
 
-    from service.client import Client  # noqa: PLC0415
+    Those that it answers for, and the versions in its repository that do not answer, with the reason.
+    """
+    from service.client import Client  # noqa: PLC0415 - needed when it runs alone
 
     with Client(server, ClientConfig(deadline_s=deadline_s, access=access)) as client:
         found, versions = client.models(), client.versions()
@@ -47,10 +48,19 @@ def models(*, server: str, access: Access, deadline_s: float, as_json: bool) -> 
         states = {(each.name, each.version): vars(each) for each in versions}
         for model in found:
             state = states.get((model.name, model.version), {})
-            click.echo(json.dumps({**vars(model), **state}, ensure_ascii=False))
+            echo_object({**vars(model), **state})
         for other in others:
-            click.echo(json.dumps(vars(other), ensure_ascii=False))
-        return
+            echo_object(vars(other))
+    else:
+        _print(found, versions, others)
+
+
+def _print(
+    found: Sequence[ModelDescription], versions: Sequence[VersionState], others: Sequence[VersionState]
+) -> None:
+    from rich import box  # noqa: PLC0415 - needed here alone
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("model", "version", "default", "provider", "classes", "top-1", "top-3", "state"):
         table.add_column(title)
@@ -67,28 +77,39 @@ def models(*, server: str, access: Access, deadline_s: float, as_json: bool) -> 
         )
     for other in others:
         table.add_row(other.name, other.version, "", "", "", "", "", other.state)
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(table)
+    screen = console(soft_wrap=True)
+    screen.print(table)
     for each in versions:
         if each.reason:
-            console.print(f"{each.name} {each.version}: {each.reason}")
+            screen.print(f"{each.name} {each.version}: {each.reason}")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "cifar10net health",
+        "cifar10net health --server 127.0.0.1:50051 --service cifar10net --deadline-s 1",
+        "until cifar10net health --deadline-s 1; do sleep 1; done   # wait for a server that starts",
+    )
+)
 @server_option
 @access_options
-@click.option("--service", default="", help="gRPC service to ask about; default: the server.")
-@click.option(
-    "--timeout-s",
-    type=click.FloatRange(0, 3600, min_open=True),
-    default=5.0,
-    help="Seconds to wait for an answer.",
-)
-def health(*, server: str, access: Access, service: str, timeout_s: float) -> None:
-    """Print a server's health; exit code 0 only for SERVING."""
+@click.option("--service", help="gRPC service, or model, to ask about. Default: the server as a whole.")
+@deadline_option(5.0)
+@json_option("A JSON object: server, service and status.")
+def health(*, server: str, access: Access, service: str | None, deadline_s: float, as_json: bool) -> None:
+    """Print a server's health.
+
+    SERVING, NOT_SERVING, or the gRPC status of a question that got no answer. Exit code 0: SERVING; 1:
+    anything else.
+    """
     from service.process import check_health  # noqa: PLC0415 - needed by this command alone
 
-    status = check_health(server, timeout_s, service, access)
-    click.echo(status)
+    # The range is the other commands'.
+    config = ClientConfig(deadline_s=deadline_s, access=access)
+    status = check_health(server, config.deadline_s, service or "", config.access)
+    if as_json:
+        echo_object({"server": server, "service": service, "status": status})
+    else:
+        click.echo(status)
     if status != "SERVING":
         sys.exit(_FAILED)

@@ -6,7 +6,6 @@ code. What a job is, ``service.batch`` knows.
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +15,7 @@ import click
 from click.core import ParameterSource
 
 from service.commands.options import access_options, deadline_option, server_option
+from service.commands.voice import complete_files, console, echo_object, examples, json_option
 from service.config import DEFAULT_TOP_K, LARGEST_TOP_K, ClientConfig
 
 if TYPE_CHECKING:
@@ -30,18 +30,28 @@ _INTERRUPTED = 130
 _FORMATS = ("bars", "table", "csv", "jsonl", "parquet")  # service.batch.output.Form, imported later
 
 
-@click.command()
-@click.argument("sources", nargs=-1, required=True)
+@click.command(
+    epilog=examples(
+        "cifar10net classify photo.jpg",
+        "cifar10net classify photo.jpg --server 127.0.0.1:50051 --top 1 --json",
+        "cifar10net classify photos/ --out rows.csv --model exported_models/cifar10net",
+        "cifar10net classify photos.zip/summer --labels folder --out rows.parquet",
+        "cifar10net classify photos.zip/summer --labels folder --out rows.parquet --resume",
+        "cifar10net classify 'photos/**/*.jpg' --format table",
+        "find photos -name '*.jpg' | cifar10net classify - --format jsonl",
+    )
+)
+@click.argument("sources", nargs=-1, required=True, shell_complete=complete_files)
 @server_option
 @access_options
 @click.option("--top", type=click.IntRange(1, LARGEST_TOP_K), default=DEFAULT_TOP_K, help="Classes an image.")
 @click.option(
     "--model",
-    default="",
+    shell_complete=complete_files,
     help="Model to ask; default: the server's. With a / or .onnx in it: a model's file or folder, which runs "
     "in this process, without a server.",
 )
-@click.option("--model-version", default="", help="Its version; default: the newest.")
+@click.option("--model-version", help="Its version; default: the newest.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -72,34 +82,23 @@ _FORMATS = ("bars", "table", "csv", "jsonl", "parquet")  # service.batch.output.
     type=click.IntRange(1, 1024),
     help="Batches at a time of a model in this process. Default: the CPUs that there are.",
 )
-@click.option(
-    "--json",
-    "as_json",
-    envvar="CIFAR10NET_CLASSIFY_JSON",
-    is_flag=True,
-    help="Rows on standard output as a JSON object a file, one a line; and the summary of a job as one.",
-)
+@json_option("Rows on standard output as a JSON object a file, one a line; and the summary of a job as one.")
 @click.option(
     "--timing", is_flag=True, help="Print on standard error how long each call took, and its parts."
 )
-@deadline_option
+@deadline_option()
 @click.pass_context
 def classify(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - click passes each option by name
-    """Classify pictures: files, folders, archives, tables and lists of them.
+    """Classify pictures, or whole collections.
 
     SOURCES are picture files, folders (with all pictures below them), zip and tar archives and parts of them
     (photos.zip/summer), patterns in quotes ('photos/**/*.jpg'), Parquet files with images or paths, lists of
     paths or URLs (.txt, .csv, .jsonl), URLs, and - for paths or JSON lines on standard input.
 
-    \b
-      cifar10net classify photo.jpg
-      cifar10net classify photos/ --out rows.csv --model exported_models/cifar10net
-      cifar10net classify cifar10.zip/test --labels folder --out rows.parquet
-      find photos -name '*.jpg' | cifar10net classify - --format jsonl
-
     Exit code 0: all were classified; 1: some could not be, which the rows or standard error explain; 2: the
     job could not run, or not to its end.
-    """  # noqa: D301 - click knows by \b what not to fill
+    """
+    options["model"], options["model_version"] = options["model"] or "", options["model_version"] or ""
     _check(context, options)
     try:
         failed = _classify(options)
@@ -210,7 +209,7 @@ def _print(job: Job, options: dict[str, Any]) -> bool:
             click.echo(f"{row.source}: {row.message}", err=True)
     if subject is not None:
         if options["as_json"]:
-            click.echo(json.dumps({"summary": tally.facts(subject, None)}, ensure_ascii=False))
+            echo_object({"summary": tally.facts(subject, None)})
         else:
             _echo(tally.lines(None))
     return tally.failed > 0
@@ -218,8 +217,6 @@ def _print(job: Job, options: dict[str, Any]) -> bool:
 
 def _write(job: Job, target: Target, options: dict[str, Any]) -> bool:
     """Write all rows to a file, and print the summary."""
-    from rich.console import Console  # noqa: PLC0415
-
     from service.batch.job import run  # noqa: PLC0415
     from service.batch.progress import JobProgress  # noqa: PLC0415
     from service.batch.tally import Tally  # noqa: PLC0415
@@ -227,10 +224,10 @@ def _write(job: Job, target: Target, options: dict[str, Any]) -> bool:
     subject = job.engine.subject()
     tally = Tally(_evaluation(subject.labels, options) if target.has_labels else None)
     facts = {key: options[key] for key in ("labels", "column")} | {"sources": list(options["sources"])}
-    with JobProgress(Console(stderr=True), tally, job.sources.count) as progress:
+    with JobProgress(console(stderr=True), tally, job.sources.count) as progress:
         run(job, target, subject, tally, facts=facts, on_row=progress.update)
     if options["as_json"]:
-        click.echo(json.dumps(tally.facts(subject, str(target.out)), ensure_ascii=False))
+        echo_object(tally.facts(subject, str(target.out)))
     else:
         _echo(tally.lines(str(target.out)))
     return tally.failed > 0

@@ -6,8 +6,15 @@ from pathlib import Path
 
 import click
 
+from service.commands.voice import echo_object, examples, json_option
 
-@click.command()
+
+@click.command(
+    epilog=examples(
+        "cifar10net key alice --to keys.txt > alice.key",
+        "cifar10net key bob --rights cifar10net.v1.Classifier --until 2035-12-31 --json",
+    )
+)
 @click.argument("name")
 @click.option(
     "--rights",
@@ -22,16 +29,21 @@ import click
     type=click.Path(path_type=Path),
     help="File of keys that gets the line; then only the key is printed.",
 )
-def key(*, name: str, rights: str, until: str | None, path: Path | None) -> None:
-    """Make an API key for NAME, and the line for the file of `serve --api-keys`.
+@json_option("One JSON object: name, key and line.")
+def key(*, name: str, rights: str, until: str | None, path: Path | None, as_json: bool) -> None:
+    """Make an API key for NAME.
 
-    The key is shown this once: the file holds its hash alone.
+    And the line for the file of `cifar10net serve --api-keys`. The key is shown this once: the file holds its
+    hash alone.
     """
     from service.security.issuing import add_line, make_key  # noqa: PLC0415 - needed by this command alone
 
     made, line = make_key(name, rights, until)
     if path is not None:
         add_line(path, line)
+    if as_json:
+        echo_object({"name": name, "key": made, "line": line})
+    elif path is not None:
         click.echo(made)
     else:
         click.echo(f"key, for {name}:\n  {made}\nline, for the file of keys:\n  {line}")

@@ -32,12 +32,16 @@ API_KEY_VARIABLE = "CIFAR10NET_API_KEY"
 _FILE = click.Path(path_type=Path)
 
 server_option = click.option("--server", default=DEFAULT_SERVER, metavar="HOST:PORT", help="Server to ask.")
-deadline_option = click.option(
-    "--deadline-s",
-    type=float,
-    default=ClientConfig.deadline_s,
-    help="Seconds that a call may take, retries included.",
-)
+
+
+def deadline_option(default_s: float = ClientConfig.deadline_s) -> Callable[[_Command], _Command]:
+    """Make the option that says how long is waited for an answer."""
+    return click.option(
+        "--deadline-s",
+        type=float,
+        default=default_s,
+        help="Seconds that a call may take, retries included.",
+    )
 
 
 def access_options(command: _Command) -> _Command:
@@ -50,12 +54,12 @@ def access_options(command: _Command) -> _Command:
         tls_cert: Path | None,
         tls_key: Path | None,
         api_key_file: Path | None,
-        server: str,
+        server: str | None,
         **others: Any,  # noqa: ANN401 - the command's
     ) -> None:
         api_key = os.environ.get(API_KEY_VARIABLE) if api_key_file is None else _read_key(api_key_file)
         access = Access(is_encrypted=tls, ca=tls_ca, cert=tls_cert, key=tls_key, api_key=api_key)
-        if api_key is not None and not access.uses_tls and not is_loopback(server):
+        if api_key is not None and not access.uses_tls and server and not is_loopback(server):
             click.echo(
                 "warning: whoever can read along can take the API key; use --tls or --tls-ca", err=True
             )

@@ -5,6 +5,7 @@ In: what click has read. Out: an exit code. Knows nothing of what a server does.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,8 @@ import click
 import structlog
 
 from service.commands.launch import run_alone, supervise_workers
-from service.commands.options import (
-    security_options,
-    tracing_options,
-)
+from service.commands.options import security_options, tracing_options
+from service.commands.voice import echo_object, examples, json_option
 from service.config import (
     READY_PREFIX,
     ImageLimits,
@@ -34,7 +33,16 @@ _FAILED = 1
 _log = structlog.get_logger(__name__)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "cifar10net serve",
+        "cifar10net serve --models exported_models --host 0.0.0.0 --port 50051",
+        "cifar10net serve --watch-s 5 --versions latest:2 --versions resnet=1",
+        "cifar10net serve --workers 2 --instances 1 --metrics-port 9100",
+        "cifar10net serve --tls-cert server.crt --tls-key server.key --api-keys keys.txt",
+        "CIFAR10NET_SERVE_MAX_BATCH=128 cifar10net serve --port 0 --json",
+    )
+)
 @click.option(
     "--models",
     type=click.Path(path_type=Path),
@@ -60,13 +68,11 @@ _log = structlog.get_logger(__name__)
 )
 @click.option(
     "--model-control",
-    envvar="CIFAR10NET_SERVE_MODEL_CONTROL",
     is_flag=True,
     help="Let clients load and unload models.",
 )
 @click.option(
     "--require-manifest",
-    envvar="CIFAR10NET_SERVE_REQUIRE_MANIFEST",
     is_flag=True,
     help="Refuse a model without manifest.json instead of warning.",
 )
@@ -192,7 +198,6 @@ _log = structlog.get_logger(__name__)
 )
 @click.option(
     "--shared-memory",
-    envvar="CIFAR10NET_SERVE_SHARED_MEMORY",
     is_flag=True,
     default=ServerConfig.shared_memory,
     help="Let clients name POSIX shared memory to read images from and write answers to: any that "
@@ -212,9 +217,15 @@ _log = structlog.get_logger(__name__)
     default="auto",
     help="auto: console on a terminal, else json.",
 )
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    help="Least that is logged.",
+)
 @click.option("--log-calls", is_flag=True, help="A line for every call, at level info.")
 @tracing_options
+@json_option("The line on standard output as a JSON object: address and process id.")
 def serve(  # noqa: PLR0913 - click passes each option by name
     *,
     provider: str,
@@ -233,6 +244,7 @@ def serve(  # noqa: PLR0913 - click passes each option by name
     provider_options: tuple[str, ...],
     log_format: Any,  # noqa: ANN401 - checked by click
     log_level: str,
+    as_json: bool,
     **settings: Any,  # noqa: ANN401 - checked by ServerConfig
 ) -> None:
     """Serve the models of a repository until SIGTERM.
@@ -272,7 +284,10 @@ def serve(  # noqa: PLR0913 - click passes each option by name
         if shares.is_oversubscribed:
             _log.warning("more model threads than CPUs", threads=shares.model_threads)
         _warn_if_exposed(config)
-        click.echo(f"{READY_PREFIX}{address}")
+        if as_json:
+            echo_object({"address": address, "pid": os.getpid()})
+        else:
+            click.echo(f"{READY_PREFIX}{address}")
 
     if door_fd is not None:
         run_alone(config, lambda _address: None, door_fd, intercom_fd)  # its supervisor announces the server

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from service.commands.options import access_options, deadline_option, server_option
+from service.commands.voice import console, echo_object, examples, json_option
 from service.config import Access, ClientConfig
 
 if TYPE_CHECKING:
@@ -22,45 +22,44 @@ _COUNTS = ("images", "bad", "requests", "refused", "batches", "per batch")
 _TIMES = ("decode ms", "queue ms", "wait ms", "compute ms", "total ms")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "cifar10net stats",
+        "cifar10net stats --server 127.0.0.1:50051 --json",
+        "cifar10net stats --server example.org:50051 --tls-ca ca.pem --api-key-file alice.key",
+    )
+)
 @server_option
 @access_options
-@deadline_option
-@click.option(
-    "--json",
-    "as_json",
-    envvar="CIFAR10NET_STATS_JSON",
-    is_flag=True,
-    help="One JSON object, with all there is.",
-)
+@deadline_option()
+@json_option("One JSON object, with all there is.")
 def stats(*, server: str, access: Access, deadline_s: float, as_json: bool) -> None:
-    """Print what a server has done since it started, all of its processes together.
+    """Print what a server has done since it started.
 
-    Times are means in milliseconds: of decoding pictures, waiting in the queue, waiting for the batch's turn,
-    computing, and of the whole of answered requests.
+    All of its processes together, dead ones too, by model and version. Times are means in milliseconds: of
+    decoding pictures, waiting in the queue, waiting for the batch's turn, computing, and of the whole of
+    answered requests.
     """
     from service.client import Client  # noqa: PLC0415 - needed when it runs alone
 
     with Client(server, ClientConfig(deadline_s=deadline_s, access=access)) as client:
         found = client.statistics()
     if as_json:
-        click.echo(json.dumps(asdict(found), ensure_ascii=False))
+        echo_object(asdict(found))
     else:
         _print(found)
 
 
 def _print(found: ServerStatistics) -> None:
-    from rich.console import Console  # noqa: PLC0415 - needed here alone
-
-    console = Console(highlight=False, markup=False)
-    console.print(_table(_COUNTS, found.versions, _counts))
-    console.print(_table(_TIMES, found.versions, _times))
-    console.print(
+    screen = console()
+    screen.print(_table(_COUNTS, found.versions, _counts))
+    screen.print(_table(_TIMES, found.versions, _times))
+    screen.print(
         f"{found.workers} workers ({found.worker_restarts} restarts), {found.connections} connections, "
         f"{found.active_calls} calls under way, {found.admitted_images} images admitted"
     )
     for refusal in found.refusals:
-        console.print(f"{refusal.event}, {refusal.reason}: {refusal.count}")
+        screen.print(f"{refusal.event}, {refusal.reason}: {refusal.count}")
 
 
 def _table(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.providers import ON_DEVICE
+from service.workers.groups import control_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,7 +125,7 @@ def _allowed_cpus() -> Cpus:
 
 def _quotas(root: Path) -> Iterator[tuple[Path, float]]:
     """Yield every CPU quota over this process, in CPUs, with the file that sets it."""
-    for folder in _control_groups(root):
+    for folder in control_groups(root, "cpu"):
         for file, read in (("cpu.max", _read_v2), ("cpu.cfs_quota_us", _read_v1)):
             try:
                 quota, period = read(folder / file)
@@ -132,28 +133,6 @@ def _quotas(root: Path) -> Iterator[tuple[Path, float]]:
                 continue  # no such file here, or "max": no quota
             if quota > 0 and period > 0:  # v1 says -1 for none
                 yield folder / file, quota / period
-
-
-def _control_groups(root: Path) -> Iterator[Path]:
-    """Yield the folders of this process' control groups that may limit its CPUs, up to the top ones.
-
-    A container often sees its own group as the top one, under another name than /proc/self/cgroup has
-    (``/``, or the host's). Folders that do not exist there are as good as skipped.
-    """
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        top = root / "sys/fs/cgroup"
-        if "cpu" in controllers.split(","):
-            top /= "cpu"
-        elif controllers:
-            continue
-        group = Path(path.lstrip("/"))
-        yield from (top / each for each in (group, *group.parents))
 
 
 def _read_v2(file: Path) -> tuple[int, int]:

@@ -295,7 +295,7 @@ def test_the_command_line_makes_keys_and_shows_them(
     damaged = run_cli("models", "--server", server.address)
     monkeypatch.setenv("CIFAR10NET_API_KEY", "c10n_wrong")
     abroad = run_cli("health", "--server", f"0.0.0.0:{server.port}")
-    encrypted = run_cli("health", "--server", f"0.0.0.0:{server.port}", "--tls", "--timeout-s", 0.1)
+    encrypted = run_cli("health", "--server", f"0.0.0.0:{server.port}", "--tls", "--deadline-s", 0.1)
     monkeypatch.delenv("CIFAR10NET_API_KEY")
     none = run_cli("models", "--server", server.address)
     health = run_cli("health", "--server", server.address)

@@ -119,7 +119,7 @@ def test_models_lists_what_is_served(server: str) -> None:
 def test_health_is_its_exit_code(server: str) -> None:
     healthy = _run("health", "--server", server)
     unknown = _run("health", "--server", server, "--service", "none")
-    absent = _run("health", "--server", "127.0.0.1:1", "--timeout-s", 0.2)
+    absent = _run("health", "--server", "127.0.0.1:1", "--deadline-s", 0.2)
 
     assert (healthy.returncode, healthy.stdout) == (0, "SERVING\n")
     assert (unknown.returncode, unknown.stdout) == (1, "NOT_FOUND\n")

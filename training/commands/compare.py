@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from training.commands.options import cache_option, data_option, table
+from training.commands.voice import console, echo_object, examples, json_option
 from training.compare import plots
 from training.compare import table as tables
 from training.compare.measure import compare as measure
@@ -22,10 +23,17 @@ from training.plotting import figure
 from training.progress import Bar
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from training.compare.table import Table
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "cifar10net-train compare --out comparison",
+        "cifar10net-train compare --model exported_models/cifar10net --rounds 5 --json",
+    )
+)
 @click.option(
     "--models",
     type=click.Path(path_type=Path),
@@ -53,6 +61,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder for compare.json, compare.md, accuracy.png and shifts.png.",
 )
+@json_option
 def compare(  # noqa: PLR0913 - click passes each option by name
     *,
     models: Path,
@@ -62,9 +71,13 @@ def compare(  # noqa: PLR0913 - click passes each option by name
     shift_images: int,
     rounds: int,
     out: Path | None,
+    as_json: bool,
 ) -> None:
-    """Measure exported models side by side: weight, accuracy, speed, and moved images."""
-    console = Console(highlight=False, markup=False)
+    """Measure exported models side by side.
+
+    Their weight, accuracy and speed, and what becomes of their answers when images are moved.
+    """
+    screen = console(stderr=as_json)
     if out is not None:
         with figure(1, 1):
             pass  # whether pictures can be drawn is told now, not after minutes
@@ -72,7 +85,7 @@ def compare(  # noqa: PLR0913 - click passes each option by name
     for sentence in left_out:
         click.echo(sentence, err=True)
     source = DataSet(data, cache_dir)
-    with _Bar(console) as bar:
+    with _Bar(screen) as bar:
         comparison = measure(
             subjects,
             source.split("test"),
@@ -81,10 +94,13 @@ def compare(  # noqa: PLR0913 - click passes each option by name
             shift_images=shift_images,
             rounds=rounds,
         )
-    _show(comparison, console)
+    if as_json:
+        echo_object(json.loads(to_json(comparison)))
+    else:
+        _show(comparison, screen)
     if out is not None:
         _write(comparison, out)
-        console.print(f"wrote compare.json, compare.md, accuracy.png and shifts.png to {out}", soft_wrap=True)
+        screen.print(f"wrote compare.json, compare.md, accuracy.png and shifts.png to {out}", soft_wrap=True)
 
 
 class _Bar(Bar):

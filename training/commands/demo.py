@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from rich.console import Console
 
 from training.commands.options import table
+from training.commands.voice import console, echo_object, examples, json_option
 from training.demo import plots
 from training.demo.crowd import draw_crowd
 from training.demo.edges import SIGNAL, arithmetic, edges_passed_by, find_edges
@@ -26,12 +27,20 @@ if TYPE_CHECKING:
 _SHOWN_PEAKS = 5
 
 
-@click.group()
+@click.group(epilog=examples("cifar10net-train demo conv1d", "cifar10net-train demo template"))
 def demo() -> None:
-    """Show what a convolution does, number by number and in a picture."""
+    """Show what a convolution does.
+
+    On things small enough to follow by hand, in numbers and a picture.
+    """
 
 
-@demo.command()
+@demo.command(
+    epilog=examples(
+        "cifar10net-train demo conv1d",
+        "cifar10net-train demo conv1d --signal 1,8,8,8,2 --stride 1 --out edges.png --json",
+    )
+)
 @click.option(
     "--signal", default=",".join(f"{value:g}" for value in SIGNAL), help="Brightnesses, comma between."
 )
@@ -40,11 +49,20 @@ def demo() -> None:
 )
 @click.option("--padding", type=int, default=1, help="Zeros behind the signal.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("conv1d.png"), help="Picture to write.")
-def conv1d(*, signal: str, strides: tuple[int, ...], padding: int, out: Path) -> None:
-    """Find edges in a row of brightnesses with two filters of two values."""
+@json_option
+def conv1d(*, signal: str, strides: tuple[int, ...], padding: int, out: Path, as_json: bool) -> None:
+    """Find edges in a row of brightnesses.
+
+    With two filters of two values, at each stride; every product and sum is printed.
+    """
     values = _numbers(signal)
     passes = [find_edges(values, stride, padding) for stride in strides]
     padded = passes[0].padded
+    if as_json:
+        plots.draw_edges(passes, len(values), out)
+        told = [{"stride": each.stride, "outputs": np.asarray(each.outputs).tolist()} for each in passes]
+        echo_object({"padded": np.asarray(padded).tolist(), "passes": told, "picture": str(out)})
+        return
     click.echo(f"input, {len(values)} values:  {_listed(values)}")
     click.echo(f"padded, {len(padded)} values: {_listed(padded)}")
     for each in passes:
@@ -60,7 +78,12 @@ def conv1d(*, signal: str, strides: tuple[int, ...], padding: int, out: Path) ->
     click.echo(f"\nwrote {out}")
 
 
-@demo.command()
+@demo.command(
+    epilog=examples(
+        "cifar10net-train demo template",
+        "cifar10net-train demo template --image crowd.png --box 40,32,24,24 --out found.png --json",
+    )
+)
 @click.option("--image", type=click.Path(path_type=Path), help="Picture to search; default: a drawn crowd.")
 @click.option("--box", help="x,y,w,h of the filter to cut, in pixels; with --image.")
 @click.option(
@@ -70,27 +93,37 @@ def conv1d(*, signal: str, strides: tuple[int, ...], padding: int, out: Path) ->
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("template.png"), help="Picture to write."
 )
-def template(*, image: Path | None, box: str | None, face: int, seed: int, out: Path) -> None:
-    """Cut a filter from a picture, slide it over the picture, and see where it fits."""
+@json_option
+def template(  # noqa: PLR0913 - click passes each option by name
+    *, image: Path | None, box: str | None, face: int, seed: int, out: Path, as_json: bool
+) -> None:
+    """Find a part of a picture in the picture.
+
+    The part is a filter that slides over all of it, by plain and by normalised correlation.
+    """
     pixels, cut = _crowd(face, seed, box) if image is None else _photograph(image, box)
     weights = cut.cut(pixels)
     normalised, plain = correlate_normalised(pixels, weights), correlate(pixels, weights)
     size = (cut.height, cut.width)
     best = peaks(normalised, size, _SHOWN_PEAKS)
     (brightest,) = peaks(plain, size, 1)
-    console = Console(highlight=False, markup=False)
+    plots.draw_template(
+        pixels, cut, plain=plain, brightest=brightest, normalised=normalised, best=best, path=out
+    )
+    if as_json:
+        found = {"plain": asdict(brightest), "normalised": [asdict(peak) for peak in best]}
+        echo_object({"cut": asdict(cut)} | found | {"picture": str(out)})
+        return
+    screen = console()
     height, width = pixels.shape
-    console.print(
+    screen.print(
         f"a picture of {width}x{height} pixels, a filter of {cut.width}x{cut.height} cut at x {cut.x}, "
         f"y {cut.y}: {plain.size:,} places, {plain.size * weights.size / 1e6:,.0f} million multiply-adds "
         "a map\n"
     )
-    console.print(_peak_table(pixels, cut, brightest, best))
-    console.print(_explanation(pixels, cut, brightest, best[0]))
-    plots.draw_template(
-        pixels, cut, plain=plain, brightest=brightest, normalised=normalised, best=best, path=out
-    )
-    console.print(f"wrote {out}", soft_wrap=True)
+    screen.print(_peak_table(pixels, cut, brightest, best))
+    screen.print(_explanation(pixels, cut, brightest, best[0]))
+    screen.print(f"wrote {out}", soft_wrap=True)
 
 
 def _numbers(text: str) -> list[float]:

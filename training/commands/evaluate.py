@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from training.commands.options import DEFAULTS, cache_option, checkpoint_at, data_option, table
+from training.commands.voice import console, echo_object, examples, json_option
 from training.dataset import CLASS_NAMES, DataSet, hold_out
 from training.evaluate import Evaluation, Predictor, evaluate, open_onnx, predictor_of, torch_predictor
 from training.model_card import held_out_per_class
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-@click.command("evaluate")
+@click.command(
+    "evaluate",
+    epilog=examples(
+        "cifar10net-train evaluate --model exported_models/cifar10net/1/model.onnx",
+        "cifar10net-train evaluate --model runs/first --split validation --json",
+    ),
+)
 @click.option(
     "--model",
     "models",
@@ -42,53 +49,80 @@ if TYPE_CHECKING:
     help="With --split validation: as many as fit held out. Default: what the run or the recipe in the "
     f".onnx says, or {DEFAULTS['validation_per_class']}.",
 )
-def evaluate_model(
+@json_option
+def evaluate_model(  # noqa: PLR0913 - click passes each option by name
     *,
     models: tuple[Path, ...],
     data: Path | None,
     cache_dir: Path | None,
     split: str,
     validation_per_class: int | None,
+    as_json: bool,
 ) -> None:
-    """Print top-1, top-3, per-class accuracy and the confusion matrix.
+    """Measure a model's accuracy.
 
-    Of several models it prints a line each, and the mean and the standard deviation over them.
+    Top-1, top-3, each class's, and the confusion matrix, on the test or the validation images; of several
+    models a line each, and the mean and the standard deviation over them.
     """
     opened = [_predictor(model) for model in models]  # a bad one is told of before any is measured
     source = DataSet(data, cache_dir)
-    console = Console(highlight=False, markup=False)
-    results = []
+    screen, told, results = console(), [], []
     for model, (predict, kind, held_out) in zip(models, opened, strict=True):
         if split == "test":
             images = source.split("test")
         else:
             _, images = hold_out(source.split("train"), validation_per_class or held_out)
-        result = evaluate(predict, images)
-        results.append(result)
-        console.print(
-            f"{model} on {kind}\n{result.n:,} images: {split} split, {source.description()}\n{_line(result)}",
-            soft_wrap=True,
-        )
-    if len(results) == 1:
-        console.print(_confusion_table(results[0]))
+        results.append(evaluate(predict, images))
+        subject = {"model": str(model), "engine": kind, "split": split, "source": source.description()}
+        told.append(subject | _facts(results[-1]))
+        if not as_json:
+            screen.print(_lines(model, kind, split, source, results[-1]), soft_wrap=True)
+    if as_json:
+        echo_object(told[0] if len(told) == 1 else {"models": told, **_spread(results)})
+    elif len(results) == 1:
+        screen.print(_confusion_table(results[0]))
     else:
-        console.print(_spread(results), soft_wrap=True)
+        screen.print(_spread_line(results), soft_wrap=True)
 
 
-def _line(result: Evaluation) -> str:
+def _lines(model: Path, kind: str, split: str, source: DataSet, result: Evaluation) -> str:
     return (
+        f"{model} on {kind}\n{result.n:,} images: {split} split, {source.description()}\n"
         f"top-1 {result.top1:.2%} (standard error {result.top1_standard_error:.2%})  "
         f"top-3 {result.top3:.2%}  loss {result.loss:.4f}"
     )
 
 
-def _spread(results: list[Evaluation]) -> str:
+def _spread(results: list[Evaluation]) -> dict[str, dict[str, float]]:
     """Mean and sample standard deviation over the models: how much a recipe varies with its seed."""
-    told = []
-    for name in ("top1", "top3"):
-        values = [getattr(result, name) for result in results]
-        told.append(f"{name.replace('p', 'p-')} {mean(values):.2%} (sd {stdev(values):.2%})")
-    return f"mean of {len(results)} models: {'  '.join(told)}"
+    rates = {name: [getattr(result, name) for result in results] for name in ("top1", "top3", "loss")}
+    return {
+        word: {name: compute(values) for name, values in rates.items()}
+        for word, compute in (("mean", mean), ("sd", stdev))
+    }
+
+
+def _spread_line(results: list[Evaluation]) -> str:
+    spread = _spread(results)
+    of_rate = "  ".join(
+        f"{title} {spread['mean'][name]:.2%} (sd {spread['sd'][name]:.2%})"
+        for title, name in (("top-1", "top1"), ("top-3", "top3"))
+    )
+    return f"mean of {len(results)} models: {of_rate}"
+
+
+def _facts(result: Evaluation) -> dict[str, Any]:
+    """Return an evaluation, JSON-ready; null for a class without images."""
+    shares = (None if math.isnan(share) else float(share) for share in result.per_class)
+    return {
+        "images": result.n,
+        "top1": result.top1,
+        "top1_standard_error": result.top1_standard_error,
+        "top3": result.top3,
+        "loss": result.loss,
+        "per_class": dict(zip(CLASS_NAMES, shares, strict=True)),
+        "confusion": result.confusion.tolist(),
+    }
 
 
 def _predictor(model: Path) -> tuple[Predictor, str, int]:

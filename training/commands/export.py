@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from training.commands.options import cache_option, checkpoint_at, data_option
+from training.commands.voice import echo_object, examples, json_option
 from training.dataset import DataSet
 from training.errors import CheckpointError
 from training.export import export as export_checkpoint
@@ -14,7 +15,13 @@ from training.files import write_text
 from training.manifest import MANIFEST_NAME, describe
 
 
-@click.command("export")
+@click.command(
+    "export",
+    epilog=examples(
+        "cifar10net-train export --run runs/first",
+        "cifar10net-train export --run runs/first --to exported_models --model-version 2 --json",
+    ),
+)
 @click.option(
     "--run",
     "model",
@@ -36,13 +43,22 @@ from training.manifest import MANIFEST_NAME, describe
     is_flag=True,
     help="Replace another model of that version instead of refusing.",
 )
+@json_option
 def export_model(  # noqa: PLR0913 - click passes each option by name
-    *, model: Path, data: Path | None, cache_dir: Path | None, to: Path, model_version: int, replace: bool
+    *,
+    model: Path,
+    data: Path | None,
+    cache_dir: Path | None,
+    to: Path,
+    model_version: int,
+    replace: bool,
+    as_json: bool,
 ) -> None:
-    """Write a run as .onnx, measured on the test split and compared with PyTorch.
+    """Write a run as .onnx, measured and verified.
 
-    Beside model.onnx goes manifest.json: its digest, its signature and golden answers, which a server checks
-    before it serves. A new version appears whole or not at all, to servers that watch the folder too.
+    It is measured on the test split and compared with PyTorch, and kept only if they agree. Beside model.onnx
+    goes manifest.json: its digest, its signature and golden answers, which a server checks before it serves.
+    A new version appears whole or not at all, to servers that watch the folder too.
     """
     checkpoint = checkpoint_at(model)
     if not checkpoint.is_finished:
@@ -54,6 +70,19 @@ def export_model(  # noqa: PLR0913 - click passes each option by name
     done = export_checkpoint(
         checkpoint, source.split("test"), source.description(), to, model_version, may_replace=replace
     )
+    if as_json:
+        echo_object(
+            {
+                "path": str(done.path),
+                "top1": done.evaluation.top1,
+                "top3": done.evaluation.top3,
+                "images": done.evaluation.n,
+                "source": source.description(),
+                "largest_difference": float(done.largest_difference),
+                "compared": done.compared,
+            }
+        )
+        return
     click.echo(
         f"wrote {done.path}: top-1 {done.evaluation.top1:.2%}, top-3 {done.evaluation.top3:.2%} on "
         f"{done.evaluation.n:,} images (test split, {source.description()}); ONNX Runtime and "
@@ -61,9 +90,17 @@ def export_model(  # noqa: PLR0913 - click passes each option by name
     )
 
 
-@click.command("manifest")
+@click.command("manifest", epilog=examples("cifar10net-train manifest exported_models/lenet/1/model.onnx"))
 @click.argument("model", type=click.Path(path_type=Path))
-def write_manifest(*, model: Path) -> None:
-    """Write manifest.json beside an exported MODEL that has none, such as one of an earlier release."""
-    write_text(model.with_name(MANIFEST_NAME), describe(model))
-    click.echo(f"wrote {model.with_name(MANIFEST_NAME)}")
+@json_option
+def write_manifest(*, model: Path, as_json: bool) -> None:
+    """Write the manifest of an exported MODEL.
+
+    For one that has none beside it, such as one of an earlier release.
+    """
+    path = model.with_name(MANIFEST_NAME)
+    write_text(path, describe(model))
+    if as_json:
+        echo_object({"path": str(path)})
+    else:
+        click.echo(f"wrote {path}")

@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
 from rich.progress import Progress
 
 from training.commands.options import DEFAULTS, cache_option, checkpoint_at, data_option
+from training.commands.voice import console, echo_object, examples, json_option
 from training.config import CHOICES, TrainConfig
 from training.dataset import DataSet, Split
 from training.devices import open_device
@@ -30,7 +30,13 @@ from training.train import fit as fit_network
 from training.train import resume as resume_run
 from training.train import trained_network
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+_GIVEN = {click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT}
 
 
 def _setting(name: str, kind: type | click.ParamType[Any], text: str) -> Callable[[_Command], _Command]:
@@ -43,7 +49,14 @@ def _setting(name: str, kind: type | click.ParamType[Any], text: str) -> Callabl
     )
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "cifar10net-train fit --out runs/first",
+        "cifar10net-train fit --out runs/quick --epochs 1 --seed 1 --json",
+        "cifar10net-train fit --resume runs/first",
+        "torchrun --nproc-per-node 2 -m training fit --out runs/shared",
+    )
+)
 @data_option
 @cache_option
 @click.option("--out", type=click.Path(path_type=Path), help="New run folder.")
@@ -80,6 +93,7 @@ def _setting(name: str, kind: type | click.ParamType[Any], text: str) -> Callabl
     "--compile", is_flag=True, help="Have torch.compile fuse layers; the first step takes a minute."
 )
 @click.option("--threads", type=int, help="CPU threads; default: this process's share of those there are.")
+@json_option
 @click.pass_context
 def fit(  # noqa: PLR0913 - click passes each option by name
     context: click.Context,
@@ -92,12 +106,13 @@ def fit(  # noqa: PLR0913 - click passes each option by name
     recipe: str,
     compile: bool,  # noqa: A002 - the name of the option
     threads: int | None,
+    as_json: bool,
     **settings: Any,  # noqa: ANN401 - checked by TrainConfig
 ) -> None:
-    """Train a network. Ctrl-C saves the run; --resume continues it to the same weights.
+    """Train a network.
 
-    Several processes share each batch, and come to the same weights but for rounding, if torchrun starts
-    them: torchrun --nproc-per-node 2 -m training fit ...
+    Ctrl-C saves the run; --resume continues it to the same weights. Several processes share each batch, and
+    come to the same weights but for rounding, if torchrun starts them, as in the last example.
     """
     if (out is None) == (resume is None):
         raise click.UsageError("give one of --out (a new run) and --resume (a stopped one)")
@@ -110,13 +125,15 @@ def fit(  # noqa: PLR0913 - click passes each option by name
         cpus = max(1, _usable_cpus() // local_size()) if threads is None else threads
         config = replace(RECIPES[recipe], processes=processes(), compile=compile, threads=cpus, **given)
     with gathered(open_device(config.device, local_rank())) as team:
-        console = Console(highlight=False, markup=False, quiet=not team.leads)
+        screen = console(quiet=not team.leads, stderr=as_json)
         try:
-            _train(run, config, DataSet(data, cache_dir), console, team, is_new=resume is None)
+            _train(run, config, DataSet(data, cache_dir), screen, team, is_new=resume is None)
         except Interrupted as stopped:
             if team.leads:
                 raise
             context.exit(stopped.exit_code)
+        if as_json and team.leads:
+            echo_object({"run": str(run.folder)} | run.metrics()[-1])
 
 
 def _train(  # noqa: PLR0913 - what the options have become
@@ -145,7 +162,7 @@ def _train(  # noqa: PLR0913 - what the options have become
 def _refuse_settings(context: click.Context) -> None:
     """A resumed run keeps its settings: one given beside --resume would be ignored."""
     for name in (*DEFAULTS, "recipe"):
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+        if context.get_parameter_source(name) in _GIVEN:
             raise click.UsageError(
                 f"--{name.replace('_', '-')} has no effect with --resume: a run keeps its settings"
             )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
 
 from training.commands.options import cache_option, data_option
+from training.commands.voice import echo_object, examples, json_option
 from training.dataset import DataSet
 from training.quantize import FORMS, QuantizeConfig
 from training.quantize import quantize as quantize_model
@@ -15,7 +17,13 @@ from training.twins import read_source
 _DEFAULTS = QuantizeConfig()
 
 
-@click.command("quantize")
+@click.command(
+    "quantize",
+    epilog=examples(
+        "cifar10net-train quantize exported_models/cifar10net/1/model.onnx",
+        "cifar10net-train quantize exported_models/cifar10net/1/model.onnx --form fp16 --replace --json",
+    ),
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @data_option
 @cache_option
@@ -46,6 +54,7 @@ _DEFAULTS = QuantizeConfig()
 )
 @click.option("--model-version", type=click.IntRange(min=1), default=1, help="Version folder.")
 @click.option("--replace", is_flag=True, help="Replace another model of that version instead of refusing.")
+@json_option
 def quantize(  # noqa: PLR0913 - click passes each option by name
     *,
     model: Path,
@@ -58,18 +67,37 @@ def quantize(  # noqa: PLR0913 - click passes each option by name
     calibration_images: int,
     seed: int,
     weight_bits: int,
+    as_json: bool,
 ) -> None:
-    """Write a twin of MODEL, an exported .onnx, in narrower numbers, and say what it lost.
+    """Write a twin of MODEL in narrower numbers.
 
-    Ranges come from training images, the way to choose them from the validation images; an int8 twin that
-    has lost more than half a point of top-1 on the test split is not kept.
+    MODEL is an exported .onnx file; what the twin has lost is measured beside it. Ranges come from training
+    images, the way to choose them from the validation images; an int8 twin that has lost more than half a
+    point of top-1 on the test split is not kept.
     """
     config = QuantizeConfig(
         form=form, calibration_images=calibration_images, seed=seed, weight_bits=weight_bits
     )
     source, images = read_source(model), DataSet(data, cache_dir)
-    done = quantize_model(source, images, config, to, model_version, may_replace=replace, report=click.echo)
+    report = partial(click.echo, err=as_json)
+    done = quantize_model(source, images, config, to, model_version, may_replace=replace, report=report)
     found = done.comparison
+    if as_json:
+        echo_object(
+            {
+                "path": str(done.path),
+                "bytes": done.path.stat().st_size,
+                "top1": found.after.top1,
+                "top1_float32": found.before.top1,
+                "top3": found.after.top3,
+                "top3_float32": found.before.top3,
+                "images": found.after.n,
+                "same_top1": float(found.same_top1),
+                "mean_difference": float(found.mean_difference),
+                "largest_difference": float(found.largest_difference),
+            }
+        )
+        return
     click.echo(
         f"wrote {done.path}, {done.path.stat().st_size:,} bytes: top-1 {found.after.top1:.2%} (float32 "
         f"{found.before.top1:.2%}), top-3 {found.after.top3:.2%} ({found.before.top3:.2%}) on "

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
-from rich.console import Console
 
 from training.commands.options import table as make_table
+from training.commands.voice import console, echo_object, examples, json_option
 from training.networks import NETWORKS
 from training.summary import layer_rows
 
 
-@click.command()
-@click.option("--network", type=click.Choice(list(NETWORKS)), default="cifar10net")
-def summary(network: str) -> None:
-    """Print a network's layers: shapes, parameters, multiply-adds, receptive fields."""
+@click.command(epilog=examples("cifar10net-train summary", "cifar10net-train summary --network lenet --json"))
+@click.option("--network", type=click.Choice(list(NETWORKS)), default="cifar10net", help="Which one.")
+@json_option
+def summary(*, network: str, as_json: bool) -> None:
+    """Print a network's layers.
+
+    Their shapes, parameters, multiply-adds and receptive fields.
+    """
     rows = layer_rows(NETWORKS[network]())
+    if as_json:
+        echo_object({"network": network, "layers": [asdict(row) for row in rows]})
+        return
     table = make_table(f"{network}: input 32x32x3")
     for title in ("layer", "output", "kernel", "stride", "padding"):
         table.add_column(title)
@@ -32,4 +41,4 @@ def summary(network: str) -> None:
     table.add_section()
     totals = (sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows))
     table.add_row("total", "", "", "", "", f"{totals[0]:,}", f"{totals[1]:,}", "")
-    Console().print(table)
+    console().print(table)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from training.commands.options import cache_option, data_option
+from training.commands.voice import console, echo_object, examples, json_option
 from training.dataset import DataSet, Split, hold_out
 from training.progress import Bar
 from training.visualize.book import REPORT_NAME, Looked
@@ -22,10 +22,17 @@ from training.visualize.subject import Subject, open_subject
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import Console
+
 _SEED = 0
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "cifar10net-train visualize --model exported_models/cifar10net/1/model.onnx --out pictures",
+        "cifar10net-train visualize --model runs/first --out pictures --image 7 --images 200 --json",
+    )
+)
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
@@ -61,6 +68,7 @@ _SEED = 0
     help="With --split validation: as many as fit held out. Default: what the run or the recipe in the "
     ".onnx says.",
 )
+@json_option
 def visualize(  # noqa: PLR0913 - click passes each option by name
     *,
     model: Path,
@@ -72,13 +80,14 @@ def visualize(  # noqa: PLR0913 - click passes each option by name
     split: str,
     images: int | None,
     validation_per_class: int | None,
+    as_json: bool,
 ) -> None:
-    """Make pictures of what a trained network answers and sees, and a report of them.
+    """Make pictures of what a trained network sees.
 
     Filters, feature maps, what excites each channel, deconvolution, attribution, confusion, calibration,
     mistakes and training curves, as PNG files and one report.html that needs nothing beside it.
     """
-    console = Console(highlight=False, markup=False)
+    screen = console(stderr=as_json)
     with appearing(out) as folder:
         subject = open_subject(model)
         check_layer(subject, layer)
@@ -88,13 +97,17 @@ def visualize(  # noqa: PLR0913 - click passes each option by name
         else:
             held_out = validation_per_class or subject.validation_per_class
             _, whole = hold_out(source.split("train"), held_out)
-        console.print(_opening(subject), soft_wrap=True)
+        screen.print(_opening(subject), soft_wrap=True)
         looked = _look(whole, split, source.description(), images, wanted)
-        with _Progress(console) as listener:
+        with _Progress(screen) as listener:
             report = make(subject, looked, layer, folder, listener)
+    if as_json:
+        told = {"pictures": [each.file for each in report.pictures], "absent": dict(report.absent)}
+        echo_object({"report": str(out / REPORT_NAME)} | told)
+        return
     for what, why in report.absent:
-        console.print(f"not made: {what} ({why})", soft_wrap=True)
-    console.print(f"{len(report.pictures)} pictures: {out / REPORT_NAME}", soft_wrap=True)
+        screen.print(f"not made: {what} ({why})", soft_wrap=True)
+    screen.print(f"{len(report.pictures)} pictures: {out / REPORT_NAME}", soft_wrap=True)
 
 
 def _opening(subject: Subject) -> str:

@@ -224,6 +224,21 @@ def test_an_unfinished_job_is_gone_on_with_only_if_asked(
     assert [row["classes"][0]["label"] for row in rows] == ["red"] * 3 + ["green"]
 
 
+def test_rows_with_an_error_are_sources_of_another_try(
+    run: Callable[..., Result], album: Path, picture: Callable[..., bytes]
+) -> None:
+    run("album/red", "late.png", "album/blue/torn.jpg", "--out", "rows.jsonl")
+    rows = (album.parent / "rows.jsonl").read_text().splitlines(keepends=True)
+    (album.parent / "late.png").write_bytes(picture("green"))
+
+    again = run("-", "--out", "again.jsonl", stdin="".join(row for row in rows if '"error": null' not in row))
+
+    late, torn = (from_line(line) for line in (album.parent / "again.jsonl").read_text().splitlines())
+    assert again.exit_code == 1
+    assert (late.source, late.scores[0].label, late.error) == ("late.png", "green", "")
+    assert (torn.source, torn.error) == ("album/blue/torn.jpg", "CORRUPT")
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

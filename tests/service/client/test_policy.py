@@ -15,6 +15,7 @@ import pytest
 from service.client import Access, AsyncClient, Client, ClientConfig, ClientError, ConfigError
 from service.process import ServerProcess
 from tests.service.client.scripted import Script, answer, numbered, then
+from tests.service.installations import NOT_IN_A_CLIENT
 from tests.service.security.authority import Authority
 
 if TYPE_CHECKING:
@@ -272,11 +273,6 @@ def test_a_keyword_that_does_not_exist_is_refused(scripted: Start) -> None:
         client.classify(ONE, topk=1)  # type: ignore[call-arg]
 
 
-_BLOCKED = (
-    "onnxruntime", "torch", "onnx", "onnxscript", "opentelemetry", "uvloop", "hpack", "numpy", "rich",
-    "platformdirs", "grpc_reflection",
-)  # fmt: skip
-"""What is not in an installation of the client alone."""
 _ASK = """
 import sys
 sys.modules.update(dict.fromkeys({names!r}))
@@ -288,7 +284,7 @@ with Client({server!r}) as client:
 
 
 def test_asking_needs_no_runtime_and_nothing_of_the_server(server: str) -> None:
-    code = _ASK.format(names=_BLOCKED, server=server)
+    code = _ASK.format(names=NOT_IN_A_CLIENT, server=server)
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
@@ -297,7 +293,7 @@ def test_asking_needs_no_runtime_and_nothing_of_the_server(server: str) -> None:
 
 def test_a_command_that_needs_more_than_the_client_says_what(server: str) -> None:
     code = (
-        f"import sys; sys.modules.update(dict.fromkeys({_BLOCKED!r}))\n"
+        f"import sys; sys.modules.update(dict.fromkeys({NOT_IN_A_CLIENT!r}))\n"
         f"sys.argv = ['cifar10net', 'models', '--server', {server!r}]\n"
         "from service.cli import main; main()"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -52,11 +53,13 @@ def test_some_test_images_take_the_place_of_an_earlier_report(
     (tmp_path / "numbers.json").write_text('{"files": ["earlier.png"]}')
     where = ("--model", finished.folder, "--data", synthetic, "--cache-dir", cache, "--out", tmp_path)
 
-    code, _, errors = _main(
-        capsys, *where, "--image", 999, "--layer", "relu1", "--split", "test", "--images", 30
+    code, said, _ = _main(
+        capsys, *where, "--image", 999, "--layer", "relu1", "--split", "test", "--images", 30, "--json"
     )
 
-    assert (code, errors) == (0, "")
+    told = json.loads(said)
+    assert (code, told["report"]) == (0, str(tmp_path / "report.html"))
+    assert all((tmp_path / name).exists() for name in told["pictures"])
     assert "30 of 1,000 images: test split" in (tmp_path / "report.html").read_text()
     assert not (tmp_path / "earlier.png").exists()
 

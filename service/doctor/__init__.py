@@ -1,0 +1,13 @@
+"""Looks at an installation, its machine, a server and a repository, and says what is not well.
+
+Each of these functions yields findings. They need no more than the client does: what is missing is a finding.
+"""
+
+from service.doctor.finding import Finding, State
+from service.doctor.installation import installation
+from service.doctor.machine import machine
+from service.doctor.models import models
+from service.doctor.providers import providers
+from service.doctor.server import server
+
+__all__ = ["Finding", "State", "installation", "machine", "models", "providers", "server"]

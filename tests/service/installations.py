@@ -1,0 +1,6 @@
+"""What is not in an installation of the client alone; tests hide it."""
+
+NOT_IN_A_CLIENT = (
+    "onnxruntime", "torch", "onnx", "onnxscript", "opentelemetry", "uvloop", "hpack", "numpy", "rich",
+    "platformdirs", "grpc_reflection",
+)  # fmt: skip
