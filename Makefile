@@ -9,6 +9,8 @@ CLIENTS := $(VENV)/clients
 RUNS   ?= runs
 # Of `make train-best`.
 SEED   ?= 0
+# How many run the tests of `make test`; auto: one more than there are CPUs, and eight at most (tests/conftest.py).
+PROCESSES ?= auto
 # `make bench-gpu` has an environment of its own: ONNX Runtime is either for the CPU or for a GPU.
 VENV_GPU ?= .venv-gpu
 PROVIDER ?= cuda
@@ -37,7 +39,7 @@ serve: $(VENV)/.serve ## Serve exported_models/ on port $(PORT) until Ctrl-C
 	@$(BIN)/cifar10net serve --port $(PORT)
 
 test: $(VENV)/.test $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready $(CLIENTS)/node/.ready ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.check ## Lint, format, types, import rules
 	@$(BIN)/ruff check .
@@ -105,7 +107,8 @@ constraints: $(VENV)/.check $(VENV)/.train ## Pin what is installed now in const
 clean: ## Remove the environment and everything that tools left
 	rm -rf $(VENV) $(VENV_GPU) $(VENV_OPENVINO) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-# One environment; each stamp says that one set of packages is in it.
+# One environment; each stamp says that one set of packages is in it. Nothing is compiled while it is installed:
+# most of PyTorch is never imported, and Python compiles the rest when it is.
 $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -114,21 +117,22 @@ $(VENV)/.pip:
 
 $(VENV)/.serve: $(VENV)/.pip pyproject.toml constraints.txt
 	@echo "installing what serving needs into $(VENV)/"
-	@$(BIN)/pip install -q -c constraints.txt -e '.[cpu]'
+	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu]'
 	@touch $@
 
 $(VENV)/.batch: $(VENV)/.serve
-	@$(BIN)/pip install -q -c constraints.txt -e '.[cpu,batch]'
+	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,batch]'
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.serve
 	@echo "installing what training needs into $(VENV)/ (PyTorch: a few minutes)"
-	@$(BIN)/pip install -q -c constraints.txt -e '.[cpu,train]'
+	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,train]'
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.train
-	@$(BIN)/pip install -q -c constraints.txt -e '.[cpu,train,otel,batch]' --group test
-	@touch $@
+$(VENV)/.test: $(VENV)/.pip pyproject.toml constraints.txt
+	@echo "installing what testing needs into $(VENV)/ (PyTorch: a few minutes)"
+	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,train,otel,batch]' --group test
+	@touch $(VENV)/.serve $(VENV)/.batch $(VENV)/.train $@
 
 $(CLIENTS)/%/.ready: tests/interop/%.txt | $(VENV)/.pip
 	@echo "installing the public client $* into $(@D)/"
@@ -146,7 +150,7 @@ $(CLIENTS)/node/.ready: examples/node/package.json | $(VENV)/.pip
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test
-	@$(BIN)/pip install -q -c constraints.txt --group check
+	@$(BIN)/pip install -q --no-compile -c constraints.txt --group check
 	@touch $@
 
 $(VENV_GPU)/.gpu: pyproject.toml

@@ -27,8 +27,8 @@ class ServerProcess:
         self,
         *arguments: str,
         port: int = 0,
-        start_s: float = 30.0,
-        stop_s: float = 30.0,
+        start_s: float = 120.0,
+        stop_s: float = 60.0,
         log: Path | None = None,
         access: Access | None = None,
     ) -> None:

@@ -1,4 +1,4 @@
-"""Data sets, models and servers that several test modules share."""
+"""Data sets that several test modules share, and the table of all accounts at the end of a run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from tests.reliability.account import ROW, TITLES
+
 ROOT = Path(__file__).parent.parent
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_MOST_PROCESSES = 8
+_LONGEST = ("tests/reliability/test_mutations.py", "tests/training/test_quantize.py")
+
+# Tests run beside each other: one with a thread for every CPU would only make its neighbours wait. PyTorch
+# reads this when it is imported, here and in processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A slow machine is no failure: hypothesis would allow each example 200 ms.
 settings.register_profile("patient", deadline=None)
@@ -50,3 +58,40 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 pixels = (colour + noise).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / split / label / f"{number:04}.png")
     return folder
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the files, let the longest begin first, so that none goes on alone."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes ``-n auto`` means: one is more than there are CPUs, as tests wait too."""
+    return min(len(os.sched_getaffinity(0)) + 1, _MOST_PROCESSES)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the accounts that tests have kept of their calls, whichever process ran them."""
+    rows = {
+        report.location: str(row)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport)
+        for name, row in report.user_properties
+        if name == ROW
+    }
+    if not rows:
+        return
+    width = max(len(name) for _, _, name in rows)
+    terminalreporter.section("calls")
+    terminalreporter.line(" " * width + TITLES)
+    for (_, _, name), row in sorted(rows.items(), key=_place):
+        terminalreporter.line(name.ljust(width) + row)
+
+
+def _place(row: tuple[tuple[str, int | None, str], str]) -> tuple[str, int]:
+    """Return the file of a row's test, and where in it the test is."""
+    (file, line, _), _ = row
+    return file, line or 0

@@ -13,6 +13,7 @@ import pytest
 
 from service.client import Client
 from service.process import ServerProcess
+from tests.real_images import few_of
 from training.dataset import DataSet
 from training.evaluate import predict_all, torch_predictor
 from training.run import Run
@@ -21,24 +22,10 @@ from training.train import trained_network
 if TYPE_CHECKING:
     from pathlib import Path
 
-IMAGES_A_CLASS = {"train": 60, "test": 100}
-
 
 @pytest.fixture(scope="module")
 def few_real_images(cifar10: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a zip with a few of the real images of each class, as they are in the data set."""
-    if not zipfile.is_zipfile(cifar10):
-        pytest.skip("this test takes its images from a zip of images")
-    path = tmp_path_factory.mktemp("few") / "few.zip"
-    with zipfile.ZipFile(cifar10) as whole, zipfile.ZipFile(path, "w") as few:
-        taken: dict[str, int] = {}
-        for name in sorted(whole.namelist()):
-            folder, _, file = name.rpartition("/")
-            split = folder.split("/")[0]
-            if file and taken.get(folder, 0) < IMAGES_A_CLASS.get(split, 0):
-                taken[folder] = taken.get(folder, 0) + 1
-                few.writestr(name, whole.read(name))
-    return path
+    return few_of(cifar10, tmp_path_factory.mktemp("few") / "few.zip", train=60, test=100)
 
 
 @pytest.mark.parametrize("source", ["synthetic", "few_real_images"])

@@ -46,4 +46,6 @@ class Account:
         return "".join(f"{number:>10,}" for number in numbers) + f"  {statuses}".rstrip()
 
 
+ROW = "account"
+"""Name of the property of a test's report that has the row."""
 TITLES = "".join(f"{title:>10}" for title in ("tried", "answered", "retried", "refused", "lost"))

@@ -1,4 +1,4 @@
-"""Servers, images and accounts for the tests here, and the table of all accounts at the end of a run."""
+"""Servers, images and accounts for the tests here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests.reliability.account import TITLES, Account
+from tests.reliability.account import ROW, Account
 from tests.reliability.pictures import Pictures
 from tests.reliability.servers import Server
 from tests.service.colours import colour_model
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from service.config import Access
 
-_ACCOUNTS = pytest.StashKey[list[tuple[str, Account]]]()
 LABOUR = 20
 """Steps of the model ``slow``: about 0.25 ms an image."""
 OTHER_SCALE = 64.0
@@ -83,18 +82,6 @@ def account(request: pytest.FixtureRequest) -> Iterator[Account]:
     """Keep account of a test's calls: none may be unaccounted for, and none lost."""
     account = Account()
     yield account
-    request.config.stash.setdefault(_ACCOUNTS, []).append((request.node.name, account))
+    request.node.user_properties.append((ROW, account.row()))
     assert account.losses == []
     assert account.is_complete
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the accounts."""
-    accounts = config.stash.get(_ACCOUNTS, [])
-    if not accounts:
-        return
-    width = max(len(name) for name, _ in accounts)
-    terminalreporter.section("calls")
-    terminalreporter.line(" " * width + TITLES)
-    for name, account in accounts:
-        terminalreporter.line(name.ljust(width) + account.row())

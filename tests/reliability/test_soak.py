@@ -168,4 +168,5 @@ def test_a_long_time_of_everything_leaves_nothing_behind(
 
     assert end - second_quarter < 8 * MIB
     assert more_threads == 0
-    assert account.answered > 0.5 * account.tried
+    # All but those that hung up or were in too great a hurry were answered.
+    assert set(account.statuses) <= {"hung up", Status.DEADLINE_EXCEEDED.name}

@@ -15,6 +15,7 @@ from torch import nn
 
 from service.client import Client
 from service.process import ServerProcess
+from tests.real_images import few_of
 from training import quantize as quantize_module
 from training.calibrate import METHODS, to_int8
 from training.cli import cli
@@ -104,22 +105,29 @@ def test_int8_answers_nearly_as_float32(
     assert 0 < found.mean_difference < 0.01
 
 
-def test_int8_answers_nearly_as_float32_on_real_images(root: Path, cifar10: Path) -> None:
-    real, data = read_source(root / "exported_models/cifar10net/1/model.onnx"), DataSet(cifar10)
-    images, _ = calibration_images(data.split("train"), QuantizeConfig(calibration_images=300), 100)
+@pytest.fixture(scope="module")
+def few_real(cifar10: Path, tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    """Return 130 training and 300 test images of each class."""
+    folder = tmp_path_factory.mktemp("few")
+    return DataSet(few_of(cifar10, folder / "few.zip", train=130, test=300), folder)
+
+
+def test_int8_answers_nearly_as_float32_on_real_images(root: Path, few_real: DataSet) -> None:
+    real = read_source(root / "exported_models/cifar10net/1/model.onnx")
+    images, _ = calibration_images(few_real.split("train"), QuantizeConfig(calibration_images=300), 100)
 
     model = to_int8(real.model, images.images, METHODS[1])
-    found = compare(real, predictor(model), data.split("test")[:3_000])
+    found = compare(real, predictor(model), few_real.split("test"))
 
     assert found.lost_points <= 0.5
     assert found.same_top1 > 0.985
     assert found.mean_difference < 0.004
 
 
-def test_half_answers_as_float32_on_real_images(root: Path, cifar10: Path) -> None:
+def test_half_answers_as_float32_on_real_images(root: Path, few_real: DataSet) -> None:
     real = read_source(root / "exported_models/cifar10net/1/model.onnx")
 
-    found = compare(real, predictor(to_half(real.model)), DataSet(cifar10).split("test")[:2_000])
+    found = compare(real, predictor(to_half(real.model)), few_real.split("test"))
 
     assert found.largest_difference < 0.005
     assert found.same_top1 > 0.998

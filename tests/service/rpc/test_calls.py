@@ -151,7 +151,11 @@ def test_a_request_that_is_not_one_message_is_refused(wire: Wire, data: bytes, r
     assert reason in answer.reason
 
 
-@pytest.mark.parametrize("packed", [b"", b"junk", gzip.compress(ONE_IMAGE)[:-4], zlib.compress(ONE_IMAGE)])
+@pytest.mark.parametrize(
+    "packed",
+    [b"", b"junk", gzip.compress(ONE_IMAGE)[:-4], zlib.compress(ONE_IMAGE)],
+    ids=["empty", "junk", "torn", "deflate"],
+)
 def test_damaged_compression_is_refused(wire: Wire, packed: bytes) -> None:
     answer = _ask(wire, CLASSIFY, framed(packed, compressed=True), ("grpc-encoding", "gzip"))
 

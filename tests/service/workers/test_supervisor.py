@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def _wait(is_so: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < deadline, f"never came: {what}"
         time.sleep(0.01)
