@@ -46,7 +46,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         click.echo(
             f"error: this needs the package {error.name}; install cifar10net with an extra: "
-            "server, cpu, gpu, openvino, batch, otel or train",
+            "server, cpu, gpu, openvino, batch, ray, otel or train",
             err=True,
         )
         sys.exit(_COULD_NOT_RUN)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from service.commands import clustering
 from service.commands.options import access_options, deadline_option, server_option
 from service.config import DEFAULT_TOP_K, LARGEST_TOP_K, ClientConfig
 
@@ -46,7 +47,7 @@ _FORMATS = ("bars", "table", "csv", "jsonl", "parquet")  # service.batch.output.
     "--out",
     type=click.Path(path_type=Path),
     help="File for the rows, .csv, .jsonl or .parquet; it appears when the job is done. Default: standard "
-    "output.",
+    "output. With --engine ray a folder.",
 )
 @click.option(
     "--format",
@@ -72,6 +73,7 @@ _FORMATS = ("bars", "table", "csv", "jsonl", "parquet")  # service.batch.output.
     type=click.IntRange(1, 1024),
     help="Batches at a time of a model in this process. Default: the CPUs that there are.",
 )
+@clustering.cluster_options
 @click.option(
     "--json",
     "as_json",
@@ -102,7 +104,7 @@ def classify(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401
     """  # noqa: D301 - click knows by \b what not to fill
     _check(context, options)
     try:
-        failed = _classify(options)
+        failed = clustering.classify(options) if options["engine"] == "ray" else _classify(options)
     except KeyboardInterrupt as interruption:
         click.echo(str(interruption) or "interrupted", err=True)
         sys.exit(_INTERRUPTED)
@@ -113,6 +115,7 @@ def classify(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401
 def _check(context: click.Context, options: dict[str, Any]) -> None:
     """Refuse options that contradict each other."""
     is_local = _is_local(options["model"])
+    clustering.check(context, options, is_local=is_local)
     if is_local and context.get_parameter_source("server") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--model names a file or folder, and --server a server: which is meant?")
     if is_local and options["timing"]:
