@@ -27,7 +27,7 @@ FIT = if [ -e $(2)/checkpoint.pt ]; then $(BIN)/cifar10net-train fit --resume $(
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-train quantize constraints clean
+.PHONY: help demo serve test check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-ray bench-train quantize constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ bench-int8: $(VENV_OPENVINO)/.openvino ## Measure float32 and int8 on the CPU an
 bench-batch: $(VENV)/.batch ## Measure a batch job beside decoding and ONNX Runtime alone, on one core (CIFAR10NET_DATA: a zip)
 	@$(BIN)/python -m benchmarks.batch && $(BIN)/python -m benchmarks.lists && $(BIN)/python -m benchmarks.batch_page
 
+bench-ray: $(VENV)/.ray ## Measure a batch job on a Ray cluster of this machine, with 1 and 2 workers (CIFAR10NET_DATA: a zip)
+	@$(BIN)/python -m benchmarks.ray
+
 bench-train: $(VENV)/.train ## Measure training beside the plain way, in one run (minutes; CIFAR10NET_DATA or a download)
 	@$(BIN)/python -m benchmarks.train
 
@@ -124,6 +127,10 @@ $(VENV)/.batch: $(VENV)/.serve
 	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,batch]'
 	@touch $@
 
+$(VENV)/.ray: $(VENV)/.serve
+	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,batch,ray]'
+	@touch $@
+
 $(VENV)/.train: $(VENV)/.serve
 	@echo "installing what training needs into $(VENV)/ (PyTorch: a few minutes)"
 	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,train]'
@@ -131,8 +138,8 @@ $(VENV)/.train: $(VENV)/.serve
 
 $(VENV)/.test: $(VENV)/.pip pyproject.toml constraints.txt
 	@echo "installing what testing needs into $(VENV)/ (PyTorch: a few minutes)"
-	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,train,otel,batch]' --group test
-	@touch $(VENV)/.serve $(VENV)/.batch $(VENV)/.train $@
+	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,train,otel,batch,ray]' --group test
+	@touch $(VENV)/.serve $(VENV)/.batch $(VENV)/.ray $(VENV)/.train $@
 
 $(CLIENTS)/%/.ready: tests/interop/%.txt | $(VENV)/.pip
 	@echo "installing the public client $* into $(@D)/"

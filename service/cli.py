@@ -67,7 +67,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         _fail(
             f"this needs the package {error.name}; install cifar10net with an extra: "
-            "server, cpu, gpu, openvino, batch, otel or train",
+            "server, cpu, gpu, openvino, batch, ray, otel or train",
             _COULD_NOT_RUN,
         )
     except StartupError as error:

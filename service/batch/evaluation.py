@@ -52,6 +52,31 @@ class Evaluation:
             self._confusion[row.label, row.scores[0].label] += 1
             self._in_top3 += any(score.label == row.label for score in row.scores[:_TOP])
 
+    def counts(self) -> dict[str, Any]:
+        """Return what was counted, JSON-ready, for another process' ``merge``."""
+        return {
+            "confusion": [[*pair, n] for pair, n in self._confusion.items()],
+            "unknown": dict(self._unknown),
+            "unknown_more": self._unknown_more,
+            "without": self._without,
+            "failed": self._failed,
+            "in_top3": self._in_top3,
+        }
+
+    def merge(self, counts: dict[str, Any]) -> None:
+        """Add what another one has counted."""
+        for truth, answer, n in counts["confusion"]:
+            self._confusion[truth, answer] += n
+        for label, n in counts["unknown"].items():
+            if label in self._unknown or len(self._unknown) < _MOST_SHOWN:
+                self._unknown[label] += n
+            else:
+                self._unknown_more += n
+        self._unknown_more += counts["unknown_more"]
+        self._without += counts["without"]
+        self._failed += counts["failed"]
+        self._in_top3 += counts["in_top3"]
+
     @property
     def images(self) -> int:
         """How many count."""

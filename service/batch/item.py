@@ -12,7 +12,7 @@ from service.config import MAX_MESSAGE_BYTES
 from service.errors import ImageError, ImageErrorCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
 MOST_BYTES = MAX_MESSAGE_BYTES - (1 << 20)
 """Of an input; what is larger fits into no message, and is refused before it is read."""
@@ -25,6 +25,8 @@ class Reading(Enum):
     """At once, in any thread."""
     SLOW = "slow"
     """The same, but from far away: many should be asked for at a time."""
+    HERE = "here"
+    """At once, in this process alone: they are in its memory."""
     NOW = "now"
     """Before the next item is asked for, in the same thread."""
 
@@ -59,3 +61,13 @@ def check_size(size: int) -> None:
 def unreadable(reason: object) -> ImageError:
     """Make the error of an input whose bytes cannot be had."""
     return ImageError(ImageErrorCode.UNREADABLE_FILE, f"cannot be read: {reason}")
+
+
+def named(items: Iterable[Item], labels: Sequence[str]) -> Generator[Item]:
+    """Give labels that are numbers the names of the model's classes."""
+    for item in items:
+        if isinstance(item.label, int):
+            is_known = 0 <= item.label < len(labels)
+            yield item._replace(label=labels[item.label] if is_known else str(item.label))
+        else:
+            yield item

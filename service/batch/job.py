@@ -11,9 +11,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from service.batch.item import named
 from service.batch.journal import Journal, journal_of
 from service.batch.output import publish
 from service.batch.reading import ahead
+from service.batch.row import from_line, to_line
 from service.errors import ClientError, JobError, OutputError, SourceError
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class Job:
         yield from self._classify(self.sources.items(), labels)
 
     def _classify(self, items: Iterator[Item], labels: Sequence[str]) -> Generator[Row]:
-        ready = ahead(_named(items, labels))
+        ready = ahead(named(items, labels))
         try:
             yield from self.engine.classify(ready, self.top_k)
         finally:
@@ -52,7 +54,9 @@ class Job:
             with suppress(ValueError):
                 ready.close()
 
-    def fill(self, journal: Journal, tally: Tally, labels: Sequence[str], on_row: Callable[[], None]) -> None:
+    def fill(
+        self, journal: Journal[Row], tally: Tally, labels: Sequence[str], on_row: Callable[[], None]
+    ) -> None:
         """Write every row that the journal does not have, and count all of them.
 
         Raises:
@@ -83,17 +87,7 @@ class Job:
                     journal.append(unwritten)
 
 
-def _named(items: Iterator[Item], labels: Sequence[str]) -> Generator[Item]:
-    """Give labels that are numbers the names of the model's classes."""
-    for item in items:
-        if isinstance(item.label, int):
-            is_known = 0 <= item.label < len(labels)
-            yield item._replace(label=labels[item.label] if is_known else str(item.label))
-        else:
-            yield item
-
-
-def _pass_by(items: Iterator[Item], journal: Journal, tally: Tally) -> None:
+def _pass_by(items: Iterator[Item], journal: Journal[Row], tally: Tally) -> None:
     """Leave out the inputs that have rows, and make sure that they are the same inputs."""
     for number, row in enumerate(journal.replay(), 1):
         item = next(items, None)
@@ -154,7 +148,14 @@ def run(  # noqa: PLR0913 - what a job is made of
         JobError: it cannot run or go on; the sentence says what is kept.
     """
     identity = facts | {"top": job.top_k, "model": f"{subject.name}, {subject.identity}"}
-    with Journal(target.out, identity, resume=target.resume, overwrite=target.overwrite) as journal:
+    with Journal(
+        target.out,
+        identity,
+        to_line=to_line,
+        from_line=from_line,
+        resume=target.resume,
+        overwrite=target.overwrite,
+    ) as journal:
         try:
             job.fill(journal, tally, subject.labels, on_row)
         except OutputError:
@@ -166,7 +167,7 @@ def run(  # noqa: PLR0913 - what a job is made of
         publish(journal, target.out, target.form, job.top_k, has_labels=target.has_labels)
 
 
-def _what_is_kept(journal: Journal, reason: str) -> str:
+def _what_is_kept(journal: Journal[Row], reason: str) -> str:
     if not journal.rows:
         journal.remove()
         return reason

@@ -1,8 +1,8 @@
-"""What a job has written so far, in a file beside its output: ``OUT.partial``.
+"""What a job has done so far, in a file beside its output: ``OUT.partial``.
 
-In: rows, in order. Out: the same rows after whatever has ended the process, a row that was half written
-apart. The first line says of which job they are; a lock keeps a second process away. What the rows become in
-the end, it does not know.
+In: rows, in order, or whatever else becomes a line. Out: the same after whatever has ended the process, a
+line that was half written apart. The first line says of which job they are; a lock keeps a second process
+away. What the rows become in the end, it does not know.
 """
 
 from __future__ import annotations
@@ -11,29 +11,40 @@ import contextlib
 import fcntl
 import json
 import os
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from service.batch.row import Row, from_line, to_line
 from service.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
 FORMAT = 1
 _FORMAT_KEY = "cifar10net_journal"
+_Row = TypeVar("_Row")
 
 
-class Journal:
+class Journal(Generic[_Row]):
     """The rows of one job; a context manager, which closes the file and leaves it there."""
 
-    def __init__(self, out: Path, job: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
+    def __init__(  # noqa: PLR0913 - the forms of a row are two of them
+        self,
+        out: Path,
+        job: dict[str, Any],
+        *,
+        to_line: Callable[[_Row], str],
+        from_line: Callable[[str | bytes], _Row],
+        resume: bool,
+        overwrite: bool,
+    ) -> None:
         """Begin, or go on.
 
         Args:
             out: the job's output, beside which the journal lies.
             job: what makes two jobs the same; JSON-ready.
+            to_line: writes a row as a line, without its end.
+            from_line: reads such a line; raises ValueError if it is none.
             resume: whether to go on with what is there.
             overwrite: whether to begin anew whatever is there.
 
@@ -45,7 +56,8 @@ class Journal:
         self.rows = 0
         """How many there are."""
         self._end = 0
-        self._out = out
+        self._to_line = to_line
+        self._from_line = from_line
         self._file = self._open()
         try:
             self._lock()
@@ -69,18 +81,18 @@ class Journal:
     def __exit__(self, *exception: object) -> None:
         self._file.close()
 
-    def append(self, rows: list[Row]) -> None:
+    def append(self, rows: list[_Row]) -> None:
         """Write rows behind the others; a process that is killed from now on does not lose them.
 
         Raises:
             OutputError: the disk is full, or gone.
         """
-        self._write("".join(f"{to_line(row)}\n" for row in rows).encode())
+        self._write("".join(f"{self._to_line(row)}\n" for row in rows).encode())
         self.rows += len(rows)
 
-    def replay(self) -> Iterator[Row]:
+    def replay(self) -> Iterator[_Row]:
         """Yield the rows so far."""
-        return map(from_line, self.lines())
+        return map(self._from_line, self.lines())
 
     def lines(self) -> Iterator[str]:
         """Yield them as they are written."""
@@ -125,12 +137,19 @@ class Journal:
             self._check(head, job)
             end = len(head)
             for line in file:
-                if not line.endswith(b"\n") or not _is_row(line):
+                if not line.endswith(b"\n") or not self._is_row(line):
                     break
                 end += len(line)
                 self.rows += 1
         self._file.truncate(end)
         return end
+
+    def _is_row(self, line: bytes) -> bool:
+        try:
+            self._from_line(line)
+        except ValueError:
+            return False
+        return True
 
     def _check(self, head: bytes, job: dict[str, Any]) -> None:
         try:
@@ -169,14 +188,6 @@ class Journal:
 def journal_of(out: Path) -> Path:
     """Say where the journal of an output lies."""
     return out.with_name(f"{out.name}.partial")
-
-
-def _is_row(line: bytes) -> bool:
-    try:
-        from_line(line)
-    except ValueError:
-        return False
-    return True
 
 
 def _short(value: object) -> str:

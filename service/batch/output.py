@@ -65,7 +65,7 @@ def cells(row: Row, top_k: int, *, has_labels: bool) -> list[Any]:
     return [row.source, *best, row.model, row.version, row.error or None, row.message or None, *truth]
 
 
-def publish(journal: Journal, out: Path, form: Form, top_k: int, *, has_labels: bool) -> None:
+def publish(journal: Journal[Row], out: Path, form: Form, top_k: int, *, has_labels: bool) -> None:
     """Write the output, and remove the journal once it is in its place.
 
     Raises:
@@ -79,7 +79,7 @@ def publish(journal: Journal, out: Path, form: Form, top_k: int, *, has_labels: 
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(out)
-        _sync_folder(out.parent)
+        sync_folder(out.parent)
         journal.remove()
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -90,7 +90,7 @@ def publish(journal: Journal, out: Path, form: Form, top_k: int, *, has_labels: 
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Have the new name on the disk before the journal is gone from there."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -107,7 +107,7 @@ def csv_line(values: list[Any]) -> str:
     return line.getvalue()
 
 
-def _write_csv(journal: Journal, file: BinaryIO, top_k: int, has_labels: bool) -> None:  # noqa: FBT001
+def _write_csv(journal: Journal[Row], file: BinaryIO, top_k: int, has_labels: bool) -> None:  # noqa: FBT001
     text = io.TextIOWrapper(file, "utf-8", newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns(top_k, has_labels=has_labels))
@@ -129,26 +129,35 @@ def _told_cells(told: dict[str, Any], top_k: int, has_labels: bool) -> list[Any]
     return values
 
 
-def _write_jsonl(journal: Journal, file: BinaryIO, top_k: int, has_labels: bool) -> None:  # noqa: ARG001, FBT001
+def _write_jsonl(journal: Journal[Row], file: BinaryIO, top_k: int, has_labels: bool) -> None:  # noqa: ARG001, FBT001
     """Copy them: the journal has them in this very form."""
     with journal.path.open("rb") as rows:
         shutil.copyfileobj(journal.skip_head(rows), file, _COPY_BYTES)
 
 
-def _write_parquet(journal: Journal, file: BinaryIO, top_k: int, has_labels: bool) -> None:  # noqa: FBT001
-    pa, pq = parquet()
-    names = columns(top_k, has_labels=has_labels)
-    kinds = {"probability": pa.float32()}
-    schema = pa.schema([(name, kinds.get(name.partition("_")[0], pa.string())) for name in names])
+def _write_parquet(journal: Journal[Row], file: BinaryIO, top_k: int, has_labels: bool) -> None:  # noqa: FBT001
+    _, pq = parquet()
+    schema = schema_of(columns(top_k, has_labels=has_labels))
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         tell = json.JSONDecoder().raw_decode
         rows = (_told_cells(tell(line)[0], top_k, has_labels) for line in journal.lines())
         for group in _groups(rows):
-            arrays = [
-                pa.array(values, kind)
-                for values, kind in zip(zip(*group, strict=True), schema.types, strict=True)
-            ]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            writer.write_table(table_of(group, schema))
+
+
+def schema_of(names: list[str]) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Say which kinds of cells the columns of a Parquet file have. Raises OutputError."""
+    pa, _ = parquet()
+    kinds = {"index": pa.int64(), "probability": pa.float32()}
+    return pa.schema([(name, kinds.get(name.partition("_")[0], pa.string())) for name in names])
+
+
+def table_of(rows: list[list[Any]], schema: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Make a table of pyarrow from the cells of rows. Raises OutputError."""
+    pa, _ = parquet()
+    cells_by_column = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [pa.array(values, kind) for values, kind in zip(cells_by_column, schema.types, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def parquet() -> tuple[Any, Any]:
@@ -174,7 +183,7 @@ def _groups(rows: Iterator[list[Any]]) -> Iterator[list[list[Any]]]:
         yield group
 
 
-_WRITERS: dict[Form, Callable[[Journal, BinaryIO, int, bool], None]] = {
+_WRITERS: dict[Form, Callable[[Journal[Row], BinaryIO, int, bool], None]] = {
     Form.CSV: _write_csv,
     Form.JSONL: _write_jsonl,
     Form.PARQUET: _write_parquet,

@@ -1,13 +1,15 @@
 """Has inputs read in time: those from far away many at once, those that pass by before they are gone.
 
 Items go in, the same items come out in their order, each of which can be read at any time. What is read and
-not yet asked for is bounded by the number of readers. Knows nothing of where items come from.
+not yet asked for is bounded by the number of readers. ``kept`` reads one for another process. Knows nothing
+of where items come from.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from service.batch.item import Item, Reading
@@ -15,6 +17,8 @@ from service.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
+
+    from service.errors import ImageErrorCode
 
 READERS = 32
 """Reads of slow items at a time."""
@@ -26,7 +30,7 @@ def ahead(items: Iterable[Item], readers: int = READERS) -> Generator[Item]:
     pool: ThreadPoolExecutor | None = None
     try:
         for item in items:
-            if item.reading is Reading.ANY_TIME and not waiting:
+            if item.reading in {Reading.ANY_TIME, Reading.HERE} and not waiting:
                 yield item
                 continue
             future = None
@@ -60,3 +64,16 @@ def _held(item: Item, future: Future[bytes] | None) -> Item:
         return item
     size = 0 if future.exception() else len(future.result())
     return Item(item.source, future.result, item.label, held_bytes=size)
+
+
+def kept(item: Item) -> Item:
+    """Read an item, and return it with its bytes, or its error, so that another process can be sent it."""
+    try:
+        data = item.read()
+    except ImageError as error:
+        return Item(item.source, partial(_fail, error.code, error.message), item.label)
+    return Item(item.source, partial(bytes, data), item.label, held_bytes=len(data))
+
+
+def _fail(code: ImageErrorCode, message: str) -> bytes:
+    raise ImageError(code, message)

@@ -39,6 +39,18 @@ class Tally:
         if self._evaluation is not None:
             self._evaluation.add(row)
 
+    def counts(self) -> dict[str, Any]:
+        """Return what was counted, JSON-ready, for another process' ``merge``."""
+        evaluated = None if self._evaluation is None else self._evaluation.counts()
+        return {"images": self.images, "errors": dict(self.errors), "evaluation": evaluated}
+
+    def merge(self, counts: dict[str, Any]) -> None:
+        """Add what another one has counted."""
+        self.images += counts["images"]
+        self.errors.update(counts["errors"])
+        if self._evaluation is not None:
+            self._evaluation.merge(counts["evaluation"])
+
     def begin(self) -> None:
         """Start the clock: what was counted until now is of an earlier start."""
         self.resumed = self.images

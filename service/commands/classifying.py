@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from service.commands import clustering
 from service.commands.options import access_options, deadline_option, server_option
 from service.commands.voice import complete_files, console, echo_object, examples, json_option
 from service.config import DEFAULT_TOP_K, LARGEST_TOP_K, ClientConfig
@@ -56,7 +57,7 @@ _FORMATS = ("bars", "table", "csv", "jsonl", "parquet")  # service.batch.output.
     "--out",
     type=click.Path(path_type=Path),
     help="File for the rows, .csv, .jsonl or .parquet; it appears when the job is done. Default: standard "
-    "output.",
+    "output. With --engine ray a folder.",
 )
 @click.option(
     "--format",
@@ -82,6 +83,7 @@ _FORMATS = ("bars", "table", "csv", "jsonl", "parquet")  # service.batch.output.
     type=click.IntRange(1, 1024),
     help="Batches at a time of a model in this process. Default: the CPUs that there are.",
 )
+@clustering.cluster_options
 @json_option("Rows on standard output as a JSON object a file, one a line; and the summary of a job as one.")
 @click.option(
     "--timing", is_flag=True, help="Print on standard error how long each call took, and its parts."
@@ -101,7 +103,7 @@ def classify(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401
     options["model"], options["model_version"] = options["model"] or "", options["model_version"] or ""
     _check(context, options)
     try:
-        failed = _classify(options)
+        failed = clustering.classify(options) if options["engine"] == "ray" else _classify(options)
     except KeyboardInterrupt as interruption:
         click.echo(str(interruption) or "interrupted", err=True)
         sys.exit(_INTERRUPTED)
@@ -112,6 +114,7 @@ def classify(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401
 def _check(context: click.Context, options: dict[str, Any]) -> None:
     """Refuse options that contradict each other."""
     is_local = _is_local(options["model"])
+    clustering.check(context, options, is_local=is_local)
     if is_local and context.get_parameter_source("server") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--model names a file or folder, and --server a server: which is meant?")
     if is_local and options["timing"]:

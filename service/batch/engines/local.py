@@ -22,6 +22,7 @@ from service.config import IMAGE_SIDE, ImageLimits, ServerConfig
 from service.errors import ImageError, JobError, ModelError, StartupError
 from service.images import decoding_room, from_encoded, rely_on_own_limits
 from service.model import ModelFile
+from service.providers import ProviderConfig
 from service.repository.folder import MODEL_NAME, look
 from service.repository.loading import Candidate, load, start
 
@@ -43,19 +44,20 @@ _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 class LocalEngine:
     """Runs a model in as many threads as it has sessions."""
 
-    def __init__(self, path: str, version: str, threads: int) -> None:
+    def __init__(self, path: str, version: str, threads: int, provider: str = "cpu") -> None:
         """Load the model, check it, and warm it up.
 
         Args:
             path: an ``.onnx`` file, or the folder of a model or of one of its versions.
             version: of a model's folder; empty is the newest.
             threads: batches at a time.
+            provider: what runs it, a key of ``service.providers.PROVIDERS``.
 
         Raises:
             JobError: there is no such model, or it is damaged.
         """
         try:
-            self.models = _load(Path(path), version, threads)
+            self.models = _load(Path(path), version, threads, provider)
         except StartupError as error:
             raise JobError(str(error)) from error
         rely_on_own_limits()
@@ -182,21 +184,23 @@ def _label(item: Item) -> str | None:
     return None if item.label is None else str(item.label)
 
 
-def _load(path: Path, version: str, threads: int) -> tuple[OnnxModel, ...]:
+def _load(path: Path, version: str, threads: int, provider: str) -> tuple[OnnxModel, ...]:
     """Load a file or a folder as a server would. Raises ModelError, ProviderError."""
     found = _find(path, version)
     if found is not None:
-        return load(found, _config(found.folder.parent.parent, threads))
+        return load(found, _config(found.folder.parent.parent, threads, provider))
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}") from error
     file = ModelFile(path, path.stem, 1, content)
-    return start(Candidate(file, None), _config(path.parent, threads))
+    return start(Candidate(file, None), _config(path.parent, threads, provider))
 
 
-def _config(root: Path, threads: int) -> ServerConfig:
-    return ServerConfig(models=root, threads=1, instances=threads, max_batch=BATCH)
+def _config(root: Path, threads: int, provider: str) -> ServerConfig:
+    return ServerConfig(
+        models=root, threads=1, instances=threads, max_batch=BATCH, provider=ProviderConfig(name=provider)
+    )
 
 
 def _find(path: Path, version: str) -> FoundVersion | None:

@@ -31,6 +31,7 @@ _ZIP = (".zip",)
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _JSON = (".jsonl", ".ndjson")
 _OTHERS = (".txt", ".lst", ".csv", ".parquet")
+_OF_MANY = _ZIP + _TAR + _JSON + _OTHERS
 
 __all__ = ["FOLDER", "Columns", "Sources"]
 
@@ -51,6 +52,7 @@ class Sources:
         """
         self._labels = labels
         columns = Columns(column, None if labels == FOLDER else labels)
+        self._places = tuple(places)
         self._sources = [_open(place, columns) for place in places]
 
     def items(self, unread: int = 0) -> Iterator[Item]:
@@ -60,6 +62,17 @@ class Sources:
             for item in source.items(max(0, unread - seen)):
                 seen += 1
                 yield item._replace(label=_folder(item.source)) if self._labels == FOLDER else item
+
+    def units(self) -> Iterator[str]:
+        """Yield places that can be read apart, with the same inputs in the same order. Raises SourceError.
+
+        Archives, tables and lists that fit a pattern are a unit each; anything else is one as it was named.
+        """
+        for place, source in zip(self._places, self._sources, strict=True):
+            if isinstance(source, Pattern) and place.lower().endswith(_OF_MANY):
+                yield from source.places()
+            else:
+                yield place
 
     def count(self) -> int | None:
         """Say how many there are, if that can be said without reading them. Raises SourceError."""

@@ -63,25 +63,26 @@ class Pattern:
 
     def items(self, unread: int = 0) -> Iterator[Item]:
         seen = 0
-        for source in self._sources():
-            for item in source.items(max(0, unread - seen)):
+        for place in self.places():
+            for item in self._open(place).items(max(0, unread - seen)):
                 seen += 1
                 yield item
 
     def count(self) -> int | None:
         total = 0
-        for source in self._sources():
-            number = source.count()
+        for place in self.places():
+            number = self._open(place).count()
             if number is None:
                 return None
             total += number
         return total
 
-    def _sources(self) -> Iterator[Source]:
+    def places(self) -> Iterator[str]:
+        """Yield the files that fit. Raises SourceError if there is none."""
         is_empty = True
         for place in walk(self._folder, self._selection):
             is_empty = False
-            yield self._open(place)
+            yield place
         if is_empty:
             raise SourceError(f"no file fits {printable(self._text)}")
 

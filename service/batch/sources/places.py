@@ -76,7 +76,7 @@ def open_file(place: str) -> BinaryIO:
 
 
 class Scattered(Protocol):
-    """A file that several threads read here and there."""
+    """A file that several threads read here and there; another process that is sent it opens it anew."""
 
     size: int
     reading: Reading
@@ -96,12 +96,16 @@ class _LocalFile:
     reading = Reading.ANY_TIME
 
     def __init__(self, path: str) -> None:
+        self._path = path
         try:
             self._file = os.open(path, os.O_RDONLY)
             self.size = os.fstat(self._file).st_size
         except OSError as error:
             raise SourceError(f"{printable(path)} cannot be read: {error.strerror}") from error
         weakref.finalize(self, os.close, self._file)
+
+    def __reduce__(self) -> tuple[type[_LocalFile], tuple[str]]:
+        return _LocalFile, (self._path,)
 
     def read_at(self, offset: int, size: int) -> bytes:
         return os.pread(self._file, size, offset)
@@ -113,9 +117,13 @@ class _RemoteFile:
     reading = Reading.SLOW
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self._file = remote().open_file(url)
         self._lock = threading.Lock()
         self.size = self._file.seek(0, os.SEEK_END)
+
+    def __reduce__(self) -> tuple[type[_RemoteFile], tuple[str]]:
+        return _RemoteFile, (self._url,)
 
     def read_at(self, offset: int, size: int) -> bytes:
         with self._lock:

@@ -11,7 +11,7 @@ import binascii
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from service.batch.item import Item, check_size, unreadable
+from service.batch.item import Item, Reading, check_size, unreadable
 from service.batch.sources.places import item_at
 from service.errors import SourceError
 
@@ -66,16 +66,16 @@ def item_of(record: Mapping[str, Any], columns: Columns, name: str) -> Item:
     if not isinstance(value, str) or not value:
         return broken(name, f"the record has no text at {column!r}")
     kept = label if isinstance(label, str | int) and not isinstance(label, bool) else None
-    return Item(name, partial(_decoded, value), kept) if is_held else item_at(value, kept)
+    return Item(name, partial(_decoded, value), kept, Reading.HERE) if is_held else item_at(value, kept)
 
 
 def broken(name: str, reason: str) -> Item:
     """Make an item that cannot be read."""
+    return Item(name, partial(_refuse, reason))
 
-    def read() -> bytes:
-        raise unreadable(reason)
 
-    return Item(name, read)
+def _refuse(reason: str) -> bytes:
+    raise unreadable(reason)
 
 
 def _decoded(text: str) -> bytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.batch.item import Item, printable, unreadable
+from service.batch.item import Item, Reading, printable, unreadable
 from service.batch.sources.places import item_at, open_file
 from service.batch.sources.records import broken, bytes_or_place, input_column
 from service.errors import SourceError
@@ -85,7 +85,7 @@ class Parquet:
 
     def _item(self, column: Any, index: int, row: int, label: str | int | None) -> Item:  # noqa: ANN401 - no types
         if not self._is_text:
-            return Item(f"{self._name}#{row}", partial(_image, column[index].as_py), label)
+            return Item(f"{self._name}#{row}", partial(_image, column[index].as_py), label, Reading.HERE)
         place = column[index].as_py()
         return item_at(place, label) if place else broken(f"{self._name}#{row}", "the row has no path")
 

@@ -47,7 +47,11 @@ class Tar:
                 if scattered is None or member.sparse is not None:
                     yield Item(name, partial(self._extract, tar, member), reading=Reading.NOW)
                 else:
-                    yield Item(name, partial(_read, scattered, member), reading=scattered.reading)
+                    yield Item(
+                        name,
+                        partial(_read, scattered, member.offset_data, member.size),
+                        reading=scattered.reading,
+                    )
 
     def count(self) -> None:
         return None
@@ -90,12 +94,12 @@ def _block_at_end(tar: tarfile.TarFile) -> bytes:
     return bytes(file.read(tarfile.BLOCKSIZE))
 
 
-def _read(file: Scattered, member: tarfile.TarInfo) -> bytes:
-    check_size(member.size)
+def _read(file: Scattered, offset: int, size: int) -> bytes:
+    check_size(size)
     try:
-        data = file.read_at(member.offset_data, member.size)
+        data = file.read_at(offset, size)
     except OSError as error:
         raise unreadable(error.strerror or error) from error
-    if len(data) != member.size:
+    if len(data) != size:
         raise unreadable("the archive ends within it")
     return data

@@ -155,7 +155,7 @@ def test_nothing_appears_under_the_outputs_name_before_it_is_complete(
     out.write_text("of yesterday")
     seen = []
 
-    def replay(_: Journal) -> Any:
+    def replay(_: Journal[Row]) -> Any:
         seen.append(out.read_text())
         raise OSError(28, "No space left on device")
 
@@ -278,7 +278,9 @@ def test_inputs_that_have_changed_are_told(run: Callable[..., Result], unfinishe
 def test_two_processes_never_write_the_same_output(run: Callable[..., Result], unfinished: Path) -> None:
     head = json.loads(unfinished.read_text().splitlines()[0])
     head.pop("cifar10net_journal")
-    with Journal(unfinished.with_suffix(""), head, resume=True, overwrite=False):
+    with Journal(
+        unfinished.with_suffix(""), head, to_line=to_line, from_line=from_line, resume=True, overwrite=False
+    ):
         refused = run("album/red", "list.txt", "--out", "rows.jsonl", "--overwrite")
 
     assert str(refused.exception) == "rows.jsonl.partial is being written by another process"
