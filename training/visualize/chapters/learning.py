@@ -26,7 +26,7 @@ def draw(book: Book) -> None:
         "Training curves",
         "curves.png",
         alt=f"Losses and validation accuracies over {len(told.epochs)} epochs.{best}",
-        caption="Training loss is measured while the network learns, on augmented images; validation on "
-        "the averaged "
-        "weights, so that it can be the better one.",
+        caption="Training loss is measured while the network learns, on augmented images, and with a teacher "
+        "it is mostly the distance from that one's answers; validation loss is the cross-entropy of the "
+        "averaged weights, so that it can be the lower one.",
     )

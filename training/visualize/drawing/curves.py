@@ -24,7 +24,7 @@ def training_curves(path: Path, title: str, curves: Curves) -> None:
     with picture(path, 9, 4) as drawn:
         panels = drawn.subplots(1, 2)
         for axes, names, label in zip(
-            panels, (LOSSES, RATES), ("cross-entropy, nats", "share that is right"), strict=True
+            panels, (LOSSES, RATES), ("loss, nats", "share that is right"), strict=True
         ):
             for name, colour, marker in zip(names, PALETTE, MARKERS, strict=False):
                 if name in curves.series:
