@@ -27,6 +27,7 @@ from training.model_card import card_texts, model_card, recipe_text
 from training.provenance import library_versions
 from training.publishing import describe_newest, publish
 from training.sources import CLASS_NAMES, IMAGE_SHAPE
+from training.temperature import fit_temperature, with_temperature
 from training.train import trained_network
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Exported:
     """Images on which ONNX Runtime and PyTorch were compared."""
     largest_difference: float
     """Of any probability on those images."""
+    temperature: float
+    """By which logits were divided; 1 if they were left as they were."""
 
 
 class _Answer(nn.Module):
@@ -75,6 +78,7 @@ def export(  # noqa: PLR0913 - what, and where to
     root: Path,
     version: int = 1,
     *,
+    held_out: Split | None = None,
     may_replace: bool = False,
 ) -> Exported:
     """Write a checkpoint as ``root/<network>/<version>/model.onnx``.
@@ -85,6 +89,7 @@ def export(  # noqa: PLR0913 - what, and where to
         data_description: what the test images are, for the metadata and the model card.
         root: the model repository.
         version: version number of the model, 1 or more.
+        held_out: the run's validation images; how sure the network is of its answers is corrected on them.
         may_replace: whether another model of that version makes room.
 
     Raises:
@@ -104,7 +109,10 @@ def export(  # noqa: PLR0913 - what, and where to
             f"{len(test)} test images are too few to compare ONNX Runtime with PyTorch on, "
             f"wanted at least {FEWEST_COMPARED}"
         )
-    network = trained_network(checkpoint)
+    network, temperature = trained_network(checkpoint), 1.0
+    if held_out is not None:
+        temperature = fit_temperature(predict_all(torch_predictor(network), held_out.images), held_out.labels)
+        network = with_temperature(network, temperature)
     model = _to_onnx(network)
     name = checkpoint.config.network
     path = root / name / str(version) / MODEL_NAME
@@ -112,15 +120,16 @@ def export(  # noqa: PLR0913 - what, and where to
         trial = Path(folder) / MODEL_NAME
         trial.write_bytes(model.SerializeToString(deterministic=True))
         evaluation, difference = _verify(trial, network, test)
-        for key, value in _metadata(checkpoint, evaluation, test, data_description).items():
+        told = _metadata(checkpoint, evaluation, test, data_description)
+        for key, value in (told | {"temperature": f"{temperature:.4f}"}).items():
             model.metadata_props.add(key=key, value=value)
         content = model.SerializeToString(deterministic=True)
         trial.write_bytes(content)
         manifest = describe(trial)  # metadata and all, it still loads and answers
     publish(path.parent, content, manifest, may_replace=may_replace)
-    card = model_card(checkpoint, evaluation, data_description, len(content), difference)
+    card = model_card(checkpoint, evaluation, data_description, len(content), difference, temperature)
     describe_newest(path.parent, card_texts(name, card))
-    return Exported(path, evaluation, len(test), difference)
+    return Exported(path, evaluation, len(test), difference, temperature)
 
 
 def _to_onnx(network: nn.Module) -> onnx.ModelProto:

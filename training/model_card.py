@@ -74,12 +74,13 @@ def card_texts(name: str, card: str) -> dict[str, str]:
     }
 
 
-def model_card(
+def model_card(  # noqa: PLR0913, PLR0917 - what there is to tell
     checkpoint: Checkpoint,
     evaluation: Evaluation,
     data_description: str,
     size_bytes: int,
     difference: float,
+    temperature: float = 1.0,
 ) -> str:
     """Markdown that says what the model is, how it was made and how good it is."""
     config = checkpoint.config
@@ -105,7 +106,7 @@ graph. {size_bytes:,} bytes. Labels, accuracy, recipe and provenance are in the 
 |---|---|
 | top-1 | {evaluation.top1:.2%} (standard error {evaluation.top1_standard_error:.2%}) |
 | top-3 | {evaluation.top3:.2%} |
-| cross-entropy | {evaluation.loss:.4f} nats |
+| cross-entropy | {evaluation.loss:.4f} nats |{_told(temperature)}
 | largest difference between ONNX Runtime and PyTorch | {difference:.1e} on the same images |
 
 The test split was read once, by the export; the validation images, held out of the training split,
@@ -179,6 +180,15 @@ Measured on {after.n:,} images: {metadata["accuracy_data"]}.
 {how}
 
 {_LIMITS}"""
+
+
+def _told(temperature: float) -> str:
+    if temperature == 1:
+        return ""
+    return (
+        f"\n| temperature | {temperature:.2f}: logits were divided by it, in the weights of the last layer, which "
+        "gives the lowest cross-entropy on the validation images |"
+    )
 
 
 def _class_rows(evaluation: Evaluation) -> str:

@@ -8,7 +8,7 @@ import click
 
 from training.commands.options import cache_option, checkpoint_at, data_option
 from training.commands.voice import echo_object, examples, json_option
-from training.dataset import DataSet
+from training.dataset import DataSet, hold_out
 from training.errors import CheckpointError
 from training.export import export as export_checkpoint
 from training.files import write_text
@@ -56,6 +56,7 @@ def export_model(  # noqa: PLR0913 - click passes each option by name
 ) -> None:
     """Write a run as .onnx, measured and verified.
 
+    How sure it is of its answers is corrected on the validation images, by a temperature.
     It is measured on the test split and compared with PyTorch, and kept only if they agree. Beside model.onnx
     goes manifest.json: its digest, its signature and golden answers, which a server checks before it serves.
     A new version appears whole or not at all, to servers that watch the folder too.
@@ -67,8 +68,15 @@ def export_model(  # noqa: PLR0913 - click passes each option by name
             f"with cifar10net-train fit --resume {model}"
         )
     source = DataSet(data, cache_dir)
+    _, held_out = hold_out(source.split("train"), checkpoint.config.validation_per_class)
     done = export_checkpoint(
-        checkpoint, source.split("test"), source.description(), to, model_version, may_replace=replace
+        checkpoint,
+        source.split("test"),
+        source.description(),
+        to,
+        model_version,
+        held_out=held_out,
+        may_replace=replace,
     )
     if as_json:
         echo_object(
@@ -80,6 +88,7 @@ def export_model(  # noqa: PLR0913 - click passes each option by name
                 "source": source.description(),
                 "largest_difference": float(done.largest_difference),
                 "compared": done.compared,
+                "temperature": done.temperature,
             }
         )
         return
