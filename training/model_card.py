@@ -186,7 +186,7 @@ def _told(temperature: float) -> str:
     if temperature == 1:
         return ""
     return (
-        f"\n| temperature | {temperature:.2f}: logits were divided by it, in the weights of the last layer, which "
+        f"\n| temperature | {temperature:.2f}: logits were divided by it, in the last layer, which "
         "gives the lowest cross-entropy on the validation images |"
     )
 
