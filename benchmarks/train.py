@@ -84,11 +84,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         tutorial.write_pictures(split[: options.pictures], Path(folder))
         for _ in range(options.rounds):
             began, lost = time.perf_counter(), _stolen_s()
-            torch.use_deterministic_algorithms(mode=False)
-            plain = tutorial.train(Path(folder), BATCH, TrainConfig.shift_px, options.threads)
+            plain = tutorial.train_apart(Path(folder), BATCH, TrainConfig.shift_px, options.threads)
             steps[PLAIN].append(_cost(plain, options))
             plain.close()
-            torch.use_deterministic_algorithms(mode=True)
             for name, learner in learners.items():
                 steps[name].append(_cost(_learning(learner), options))
             batches.append(_cost(_preparing(learners[OURS[-1]]), options))
