@@ -74,7 +74,12 @@ def network() -> nn.Sequential:
 def train(folder: Path, batch_size: int, shift_px: int, workers: int) -> Generator[float]:
     """Train without end; gives the loss of each step."""
     loader = DataLoader(
-        Pictures(folder, shift_px), batch_size, shuffle=True, num_workers=workers, drop_last=True
+        Pictures(folder, shift_px),
+        batch_size,
+        shuffle=True,
+        num_workers=workers,
+        drop_last=True,
+        persistent_workers=True,  # begun once, which is to its advantage, and counted without a gap
     )
     model = network()
     criterion = nn.CrossEntropyLoss()
