@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from training.augment import alternating, choose_hidden, choose_views, look
 from training.errors import CheckpointError
+from training.memory import keep_freed_memory
 from training.networks import NETWORKS
 from training.optimise import Optimisers
 from training.synchronise import synchronise
@@ -61,6 +62,8 @@ class Learner:
         self._config, self._team, self._device = config, team, device
         self._teacher = teacher
         torch.set_num_threads(config.threads)
+        if device.type == "cpu":
+            keep_freed_memory()
         # Maximum pooling has no backward on GPUs that adds up in a fixed order.
         torch.use_deterministic_algorithms(mode=device.type == "cpu")
         # Nothing here reads memory that was not written, and filling it takes 7% of the time.

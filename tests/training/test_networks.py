@@ -52,6 +52,16 @@ def test_parameters_of_the_module_are_the_tables() -> None:
     assert sum(value.numel() for value in CIFAR10Net().parameters()) == 22_466
 
 
+def test_normalise_gives_the_same_bits_while_it_learns() -> None:
+    images = torch.randint(0, 256, (3, 4, 5, 3), dtype=torch.uint8)
+    normalise = Normalise(MEAN, STD)
+
+    learning, exported = normalise.train()(images), normalise.eval()(images)
+
+    assert torch.equal(learning, exported)
+    assert learning.stride() == exported.stride()
+
+
 def test_normalise_is_the_published_formula() -> None:
     images = torch.randint(0, 256, (2, 4, 5, 3), dtype=torch.uint8)
 
