@@ -30,7 +30,7 @@ RECIPES: dict[str, TrainConfig] = {
         shift_px=4,
         hide_px=8,  # with smaller shifts and nothing hidden it learned the images by heart
         precision="bfloat16",
-        validation_per_class=500,  # students are chosen on images that their teacher has not seen either
+        validation_per_class=500,  # who chooses between students takes the same 500: others it has seen
     ),
 }
 """Every network has one of its own name; one that ends in ``-best`` takes longer."""
