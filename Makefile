@@ -14,6 +14,9 @@ VENV_GPU ?= .venv-gpu
 PROVIDER ?= cuda
 # `make bench-int8` too has one of its own, with both the CPU and the OpenVINO provider.
 VENV_OPENVINO ?= .venv-openvino
+# Of `make images`: what builds them, and which; deploy/Dockerfile has the others.
+ENGINE ?= $(shell command -v docker || command -v podman)
+IMAGES ?= server client
 # What `make bench-compare` compares with.
 BASE ?= HEAD~1
 
@@ -25,7 +28,7 @@ FIT = if [ -e $(2)/checkpoint.pt ]; then $(BIN)/cifar10net-train fit --resume $(
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-train quantize constraints clean
+.PHONY: help demo serve test check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-train quantize images constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +39,7 @@ demo: $(VENV)/.serve ## Start a server, classify the sample photographs, stop it
 serve: $(VENV)/.serve ## Serve exported_models/ on port $(PORT) until Ctrl-C
 	@$(BIN)/cifar10net serve --port $(PORT)
 
-test: $(VENV)/.test $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready $(CLIENTS)/node/.ready ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
+test: $(VENV)/.test $(VENV)/.deploy $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready $(CLIENTS)/node/.ready ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
 	@$(BIN)/python -m pytest
 
 check: $(VENV)/.check ## Lint, format, types, import rules
@@ -98,6 +101,9 @@ bench-batch: $(VENV)/.batch ## Measure a batch job beside decoding and ONNX Runt
 bench-train: $(VENV)/.train ## Measure training beside the plain way, in one run (minutes; CIFAR10NET_DATA or a download)
 	@$(BIN)/python -m benchmarks.train
 
+images: ## Build the container images IMAGES (server client server-openvino train server-gpu) and print their layers
+	@$(PYTHON) deploy/images.py --engine "$(ENGINE)" $(IMAGES)
+
 constraints: $(VENV)/.check $(VENV)/.train ## Pin what is installed now in constraints.txt
 	@{ sed '/^[^#]/,$$d' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	@mv constraints.new constraints.txt
@@ -130,6 +136,10 @@ $(VENV)/.test: $(VENV)/.train
 	@$(BIN)/pip install -q -c constraints.txt -e '.[cpu,train,otel,batch]' --group test
 	@touch $@
 
+$(VENV)/.deploy: $(VENV)/.test
+	@$(BIN)/pip install -q -c constraints.txt --group deploy
+	@touch $@
+
 $(CLIENTS)/%/.ready: tests/interop/%.txt | $(VENV)/.pip
 	@echo "installing the public client $* into $(@D)/"
 	@$(PYTHON) -m venv --clear --without-pip $(@D)
@@ -145,7 +155,7 @@ $(CLIENTS)/node/.ready: examples/node/package.json | $(VENV)/.pip
 	else echo "no npm here: the tests of the Node client and of buf are skipped"; fi
 	@touch $@
 
-$(VENV)/.check: $(VENV)/.test
+$(VENV)/.check: $(VENV)/.deploy
 	@$(BIN)/pip install -q -c constraints.txt --group check
 	@touch $@
 
