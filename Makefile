@@ -28,7 +28,7 @@ FIT = if [ -e $(2)/checkpoint.pt ]; then $(BIN)/cifar10net-train fit --resume $(
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-train quantize images constraints clean
+.PHONY: help demo serve test check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-train quantize images certificates container-test constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -103,6 +103,13 @@ bench-train: $(VENV)/.train ## Measure training beside the plain way, in one run
 
 images: ## Build the container images IMAGES (server client server-openvino train server-gpu) and print their layers
 	@$(PYTHON) deploy/images.py --engine "$(ENGINE)" $(IMAGES)
+
+certificates: ## Make certificates for the profile tls of docker-compose.yml
+	@deploy/tls/make_certificates.sh
+
+container-test: $(VENV)/.test ## Test the images and the stack of docker-compose.yml, where an engine is (minutes)
+	@test -e deploy/tls/made || deploy/tls/make_certificates.sh
+	@CIFAR10NET_CONTAINERS=1 $(BIN)/python -m pytest tests/containers
 
 constraints: $(VENV)/.check $(VENV)/.train ## Pin what is installed now in constraints.txt
 	@{ sed '/^[^#]/,$$d' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
