@@ -28,7 +28,7 @@ FIT = if [ -e $(2)/checkpoint.pt ]; then $(BIN)/cifar10net-train fit --resume $(
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-train quantize images certificates container-test constraints clean
+.PHONY: help demo serve test check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-train quantize images certificates container-test bench-containers constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,6 +110,9 @@ certificates: ## Make certificates for the profile tls of docker-compose.yml
 container-test: $(VENV)/.test ## Test the images and the stack of docker-compose.yml, where an engine is (minutes)
 	@test -e deploy/tls/made || deploy/tls/make_certificates.sh
 	@CIFAR10NET_CONTAINERS=1 $(BIN)/python -m pytest tests/containers
+
+bench-containers: $(VENV)/.test ## Measure the images: time to healthy, to drain, memory (after `make images`)
+	@$(BIN)/python -m benchmarks.containers --engine "$(ENGINE)"
 
 constraints: $(VENV)/.check $(VENV)/.train ## Pin what is installed now in constraints.txt
 	@{ sed '/^[^#]/,$$d' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
