@@ -48,7 +48,13 @@ def layers(engine: str, image: str) -> list[tuple[int, str]]:
     form = "{{.Size}}\t{{.CreatedBy}}"
     told = _run([engine, "history", "--no-trunc", f"--format={form}", image])
     rows = [line.partition("\t") for line in told.splitlines()]
-    return [(_bytes(size), " ".join(made.split())) for size, _, made in rows]
+    return [(_bytes(size), _instruction(made)) for size, _, made in rows]
+
+
+def _instruction(made: str) -> str:
+    """Leave out of a layer's history what Podman adds to the instruction: a shell, and digests."""
+    plain = re.sub(r"^/bin/sh -c #\(nop\) ", "", " ".join(made.split()))
+    return re.sub(r":[0-9a-f]{64}\b", "", plain)
 
 
 def _bytes(size: str) -> int:
