@@ -16,6 +16,9 @@ VENV_GPU ?= .venv-gpu
 PROVIDER ?= cuda
 # `make bench-int8` too has one of its own, with both the CPU and the OpenVINO provider.
 VENV_OPENVINO ?= .venv-openvino
+# Of `make images`: what builds them, and which; deploy/Dockerfile has the others.
+ENGINE ?= $(shell command -v docker || command -v podman)
+IMAGES ?= server client
 # What `make bench-compare` compares with.
 BASE ?= HEAD~1
 
@@ -27,7 +30,7 @@ FIT = if [ -e $(2)/checkpoint.pt ]; then $(BIN)/cifar10net-train fit --resume $(
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-ray bench-train quantize constraints clean
+.PHONY: help demo serve test check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-ray bench-train quantize images certificates container-test bench-containers constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +41,7 @@ demo: $(VENV)/.serve ## Start a server, classify the sample photographs, stop it
 serve: $(VENV)/.serve ## Serve exported_models/ on port $(PORT) until Ctrl-C
 	@$(BIN)/cifar10net serve --port $(PORT)
 
-test: $(VENV)/.test $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready $(CLIENTS)/node/.ready ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
+test: $(VENV)/.test $(VENV)/.deploy $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready $(CLIENTS)/node/.ready ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
 	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.check ## Lint, format, types, import rules
@@ -103,6 +106,19 @@ bench-ray: $(VENV)/.ray ## Measure a batch job on a Ray cluster of this machine,
 bench-train: $(VENV)/.train ## Measure training beside the plain way, in one run (minutes; CIFAR10NET_DATA or a download)
 	@$(BIN)/python -m benchmarks.train
 
+images: ## Build the container images IMAGES (server client server-openvino train server-gpu) and print their layers
+	@$(PYTHON) deploy/images.py --engine "$(ENGINE)" $(IMAGES)
+
+certificates: ## Make certificates for the profile tls of docker-compose.yml
+	@deploy/tls/make_certificates.sh
+
+container-test: $(VENV)/.test ## Test the images and the stack of docker-compose.yml, where an engine is (minutes)
+	@test -e deploy/tls/made || deploy/tls/make_certificates.sh
+	@CIFAR10NET_CONTAINERS=1 $(BIN)/python -m pytest tests/containers
+
+bench-containers: $(VENV)/.test ## Measure the images: time to healthy, to drain, memory (after `make images`)
+	@$(BIN)/python -m benchmarks.containers --engine "$(ENGINE)"
+
 constraints: $(VENV)/.check $(VENV)/.train ## Pin what is installed now in constraints.txt
 	@{ sed '/^[^#]/,$$d' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	@mv constraints.new constraints.txt
@@ -141,6 +157,10 @@ $(VENV)/.test: $(VENV)/.pip pyproject.toml constraints.txt
 	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,train,otel,batch,ray]' --group test
 	@touch $(VENV)/.serve $(VENV)/.batch $(VENV)/.ray $(VENV)/.train $@
 
+$(VENV)/.deploy: $(VENV)/.test
+	@$(BIN)/pip install -q --no-compile -c constraints.txt --group deploy
+	@touch $@
+
 $(CLIENTS)/%/.ready: tests/interop/%.txt | $(VENV)/.pip
 	@echo "installing the public client $* into $(@D)/"
 	@$(PYTHON) -m venv --clear --without-pip $(@D)
@@ -156,7 +176,7 @@ $(CLIENTS)/node/.ready: examples/node/package.json | $(VENV)/.pip
 	else echo "no npm here: the tests of the Node client and of buf are skipped"; fi
 	@touch $@
 
-$(VENV)/.check: $(VENV)/.test
+$(VENV)/.check: $(VENV)/.deploy
 	@$(BIN)/pip install -q --no-compile -c constraints.txt --group check
 	@touch $@
 

@@ -84,6 +84,7 @@ def test_the_tree_is_the_tree(root: Path, readme: str) -> None:
         "README.md",
         "docs/architecture.md",
         "docs/batch.md",
+        "docs/deployment.md",
         "docs/experiments.md",
         "docs/operations.md",
         "docs/decisions/README.md",

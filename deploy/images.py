@@ -1,0 +1,110 @@
+"""``make images``: build targets of deploy/Dockerfile, print their layers, take out their bills of materials.
+
+In: names of targets; pyproject.toml, for the version; git, for the commit. Out: images ``cifar10net-TARGET``,
+tagged with the version and ``latest``, a table of layers for each, and ``dist/TARGET.cdx.json``. Needs Python
+and an engine, Docker or Podman.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MB = 1_000_000
+_UNITS = {"B": 1, "kB": 1_000, "MB": MB, "GB": 1_000 * MB}
+_SBOM = "/opt/cifar10net/share/sbom.cdx.json"
+_SHOWN = 96
+
+
+def build(engine: str, target: str, arguments: list[str]) -> str:
+    """Build a target. Returns the name of the image, with its version.
+
+    Args:
+        engine: program to build with.
+        target: of deploy/Dockerfile.
+        arguments: further ``KEY=VALUE`` for the build.
+    """
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    image = f"cifar10net-{target}"
+    command = [engine, "build", "--file=deploy/Dockerfile", f"--target={target}"]
+    command += [f"--tag={image}:{tag}" for tag in (version, "latest")]
+    command += [
+        f"--build-arg={each}" for each in (f"VERSION={version}", f"REVISION={_revision()}", *arguments)
+    ]
+    if Path(engine).name == "podman":
+        command += ["--format=docker"]  # the other one has no health checks
+    _run([*command, "."], is_shown=True)
+    return f"{image}:{version}"
+
+
+def layers(engine: str, image: str) -> list[tuple[int, str]]:
+    """Return the size of each layer, in bytes, to three digits, and what made it, the topmost first."""
+    form = "{{.Size}}\t{{.CreatedBy}}"
+    told = _run([engine, "history", "--no-trunc", f"--format={form}", image])
+    rows = [line.partition("\t") for line in told.splitlines()]
+    return [(_bytes(size), _instruction(made)) for size, _, made in rows]
+
+
+def _instruction(made: str) -> str:
+    """Leave out of a layer's history what Podman adds to the instruction: a shell, and digests."""
+    plain = re.sub(r"^/bin/sh -c #\(nop\) ", "", " ".join(made.split()))
+    return re.sub(r":[0-9a-f]{64}\b", "", plain)
+
+
+def _bytes(size: str) -> int:
+    """Read a size as engines print it, such as ``4.12 MB`` or ``4.12MB``."""
+    number, unit = re.fullmatch(r"([\d.]+) ?([kMG]?B)", size).groups()  # type: ignore[union-attr] # they all do
+    return round(float(number) * _UNITS[unit])
+
+
+def write_sbom(engine: str, image: str, path: Path) -> None:
+    """Write what is installed in an image, as CycloneDX."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(_run([engine, "run", "--rm", "--network=none", "--entrypoint=cat", image, _SBOM]))
+
+
+def main() -> None:
+    """Read the command line and do all of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--engine", required=True, help="docker or podman")
+    parser.add_argument("--build-arg", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("targets", nargs="+")
+    options = parser.parse_args()
+    if not options.engine:
+        parser.error("no engine: install docker or podman, or name one with `make images ENGINE=...`")
+    for target in options.targets:
+        start = time.monotonic()
+        image = build(options.engine, target, options.build_arg)
+        seconds = time.monotonic() - start
+        sbom = ROOT / "dist" / f"{target}.cdx.json"
+        write_sbom(options.engine, image, sbom)
+        rows = layers(options.engine, image)
+        total = sum(size for size, _ in rows) / MB
+        print(f"\n{image}: {total:.1f} MB, in {seconds:.0f} s; {sbom.relative_to(ROOT)}")
+        for size, made in rows:
+            if size >= MB // 100:
+                print(f"{size / MB:10.2f} MB  {made[:_SHOWN]}")
+
+
+def _revision() -> str:
+    command = ["git", "rev-parse", "HEAD"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    return done.stdout.strip() or "unknown"
+
+
+def _run(command: list[str], *, is_shown: bool = False) -> str:
+    stdout = None if is_shown else subprocess.PIPE
+    done = subprocess.run(command, cwd=ROOT, stdout=stdout, text=True, check=False)  # noqa: S603 - ours
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}: exit code {done.returncode}")
+    return done.stdout or ""
+
+
+if __name__ == "__main__":
+    main()
