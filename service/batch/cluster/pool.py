@@ -13,17 +13,15 @@ import os
 import pickle
 import secrets
 import shutil
-import signal
 import socket
 import tempfile
-import time
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from service.batch.cluster.offspring import await_end, descendants
 from service.batch.cluster.parts import Receipt
 from service.batch.cluster.shares import End
 from service.batch.cluster.worker import Duty, Worker
@@ -31,7 +29,7 @@ from service.batch.output import parquet
 from service.errors import JobError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from types import ModuleType
 
     from service.batch.cluster.shares import Cutter
@@ -42,7 +40,6 @@ _READER_CPUS = 0.25
 _IN_FLIGHT = 2
 """Shares a worker: the one that it does, and the next."""
 _OBJECT_STORE_BYTES = 512 << 20
-_LONGEST_END_S = 20.0
 _LONGEST_CONNECT_S = 10.0
 _STARTS = 3
 """On a busy machine Ray does not start at times: https://github.com/ray-project/ray/issues/65983."""
@@ -173,7 +170,7 @@ class Pool:
 
     def _start_once(self, config: PoolConfig) -> None:
         workers = config.workers or 1
-        self._others = frozenset(_descendants(os.getpid()))
+        self._others = frozenset(descendants(os.getpid()))
         self._folder = tempfile.mkdtemp(prefix="cifar10net-ray-")
         with self._told(), _quiet():
             self._ray.init(
@@ -200,10 +197,10 @@ class Pool:
             raise JobError(f"no Ray cluster can be joined at {address}: {_reason(error)}") from error
 
     def _leave(self) -> None:
-        started = frozenset(_descendants(os.getpid())) - self._others
+        started = frozenset(descendants(os.getpid())) - self._others
         self._ray.shutdown()
         if self._folder is not None:
-            _await_end(started)
+            await_end(started)
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
@@ -331,33 +328,3 @@ def _reason(error: BaseException) -> str:
     cause = getattr(error, "cause", None) or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return f"{type(cause).__name__}: {lines[0][:300] if lines else ''}".rstrip(": ")
-
-
-def _descendants(pid: int) -> tuple[int, ...]:
-    """All processes below one, where there is /proc."""
-    found: list[int] = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            for child in children.read_text().split():
-                found += (int(child), *_descendants(int(child)))
-    return tuple(found)
-
-
-def _await_end(pids: Iterable[int]) -> None:
-    """Wait until processes of ours have ended; end those that take too long."""
-    until_s = time.monotonic() + _LONGEST_END_S
-    left = [pid for pid in pids if _is_alive(pid)]
-    while left and time.monotonic() < until_s:
-        time.sleep(0.02)
-        left = [pid for pid in left if _is_alive(pid)]
-    for pid in left:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in {"Z", "X"}
