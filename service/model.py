@@ -6,6 +6,7 @@ answers are checked before it is used.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -18,6 +19,9 @@ from service.config import IMAGE_SIDE
 from service.errors import ModelError, ProviderError
 from service.providers import PROVIDERS
 
+# From 1.29 on its builds for Linux tell Microsoft of every session, write an identifier into the home folder,
+# and hold up the end of a process that cannot reach the collector. It looks at this when it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 try:
     import onnxruntime
 except ImportError:  # the client lives without it

@@ -20,6 +20,7 @@ _LONGEST = ("tests/reliability/test_mutations.py", "tests/training/test_quantize
 # Tests run beside each other: one with a thread for every CPU would only make its neighbours wait. PyTorch
 # reads this when it is imported, here and in processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # likewise: it would write into the home folder
 
 # A slow machine is no failure: hypothesis would allow each example 200 ms.
 settings.register_profile("patient", deadline=None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -170,3 +173,17 @@ def test_without_onnxruntime_the_extras_are_named(path: Path, monkeypatch: pytes
 
     with pytest.raises(ProviderError, match="pip install one of the extras cpu, gpu and openvino"):
         _load(path)
+
+
+def test_a_session_leaves_nothing_in_the_home_folder(root: Path, tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry is off: it begins with an identifier there."""
+    file = "exported_models/cifar10net/1/model.onnx"
+    program = f"from service import model; model.onnxruntime.InferenceSession('{file}')"
+    unset = {"CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}  # in CI it is off by itself
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+
+    subprocess.run(
+        [sys.executable, "-c", program], cwd=root, env=environment | {"HOME": str(tmp_path)}, check=True
+    )
+
+    assert list(tmp_path.iterdir()) == []

@@ -101,6 +101,21 @@ def test_evaluate_tells_the_mean_and_the_spread_of_several_models(
     assert [float(figure) for figure in told.groups()] == pytest.approx(wanted, abs=0.011)
 
 
+def test_a_command_leaves_nothing_in_the_home_folder(
+    trained: Path, synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime's telemetry is off: it begins with an identifier there."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"):  # in CI it is off by itself
+        monkeypatch.delenv(name, raising=False)
+    model = trained / "repository" / "cifar10net" / "1" / "model.onnx"
+
+    done = _run("evaluate", "--data", synthetic, "--cache-dir", trained / "cache", "--model", model)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_manifest_describes_a_file_that_has_none(trained: Path, tmp_path: Path) -> None:
     exported = trained / "repository" / "cifar10net" / "1"
     copy = tmp_path / "model.onnx"
