@@ -15,8 +15,9 @@ from service.client import Client
 from service.process import ServerProcess
 from tests.real_images import few_of
 from training.dataset import DataSet
-from training.evaluate import predict_all, torch_predictor
+from training.evaluate import open_onnx, predict_all, torch_predictor
 from training.run import Run
+from training.temperature import with_temperature
 from training.train import trained_network
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def test_train_export_serve_ask_equals_pytorch(
 
     test = DataSet(data, tmp_path / "cache").split("test")
     network = trained_network(Run(tmp_path / "run").load())
-    expected = predict_all(torch_predictor(network), test.images)
+    exported = open_onnx(tmp_path / "models" / "cifar10net" / "1" / "model.onnx")
+    temperature = float(exported.get_modelmeta().custom_metadata_map["temperature"])
+    expected = predict_all(torch_predictor(with_temperature(network, temperature)), test.images)
     with (
         ServerProcess("--models", str(tmp_path / "models"), log=tmp_path / "log") as server,
         Client(server.address) as client,

@@ -13,11 +13,15 @@ _TIMEOUT_S = 10.0
 def source_commit() -> str:
     """Git commit of the checkout that this code runs from.
 
-    ``-dirty`` is appended when tracked files differ from it; ``unknown`` outside a checkout.
+    ``-dirty`` is appended when tracked files of this package differ from it, for what else there is, such as
+    the models that it writes, makes no result; ``unknown`` outside a checkout.
     """
     if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return "unknown"  # installed somewhere else, perhaps below another project's checkout
-    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    commit, changes = (
+        _git("rev-parse", "HEAD"),
+        _git("status", "--porcelain", "--untracked-files=no", "--", "."),
+    )
     return f"{commit}-dirty" if changes != "" else str(commit)
 
 

@@ -179,10 +179,15 @@ def test_a_run_folder_is_never_overwritten(
         fit(finished, quick, train_split, reporter)
 
 
-def test_signal_handlers_are_put_back(finished: Run) -> None:
-    assert finished.metrics()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+def test_signal_handlers_are_put_back(
+    quick: TrainConfig, train_split: Split, reporter: RecordingReporter, tmp_path: Path
+) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]  # in the background one is ignored
+
+    fit(Run(tmp_path / "run"), quick, train_split, reporter)
+
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(

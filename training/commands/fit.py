@@ -150,13 +150,15 @@ def _train(  # noqa: PLR0913 - what the options have become
         return _ask_teacher(config, images, source.cache_dir, console)
 
     shared = f", {team.size} processes" if team.size > 1 else ""
-    console.print(f"{config.network}, seed {config.seed}: {len(images):,} images, {run.folder}{shared}")
+    console.print(
+        f"{config.network}, seed {config.seed}: {len(images):,} images, {run.folder}{shared}", soft_wrap=True
+    )
     with ProgressReporter(console, config.epochs) as reporter:
         if is_new:
             fit_network(run, config, images, reporter, ask, team)
         else:
             resume_run(run, images, reporter, ask, team)
-    console.print(f"finished: {run.folder}")
+    console.print(f"finished: {run.folder}", soft_wrap=True)
 
 
 def _refuse_settings(context: click.Context) -> None:
