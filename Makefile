@@ -191,5 +191,5 @@ $(VENV_GPU)/.gpu: pyproject.toml
 $(VENV_OPENVINO)/.openvino: pyproject.toml
 	@$(PYTHON) -m venv $(VENV_OPENVINO)
 	@echo "installing ONNX Runtime with OpenVINO into $(VENV_OPENVINO)/"
-	@$(VENV_OPENVINO)/bin/pip install -q -e '.[openvino]'
+	@$(VENV_OPENVINO)/bin/pip install -q -e '.[openvino]' platformdirs # which reading the data set wants
 	@touch $@
