@@ -14,10 +14,10 @@ import pytest
 from service.client import Client
 from service.process import ServerProcess
 from tests.real_images import few_of
-from training.dataset import DataSet
-from training.evaluate import open_onnx, predict_all, torch_predictor
+from training.dataset import DataSet, hold_out
+from training.evaluate import predict_all, torch_predictor
 from training.run import Run
-from training.temperature import with_temperature
+from training.temperature import fit_temperature, with_temperature
 from training.train import trained_network
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def test_train_export_serve_ask_equals_pytorch(
     _train("fit", *where, *quick, "--out", tmp_path / "run")
     _train("export", *where, "--run", tmp_path / "run", "--to", tmp_path / "models")
 
-    test = DataSet(data, tmp_path / "cache").split("test")
+    images = DataSet(data, tmp_path / "cache")
+    test, (_, held_out) = images.split("test"), hold_out(images.split("train"), 5)
     network = trained_network(Run(tmp_path / "run").load())
-    exported = open_onnx(tmp_path / "models" / "cifar10net" / "1" / "model.onnx")
-    temperature = float(exported.get_modelmeta().custom_metadata_map["temperature"])
+    temperature = fit_temperature(torch_predictor(network)(held_out.images), held_out.labels)
     expected = predict_all(torch_predictor(with_temperature(network, temperature)), test.images)
     with (
         ServerProcess("--models", str(tmp_path / "models"), log=tmp_path / "log") as server,
