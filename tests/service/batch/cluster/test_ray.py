@@ -201,7 +201,7 @@ def test_what_ends_a_job_on_a_worker_is_told_in_a_sentence(
     _, said = job.communicate(timeout=_PATIENCE_S)
 
     assert job.returncode == 2
-    assert said.startswith(f"error: {tmp_path}/a.tar.gz is no tar archive: ")
+    assert said.splitlines()[-1].startswith(f"error: {tmp_path}/a.tar.gz is no tar archive: ")
     assert said.count("\n") == 1
     assert not (tmp_path / "rows").exists()
 
