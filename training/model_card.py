@@ -109,7 +109,7 @@ graph. {size_bytes:,} bytes. Labels, accuracy, recipe and provenance are in the 
 | cross-entropy | {evaluation.loss:.4f} nats |{_told(temperature)}
 | largest difference between ONNX Runtime and PyTorch | {difference:.1e} on the same images |
 
-The test split was read once, by the export; the validation images, held out of the training split,
+The test split was read by the export, after training; the validation images, held out of the training split,
 chose the recipe.
 
 | class | top-1 |
