@@ -28,7 +28,8 @@ Predictor = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 """Images uint8 (n, 32, 32, 3) to probabilities float32 (n, 10)."""
 
 _BATCH = 500
-_SMALLEST_PROBABILITY = 1e-30  # keeps the logarithm of a rounded-off zero finite
+SMALLEST_PROBABILITY = 1e-30
+"""Keeps the logarithm of a rounded-off zero finite."""
 _TOP = 3
 
 
@@ -74,7 +75,7 @@ def score(probabilities: npt.NDArray[np.float32], split: Split) -> Evaluation:
     likelihood = probabilities[np.arange(len(split)), split.labels].astype(np.float64)
     return Evaluation(
         n=len(split),
-        loss=float(-np.log(np.maximum(likelihood, _SMALLEST_PROBABILITY)).mean()),
+        loss=float(-np.log(np.maximum(likelihood, SMALLEST_PROBABILITY)).mean()),
         top1=float(hits[:, 0].mean()),
         top3=float(hits[:, :_TOP].any(axis=1).mean()),
         confusion=confusion,

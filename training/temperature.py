@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from training.evaluate import SMALLEST_PROBABILITY
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 LOWEST, HIGHEST = 0.5, 5.0
 """Of images that are all answered rightly the lowest cross-entropy is at nothing, which would be nonsense."""
 _HALVINGS = 40
-_SMALLEST_PROBABILITY = 1e-30
 
 
 def fit_temperature(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
@@ -38,7 +39,7 @@ def fit_temperature(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[
     Returns:
         T within LOWEST to HIGHEST; above 1 the network was too sure.
     """
-    logits = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST_PROBABILITY))
+    logits = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST_PROBABILITY))
     true = logits[np.arange(len(labels)), labels]
     low, high = 1 / HIGHEST, 1 / LOWEST
     for _ in range(_HALVINGS):

@@ -66,12 +66,10 @@ def evaluate_model(  # noqa: PLR0913 - click passes each option by name
     """
     opened = [_predictor(model) for model in models]  # a bad one is told of before any is measured
     source = DataSet(data, cache_dir)
+    read = source.split("test" if split == "test" else "train")
     screen, told, results = console(), [], []
     for model, (predict, kind, held_out) in zip(models, opened, strict=True):
-        if split == "test":
-            images = source.split("test")
-        else:
-            _, images = hold_out(source.split("train"), validation_per_class or held_out)
+        images = read if split == "test" else hold_out(read, validation_per_class or held_out)[1]
         results.append(evaluate(predict, images))
         subject = {"model": str(model), "engine": kind, "split": split, "source": source.description()}
         told.append(subject | _facts(results[-1]))
