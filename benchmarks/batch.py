@@ -69,7 +69,7 @@ class Turn(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, keep; returns 1 where the images cannot be read."""
-    options = _parse(arguments)
+    options = parse(arguments, "benchmarks.batch", __doc__, ROUNDS, RESULTS)
     if options.data is None:
         print("error: name a zip of images by --data or CIFAR10NET_DATA", file=sys.stderr)
         return 1
@@ -174,12 +174,15 @@ def _ratio(turn: Turn, clock: int) -> float:
     return turn.alone[clock] / turn.images_alone * turn.images / turn.job[clock]
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__)
+def parse(
+    arguments: Sequence[str] | None, program: str, description: str | None, rounds: int, results: Path
+) -> argparse.Namespace:
+    """Read the command line of what measures jobs over a zip of images."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
     parser.add_argument("--data", default=os.environ.get("CIFAR10NET_DATA"), help="zip of images")
     parser.add_argument("--members", default="test", help="folder or pattern within it")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--out", type=Path, default=results)
     return parser.parse_args(arguments)
 
 

@@ -8,7 +8,6 @@ Beside it, what it takes to cut the inputs into shares, which one process does f
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pickle
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks import machine
+from benchmarks.batch import parse
 from benchmarks.ceiling import MODELS
 from benchmarks.goals import Goal
 from service.batch.cluster.collection import Place
@@ -85,7 +85,7 @@ class _Clock:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, keep; returns 1 where the images cannot be read."""
-    options = _parse(arguments)
+    options = parse(arguments, "benchmarks.ray", __doc__, ROUNDS, RESULTS)
     if options.data is None:
         print("error: name a zip of images by --data or CIFAR10NET_DATA", file=sys.stderr)
         return 1
@@ -185,15 +185,6 @@ def _goals(costs: dict[int, list[Cost]], alone: list[Cost]) -> dict[str, Goal]:
 
 def _cpu_us(costs: list[Cost]) -> list[float]:
     return [1e6 * cost.cpu_s / cost.images for cost in costs]
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ray", description=__doc__)
-    parser.add_argument("--data", default=os.environ.get("CIFAR10NET_DATA"), help="zip of images")
-    parser.add_argument("--members", default="test", help="folder or pattern within it")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
