@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
@@ -21,7 +21,7 @@ from service.client.patience import late, left_s, unfinished
 from service.client.reader import LEAVE_S, Reader, may_block, read
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 
     from service.client.question import Question
     from service.config import ClientConfig
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     Open = Callable[[AsyncIterator[pb.ClassifyStreamRequest], bool], Call]
 
 _UNWRITTEN = "Internal error from Core"
-_LOOKS = 500
-_LOOK_S = 0.002
+_STATUS_S = 1.0
+"""How long after a message that could not be written the server's status may come."""
 _BROKEN_OFF = Failure(grpc.StatusCode.UNAVAILABLE, "the stream broke off")
 
 
@@ -188,13 +188,14 @@ class AsynchronousStream:
         """Send and receive on one stream until it ends."""
         self._turn += 1
         call = self._call = self._open(self._requests(self._turn), self._attempts.has_succeeded)
+        ending = _Ending(call)
         try:
             async for reply in call:
                 self._backlog.accept(reply)
                 self._attempts.succeed()
                 self._change()
         except grpc.RpcError:
-            return await _failure_of(call)
+            return await ending.failure()
         except RefusedError as refused:
             call.cancel()
             return refused.failure
@@ -217,14 +218,39 @@ class AsynchronousStream:
         await asyncio.sleep(self._attempts.pause_s(failure))
 
 
-async def _failure_of(call: Call) -> Failure:
-    """Find out how a stream has ended.
+class _Ending:
+    """What the server says at the end of a call.
 
-    Where a message could not be written gRPC first calls this an internal error of its own, and then puts
-    what the server said in its place.
+    Where a message could not be written gRPC puts an internal error of its own in the place of what the
+    server has said, or is about to say: so each status is noted when it is set.
     """
-    for _ in range(_LOOKS):
-        if await call.details() != _UNWRITTEN:
-            return Failure.of(await call.code(), await call.details(), await call.trailing_metadata())
-        await asyncio.sleep(_LOOK_S)
-    return _BROKEN_OFF
+
+    def __init__(self, call: Call) -> None:
+        self._said: asyncio.Future[Failure] = asyncio.get_running_loop().create_future()
+        call.add_done_callback(self._note)
+
+    def _note(self, call: Call) -> None:
+        failure = _at_once(_failure_of(call))
+        if failure.details != _UNWRITTEN and not self._said.done():
+            self._said.set_result(failure)
+
+    async def failure(self) -> Failure:
+        """Say it, as soon as it is known."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STATUS_S):
+                return await self._said
+        return _BROKEN_OFF
+
+
+async def _failure_of(call: Call) -> Failure:
+    return Failure.of(await call.code(), await call.details(), await call.trailing_metadata())
+
+
+def _at_once(answer: Coroutine[Any, Any, Failure]) -> Failure:
+    """Run what has nothing to wait for, such as a question to a call that is over."""
+    try:
+        answer.send(None)
+    except StopIteration as end:
+        return cast("Failure", end.value)
+    answer.close()
+    raise RuntimeError("a call that is over made a question about its end wait")

@@ -276,6 +276,30 @@ def test_a_server_that_says_when_to_come_again_is_not_asked_before(
     assert 0.3 < pauses[1] < 0.5  # the second failure in a row, and nothing said
 
 
+def test_what_a_server_says_counts_though_messages_could_not_be_written(
+    scripted: Start, stream: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from service.client import failures  # noqa: PLC0415
+
+    heard: list[failures.Failure] = []
+    pause_s = failures.Attempts.pause_s
+
+    def noted(self: failures.Attempts, failure: failures.Failure) -> float:
+        heard.append(failure)
+        return pause_s(self, failure)
+
+    monkeypatch.setattr(failures.Attempts, "pause_s", noted)
+    server = scripted()
+    none, one = then(0, Status.RESOURCE_EXHAUSTED, 1), then(1, Status.RESOURCE_EXHAUSTED, 1)
+    server.script.lines = [none, none, none, one] * 12
+    pictures = [b"\0" * 400_000] * 12  # more than a client may send before the server reads
+
+    results = stream(server.address, pictures, ClientConfig(max_attempts=5), in_flight=3)
+
+    assert _indices(results) == [0] * 12
+    assert set(heard) == {failures.Failure(Status.RESOURCE_EXHAUSTED, "not now", 1)}
+
+
 @pytest.mark.parametrize("code", [Status.NOT_FOUND, Status.UNAUTHENTICATED, Status.DATA_LOSS])
 def test_another_status_of_a_stream_is_its_end(scripted: Start, stream: Ask, code: grpc.StatusCode) -> None:
     server = scripted()
