@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from service.batch.sources import Sources
     from service.batch.tally import Tally
 
-_MOST_UNWRITTEN = 64
+_MOST_UNWRITTEN = 256
 _LONGEST_UNWRITTEN_S = 0.5
 
 
