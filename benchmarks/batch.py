@@ -2,8 +2,8 @@
 
 A zip of images goes in; a table and benchmarks/results/batch.json come out. The least is decoding by the same
 function and ONNX Runtime in batches of 64, from files that are in memory, with nothing written. The job reads
-the same images from the zip and writes their rows. Both take turns of some batches each, since the machine may
-be shared, and are compared by CPU time. What memory jobs take, ``benchmarks.lists`` measures.
+the same images from the zip and writes their rows. Both take turns of some batches each, since the machine
+may be shared, and are compared by CPU time. What memory jobs take, ``benchmarks.lists`` measures.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def cells_of_lines(lines: Iterable[str], top_k: int, *, has_labels: bool) -> Ite
             yield told_cells(line, top_k, has_labels=has_labels)
         else:
             found = match.groups()
-            no_error = found[:end] + (None, None)
+            no_error = (*found[:end], None, None)
             yield no_error + found[end:] if has_labels else no_error
 
 

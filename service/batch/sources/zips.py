@@ -106,7 +106,7 @@ class Zip:
             raise unreadable("it is encrypted")
         if member.method not in {_STORED, _DEFLATED}:
             raise unreadable(f"it is packed by method {member.method}, wanted stored (0) or deflated (8)")
-        check_size(member.size if member.size > member.packed_bytes else member.packed_bytes)
+        check_size(max(member.size, member.packed_bytes))
         try:
             data = self._packed(member)
             if member.method == _DEFLATED:
