@@ -156,7 +156,7 @@ $(VENV)/.train: $(VENV)/.serve
 
 $(VENV)/.test: $(VENV)/.pip pyproject.toml constraints.txt
 	@echo "installing what testing needs into $(VENV)/ (PyTorch: a few minutes)"
-	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,train,otel,batch,ray]' --group test
+	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,train,otel,batch,ray,web]' --group test
 	@touch $(VENV)/.serve $(VENV)/.batch $(VENV)/.ray $(VENV)/.train $@
 
 $(VENV)/.deploy: $(VENV)/.test

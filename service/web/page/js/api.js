@@ -26,26 +26,26 @@ export class Problem extends Error {
  * @throws {Problem} for every other outcome but an abort by `signal`, which is an AbortError.
  */
 export async function ask(path, { query = {}, body, signal } = {}) {
-  return (await answer(path, { query, body, signal })).json();
+  return answer(path, { query, body, signal }, (response) => response.json());
 }
 
 /** Fetch a file of the server, such as a sample. @returns {Promise<Blob>} @throws {Problem} */
 export async function fetched(path) {
-  return (await answer(path, {})).blob();
+  return answer(path, {}, (response) => response.blob());
 }
 
-async function answer(path, { query = {}, body, signal }) {
+async function answer(path, { query = {}, body, signal }, read) {
   const wanted = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const address = wanted.length ? `${path}?${new URLSearchParams(wanted)}` : path;
   const limit = AbortSignal.timeout(MOST_MS);
   let response;
   try {
     response = await fetch(address, { method: body ? "POST" : "GET", body, signal: signal ? AbortSignal.any([signal, limit]) : limit });
+    if (response.ok) return await read(response);
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Problem(0, { detail: limit.aborted ? "The server did not answer in time." : "The server of this page does not answer." });
   }
-  if (response.ok) return response;
   throw new Problem(response.status, await problemOf(response), Number(response.headers.get("Retry-After")) || 0);
 }
 
