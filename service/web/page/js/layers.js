@@ -1,0 +1,165 @@
+/** One layer of the network: its activations as tiles, and the kernels that made them. */
+
+import { ask, floats, own, Problem } from "./api.js";
+import { range, scale } from "./colours.js";
+import { choice, el, rough, shape, table, value, whole } from "./dom.js";
+import { legend, TileBoard } from "./tiles.js";
+import { field, fieldWords } from "./viewer.js";
+
+const TILE = 64; // CSS pixels of a tile
+const CELL = 16; // of a layer without rows and columns
+const MOST = 64; // tiles drawn at first
+const KERNEL = 10; // CSS pixels of a weight
+
+/** The table of all layers. */
+export function layerTable(told) {
+  const or = (number, words = "") => (number === null || number === undefined ? words : whole(number));
+  const rows = told.layers.map((layer) => [
+    layer.name, layer.kind, shape(layer.output_shape), or(layer.kernel), or(layer.stride), or(layer.padding),
+    layer.parameters ? whole(layer.parameters) : "", layer.multiply_adds ? whole(layer.multiply_adds) : "", or(layer.receptive_field, "all"),
+  ]);
+  const made = table("Layers", ["layer", "kind", "output", "kernel", "stride", "padding", "parameters", "multiply-adds", "receptive field"], rows);
+  made.append(el("tfoot", {}, el("tr", {}, el("th", { scope: "row", text: "in all" }), ...["", "", "", "", ""].map((text) => el("td", { text })),
+    el("td", { text: whole(told.totals.parameters) }), el("td", { text: whole(told.totals.multiply_adds) }), el("td"))));
+  for (const row of made.rows) row.cells[1]?.classList.add("words");
+  return made;
+}
+
+/** The block of a layer; `show` draws its activations for another picture. */
+export class LayerBlock {
+  #about;
+  #numbers = null;
+  #sizes = [0, 0, 0];
+  #all = false;
+  #perTile = false;
+  #key = el("span");
+  #read = el("p", { class: "read", "aria-live": "polite" });
+  #more = el("button", { class: "button is-plain", type: "button", hidden: true, on: { click: () => this.#showAll() } });
+  #kernels;
+
+  /**
+   * @param {Object} about the layer, as /v1/models/NAME/layers tells.
+   * @param {import("./viewer.js").Viewer} viewer where receptive fields are drawn.
+   */
+  constructor(about, viewer) {
+    this.#about = about;
+    this.viewer = viewer;
+    this.board = new TileBoard(`Activations of ${about.name}`, (at) => this.#point(at), (tile) => this.#kernels?.choose(tile));
+    this.#kernels = about.weights?.shape.length === 4 ? new Kernels(about) : null;
+    const facts = [shape(about.output_shape), about.parameters ? `${rough(about.parameters)} parameters` : null, about.receptive_field ? `sees ${about.receptive_field}×${about.receptive_field}` : "sees all"];
+    this.element = el("section", { class: "layer", "aria-label": `Layer ${about.name}` },
+      el("div", { class: "layer-head" }, el("h3", { text: about.name }), el("span", { class: "hint", text: facts.filter(Boolean).join(" · ") }), this.#key),
+      this.board.element, this.#more, this.#read, this.#kernels?.element ?? null);
+  }
+
+  /** @param {{shape: number[], data: string}} told of /v1/inside. @param {boolean} perTile whether each channel has a colour scale of its own. */
+  show(told, perTile) {
+    this.#numbers = floats(told.data);
+    this.#sizes = told.shape.length === 3 ? told.shape : [told.shape.reduce((a, b) => a * b, 1), 1, 1];
+    this.#perTile = perTile;
+    this.#draw();
+  }
+
+  rescale(perTile) {
+    this.#perTile = perTile;
+    if (this.#numbers) this.#draw();
+  }
+
+  #draw() {
+    const [channels, rows, columns] = this.#sizes;
+    const size = rows * columns;
+    const flat = size === 1;
+    const count = this.#all || flat ? channels : Math.min(channels, MOST);
+    const whole = scale(...range(this.#numbers));
+    const scales = this.#perTile && !flat ? Array.from({ length: count }, (_, tile) => scale(...range(this.#numbers.subarray(tile * size, (tile + 1) * size)))) : null;
+    const cell = flat ? CELL : Math.max(1, Math.round(TILE / Math.max(rows, columns)));
+    this.board.draw({ count, rows, columns, colour: (tile, row, column) => (scales?.[tile] ?? whole).colour(this.#numbers[tile * size + row * columns + column]) }, cell);
+    this.#key.replaceChildren(scales ? el("span", { class: "hint", text: "each channel by itself" }) : legend(whole));
+    this.#more.hidden = count === channels;
+    this.#more.textContent = `Show all ${channels} channels`;
+  }
+
+  #showAll() {
+    this.#all = true;
+    this.#draw();
+    this.board.element.focus();
+  }
+
+  #point(at) {
+    const square = at && field(this.#about, at.row, at.column);
+    this.viewer.frame(square);
+    if (!at) {
+      this.#read.textContent = "";
+      return;
+    }
+    const [, rows, columns] = this.#sizes;
+    const number = this.#numbers[at.tile * rows * columns + at.row * columns + at.column];
+    const place = rows * columns === 1 ? `output ${at.tile}` : `channel ${at.tile}, row ${at.row}, column ${at.column}`;
+    this.#read.replaceChildren(el("strong", { text: value(number) }), ` at ${place}; depends on ${fieldWords(square)}`);
+  }
+}
+
+/** The weights of a layer: in colour where they look at the picture itself, else one channel's at a time. */
+class Kernels {
+  #about;
+  #weights = null;
+  #place = el("div", { class: "stack" });
+  #chosen = 0;
+
+  constructor(about) {
+    this.#about = about;
+    const [outputs, inputs, height, width] = about.weights.shape;
+    this.element = el("details", { on: { toggle: () => this.element.open && this.#open() } },
+      el("summary", { text: `Kernels: ${outputs} of ${inputs} × ${height} × ${width}` }), this.#place);
+  }
+
+  choose(channel) {
+    this.#chosen = channel;
+    if (this.#weights) this.#draw();
+  }
+
+  async #open() {
+    if (this.#weights) return;
+    this.#place.replaceChildren(el("p", { class: "waiting is-busy", text: "fetching" }));
+    try {
+      this.#weights = floats((await ask(own(this.#about.weights.url))).data);
+      this.#draw();
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      this.#place.replaceChildren(el("p", { class: "trouble", text: `${error.message} Close this and open it again to try once more.` }));
+    }
+  }
+
+  #draw() {
+    const { name, weights: { shape: sizes } } = this.#about;
+    if (sizes[1] === 3) return this.#place.replaceChildren(...filters(this.#weights, sizes, `Filters of ${name}`));
+    const [outputs, inputs, rows, columns] = sizes;
+    const size = rows * columns;
+    const own = this.#weights.subarray(this.#chosen * inputs * size, (this.#chosen + 1) * inputs * size);
+    const colours = scale(...range([...own, -1e-9]));
+    const read = el("p", { class: "read", "aria-live": "polite" });
+    const board = new TileBoard(`Kernels of ${name}, channel ${this.#chosen}`, (at) => {
+      read.textContent = at ? `${value(own[at.tile * size + at.row * columns + at.column])} at input channel ${at.tile}, row ${at.row}, column ${at.column}` : "";
+    });
+    const chooser = choice("Channel", `kernels-${name}`, Array.from({ length: outputs }, (_, channel) => [channel, `channel ${channel}`]), (channel) => this.choose(Number(channel)));
+    chooser.querySelector("select").value = this.#chosen;
+    const hadFocus = this.#place.contains(document.activeElement);
+    this.#place.replaceChildren(el("div", { class: "toolbar" }, chooser, legend(colours)), board.element, read);
+    if (hadFocus) chooser.querySelector("select").focus();
+    board.draw({ count: inputs, rows, columns, colour: (tile, row, column) => colours.colour(own[tile * size + row * columns + column]) }, KERNEL);
+  }
+}
+
+/** Filters of the first layer in colour: grey is zero, full colour the largest weight. @returns {Node[]} */
+export function filters(weights, [outputs, , rows, columns], label) {
+  const size = rows * columns;
+  const [least, most] = range(weights);
+  const far = Math.max(-least, most) || 1;
+  const at = (tile, channel, row, column) => weights[(tile * 3 + channel) * size + row * columns + column];
+  const read = el("p", { class: "read", "aria-live": "polite" });
+  const board = new TileBoard(label, (cell) => {
+    read.textContent = cell ? `filter ${cell.tile}, row ${cell.row}, column ${cell.column}: ${["red", "green", "blue"].map((name, channel) => `${name} ${value(at(cell.tile, channel, cell.row, cell.column))}`).join(", ")}` : "";
+  });
+  board.draw({ count: outputs, rows, columns, colour: (tile, row, column) => [0, 1, 2].map((channel) => Math.round(127.5 * (1 + at(tile, channel, row, column) / far))) }, Math.max(1, Math.round(60 / Math.max(rows, columns))));
+  return [board.element, read];
+}

@@ -1,0 +1,46 @@
+/** The picture as the network sees it, enlarged, with a frame on the pixels that something depends on. */
+
+import { el } from "./dom.js";
+
+const SIDE = 32;
+
+export class Viewer {
+  #frame = el("div", { class: "frame", hidden: true });
+  #image = el("img", { class: "pixels", alt: "" });
+  element = el("div", { class: "viewer" }, this.#image, this.#frame);
+
+  show(url, words) {
+    this.#image.src = url;
+    this.#image.alt = words;
+  }
+
+  /**
+   * Frame pixels of the picture; what lies outside it is cut off.
+   * @param {{left: number, top: number, size: number}|null} square in pixels; null takes the frame away.
+   */
+  frame(square) {
+    this.#frame.hidden = !square;
+    if (!square) return;
+    const cut = (from) => [Math.max(0, from), Math.min(SIDE, from + square.size)];
+    const [[left, right], [top, bottom]] = [cut(square.left), cut(square.top)];
+    const share = (pixels) => `${(100 * pixels) / SIDE}%`;
+    Object.assign(this.#frame.style, { left: share(left), top: share(top), width: share(right - left), height: share(bottom - top) });
+  }
+}
+
+/**
+ * The pixels that one output of a layer depends on.
+ * @param {Object} layer of /v1/models/NAME/layers.
+ * @returns {{left: number, top: number, size: number}} the whole picture where the layer has no field of its own.
+ */
+export function field(layer, row, column) {
+  const { receptive_field: size, receptive_stride: stride, receptive_start: start } = layer ?? {};
+  if (!size || stride === null || start === null) return { left: 0, top: 0, size: SIDE };
+  return { left: start + column * stride, top: start + row * stride, size };
+}
+
+/** In words: "pixels 3 to 8 across, 0 to 5 down". */
+export function fieldWords({ left, top, size }) {
+  const cut = (from) => `${Math.max(0, Math.round(from))} to ${Math.min(SIDE - 1, Math.round(from + size) - 1)}`;
+  return size >= SIDE && left <= 0 && top <= 0 ? "the whole picture" : `pixels ${cut(left)} across, ${cut(top)} down`;
+}
