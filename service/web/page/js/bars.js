@@ -38,12 +38,13 @@ export const words = (top) => top.map(({ label, probability }) => `${label} ${pe
 /** @param {Object<string, number>} phases milliseconds by phase; `total` is the whole. */
 export function times({ total, ...phases }) {
   const parts = Object.entries(phases).filter(([, ms]) => typeof ms === "number");
-  const strip = el("div", { class: "parts", "aria-hidden": "true" }, ...parts.map(([, ms]) => {
-    const part = el("i");
+  const colour = (index) => `line-${Math.min(index, 5)}`;
+  const strip = el("div", { class: "parts", "aria-hidden": "true" }, ...parts.map(([, ms], index) => {
+    const part = el("i", { class: colour(index) });
     part.style.flexGrow = Math.max(ms, 0.001);
     return part;
   }));
-  const rows = parts.map(([phase, ms]) => el("div", {}, el("dt", { text: phase.replaceAll("_", " ") }), el("dd", { text: milliseconds(ms) })));
-  if (total !== undefined) rows.push(el("div", { class: "whole" }, el("dt", { text: "in all" }), el("dd", { text: milliseconds(total) })));
+  const rows = parts.map(([phase, ms], index) => el("div", {}, el("dt", { class: colour(index) }, el("span", { text: phase.replaceAll("_", " ") })), el("dd", { text: milliseconds(ms) })));
+  if (total !== undefined) rows.unshift(el("div", { class: "whole" }, el("dt", {}, el("span", { text: "in all" })), el("dd", { text: milliseconds(total) })));
   return el("div", { class: "times" }, strip, el("dl", { "aria-label": "Time by phase" }, ...rows));
 }

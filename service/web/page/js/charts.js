@@ -18,7 +18,7 @@ const DASHES = ["", "7 4", "2 3", "10 3 2 3", "4 4", "12 4"];
 export function ticks(least, most, wanted) {
   const rough = (most - least) / wanted || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
+  const step = power * [1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough);
   const first = Math.ceil(least / step - 1e-9);
   const last = Math.floor(most / step + 1e-9);
   return Array.from({ length: Math.max(0, last - first + 1) }, (_, index) => Number(((first + index) * step).toPrecision(12)));
@@ -34,7 +34,8 @@ export class Chart {
 
   /**
    * @param {string} title
-   * @param {{format: function(number): string, fromZero?: boolean, most?: number}} options `most` is the largest value there can be.
+   * @param {{format: function(number): string, tick?: function(number): string, note?: string, fromZero?: boolean, most?: number}} options
+   *   `tick` is the format at the axis, if it is another one; `most` the largest value there can be.
    */
   constructor(title, options) {
     this.title = title;
@@ -49,7 +50,8 @@ export class Chart {
         keydown: (event) => this.#press(event),
       },
     }, this.#svg);
-    this.element = el("section", { class: "card chart", "aria-label": title }, el("h3", { text: title }), this.frame, this.#read, this.#numbers);
+    this.element = el("section", { class: "card chart", "aria-label": title },
+      el("div", { class: "layer-head" }, el("h3", { text: title }), options.note ? el("span", { class: "hint", text: options.note }) : null), this.frame, this.#read, this.#numbers);
     new ResizeObserver(() => {
       if (this.frame.clientWidth === this.#width) return;
       this.#width = this.frame.clientWidth;
@@ -92,9 +94,9 @@ export class Chart {
       return;
     }
     const { least, most, first, last, x, y } = this.#scales();
-    const across = ticks(least, most, 4).map((tick) => svg("g", {},
+    const across = ticks(least, most, 6).map((tick) => svg("g", {},
       svg("line", { class: "grid", x1: EDGE.left, x2: this.#width - EDGE.right, y1: y(tick), y2: y(tick) }),
-      svg("text", { class: "tick", x: EDGE.left - 8, y: y(tick) + 4, "text-anchor": "end" }, this.options.format(tick))));
+      svg("text", { class: "tick", x: EDGE.left - 8, y: y(tick) + 4, "text-anchor": "end" }, (this.options.tick ?? this.options.format)(tick))));
     const below = ticks(first, last, Math.min(8, this.#width / 70)).filter(Number.isInteger).map((tick) => svg("text", { class: "tick", x: x(tick), y: HEIGHT - 6, "text-anchor": "middle" }, String(tick)));
     const curves = this.#lines.map(({ colour, isFaint, points }) => {
       const end = points.at(-1);
@@ -103,6 +105,7 @@ export class Chart {
         svg("path", { d: path, "stroke-dasharray": isFaint ? "1.5 4" : DASHES[colour] }),
         svg("circle", { cx: x(end[0]), cy: y(end[1]), r: isFaint ? 2 : 3.5 }));
     });
+    below.push(svg("text", { class: "tick", x: EDGE.left - 8, y: HEIGHT - 6, "text-anchor": "end" }, "epoch"));
     this.#svg.replaceChildren(...across, ...below, ...curves, ...this.#reading(x, y));
   }
 

@@ -141,7 +141,7 @@ function showResult(picture, result) {
   const seen = el("figure", { class: "seen" },
     el("img", { class: "pixels", src: result.seen, alt: `${picture.name} as the network sees it: ${words(result.top)}` }),
     el("figcaption", { text: "as the network sees it" }));
-  place.replaceChildren(seen,
-    el("div", { class: "told" }, bars(result.top), times(result.times_ms ?? {}),
+  place.replaceChildren(seen, bars(result.top),
+    el("div", { class: "how-made" }, times(result.times_ms ?? {}),
       el("p", { class: "hint", text: [`${result.model} version ${result.version}`, result.provider].filter(Boolean).join(" · ") })));
 }

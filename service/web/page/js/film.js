@@ -28,14 +28,14 @@ export class FilterFilm {
 
   #begin(name, line) {
     const slider = el("input", { type: "range", min: 0, max: 0, step: 1, value: 0, "aria-label": `Epoch of the filters of ${name}` });
-    const run = { slider, told: el("output"), place: el("div", { class: "stack" }), epochs: new Map(), looked: 0, isHeld: false };
+    const run = { slider, told: el("output"), place: el("div"), read: el("p", { class: "read", "aria-live": "polite" }), epochs: new Map(), looked: 0, isHeld: false };
     slider.addEventListener("input", () => {
       run.isHeld = Number(slider.value) < Number(slider.max);
       this.#show(name, run);
     });
     run.row = el("div", { class: "axis", hidden: true }, slider, run.told);
     run.element = el("section", { class: "card stack", hidden: true, "aria-label": `Filters of ${name}` },
-      el("h3", {}, sample(line), ` First filters of ${name}`), run.place, run.row);
+      el("h3", {}, sample(line), ` First filters of ${name}`), run.place, run.row, run.read);
     this.element.append(run.element);
     return run;
   }
@@ -72,6 +72,6 @@ export class FilterFilm {
     const { shape, weights } = run.epochs.get(epoch);
     run.told.textContent = `epoch ${epoch}`;
     run.slider.setAttribute("aria-valuetext", `epoch ${epoch}`);
-    run.place.replaceChildren(...filters(weights, shape, `First filters of ${name} after epoch ${epoch}`));
+    run.place.replaceChildren(filters(weights, shape, `First filters of ${name} after epoch ${epoch}`, (words) => { run.read.textContent = words; }));
   }
 }

@@ -27,7 +27,7 @@ export const inside = {
   show() {
     isShown = true;
     byId("inside-tools").replaceChildren(model.element, colours);
-    byId("inside-aside").replaceChildren(el("div", { class: "card stack" }, viewer.element, said), occlusion.element);
+    byId("inside-aside").replaceChildren(el("div", { class: "card looked-at" }, viewer.element, said));
     pictures.addEventListener("change", draw);
     server.addEventListener("change", draw);
     draw();
@@ -78,11 +78,12 @@ async function drawLayers(current, signal) {
   const place = byId("inside-layers");
   waiting(place, "fetching the layers");
   const told = await patiently(`v1/models/${encodeURIComponent(current.name)}/layers`, { query: { version: current.version }, signal, onWait: (problem) => waiting(place, problem.message) });
-  blocks = new Map(told.layers.map((layer) => [layer.name, new LayerBlock(layer, viewer)]));
+  blocks = new Map(told.layers.map((layer) => [layer.name, new LayerBlock(layer, viewer, current.labels)]));
   place.replaceChildren(
+    occlusion.element,
     el("div", { class: "card stack" }, el("h2", { text: `The layers of ${told.model}` }), scrolled("Layers", layerTable(told))),
     el("div", { class: "card stack" }, el("h2", { text: "Activations" }),
-      el("p", { class: "hint", text: "A tile is a channel. Point at a cell, or move over the cells with the arrow keys, for its value and the pixels that it depends on." }),
+      el("p", { class: "hint", text: "A tile is a channel. Click one, and below are the kernels that made it." }),
       ...[...blocks.values()].map((block) => block.element)));
   drawnModel = key;
 }

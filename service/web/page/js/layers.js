@@ -7,7 +7,8 @@ import { legend, TileBoard } from "./tiles.js";
 import { field, fieldWords } from "./viewer.js";
 
 const TILE = 64; // CSS pixels of a tile
-const CELL = 16; // of a layer without rows and columns
+const CELL = 16; // of a layer without rows and columns, and of one with few outputs:
+const LARGE_CELL = 40;
 const MOST = 64; // tiles drawn at first
 const KERNEL = 10; // CSS pixels of a weight
 
@@ -33,23 +34,24 @@ export class LayerBlock {
   #all = false;
   #perTile = false;
   #key = el("span");
-  #read = el("p", { class: "read", "aria-live": "polite" });
   #more = el("button", { class: "button is-plain", type: "button", hidden: true, on: { click: () => this.#showAll() } });
   #kernels;
 
   /**
    * @param {Object} about the layer, as /v1/models/NAME/layers tells.
-   * @param {import("./viewer.js").Viewer} viewer where receptive fields are drawn.
+   * @param {import("./viewer.js").Viewer} viewer where receptive fields are drawn, and values told.
+   * @param {string[]} labels of the classes.
    */
-  constructor(about, viewer) {
+  constructor(about, viewer, labels) {
     this.#about = about;
     this.viewer = viewer;
+    this.labels = labels;
     this.board = new TileBoard(`Activations of ${about.name}`, (at) => this.#point(at), (tile) => this.#kernels?.choose(tile));
-    this.#kernels = about.weights?.shape.length === 4 ? new Kernels(about) : null;
+    this.#kernels = about.weights?.shape.length === 4 ? new Kernels(about, viewer) : null;
     const facts = [shape(about.output_shape), about.parameters ? `${rough(about.parameters)} parameters` : null, about.receptive_field ? `sees ${about.receptive_field}×${about.receptive_field}` : "sees all"];
     this.element = el("section", { class: "layer", "aria-label": `Layer ${about.name}` },
       el("div", { class: "layer-head" }, el("h3", { text: about.name }), el("span", { class: "hint", text: facts.filter(Boolean).join(" · ") }), this.#key),
-      this.board.element, this.#more, this.#read, this.#kernels?.element ?? null);
+      this.board.element, this.#more, this.#kernels?.element ?? null);
   }
 
   /** @param {{shape: number[], data: string}} told of /v1/inside. @param {boolean} perTile whether each channel has a colour scale of its own. */
@@ -72,7 +74,7 @@ export class LayerBlock {
     const count = this.#all || flat ? channels : Math.min(channels, MOST);
     const whole = scale(...range(this.#numbers));
     const scales = this.#perTile && !flat ? Array.from({ length: count }, (_, tile) => scale(...range(this.#numbers.subarray(tile * size, (tile + 1) * size)))) : null;
-    const cell = flat ? CELL : Math.max(1, Math.round(TILE / Math.max(rows, columns)));
+    const cell = flat ? (channels > 24 ? CELL : LARGE_CELL) : Math.max(1, Math.round(TILE / Math.max(rows, columns)));
     this.board.draw({ count, rows, columns, colour: (tile, row, column) => (scales?.[tile] ?? whole).colour(this.#numbers[tile * size + row * columns + column]) }, cell);
     this.#key.replaceChildren(scales ? el("span", { class: "hint", text: "each channel by itself" }) : legend(whole));
     this.#more.hidden = count === channels;
@@ -88,14 +90,12 @@ export class LayerBlock {
   #point(at) {
     const square = at && field(this.#about, at.row, at.column);
     this.viewer.frame(square);
-    if (!at) {
-      this.#read.textContent = "";
-      return;
-    }
+    if (!at) return this.viewer.tell();
     const [, rows, columns] = this.#sizes;
     const number = this.#numbers[at.tile * rows * columns + at.row * columns + at.column];
-    const place = rows * columns === 1 ? `output ${at.tile}` : `channel ${at.tile}, row ${at.row}, column ${at.column}`;
-    this.#read.replaceChildren(el("strong", { text: value(number) }), ` at ${place}; depends on ${fieldWords(square)}`);
+    const output = this.#numbers.length === this.labels.length ? this.labels[at.tile] : `output ${at.tile}`;
+    const place = rows * columns === 1 ? output : `channel ${at.tile}, row ${at.row}, column ${at.column}`;
+    this.viewer.tell(el("strong", { text: value(number) }), ` ${this.#about.name}, ${place}: depends on ${fieldWords(square)}`);
   }
 }
 
@@ -106,8 +106,9 @@ class Kernels {
   #place = el("div", { class: "stack" });
   #chosen = 0;
 
-  constructor(about) {
+  constructor(about, viewer) {
     this.#about = about;
+    this.viewer = viewer;
     const [outputs, inputs, height, width] = about.weights.shape;
     this.element = el("details", { on: { toggle: () => this.element.open && this.#open() } },
       el("summary", { text: `Kernels: ${outputs} of ${inputs} × ${height} × ${width}` }), this.#place);
@@ -132,34 +133,36 @@ class Kernels {
 
   #draw() {
     const { name, weights: { shape: sizes } } = this.#about;
-    if (sizes[1] === 3) return this.#place.replaceChildren(...filters(this.#weights, sizes, `Filters of ${name}`));
+    if (sizes[1] === 3) return this.#place.replaceChildren(filters(this.#weights, sizes, `Filters of ${name}`, (words) => this.viewer.tell(words)));
     const [outputs, inputs, rows, columns] = sizes;
     const size = rows * columns;
     const own = this.#weights.subarray(this.#chosen * inputs * size, (this.#chosen + 1) * inputs * size);
     const colours = scale(...range([...own, -1e-9]));
-    const read = el("p", { class: "read", "aria-live": "polite" });
     const board = new TileBoard(`Kernels of ${name}, channel ${this.#chosen}`, (at) => {
-      read.textContent = at ? `${value(own[at.tile * size + at.row * columns + at.column])} at input channel ${at.tile}, row ${at.row}, column ${at.column}` : "";
+      if (!at) return this.viewer.tell();
+      this.viewer.tell(el("strong", { text: value(own[at.tile * size + at.row * columns + at.column]) }), ` ${name}, kernel ${this.#chosen}: input channel ${at.tile}, row ${at.row}, column ${at.column}`);
     });
     const chooser = choice("Channel", `kernels-${name}`, Array.from({ length: outputs }, (_, channel) => [channel, `channel ${channel}`]), (channel) => this.choose(Number(channel)));
     chooser.querySelector("select").value = this.#chosen;
     const hadFocus = this.#place.contains(document.activeElement);
-    this.#place.replaceChildren(el("div", { class: "toolbar" }, chooser, legend(colours)), board.element, read);
+    this.#place.replaceChildren(el("div", { class: "toolbar" }, chooser, legend(colours)), board.element);
     if (hadFocus) chooser.querySelector("select").focus();
     board.draw({ count: inputs, rows, columns, colour: (tile, row, column) => colours.colour(own[tile * size + row * columns + column]) }, KERNEL);
   }
 }
 
-/** Filters of the first layer in colour: grey is zero, full colour the largest weight. @returns {Node[]} */
-export function filters(weights, [outputs, , rows, columns], label) {
+/**
+ * Filters of the first layer in colour: grey is zero, full colour the largest weight.
+ * @param {function(string)} tell hears what is pointed at, "" where nothing is.
+ */
+export function filters(weights, [outputs, , rows, columns], label, tell) {
   const size = rows * columns;
   const [least, most] = range(weights);
   const far = Math.max(-least, most) || 1;
   const at = (tile, channel, row, column) => weights[(tile * 3 + channel) * size + row * columns + column];
-  const read = el("p", { class: "read", "aria-live": "polite" });
   const board = new TileBoard(label, (cell) => {
-    read.textContent = cell ? `filter ${cell.tile}, row ${cell.row}, column ${cell.column}: ${["red", "green", "blue"].map((name, channel) => `${name} ${value(at(cell.tile, channel, cell.row, cell.column))}`).join(", ")}` : "";
+    tell(cell ? `filter ${cell.tile}, row ${cell.row}, column ${cell.column}: ${["red", "green", "blue"].map((name, channel) => `${name} ${value(at(cell.tile, channel, cell.row, cell.column))}`).join(", ")}` : "");
   });
   board.draw({ count: outputs, rows, columns, colour: (tile, row, column) => [0, 1, 2].map((channel) => Math.round(127.5 * (1 + at(tile, channel, row, column) / far))) }, Math.max(1, Math.round(60 / Math.max(rows, columns))));
-  return [board.element, read];
+  return board.element;
 }

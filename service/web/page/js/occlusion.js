@@ -14,8 +14,7 @@ export class Occlusion {
   #told = null;
   #ask = null;
   #asking = null;
-  #place = el("div", { class: "stack" });
-  #read = el("p", { class: "read", "aria-live": "polite" });
+  #place = el("div", { class: "mattered" });
   #board = new TileBoard("Heat map: probability lost when a square is hidden", (at) => this.#point(at));
 
   constructor(viewer) {
@@ -25,7 +24,8 @@ export class Occlusion {
       if (this.#ask) this.show(...this.#ask);
     });
     size.querySelector("select").value = this.#size;
-    this.element = el("div", { class: "card stack" }, el("h2", { text: "Which pixels mattered" }), this.#place, this.#read, size);
+    this.element = el("div", { class: "card stack" }, el("h2", { text: "Which pixels mattered" }), this.#place);
+    this.size = size;
   }
 
   /** @param {Blob} picture @param {Object} query model and version. */
@@ -51,17 +51,19 @@ export class Occlusion {
     const [least, most] = range(probabilities.flat().map((left) => probability - left));
     const colours = scale(Math.min(least, -1e-9), most);
     const cell = 264 / Math.max(rows, columns);
-    this.#place.replaceChildren(
-      el("p", {}, "Orange squares made it ", el("em", { text: label }), `: hidden, they take the most from its ${percent(probability)}. Blue ones spoke against it.`),
-      this.#board.element, legend({ ...colours, least: colours.least, most: colours.most }));
+    this.#place.replaceChildren(this.#board.element, el("div", { class: "stack" },
+      el("p", {}, "A grey square is laid over the picture, place by place. Orange: hidden, these pixels take the most from the ", el("strong", { text: `${percent(probability)} ${label}` }), ". Blue: they spoke against it."),
+      legend(colours), this.size));
     this.#board.draw({ count: 1, rows, columns, colour: (_, row, column) => colours.colour(probability - probabilities[row][column]) }, Math.floor(cell));
   }
 
   #point(at) {
-    this.#read.textContent = "";
-    if (!at) return this.viewer.frame(null);
+    if (!at) {
+      this.viewer.frame(null);
+      return this.viewer.tell();
+    }
     const { label, probability, size, stride, probabilities } = this.#told;
     this.viewer.frame({ left: Math.min(at.column * stride, SIDE), top: Math.min(at.row * stride, SIDE), size });
-    this.#read.textContent = `hidden: ${label} goes from ${percent(probability)} to ${percent(probabilities[at.row][at.column])}`;
+    this.viewer.tell(el("strong", { text: percent(probabilities[at.row][at.column]) }), ` ${label} with this square hidden, ${percent(probability)} without`);
   }
 }

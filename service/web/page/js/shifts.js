@@ -87,7 +87,7 @@ export function shiftControls(max, onMove) {
     onMove(now.x, now.y);
   }
 
-  const back = el("button", { class: "button is-plain", type: "button", text: "Back to the middle", disabled: true, on: { click: () => go({ x: 0, y: 0 }) } });
+  const back = el("button", { class: "button is-plain", type: "button", title: "Back to the middle", text: "Reset", disabled: true, on: { click: () => go({ x: 0, y: 0 }) } });
   const element = el("div", { class: "shift-controls", role: "group", "aria-label": "Shift" },
     el("div", { class: "axis" }, el("span", { "aria-hidden": "true", text: "←" }), sliders.x, el("span", { "aria-hidden": "true", text: "→" })),
     el("div", { class: "axis" }, el("span", { "aria-hidden": "true", text: "↑" }), sliders.y, el("span", { "aria-hidden": "true", text: "↓" })),

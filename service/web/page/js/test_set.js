@@ -23,7 +23,8 @@ const mistakes = el("input", { type: "checkbox", id: "test-mistakes", on: { chan
 const others = el("button", { class: "button is-main", type: "button", text: "Other images", on: { click: () => { seed = newSeed(); page(); } } });
 const found = el("p", { class: "hint", "aria-live": "polite" });
 const grid = el("ul", { class: "test-images", "aria-label": "Test images" });
-const summary = el("div", { class: "card stack" });
+const score = el("div", { class: "card stack" });
+const confusion = el("div", { class: "card stack" });
 
 export const testSet = {
   show() {
@@ -54,7 +55,7 @@ function draw() {
   }
   byId("test-body").replaceChildren(
     el("div", { class: "toolbar" }, model.element, kind, el("label", { class: "check", for: "test-mistakes" }, mistakes, "mistakes only"), el("span", { class: "grow" }), others),
-    el("div", { class: "stack" }, found, grid, summary));
+    el("div", { class: "beside" }, el("div", { class: "aside" }, score), el("div", { class: "stack" }, found, grid, confusion)));
   all();
 }
 
@@ -89,11 +90,13 @@ async function page() {
 }
 
 function imageCard({ index, url, label, top, is_right: isRight }) {
+  const told = bars(top);
+  top.forEach((each, place) => told.children[place].classList.toggle("is-truth", each.label === label));
   return el("li", { class: `test-image ${isRight ? "is-right" : "is-wrong"}` },
     el("img", { class: "pixels", src: own(url), alt: `Test image ${index}, ${label}`, width: 96, height: 96, loading: "lazy" }),
     el("div", {},
       el("p", { class: "truth" }, el("span", { class: "mark", role: "img", "aria-label": isRight ? "right:" : "wrong:", text: isRight ? "✓" : "✕" }), el("strong", { text: label })),
-      bars(top)));
+      told));
 }
 
 /** Follow the summary until all images are counted. */
@@ -101,10 +104,10 @@ async function count() {
   counting?.abort();
   counting = new AbortController();
   const { signal } = counting;
-  summary.replaceChildren(el("p", { class: "waiting is-busy", text: "counting" }));
+  score.replaceChildren(el("p", { class: "waiting is-busy", text: "counting" }));
   try {
     for (;;) {
-      const told = await patiently("v1/test/summary", { query: model.query(), signal, onWait: (problem) => summary.replaceChildren(el("p", { class: "waiting is-busy", text: problem.message })) });
+      const told = await patiently("v1/test/summary", { query: model.query(), signal, onWait: (problem) => score.replaceChildren(el("p", { class: "waiting is-busy", text: problem.message })) });
       showSummary(told);
       if (told.done >= told.of) return speak(`${percent(told.accuracy)} of ${whole(told.of)} test images are right`);
       await server.rest(PAUSE_MS, signal);
@@ -113,19 +116,19 @@ async function count() {
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof Problem)) throw error;
-    summary.replaceChildren(el("p", { class: "trouble", text: error.message }));
+    score.replaceChildren(el("p", { class: "trouble", text: error.message }));
   }
 }
 
-function showSummary({ done, of, right, accuracy, standard_error: error, confusion, labels: names }) {
+function showSummary({ done, of, right, accuracy, standard_error: error, confusion: counts, labels: names }) {
   const progress = el("progress", { max: of, value: done, "aria-label": "Images counted" });
-  summary.replaceChildren(
+  score.replaceChildren(
     el("h2", { text: "How often it is right" }),
-    el("div", { class: "score" },
-      el("p", { class: "figure" }, done ? percent(accuracy) : "…", el("small", { text: done ? ` ± ${(100 * error).toFixed(2)} points` : "" })),
-      el("p", { class: "hint", text: `${whole(right)} of ${whole(done)} images right; ± is one standard error` }),
-      done < of ? progress : null,
-      done < of ? el("p", { class: "hint", text: `${whole(done)} of ${whole(of)} counted so far` }) : null),
-    scrolled("Confusion matrix", confusionMatrix(names, confusion)),
+    el("p", { class: "figure" }, done ? percent(accuracy) : "…", el("small", { text: done ? ` ± ${(100 * error).toFixed(2)} points` : "" })),
+    progress,
+    el("p", { class: "hint", text: `${whole(right)} right of ${whole(done)} images${done < of ? ` so far, of ${whole(of)}` : ""}. ± is one standard error.` }));
+  confusion.replaceChildren(
+    el("h2", { text: "What is taken for what" }),
+    scrolled("Confusion matrix", confusionMatrix(names, counts)),
     el("p", { class: "hint", text: "On the diagonal is what is right. Other cells are four times as strong, so that mistakes can be seen." }));
 }

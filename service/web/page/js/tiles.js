@@ -52,7 +52,8 @@ export class TileBoard {
 
   #fitting() {
     const width = this.#tiles.columns * this.#cell + GAP;
-    return Math.max(1, Math.min(this.#tiles.count, Math.floor(((this.element.clientWidth || 600) + GAP) / width)));
+    const most = Math.max(1, Math.floor(((this.element.clientWidth || 600) + GAP) / width));
+    return Math.ceil(this.#tiles.count / Math.ceil(this.#tiles.count / most)); // rows of the same length
   }
 
   #paint() {

@@ -7,6 +7,7 @@ import { FilterFilm } from "./film.js";
 import { patiently, server } from "./server.js";
 
 const MOST = 6; // runs at a time: as many lines as eyes tell apart
+const FIRST = 3; // chosen at first, those that are running before others
 const CALM_MS = 10_000;
 const BUSY_MS = 1_500;
 const STATES = { running: "● running", finished: "✓ finished", stopped: "■ stopped" };
@@ -20,7 +21,7 @@ let isFirst = true;
 
 const list = el("ul", { class: "runs" });
 const charts = {
-  accuracy: new Chart("Validation accuracy", { format: (share) => percent(share), most: 1 }),
+  accuracy: new Chart("Validation accuracy", { format: (share) => percent(share), tick: (share) => `${Number((100 * share).toFixed(1))}%`, note: "top-1; top-3 dotted", most: 1 }),
   validation: new Chart("Validation loss", { format: value }),
   loss: new Chart("Training loss", { format: value }),
   speed: new Chart("Images a second", { format: (number) => whole(Math.round(number)), fromZero: true }),
@@ -75,8 +76,8 @@ async function look(signal) {
   ({ runs: known } = await patiently("v1/runs", { signal }));
   if (isFirst && known.length) {
     isFirst = false;
-    const running = known.filter((run) => run.state === "running");
-    (running.length ? running : known).slice(0, running.length ? MOST : 3).forEach((run) => take(run.name));
+    const order = [...known].sort((a, b) => (b.state === "running") - (a.state === "running"));
+    order.slice(0, FIRST).forEach((run) => take(run.name));
   }
   for (const name of chosen.keys()) if (!known.some((run) => run.name === name)) chosen.delete(name);
   if (!known.length) list.replaceChildren(el("li", {}, empty("No run yet", "A run is here as soon as it is begun:", "cifar10net-train fit --out runs/mine")));

@@ -3,15 +3,29 @@
 import { el } from "./dom.js";
 
 const SIDE = 32;
+const HINT = "Point at a cell, or go over the cells with the arrow keys: here is its value, and on the picture what it depends on.";
 
 export class Viewer {
   #frame = el("div", { class: "frame", hidden: true });
   #image = el("img", { class: "pixels", alt: "" });
-  element = el("div", { class: "viewer" }, this.#image, this.#frame);
+  #read = el("p", { class: "read", "aria-live": "polite" });
+  element = el("div", { class: "viewer" }, el("div", { class: "picture" }, this.#image, this.#frame), this.#read);
+
+  constructor() {
+    this.tell();
+  }
 
   show(url, words) {
     this.#image.src = url;
     this.#image.alt = words;
+  }
+
+  /**
+   * Say what is pointed at, beside the picture.
+   * @param {...(Node|string)} words none takes back what was said.
+   */
+  tell(...words) {
+    this.#read.replaceChildren(...(words.length ? words : [HINT]));
   }
 
   /**
