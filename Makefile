@@ -32,7 +32,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export ORT_DISABLE_TELEMETRY = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-ray bench-train quantize images certificates container-test bench-containers constraints clean
+.PHONY: help demo serve test screenshots check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-ray bench-train quantize images certificates container-test bench-containers constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +43,11 @@ demo: $(VENV)/.serve ## Start a server, classify the sample photographs, stop it
 serve: $(VENV)/.serve ## Serve exported_models/ on port $(PORT) until Ctrl-C
 	@$(BIN)/cifar10net serve --port $(PORT)
 
-test: $(VENV)/.test $(VENV)/.deploy $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready $(CLIENTS)/node/.ready ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
+test: $(VENV)/.test $(VENV)/.browser $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready $(CLIENTS)/node/.ready ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
 	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+screenshots: $(VENV)/.browser ## Photograph every section of the page into screenshots/, where Chromium is (README shows one)
+	@$(BIN)/python -m docs.screenshots
 
 check: $(VENV)/.check ## Lint, format, types, import rules
 	@$(BIN)/ruff check .
@@ -178,7 +181,11 @@ $(CLIENTS)/node/.ready: examples/node/package.json | $(VENV)/.pip
 	else echo "no npm here: the tests of the Node client and of buf are skipped"; fi
 	@touch $@
 
-$(VENV)/.check: $(VENV)/.deploy
+$(VENV)/.browser: $(VENV)/.deploy
+	@$(BIN)/pip install -q --no-compile -c constraints.txt --group browser
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.browser
 	@$(BIN)/pip install -q --no-compile -c constraints.txt --group check
 	@touch $@
 

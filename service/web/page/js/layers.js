@@ -14,7 +14,7 @@ const KERNEL = 10; // CSS pixels of a weight
 
 /** The table of all layers. */
 export function layerTable(told) {
-  const or = (number, words = "") => (number === null || number === undefined ? words : whole(number));
+  const or = (number, words = "") => (Array.isArray(number) ? shape(number) : number === null || number === undefined ? words : whole(number));
   const rows = told.layers.map((layer) => [
     layer.name, layer.kind, shape(layer.output_shape), or(layer.kernel), or(layer.stride), or(layer.padding),
     layer.parameters ? whole(layer.parameters) : "", layer.multiply_adds ? whole(layer.multiply_adds) : "", or(layer.receptive_field, "all"),
@@ -30,7 +30,8 @@ export function layerTable(told) {
 export class LayerBlock {
   #about;
   #numbers = null;
-  #sizes = [0, 0, 0];
+  #shape = []; // [channels, rows, columns], [steps, features] or [outputs]
+  #sizes = [0, 0, 0]; // the same as tiles, rows and columns
   #all = false;
   #perTile = false;
   #key = el("span");
@@ -57,7 +58,8 @@ export class LayerBlock {
   /** @param {{shape: number[], data: string}} told of /v1/inside. @param {boolean} perTile whether each channel has a colour scale of its own. */
   show(told, perTile) {
     this.#numbers = floats(told.data);
-    this.#sizes = told.shape.length === 3 ? told.shape : [told.shape.reduce((a, b) => a * b, 1), 1, 1];
+    this.#shape = told.shape;
+    this.#sizes = { 3: told.shape, 2: [1, ...told.shape] }[told.shape.length] ?? [this.#numbers.length, 1, 1];
     this.#perTile = perTile;
     this.#draw();
   }
@@ -74,7 +76,7 @@ export class LayerBlock {
     const count = this.#all || flat ? channels : Math.min(channels, MOST);
     const whole = scale(...range(this.#numbers));
     const scales = this.#perTile && !flat ? Array.from({ length: count }, (_, tile) => scale(...range(this.#numbers.subarray(tile * size, (tile + 1) * size)))) : null;
-    const cell = flat ? (channels > 24 ? CELL : LARGE_CELL) : Math.max(1, Math.round(TILE / Math.max(rows, columns)));
+    const cell = flat ? (channels > 24 ? CELL : LARGE_CELL) : Math.max(this.#shape.length === 2 ? 5 : 1, Math.round(TILE / Math.max(rows, columns)));
     this.board.draw({ count, rows, columns, colour: (tile, row, column) => (scales?.[tile] ?? whole).colour(this.#numbers[tile * size + row * columns + column]) }, cell);
     this.#key.replaceChildren(scales ? el("span", { class: "hint", text: "each channel by itself" }) : legend(whole));
     this.#more.hidden = count === channels;
@@ -88,13 +90,15 @@ export class LayerBlock {
   }
 
   #point(at) {
-    const square = at && field(this.#about, at.row, at.column);
+    const square = at && field(this.#shape.length === 3 ? this.#about : null, at.row, at.column);
     this.viewer.frame(square);
     if (!at) return this.viewer.tell();
     const [, rows, columns] = this.#sizes;
     const number = this.#numbers[at.tile * rows * columns + at.row * columns + at.column];
-    const output = this.#numbers.length === this.labels.length ? this.labels[at.tile] : `output ${at.tile}`;
-    const place = rows * columns === 1 ? output : `channel ${at.tile}, row ${at.row}, column ${at.column}`;
+    const place = {
+      1: this.#numbers.length === this.labels.length ? this.labels[at.tile] : `output ${at.tile}`,
+      2: `step ${at.row}, feature ${at.column}`,
+    }[this.#shape.length] ?? `channel ${at.tile}, row ${at.row}, column ${at.column}`;
     this.viewer.tell(el("strong", { text: value(number) }), ` ${this.#about.name}, ${place}: depends on ${fieldWords(square)}`);
   }
 }

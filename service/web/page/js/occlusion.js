@@ -14,7 +14,8 @@ export class Occlusion {
   #told = null;
   #ask = null;
   #asking = null;
-  #place = el("div", { class: "mattered" });
+  #words = el("p");
+  #key = el("div");
   #board = new TileBoard("Heat map: probability lost when a square is hidden", (at) => this.#point(at));
 
   constructor(viewer) {
@@ -24,8 +25,8 @@ export class Occlusion {
       if (this.#ask) this.show(...this.#ask);
     });
     size.querySelector("select").value = this.#size;
-    this.element = el("div", { class: "card stack" }, el("h2", { text: "Which pixels mattered" }), this.#place);
-    this.size = size;
+    this.element = el("div", { class: "card stack" }, el("h2", { text: "Which pixels mattered" }),
+      el("div", { class: "mattered" }, this.#board.element, el("div", { class: "stack" }, this.#words, this.#key, size)));
   }
 
   /** @param {Blob} picture @param {Object} query model and version. */
@@ -34,7 +35,7 @@ export class Occlusion {
     this.#asking?.abort();
     this.#asking = new AbortController();
     const { signal } = this.#asking;
-    const wait = (words) => this.#place.replaceChildren(el("p", { class: "waiting is-busy", text: words }));
+    const wait = (words) => this.#words.replaceChildren(el("span", { class: "waiting is-busy", text: words }));
     wait("hiding squares");
     try {
       this.#told = await patiently("v1/occlusion", { query: { ...query, size: this.#size, stride: this.#size > 8 ? 4 : 2 }, body: picture, signal, onWait: (problem) => wait(problem.message) });
@@ -42,7 +43,7 @@ export class Occlusion {
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof Problem)) throw error;
-      this.#place.replaceChildren(el("p", { class: "trouble", text: error.message }));
+      this.#words.replaceChildren(el("span", { class: "trouble", text: error.message }));
     }
   }
 
@@ -51,9 +52,9 @@ export class Occlusion {
     const [least, most] = range(probabilities.flat().map((left) => probability - left));
     const colours = scale(Math.min(least, -1e-9), most);
     const cell = 264 / Math.max(rows, columns);
-    this.#place.replaceChildren(this.#board.element, el("div", { class: "stack" },
-      el("p", {}, "A grey square is laid over the picture, place by place. Orange: hidden, these pixels take the most from the ", el("strong", { text: `${percent(probability)} ${label}` }), ". Blue: they spoke against it."),
-      legend(colours), this.size));
+    this.#words.replaceChildren("A square is laid over the picture, place by place. Orange: what it hides takes the most from the ",
+      el("strong", { text: `${percent(probability)} ${label}` }), ". Blue: what it hides spoke against it.");
+    this.#key.replaceChildren(legend(colours));
     this.#board.draw({ count: 1, rows, columns, colour: (_, row, column) => colours.colour(probability - probabilities[row][column]) }, Math.floor(cell));
   }
 

@@ -93,6 +93,7 @@ export class TileBoard {
   }
 
   #pointAt(event) {
+    if (!this.#tiles) return;
     const box = this.#canvas.getBoundingClientRect();
     const grow = this.#canvas.clientWidth ? parseFloat(this.#canvas.style.width) / this.#canvas.clientWidth : 1;
     const [x, y] = [(event.clientX - box.left) * grow, (event.clientY - box.top) * grow];
@@ -105,6 +106,7 @@ export class TileBoard {
   }
 
   #press(event) {
+    if (!this.#tiles) return;
     const { count, rows, columns } = this.#tiles;
     const at = this.#at ?? { tile: 0, row: rows >> 1, column: columns >> 1 };
     const single = rows * columns === 1; // then the tiles themselves are the cells
