@@ -13,10 +13,17 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from service.web.bounds import Bounds
+from service.web.catalogue import Catalogue
 from service.web.classifying import Classifying
 from service.web.guard import Guard
+from service.web.inside import Inside
+from service.web.layers import Shelf
+from service.web.models import Models
 from service.web.pictures import Reader
 from service.web.problems import HANDLERS
+from service.web.samples import Samples
+from service.web.testing import Testing
+from service.web.training import Training
 from service.workers.cpus import usable_cpus
 
 if TYPE_CHECKING:
@@ -36,18 +43,27 @@ def make_app(config: WebConfig, answers: Answers) -> Starlette:
     """Make the application, which lets go of ``answers`` at its end."""
     threads = ThreadPoolExecutor(usable_cpus().count, thread_name_prefix="page")
     reader = Reader(config, threads)
+    catalogue = Catalogue(answers)
+    shelf = Shelf(list(config.models))
+    testing = Testing(config.data, catalogue)
+    parts = (
+        Models(config, catalogue, shelf),
+        Classifying(catalogue, reader),
+        Inside(catalogue, reader, shelf),
+        Samples(),
+        testing,
+        Training(config.runs),
+    )
 
     @contextlib.asynccontextmanager
     async def life(_app: Starlette) -> AsyncIterator[None]:
         yield
+        await testing.close()
         await answers.close()
         threads.shutdown(wait=False, cancel_futures=True)
 
     return Starlette(
-        routes=[
-            *page_routes(),
-            *Classifying(config, answers, reader).routes(),
-        ],
+        routes=[*page_routes(), *(route for part in parts for route in part.routes())],
         middleware=[
             Middleware(Guard, allowed_hosts=config.allowed_hosts),
             Middleware(Bounds, config=config),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from service.web.settings import WebConfig
 
+_BOUNDED = "/v1/"
 _MOST_ADDRESSES = 4_096
 """Whose rates are remembered."""
 
@@ -62,7 +63,7 @@ class Bounds:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a request, as ASGI has it."""
-        if scope["type"] != "http" or scope["method"] != "POST":
+        if scope["type"] != "http" or not scope["path"].startswith(_BOUNDED):
             await self._app(scope, receive, send)
             return
         self._check(scope)
@@ -79,6 +80,8 @@ class Bounds:
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 f"{self._under_way} requests are worked on, and that is as many as may be",
             )
+        if scope["method"] in {"GET", "HEAD"}:
+            return
         address = (scope.get("client") or ("",))[0]
         wait_s = self._rates.take(address, clock())
         if wait_s:
@@ -101,6 +104,7 @@ class Bounds:
             except TimeoutError as error:
                 raise ProblemError(
                     HTTPStatus.REQUEST_TIMEOUT,
+                    "stalled",
                     "The request does not go on",
                     f"Nothing of its body has come for {self._config.stall_s:g} seconds",
                     {"Connection": "close"},
@@ -115,6 +119,7 @@ class Bounds:
     def _too_large(self) -> ProblemError:
         return ProblemError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "too-large",
             "The upload is too large",
             f"A request may have {self._config.upload_bytes:,} bytes; send fewer or smaller pictures",
             {"Connection": "close"},

@@ -77,6 +77,7 @@ class Guard:
         if not self._is_ours(host):
             raise ProblemError(
                 HTTPStatus.MISDIRECTED_REQUEST,
+                "other-host",
                 "This page has another name",
                 f"The request names the host {host[:100]!r}; --allow-host lets the page be asked by a name",
             )
@@ -88,6 +89,7 @@ class Guard:
         if is_foreign or headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
             raise ProblemError(
                 HTTPStatus.FORBIDDEN,
+                "other-site",
                 "The request comes from another site",
                 f"It was sent by a page of {(origin or 'another site')[:100]!r}, and this is {host[:100]!r}",
             )

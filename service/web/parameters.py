@@ -27,3 +27,11 @@ def whole(request: Request, name: str, default: int, smallest: int, largest: int
 def word(request: Request, name: str) -> str:
     """Read a word; empty if it is not there."""
     return request.query_params.get(name, "")
+
+
+def flag(request: Request, name: str) -> bool:
+    """Read ``true`` or ``false``; false if it is not there. Raises ProblemError if it is neither."""
+    text = request.query_params.get(name, "false")
+    if text not in {"true", "false"}:
+        raise bad_request(f"{name} is {text[:100]!r}, wanted true or false")
+    return text == "true"

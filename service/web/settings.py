@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path  # noqa: TC003 - fields of a dataclass
 
 from service.config import ImageLimits
 from service.errors import ConfigError
@@ -15,6 +16,12 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 class WebConfig:
     """Where the page is, and what its visitors may ask of it."""
 
+    models: tuple[Path, ...] = ()
+    """Model repositories with ``inside.onnx`` beside models."""
+    data: Path | None = None
+    """A labelled test set."""
+    runs: Path | None = None
+    """A folder of what ``cifar10net-train fit`` writes."""
     host: str = "127.0.0.1"
     port: int = 8000
     """0 lets the system choose."""
