@@ -119,15 +119,13 @@ def visit(visiting: Callable[..., Visit]) -> Visit:
 
 def _watch(visit: Visit) -> None:
     """Note errors, breaches of the content security policy among them, and requests to anybody else."""
-    origin = urlsplit(visit.site.url).netloc
-
     def on_console(message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
             visit.complaints.append(f"console: {message.text}")
 
     def on_request(request: Request) -> None:
         parts = urlsplit(request.url)
-        if parts.scheme not in {"blob", "data"} and parts.netloc != origin:
+        if parts.scheme not in {"blob", "data"} and parts.netloc != urlsplit(visit.site.url).netloc:
             visit.complaints.append(f"request: {request.url}")
 
     def on_dialog(dialog: Dialog) -> None:

@@ -77,7 +77,7 @@ def test_everything_is_done_by_keyboard(visit: Visit) -> None:
 
     _go_to(page, "Look inside")
     expect(page.locator(".mattered .legend")).to_be_visible()
-    _tab_to(page, ".layer .tiles")
+    _tab_to(page, ".layer[aria-label='Layer conv1'] .tiles")
     for key in ("ArrowRight", "ArrowDown", "PageDown"):
         press(key)
     expect(page.locator(".viewer .read")).to_contain_text("conv1, channel 1, row 17, column 16")

@@ -139,12 +139,12 @@ def test_layers_are_told_and_what_a_cell_depends_on_is_framed(visit: Visit) -> N
     expect(page.locator(".layer canvas").first).not_to_have_js_property("width", 300)  # as long as nothing is drawn
     expect(page.locator("#inside-aside .bars li").first).to_contain_text("cat")
 
-    tiles.hover(position={"x": 2, "y": 2})
+    tiles.hover(position={"x": 1, "y": 1})
 
     frame = page.locator("#inside-aside .frame")
     expect(frame).to_be_visible()
     expect(page.locator(".viewer .read")).to_contain_text("conv2, channel 0, row 0, column 0: depends on pixels 0 to 7 across")
-    page.get_by_role("application", name="Activations of conv1.").hover(position={"x": 2, "y": 2})
+    page.get_by_role("application", name="Activations of conv1.").hover(position={"x": 1, "y": 1})
     expect(page.locator(".viewer .read")).to_contain_text("depends on pixels 0 to 2 across, 0 to 2 down")
 
 
@@ -159,7 +159,7 @@ def test_kernels_are_shown_in_colour_and_deeper_ones_by_channel(visit: Visit) ->
 
     second.get_by_text("Kernels:").click()
     shown = _pixels(second.get_by_role("application", name="Kernels of conv2, channel 0").locator("canvas"))
-    second.get_by_label("Channel").select_option("7")
+    second.get_by_label("Channel", exact=True).select_option("7")
     assert _pixels(second.get_by_role("application", name="Kernels of conv2, channel 7").locator("canvas")) != shown
 
 
@@ -195,7 +195,7 @@ def test_test_images_are_marked_filtered_and_counted(visit: Visit) -> None:
     expect(page.locator(".test-images .is-right")).to_have_count(0)
     expect(page.locator(".test-images .is-wrong").first.get_by_role("img", name="wrong:")).to_be_visible()
     page.get_by_label("mistakes only").uncheck()
-    page.get_by_label("Class").select_option("ship")
+    page.get_by_label("Class", exact=True).select_option("ship")
     expect(images).to_have_count(6)
     expect(page.locator(".test-images .truth")).to_contain_text(["ship"] * 6)
 

@@ -51,7 +51,7 @@ export class Chart {
       },
     }, this.#svg);
     this.element = el("section", { class: "card chart", "aria-label": title },
-      el("div", { class: "layer-head" }, el("h3", { text: title }), options.note ? el("span", { class: "hint", text: options.note }) : null), this.frame, this.#read, this.#numbers);
+      el("div", { class: "layer-head" }, el("h2", { text: title }), options.note ? el("span", { class: "hint", text: options.note }) : null), this.frame, this.#read, this.#numbers);
     new ResizeObserver(() => {
       if (this.frame.clientWidth === this.#width) return;
       this.#width = this.frame.clientWidth;

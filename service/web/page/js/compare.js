@@ -17,6 +17,7 @@ let pixels = null; // of the picture as the network sees it, unmoved
 const answers = new Map();
 
 const canvas = el("canvas", { class: "pixels", width: 32, height: 32, role: "img" });
+const context = canvas.getContext("2d", { willReadFrequently: true });
 const controls = shiftControls(MAX, moved);
 const verdict = el("p", { class: "verdict" });
 const list = el("ul", { class: "cards narrow", "aria-label": "Answers by model" });
@@ -47,7 +48,7 @@ async function draw() {
   asking = new AbortController();
   answers.clear();
   pixels = null;
-  canvas.getContext("2d").clearRect(0, 0, 32, 32);
+  context.clearRect(0, 0, 32, 32);
   canvas.setAttribute("aria-label", picture ? `${picture.name} as the network sees it` : "No picture");
   verdict.textContent = picture ? "" : "Choose a picture above.";
   const { signal } = asking;
@@ -92,13 +93,12 @@ async function showPicture(url, signal) {
   image.src = url;
   await image.decode();
   signal.throwIfAborted();
-  const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(image, 0, 0);
   pixels = context.getImageData(0, 0, image.naturalWidth, image.naturalHeight);
 }
 
 function moved(x, y) {
-  if (pixels) drawMoved(canvas.getContext("2d"), pixels, x, y);
+  if (pixels) drawMoved(context, pixels, x, y);
   const votes = new Map();
   for (const { shifted, map, list } of answers.values()) {
     const { top, before } = shifted.top(x, y, TOP);

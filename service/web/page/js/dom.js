@@ -85,7 +85,7 @@ export function scrolled(label, ...children) {
 /** A `select` with a visible label. */
 export function choice(label, id, options, onChange) {
   const select = el("select", { id, on: { change: () => onChange(select.value) } }, ...options.map(([key, text]) => el("option", { value: key, text })));
-  return el("label", { class: "field", for: id }, el("span", { text: label }), select);
+  return el("div", { class: "field" }, el("label", { for: id, text: label }), select);
 }
 
 /** Call after `pauseMs` without another call. */

@@ -35,7 +35,7 @@ export class FilterFilm {
     });
     run.row = el("div", { class: "axis", hidden: true }, slider, run.told);
     run.element = el("section", { class: "card stack", hidden: true, "aria-label": `Filters of ${name}` },
-      el("h3", {}, sample(line), ` First filters of ${name}`), run.place, run.row, run.read);
+      el("h2", {}, sample(line), ` First filters of ${name}`), run.place, run.row, run.read);
     this.element.append(run.element);
     return run;
   }

@@ -108,7 +108,7 @@ export class TileBoard {
   #press(event) {
     if (!this.#tiles) return;
     const { count, rows, columns } = this.#tiles;
-    const at = this.#at ?? { tile: 0, row: rows >> 1, column: columns >> 1 };
+    const at = this.#at ? { ...this.#at } : { tile: 0, row: rows >> 1, column: columns >> 1 };
     const single = rows * columns === 1; // then the tiles themselves are the cells
     const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
     const jump = { PageUp: -1, PageDown: 1 }[event.key];
@@ -119,7 +119,7 @@ export class TileBoard {
     if (this.#at && jump) at.tile = (at.tile + jump + count) % count;
     else if (this.#at && single) at.tile = Math.min(count - 1, Math.max(0, at.tile + step[1] + step[0] * this.#across));
     else if (this.#at) Object.assign(at, { row: Math.min(rows - 1, Math.max(0, at.row + step[0])), column: Math.min(columns - 1, Math.max(0, at.column + step[1])) });
-    this.#go({ ...at });
+    this.#go(at);
   }
 
   #go(at) {

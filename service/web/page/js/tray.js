@@ -2,7 +2,7 @@
 
 import { ask, fetched, own, Problem } from "./api.js";
 import { hasCamera, photograph } from "./camera.js";
-import { el, speak, svg } from "./dom.js";
+import { byId, el, speak, svg } from "./dom.js";
 import { pictures } from "./pictures.js";
 
 /** Made of its parts by the samples it came from, so that one is not there twice. */
@@ -68,6 +68,8 @@ export async function fetchSamples() {
   }
   sampleStrip.replaceChildren(...samples.map((sample) => el("button", { class: "thumb", type: "button", title: sample.title, "aria-label": `Sample: ${sample.title}`, on: { click: () => takeSample(sample) } },
     el("img", { src: own(sample.url), alt: "", loading: "lazy", width: 56, height: 56 }))));
+  byId("credits").hidden = !samples.length;
+  byId("credit-list").replaceChildren(...samples.map(({ name, credit }) => el("li", { text: `${name}: ${credit}` })));
   if (tray.classList.contains("is-choosing") && !pictures.chosen && samples.length) takeSample(samples[0]);
 }
 

@@ -55,6 +55,10 @@ export function field(layer, row, column) {
 
 /** In words: "pixels 3 to 8 across, 0 to 5 down". */
 export function fieldWords({ left, top, size }) {
-  const cut = (from) => `${Math.max(0, Math.round(from))} to ${Math.min(SIDE - 1, Math.round(from + size) - 1)}`;
-  return size >= SIDE && left <= 0 && top <= 0 ? "the whole picture" : `pixels ${cut(left)} across, ${cut(top)} down`;
+  if (size >= SIDE && left <= 0 && top <= 0) return "the whole picture";
+  const cut = (from) => {
+    const [first, last] = [Math.max(0, Math.round(from)), Math.min(SIDE - 1, Math.round(from + size) - 1)];
+    return first < last ? `${first} to ${last}` : String(first);
+  };
+  return `pixels ${cut(left)} across, ${cut(top)} down`;
 }
