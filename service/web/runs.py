@@ -67,8 +67,8 @@ class Run:
     @property
     def images_per_s(self) -> float | None:
         """Of the last epoch."""
-        value: float | None = self.rows[-1].get("images_per_s") if self.rows else None
-        return value
+        value = self.rows[-1].get("images_per_s") if self.rows else None
+        return None if value is None else float(value)
 
     @property
     def seconds_left(self) -> float | None:
@@ -76,7 +76,7 @@ class Run:
         paces = [row["seconds"] for row in self.rows[-_RECENT:] if "seconds" in row]
         if self.state != "running" or not paces:
             return None
-        left_s = (self.epochs - self.epochs_done) * sum(paces) / len(paces)
+        left_s: float = (self.epochs - self.epochs_done) * sum(paces) / len(paces)
         return max(0.0, left_s - self.updated_s_ago)
 
     def filter_epochs(self) -> list[int]:

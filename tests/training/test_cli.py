@@ -128,6 +128,16 @@ def test_manifest_describes_a_file_that_has_none(trained: Path, tmp_path: Path) 
     assert (tmp_path / "manifest.json").read_text() == (exported / "manifest.json").read_text()
 
 
+def test_fit_writes_events_for_tensorboard_too(trained: Path, synthetic: Path, tmp_path: Path) -> None:
+    where = ("--data", synthetic, "--cache-dir", trained / "cache")
+
+    done = _run("fit", *where, "--out", tmp_path / "run", *QUICK, "--tensorboard")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    [events] = (tmp_path / "run" / "tensorboard").iterdir()
+    assert events.read_bytes().count(b"accuracy/top-1") == 2
+
+
 def test_inside_looks_into_a_file_that_is_not_looked_into(trained: Path, tmp_path: Path) -> None:
     exported = trained / "repository" / "cifar10net" / "1"
     copy = tmp_path / "model.onnx"
