@@ -22,7 +22,7 @@ FILLED = {
     "classify": "#answers .bars",
     "compare": ".cards.narrow > li:last-child .shift-map",
     "inside": ".mattered .legend",
-    "test": ".matrix",
+    "test": ".score.is-whole",
     "training": ".chart .line",
 }
 _LARGEST_PAGE_BYTES = 150_000

@@ -128,10 +128,13 @@ def test_overload_is_told_and_waited_for(visit: Visit) -> None:
     assert refusals == []
 
 
-def test_a_file_that_is_too_large_is_not_sent(visit: Visit) -> None:
+def test_a_file_that_is_too_large_is_not_sent(visit: Visit, tmp_path: Path) -> None:
     page = visit.open("classify")
     limit = int(page.evaluate("fetch('v1/models').then(answer => answer.json()).then(told => told.limits.upload_bytes)"))
 
-    visit.give({"name": "large.png", "mimeType": "image/png", "buffer": bytes(limit + 1)}, )
+    with (tmp_path / "large.png").open("wb") as file:
+        file.truncate(limit + 1)
+
+    visit.give(tmp_path / "large.png")
 
     expect(page.locator("#answers .trouble")).to_contain_text(re.compile(r"The file has .*; this server takes .* at most\."))

@@ -29,7 +29,7 @@ export class Chart {
   #at = null; // the epoch that is read
   #width = 0;
   #svg = svg("svg", { "aria-hidden": "true" });
-  #read = el("p", { class: "read", "aria-live": "polite" });
+  #read = el("p", { class: "read" });
   #numbers = el("details", { on: { toggle: () => this.#drawTable() } }, el("summary", { text: "Numbers" }));
 
   /**
@@ -63,6 +63,7 @@ export class Chart {
   show(lines) {
     this.#lines = lines.filter((line) => line.points.length);
     this.#draw();
+    this.#tell();
     this.#drawTable();
   }
 
@@ -137,8 +138,15 @@ export class Chart {
     if (epoch === this.#at) return;
     this.#at = epoch;
     this.#draw();
-    const values = this.#lines.flatMap(({ name, points }) => points.filter(([each]) => each === epoch).map(([, value]) => `${name} ${this.options.format(value)}`));
-    this.#read.textContent = epoch === null ? "" : `Epoch ${epoch}: ${values.join(", ")}`;
+    this.#tell();
+  }
+
+  /** Say the values at the epoch that is read; else the last ones, without interrupting those who listen. */
+  #tell() {
+    this.#read.setAttribute("aria-live", this.#at === null ? "off" : "polite");
+    const told = ({ name, points }) => points.filter(([epoch], index) => (this.#at === null ? index === points.length - 1 : epoch === this.#at)).map(([, value]) => `${name} ${this.options.format(value)}`);
+    const values = this.#lines.flatMap(told);
+    this.#read.textContent = values.length ? `${this.#at === null ? "Last" : `Epoch ${this.#at}`}: ${values.join(", ")}` : "";
   }
 
   #drawTable() {

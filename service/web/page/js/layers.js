@@ -8,7 +8,7 @@ import { field, fieldWords } from "./viewer.js";
 
 const TILE = 64; // CSS pixels of a tile
 const CELL = 16; // of a layer without rows and columns, and of one with few outputs:
-const LARGE_CELL = 40;
+const LARGE_CELL = 56;
 const MOST = 64; // tiles drawn at first
 const KERNEL = 10; // CSS pixels of a weight
 
@@ -77,7 +77,8 @@ export class LayerBlock {
     const whole = scale(...range(this.#numbers));
     const scales = this.#perTile && !flat ? Array.from({ length: count }, (_, tile) => scale(...range(this.#numbers.subarray(tile * size, (tile + 1) * size)))) : null;
     const cell = flat ? (channels > 24 ? CELL : LARGE_CELL) : Math.max(this.#shape.length === 2 ? 5 : 1, Math.round(TILE / Math.max(rows, columns)));
-    this.board.draw({ count, rows, columns, colour: (tile, row, column) => (scales?.[tile] ?? whole).colour(this.#numbers[tile * size + row * columns + column]) }, cell);
+    const names = channels === this.labels.length && flat ? this.labels : undefined;
+    this.board.draw({ count, rows, columns, names, colour: (tile, row, column) => (scales?.[tile] ?? whole).colour(this.#numbers[tile * size + row * columns + column]) }, cell);
     this.#key.replaceChildren(scales ? el("span", { class: "hint", text: "each channel by itself" }) : legend(whole));
     this.#more.hidden = count === channels;
     this.#more.textContent = `Show all ${channels} channels`;

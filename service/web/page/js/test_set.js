@@ -23,7 +23,7 @@ const mistakes = el("input", { type: "checkbox", id: "test-mistakes", on: { chan
 const others = el("button", { class: "button is-main", type: "button", text: "Other images", on: { click: () => { seed = newSeed(); page(); } } });
 const found = el("p", { class: "hint", "aria-live": "polite" });
 const grid = el("ul", { class: "test-images", "aria-label": "Test images" });
-const score = el("div", { class: "card stack" });
+const score = el("div", { class: "card stack score" });
 const confusion = el("div", { class: "card stack" });
 
 export const testSet = {
@@ -122,6 +122,7 @@ async function count() {
 
 function showSummary({ done, of, right, accuracy, standard_error: error, confusion: counts, labels: names }) {
   const progress = el("progress", { max: of, value: done, "aria-label": "Images counted" });
+  score.classList.toggle("is-whole", done >= of);
   score.replaceChildren(
     el("h2", { text: "How often it is right" }),
     el("p", { class: "figure" }, done ? percent(accuracy) : "…", el("small", { text: done ? ` ± ${(100 * error).toFixed(2)} points` : "" })),

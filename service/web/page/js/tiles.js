@@ -3,6 +3,7 @@
 import { el, value } from "./dom.js";
 
 const GAP = 4;
+const NAME = 18; // CSS pixels below a tile that has a name
 
 /**
  * @typedef {Object} Tiles
@@ -10,6 +11,7 @@ const GAP = 4;
  * @property {number} rows cells of each, down.
  * @property {number} columns cells of each, across.
  * @property {function(number, number, number): number[]} colour [r, g, b] of (tile, row, column).
+ * @property {string[]} [names] to be written below the tiles.
  */
 
 /** A canvas of tiles, each `cell` pixels a cell; what it shows may be changed by `draw`. */
@@ -20,6 +22,7 @@ export class TileBoard {
   #at = null;
   #canvas = el("canvas");
   #cursor = el("div", { class: "cursor", hidden: true });
+  #names = el("div", { "aria-hidden": "true" });
 
   /**
    * @param {string} label what the tiles are, for those who listen.
@@ -39,7 +42,7 @@ export class TileBoard {
         keydown: (event) => this.#press(event),
         blur: () => this.#go(null),
       },
-    }, this.#canvas, this.#cursor);
+    }, this.#canvas, this.#names, this.#cursor);
     new ResizeObserver(() => this.#tiles && this.#across !== this.#fitting() && this.#paint()).observe(this.element);
   }
 
@@ -62,7 +65,7 @@ export class TileBoard {
     this.#across = this.#fitting();
     const down = Math.ceil(count / this.#across);
     const width = this.#across * (columns * this.#cell + GAP) - GAP;
-    const height = down * (rows * this.#cell + GAP) - GAP;
+    const height = down * this.#pitch()[1] - GAP;
     Object.assign(this.#canvas, { width: width * dense, height: height * dense });
     this.#canvas.style.width = `${width}px`;
     const context = this.#canvas.getContext("2d");
@@ -84,12 +87,24 @@ export class TileBoard {
       const [left, top] = this.#corner(tile);
       context.drawImage(small, left * dense, top * dense, columns * this.#cell * dense, rows * this.#cell * dense);
     }
+    this.#names.replaceChildren(...(this.#tiles.names ?? []).map((text, tile) => {
+      const name = el("span", { class: "tile-name", text });
+      const [left, top] = this.#corner(tile);
+      Object.assign(name.style, { left: `${left}px`, top: `${top + rows * this.#cell}px`, width: `${columns * this.#cell}px` });
+      return name;
+    }));
     this.#go(null);
   }
 
   #corner(tile) {
-    const { rows, columns } = this.#tiles;
-    return [(tile % this.#across) * (columns * this.#cell + GAP), Math.floor(tile / this.#across) * (rows * this.#cell + GAP)];
+    const [wide, high] = this.#pitch();
+    return [(tile % this.#across) * wide, Math.floor(tile / this.#across) * high];
+  }
+
+  /** CSS pixels from a tile to the next, across and down. */
+  #pitch() {
+    const { rows, columns, names } = this.#tiles;
+    return [columns * this.#cell + GAP, rows * this.#cell + GAP + (names ? NAME : 0)];
   }
 
   #pointAt(event) {
@@ -98,7 +113,7 @@ export class TileBoard {
     const grow = this.#canvas.clientWidth ? parseFloat(this.#canvas.style.width) / this.#canvas.clientWidth : 1;
     const [x, y] = [(event.clientX - box.left) * grow, (event.clientY - box.top) * grow];
     const { count, rows, columns } = this.#tiles;
-    const [wide, high] = [columns * this.#cell + GAP, rows * this.#cell + GAP];
+    const [wide, high] = this.#pitch();
     const tile = Math.floor(y / high) * this.#across + Math.floor(x / wide);
     const [column, row] = [Math.floor((x % wide) / this.#cell), Math.floor((y % high) / this.#cell)];
     const isOn = x >= 0 && y >= 0 && x < this.#across * wide && tile < count && column < columns && row < rows;

@@ -122,7 +122,7 @@ function runCard({ name }) {
   const box = el("input", { type: "checkbox", on: { change: () => toggle(name, box) } });
   return el("li", { class: "card run" },
     el("label", { class: "run-name" }, box, el("span", { class: "line-sample" }), el("strong", { text: name })),
-    el("span", { class: "run-state" }), el("progress", { "aria-label": `Epochs of ${name}` }), el("p", { class: "hint facts" }));
+    el("progress", { "aria-label": `Epochs of ${name}` }), el("p", { class: "hint" }, el("span", { class: "run-state" }), el("span", { class: "facts" })));
 }
 
 async function toggle(name, box) {
@@ -147,10 +147,11 @@ function updateCard(card, run) {
   const best = rows?.length ? Math.max(...rows.map((row) => row.validation_top1 ?? 0)) : null;
   const speed = told?.images_per_s;
   card.querySelector(".facts").textContent = [
+    "",
     run.network,
     `epoch ${run.epochs_done} of ${run.epochs}`,
     best === null ? null : `best ${percent(best)}`,
     speed ? `${whole(Math.round(speed))} images/s` : null,
     run.state === "running" && told?.seconds_left != null ? `${duration(told.seconds_left)} left` : null,
-  ].filter(Boolean).join(" · ");
+  ].filter((fact) => fact !== null && fact !== false).join(" · ");
 }

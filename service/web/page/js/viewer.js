@@ -3,7 +3,8 @@
 import { el } from "./dom.js";
 
 const SIDE = 32;
-const HINT = "Point at a cell, or go over the cells with the arrow keys: here is its value, and on the picture what it depends on.";
+const HOW = matchMedia("(hover: none)").matches ? "Touch a cell" : "Point at a cell, or go over the cells with the arrow keys";
+const HINT = `${HOW}: here is its value, and on the picture what it depends on.`;
 
 export class Viewer {
   #frame = el("div", { class: "frame", hidden: true });
