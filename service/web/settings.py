@@ -48,9 +48,9 @@ class WebConfig:
             ("port", self.port, 0, 65_535),
             ("max_upload_mib", self.upload_mib, 1, 512),
             ("max_pictures", self.pictures, 1, 1_024),
-            ("rate", self.rate, 0.01, 1e6),
-            ("burst", self.burst, 1, 1_000_000),
-            ("under_way", self.under_way, 1, 1_024),
+            ("max_rate", self.rate, 0.001, 1e6),
+            ("max_burst", self.burst, 1, 1_000_000),
+            ("max_requests", self.under_way, 1, 1_024),
             ("stall_s", self.stall_s, 0.01, 3_600),
             ("grace_s", self.grace_s, 0, 3_600),
         ):
