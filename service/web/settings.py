@@ -36,7 +36,7 @@ class WebConfig:
     burst: int = 60
     """How many of them at once, after a pause."""
     under_way: int = 16
-    """Requests that are worked on at a time; those beyond are told to come again."""
+    """Requests with pictures that are worked on at a time; those beyond are told to come again."""
     stall_s: float = 30.0
     """How long a request's body may bring nothing."""
     grace_s: float = 5.0
