@@ -93,7 +93,7 @@ _PATH = click.Path(path_type=Path)
     "under_way",
     type=int,
     default=16,
-    help="Worked on at a time; those beyond are asked to come again.",
+    help="With pictures, worked on at a time; those beyond are asked to come again.",
 )
 @click.option("--grace-s", type=float, default=5.0, help="For requests under way at SIGTERM.")
 @deadline_option(_DEADLINE_S)

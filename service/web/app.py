@@ -19,6 +19,7 @@ from service.web.guard import Guard
 from service.web.inside import Inside
 from service.web.layers import Shelf
 from service.web.models import Models
+from service.web.openapi import OpenApi
 from service.web.pictures import Reader
 from service.web.problems import HANDLERS
 from service.web.samples import Samples
@@ -53,6 +54,7 @@ def make_app(config: WebConfig, answers: Answers) -> Starlette:
         Samples(),
         testing,
         Training(config.runs),
+        OpenApi(),
     )
 
     @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ from service.errors import ClientError
 
 if TYPE_CHECKING:
     from service.web.answers import Answers
-    from service.web.testset import TestSet
+    from service.web.testset import LabelledImages
     from service.wire import ClassScore, ImageResult, ModelDescription
 
 TOP = 3
@@ -28,7 +28,7 @@ _SEED = 0
 class Assessment:
     """Of one version of a model."""
 
-    def __init__(self, answers: Answers, model: ModelDescription, images: TestSet) -> None:
+    def __init__(self, answers: Answers, model: ModelDescription, images: LabelledImages) -> None:
         """Prepare; nothing is asked yet."""
         self._answers = answers
         self._model = model

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from service.web.settings import WebConfig
 
 _BOUNDED = "/v1/"
+_ASKED_AN_UPLOAD = 8
+"""Requests without a body that are worked on, for each one with pictures that may be."""
 _MOST_ADDRESSES = 4_096
 """Whose rates are remembered."""
 
@@ -59,29 +61,31 @@ class Bounds:
         self._app = app
         self._config = config
         self._rates = Rates(config.rate, config.burst)
-        self._under_way = 0
+        self._under_way = {"asked": 0, "uploaded": 0}
+        """Requests by whether they bring pictures: slow uploads shall not keep others from being answered."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a request, as ASGI has it."""
         if scope["type"] != "http" or not scope["path"].startswith(_BOUNDED):
             await self._app(scope, receive, send)
             return
-        self._check(scope)
-        self._under_way += 1
+        kind = "asked" if scope["method"] in {"GET", "HEAD"} else "uploaded"
+        most = self._config.under_way * (_ASKED_AN_UPLOAD if kind == "asked" else 1)
+        if self._under_way[kind] >= most:
+            raise busy(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"{most} requests are worked on, and that is as many as may be",
+            )
+        if kind == "uploaded":
+            self._check(scope)
+        self._under_way[kind] += 1
         try:
             await self._app(scope, self._bounded(receive), send)
         finally:
-            self._under_way -= 1
+            self._under_way[kind] -= 1
 
     def _check(self, scope: Scope) -> None:
-        """Refuse what is too much before anything of it is read. Raises ProblemError."""
-        if self._under_way >= self._config.under_way:
-            raise busy(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{self._under_way} requests are worked on, and that is as many as may be",
-            )
-        if scope["method"] in {"GET", "HEAD"}:
-            return
+        """Refuse an upload that is too much before anything of it is read. Raises ProblemError."""
         address = (scope.get("client") or ("",))[0]
         wait_s = self._rates.take(address, clock())
         if wait_s:

@@ -133,7 +133,7 @@ class Shelf:
 
     def _find(self, name: str, version: str) -> tuple[Path, Path] | None:
         """Find root and file; a name that is no folder's name finds nothing."""
-        if any(part.startswith(".") or Path(part).name != part for part in (name, version)):
+        if any(not part or part.startswith(".") or Path(part).name != part for part in (name, version)):
             return None
         for root in self._folders:
             path = root / name / version / INSIDE_NAME

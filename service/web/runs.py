@@ -151,7 +151,7 @@ def read_run(folder: Path) -> Run:
             (folder / each).stat().st_mtime for each in (_METRICS, _CHECKPOINT) if (folder / each).exists()
         )
         is_locked = _is_locked(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise SourceError(f"the run {name} cannot be read: {error}") from error
     return Run(name, folder, network, epochs, rows, is_locked, max(0.0, time.time() - changed_s))
 

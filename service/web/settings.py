@@ -36,7 +36,7 @@ class WebConfig:
     burst: int = 60
     """How many of them at once, after a pause."""
     under_way: int = 16
-    """Requests that are worked on at a time; those beyond are told to come again."""
+    """Requests with pictures that are worked on at a time; those beyond are told to come again."""
     stall_s: float = 30.0
     """How long a request's body may bring nothing."""
     grace_s: float = 5.0
@@ -48,9 +48,9 @@ class WebConfig:
             ("port", self.port, 0, 65_535),
             ("max_upload_mib", self.upload_mib, 1, 512),
             ("max_pictures", self.pictures, 1, 1_024),
-            ("rate", self.rate, 0.01, 1e6),
-            ("burst", self.burst, 1, 1_000_000),
-            ("under_way", self.under_way, 1, 1_024),
+            ("max_rate", self.rate, 0.001, 1e6),
+            ("max_burst", self.burst, 1, 1_000_000),
+            ("max_requests", self.under_way, 1, 1_024),
             ("stall_s", self.stall_s, 0.01, 3_600),
             ("grace_s", self.grace_s, 0, 3_600),
         ):

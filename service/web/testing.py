@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from service.web.catalogue import Catalogue
-    from service.web.testset import TestSet
+    from service.web.testset import LabelledImages
     from service.wire import ModelDescription
 
 _COUNT, _MOST = 24, 200
@@ -39,7 +39,7 @@ class Testing:
         """Read the test set at ``path``, once it is asked for; None is none."""
         self._path = path
         self._catalogue = catalogue
-        self._loading: asyncio.Task[TestSet] | None = None
+        self._loading: asyncio.Task[LabelledImages] | None = None
         self._assessments: dict[Any, Assessment] = {}
 
     def routes(self) -> list[Route]:
@@ -100,7 +100,7 @@ class Testing:
             "is_right": bool(assessment.best[index] == truth),
         }
 
-    async def _asked(self, request: Request) -> tuple[TestSet, ModelDescription, Assessment]:
+    async def _asked(self, request: Request) -> tuple[LabelledImages, ModelDescription, Assessment]:
         images = await self._images()
         model = await self._catalogue.find(word(request, "model"), word(request, "version"))
         # A model that was exchanged under its name and version says other things of itself.
@@ -118,7 +118,7 @@ class Testing:
             )
         return images, model, self._assessments[key]
 
-    async def _images(self) -> TestSet:
+    async def _images(self) -> LabelledImages:
         if self._path is None:
             raise not_found("There is no test set; cifar10net web --data names one")
         if self._loading is None or (self._loading.done() and self._loading.exception() is not None):

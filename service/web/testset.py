@@ -31,7 +31,7 @@ MOST_IMAGES = 200_000
 
 
 @dataclass(frozen=True)
-class TestSet:
+class LabelledImages:
     """Images with what they show."""
 
     pixels: npt.NDArray[np.uint8]
@@ -52,7 +52,7 @@ class TestSet:
         return np.array(found, np.int64)
 
 
-def load(path: Path) -> TestSet:
+def load(path: Path) -> LabelledImages:
     """Read a test set. Takes seconds: for a thread.
 
     Raises:
@@ -61,7 +61,7 @@ def load(path: Path) -> TestSet:
     batch = find_batch(path)
     if batch is not None:
         pixels, labels = read_batch(batch)
-        return TestSet(pixels, tuple(labels))
+        return LabelledImages(pixels, tuple(labels))
     sources = _open(path)
     images: list[npt.NDArray[np.uint8]] = []
     found: list[str | int] = []
@@ -77,7 +77,7 @@ def load(path: Path) -> TestSet:
         found.append(item.label)
     if not found:
         raise SourceError(f"{path} has no test images: wanted {_SPLIT}/<class>/<picture> in it")
-    return TestSet(np.stack(images).reshape(-1, IMAGE_SIDE, IMAGE_SIDE, 3), tuple(found))
+    return LabelledImages(np.stack(images).reshape(-1, IMAGE_SIDE, IMAGE_SIDE, 3), tuple(found))
 
 
 def _open(path: Path) -> Sources:
