@@ -1,7 +1,7 @@
 """Photographs every section of the page, on a desktop and on a phone, in light and in dark.
 
-``make screenshots`` writes them into ``screenshots/``, and the one that the README shows into ``docs/page.png``. What is
-seen on them may be passed on: the sample photographs, and what ``docs.showcase`` makes up.
+``make screenshots`` writes them into ``screenshots/``, and the one that the README shows into ``docs/page.png``.
+What is seen on them may be passed on: the sample photographs, and what ``docs.showcase`` makes up.
 """
 
 from __future__ import annotations
@@ -46,7 +46,15 @@ def main() -> None:
         with (
             best.running(),
             ServerProcess("--models", str(ROOT / "exported_models"), log=made / "log") as server,
-            PageProcess("--server", server.address, "--data", made / "images", "--runs", made / "runs", log=made / "log") as web,
+            PageProcess(
+                "--server",
+                server.address,
+                "--data",
+                made / "images",
+                "--runs",
+                made / "runs",
+                log=made / "log",
+            ) as web,
             sync_playwright() as driver,
         ):
             browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -101,7 +109,9 @@ def _whole(page: Page, path: Path, size: str) -> None:
 def _shrink(source: Path, target: Path) -> None:
     """Save with few colours, which a page has."""
     with Image.open(source) as picture:
-        small = picture.convert("RGB").resize((picture.width * 3 // 4, picture.height * 3 // 4), Image.Resampling.LANCZOS)
+        small = picture.convert("RGB").resize(
+            (picture.width * 3 // 4, picture.height * 3 // 4), Image.Resampling.LANCZOS
+        )
     small.quantize(_COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
 
 

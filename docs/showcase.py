@@ -1,7 +1,7 @@
-"""What the page can be shown with where nobody's pictures may be: test images made of the samples, and made-up runs.
+"""What the page is shown with where CIFAR-10 may not be: test images made of the samples, and made-up runs.
 
-The images are parts of the sample photographs, which may be passed on, and drawings of what there is no sample
-of. The runs have curves as real ones have.
+The images are parts of the sample photographs, which may be passed on, and drawings of what there is no
+sample of. The runs have curves as real ones have.
 """
 
 from __future__ import annotations
@@ -33,8 +33,17 @@ class PageProcess:
     """Runs ``cifar10net web`` on a loopback port; a context manager, which stops it."""
 
     def __init__(self, *arguments: object, port: int = 0, log: Path | None = None) -> None:
-        """Prepare it with options of ``cifar10net web`` beside the port; the log goes to standard error or ``log``."""
-        self._command = [sys.executable, "-m", "service.cli", "web", *map(str, arguments), "--port", str(port), "--json"]
+        """Prepare it with options of ``cifar10net web`` beside the port; its log goes to ``log``."""
+        self._command = [
+            sys.executable,
+            "-m",
+            "service.cli",
+            "web",
+            *map(str, arguments),
+            "--port",
+            str(port),
+            "--json",
+        ]
         self._log = log
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
@@ -74,7 +83,7 @@ class PageProcess:
 
 
 def write_test_images(folder: Path, of_each: int) -> None:
-    """Write ``folder``/test/CLASS/NUMBER.png, as ``--data`` takes them: 32x32 parts of samples, and drawings."""
+    """Write ``folder``/test/CLASS/NUMBER.png: 32x32 parts of samples, and drawings."""
     generator = np.random.default_rng(0)
     for label in _CLASSES:
         (folder / "test" / label).mkdir(parents=True)
@@ -97,7 +106,7 @@ def _part(picture: Image.Image, generator: np.random.Generator) -> Image.Image:
     """Cut a square out of the middle of a picture, a little moved and turned."""
     side = min(picture.size) * generator.uniform(0.75, 1)
     left, top = ((size - side) / 2 * generator.uniform(0.7, 1.3) for size in picture.size)
-    picture = picture.rotate(float(generator.uniform(-8, 8)), fillcolor=picture.getpixel((2, 2)))  # type: ignore[arg-type]
+    picture = picture.rotate(float(generator.uniform(-8, 8)), fillcolor=picture.getpixel((2, 2)))
     part = picture.crop((int(left), int(top), int(left + side), int(top + side)))
     part = part.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if generator.random() < 0.5 else part  # noqa: PLR2004 - half
@@ -130,7 +139,7 @@ class MadeRun:
     def __init__(self, folder: Path, network: str, epochs: int, *, best: float, pace: float) -> None:
         """Begin it: accuracy will go towards ``best``, the faster the larger ``pace``."""
         self.folder = folder
-        self._best, self._pace = best, pace
+        self._best, self._pace, self._epochs = best, pace, epochs
         self._generator = np.random.default_rng(sum(folder.name.encode()))
         self._noise = self._generator.normal(0, 0.12, (16, 3, 5, 5))
         self.epochs_done = 0
@@ -171,6 +180,7 @@ class MadeRun:
             "validation_loss": loss + 0.012 * noise[2],
             "validation_top1": top1,
             "validation_top3": top1 + 0.8 * (1 - top1) ** 1.2,
+            "learning_rate": 0.003 * math.sin(math.pi * min(1, (self.epochs_done + 3) / (self._epochs + 4))),
             "seconds": 14 + 0.4 * noise[3],
             "images_per_s": 3400 + 90 * noise[4],
         }

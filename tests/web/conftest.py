@@ -1,4 +1,4 @@
-"""A real browser before the real page, with a real gRPC server behind it; what is wrong with any request fails the test."""
+"""A real browser before the real page, with a real gRPC server behind it; what goes wrong fails the test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from docs.showcase import MadeRun, PageProcess, write_test_images
 from service.process import ServerProcess
@@ -84,7 +93,9 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     log = folder / "log"
     with (
         ServerProcess("--models", str(folder / "models"), "--threads", "1", log=log) as server,
-        PageProcess("--server", server.address, "--data", folder / "images", "--runs", folder / "runs", log=log) as web,
+        PageProcess(
+            "--server", server.address, "--data", folder / "images", "--runs", folder / "runs", log=log
+        ) as web,
     ):
         yield Site(web.url, server.address, folder / "models", folder / "runs")
 
@@ -119,6 +130,7 @@ def visit(visiting: Callable[..., Visit]) -> Visit:
 
 def _watch(visit: Visit) -> None:
     """Note errors, breaches of the content security policy among them, and requests to anybody else."""
+
     def on_console(message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
             visit.complaints.append(f"console: {message.text}")

@@ -32,7 +32,9 @@ def _filled(visit: Visit, section: str) -> Page:
     """Show a section with something in it."""
     page = visit.open(section)
     if section in {"classify", "compare", "inside"}:
-        visit.give(IMAGES / "dog.jpg", IMAGES / "SOURCES.md" if section == "classify" else IMAGES / "ship.png")
+        visit.give(
+            IMAGES / "dog.jpg", IMAGES / "SOURCES.md" if section == "classify" else IMAGES / "ship.png"
+        )
     expect(page.locator(FILLED[section]).first).to_be_visible()
     expect(page.locator("main .is-busy:visible")).to_have_count(0)
     return page

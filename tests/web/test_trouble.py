@@ -63,8 +63,9 @@ def test_a_page_from_elsewhere_can_put_nothing_in(visit: Visit) -> None:
 
     page.evaluate(
         """() => {
-            document.body.append(Object.assign(document.createElement("img"), { src: "http://127.0.0.1:1/x.png" }));
-            document.body.append(Object.assign(document.createElement("style"), { textContent: "h1 { display: none }" }));
+            const add = (tag, given) => document.body.append(Object.assign(document.createElement(tag), given));
+            add("img", { src: "http://127.0.0.1:1/x.png" });
+            add("style", { textContent: "h1 { display: none }" });
         }"""
     )
     with pytest.raises(Error, match="TrustedHTML"):
@@ -91,7 +92,9 @@ def test_a_server_that_stops_is_said_to_be_away_and_goes_on_by_itself(
 
             server.stop()
             visit.give(IMAGES / "dog.jpg")
-            expect(page.get_by_role("status").filter(has_text="does not answer").first).to_contain_text(server.address)
+            expect(page.get_by_role("status").filter(has_text="does not answer").first).to_contain_text(
+                server.address
+            )
             expect(page.locator("#state")).to_have_attribute("data-state", "unavailable")
             expect(page.locator("#answers .waiting")).to_contain_text("Trying again")
 
@@ -116,7 +119,12 @@ def test_overload_is_told_and_waited_for(visit: Visit) -> None:
     def refuse_first(route: Route) -> None:
         if refusals:
             problem = '{"title": "Too many requests", "detail": "Too much waits here."}'
-            route.fulfill(status=refusals.pop(0), headers={"Retry-After": "1"}, content_type="application/problem+json", body=problem)
+            route.fulfill(
+                status=refusals.pop(0),
+                headers={"Retry-After": "1"},
+                content_type="application/problem+json",
+                body=problem,
+            )
         else:
             route.continue_()
 
@@ -130,11 +138,17 @@ def test_overload_is_told_and_waited_for(visit: Visit) -> None:
 
 def test_a_file_that_is_too_large_is_not_sent(visit: Visit, tmp_path: Path) -> None:
     page = visit.open("classify")
-    limit = int(page.evaluate("fetch('v1/models').then(answer => answer.json()).then(told => told.limits.upload_bytes)"))
+    limit = int(
+        page.evaluate(
+            "fetch('v1/models').then(answer => answer.json()).then(told => told.limits.upload_bytes)"
+        )
+    )
 
     with (tmp_path / "large.png").open("wb") as file:
         file.truncate(limit + 1)
 
     visit.give(tmp_path / "large.png")
 
-    expect(page.locator("#answers .trouble")).to_contain_text(re.compile(r"The file has .*; this server takes .* at most\."))
+    expect(page.locator("#answers .trouble")).to_contain_text(
+        re.compile(r"The file has .*; this server takes .* at most\.")
+    )

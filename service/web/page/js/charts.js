@@ -67,6 +67,10 @@ export class Chart {
     this.#drawTable();
   }
 
+  get hasLines() {
+    return this.#lines.length > 0;
+  }
+
   #epochs() {
     return [...new Set(this.#lines.flatMap((line) => line.points.map(([epoch]) => epoch)))].sort((a, b) => a - b);
   }

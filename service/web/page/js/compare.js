@@ -25,7 +25,7 @@ const list = el("ul", { class: "cards narrow", "aria-label": "Answers by model" 
 export const compare = {
   show() {
     byId("compare-aside").replaceChildren(el("div", { class: "card stack" }, canvas, controls.element,
-      el("p", { class: "hint", text: "What comes in at the border is the picture's reflection. On the maps, darker is surer of the first answer; ✕ is where another answer takes its place. A thin mark on a bar is where it was before the move." })));
+      el("p", { class: "hint", text: "What comes in at the border is the picture's reflection. On the maps, a stronger blue is surer of the first answer, and ✕ is where another takes its place. A thin mark on a bar is where it was before the move." })));
     byId("compare-models").replaceChildren(verdict, list);
     pictures.addEventListener("change", draw);
     server.addEventListener("change", draw);

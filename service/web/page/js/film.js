@@ -6,6 +6,7 @@ import { el } from "./dom.js";
 import { filters } from "./layers.js";
 
 const MOST = 200; // epochs kept of a run
+const HINT = "Grey is no weight; a colour is what the filter looks for. Point at one for its weights.";
 
 export class FilterFilm {
   element = el("div", { class: "films" });
@@ -28,7 +29,7 @@ export class FilterFilm {
 
   #begin(name, line) {
     const slider = el("input", { type: "range", min: 0, max: 0, step: 1, value: 0, "aria-label": `Epoch of the filters of ${name}` });
-    const run = { slider, told: el("output"), place: el("div"), read: el("p", { class: "read", "aria-live": "polite" }), epochs: new Map(), looked: 0, isHeld: false };
+    const run = { slider, told: el("output"), place: el("div"), read: el("p", { class: "read", "aria-live": "polite", text: HINT }), epochs: new Map(), looked: 0, isHeld: false };
     slider.addEventListener("input", () => {
       run.isHeld = Number(slider.value) < Number(slider.max);
       this.#show(name, run);
@@ -72,6 +73,6 @@ export class FilterFilm {
     const { shape, weights } = run.epochs.get(epoch);
     run.told.textContent = `epoch ${epoch}`;
     run.slider.setAttribute("aria-valuetext", `epoch ${epoch}`);
-    run.place.replaceChildren(filters(weights, shape, `First filters of ${name} after epoch ${epoch}`, (words) => { run.read.textContent = words; }));
+    run.place.replaceChildren(filters(weights, shape, `First filters of ${name} after epoch ${epoch}`, (words) => { run.read.textContent = words || HINT; }));
   }
 }

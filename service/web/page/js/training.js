@@ -24,6 +24,7 @@ const charts = {
   accuracy: new Chart("Validation accuracy", { format: (share) => percent(share), tick: (share) => `${Number((100 * share).toFixed(1))}%`, note: "top-1; top-3 dotted", most: 1 }),
   validation: new Chart("Validation loss", { format: value }),
   loss: new Chart("Training loss", { format: value }),
+  rate: new Chart("Learning rate", { format: value, fromZero: true }),
   speed: new Chart("Images a second", { format: (number) => whole(Math.round(number)), fromZero: true }),
 };
 const film = new FilterFilm();
@@ -105,6 +106,8 @@ function show() {
   charts.accuracy.show([...lines("validation_top1", " top-1"), ...lines("validation_top3", " top-3", true)]);
   charts.validation.show(lines("validation_loss"));
   charts.loss.show(lines("loss"));
+  charts.rate.show(lines("learning_rate"));
+  charts.rate.element.hidden = !charts.rate.hasLines; // runs of before did not tell it
   charts.speed.show(lines("images_per_s"));
 }
 
