@@ -1,6 +1,6 @@
 """Photographs every section of the page, on a desktop and on a phone, in light and in dark.
 
-``make screenshots`` writes them into ``screenshots/``, and the one that the README shows into ``docs/page.png``.
+``make screenshots`` writes them into ``screenshots/``, and the one of the README into ``docs/page.png``.
 What is seen on them may be passed on: the sample photographs, and what ``docs.showcase`` makes up.
 """
 

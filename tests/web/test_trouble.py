@@ -63,7 +63,8 @@ def test_a_page_from_elsewhere_can_put_nothing_in(visit: Visit) -> None:
 
     page.evaluate(
         """() => {
-            const add = (tag, given) => document.body.append(Object.assign(document.createElement(tag), given));
+            const made = (tag, given) => Object.assign(document.createElement(tag), given);
+            const add = (...given) => document.body.append(made(...given));
             add("img", { src: "http://127.0.0.1:1/x.png" });
             add("style", { textContent: "h1 { display: none }" });
         }"""
