@@ -7,9 +7,10 @@ import contextlib
 import signal
 from typing import TYPE_CHECKING
 
+import structlog
 import uvicorn
 
-from service.listening import as_text, listen
+from service.listening import as_text, is_loopback, listen
 from service.web.app import make_app
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG = 256
+_log = structlog.get_logger(__name__)
 
 
 class _Server(uvicorn.Server):
@@ -58,6 +60,12 @@ async def serve(
         StartupError, JobError: there is nobody to answer.
     """
     listening = listen(config.host, config.port)
+    if not is_loopback(config.host):
+        _log.warning(
+            "others can reach the page",
+            host=config.host,
+            wanted="a proxy in front that encrypts and asks who they are",
+        )
     address = as_text(config.host, listening.getsockname()[1])
     server = _Server(
         uvicorn.Config(

@@ -112,6 +112,15 @@ def test_a_failure_of_ours_is_logged_and_told_without_its_reason() -> None:
     assert [(line["event"], line["path"]) for line in log] == [("request failed", "/v1/models")]
 
 
+def test_a_page_that_others_can_reach_says_so(answering: str) -> None:
+    page = Page("--server", answering, "--host", "0.0.0.0")
+
+    code, log = page.stop()
+
+    assert code == 0
+    assert json.loads(log)["event"] == "others can reach the page"
+
+
 def test_models_say_in_which_repository_their_layers_are(models: Path) -> None:
     for place in (
         models,
