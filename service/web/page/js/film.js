@@ -1,19 +1,19 @@
-/** Filters of the first layer as they form: those of each checkpoint that was seen, to go through by epoch. */
+/** Filters of the first layer as they form: those of the last epoch, and by a slider those of any before. */
 
 import { ask, floats, Problem } from "./api.js";
 import { sample } from "./charts.js";
 import { el } from "./dom.js";
 import { filters } from "./layers.js";
+import { patiently } from "./server.js";
 
-const MOST = 200; // epochs kept of a run
 const HINT = "Grey is no weight; a colour is what the filter looks for. Point at one for its weights.";
 
 export class FilterFilm {
   element = el("div", { class: "films" });
-  /** By run: its part of the page and its filters by epoch. */
+  /** By run: its part of the page, and its filters by epoch as far as they were asked for. */
   #runs = new Map();
 
-  /** Fetch the filters of runs that have had an epoch since. @param {{name: string, line: number, epochs: number}[]} runs */
+  /** Show the filters of runs, anew for those that have had an epoch since. @param {{name: string, line: number, epochs: number}[]} runs */
   async follow(runs, signal) {
     for (const [name, run] of this.#runs) {
       if (runs.some((each) => each.name === name)) continue;
@@ -23,16 +23,16 @@ export class FilterFilm {
     for (const { name, line, epochs } of runs) {
       if (!this.#runs.has(name)) this.#runs.set(name, this.#begin(name, line));
       const run = this.#runs.get(name);
-      if (epochs && run.looked !== epochs) await this.#fetch(name, run, epochs, signal);
+      if (epochs && run.looked !== epochs) await this.#look(run, epochs, signal);
     }
   }
 
   #begin(name, line) {
     const slider = el("input", { type: "range", min: 0, max: 0, step: 1, value: 0, "aria-label": `Epoch of the filters of ${name}` });
-    const run = { slider, told: el("output"), place: el("div"), read: el("p", { class: "read", "aria-live": "polite", text: HINT }), epochs: new Map(), looked: 0, isHeld: false };
+    const run = { name, slider, told: el("output"), place: el("div"), read: el("p", { class: "read", "aria-live": "polite", text: HINT }), epochs: [], kept: new Map(), looked: 0, isHeld: false };
     slider.addEventListener("input", () => {
       run.isHeld = Number(slider.value) < Number(slider.max);
-      this.#show(name, run);
+      this.#show(run);
     });
     run.row = el("div", { class: "axis", hidden: true }, slider, run.told);
     run.element = el("section", { class: "card stack", hidden: true, "aria-label": `Filters of ${name}` },
@@ -41,38 +41,44 @@ export class FilterFilm {
     return run;
   }
 
-  async #fetch(name, run, epochs, signal) {
+  /** Fetch the filters of the last epoch, and which others there are. */
+  async #look(run, epochs, signal) {
     try {
-      const path = `v1/runs/${encodeURIComponent(name)}/filters`;
-      const newest = await ask(path, { signal });
-      this.#keep(run, newest);
-      const missing = (newest.epochs ?? []).filter((epoch) => !run.epochs.has(epoch)).slice(-MOST);
-      for (const epoch of missing) this.#keep(run, await ask(path, { query: { epoch }, signal }));
+      const newest = await ask(address(run), { signal });
+      if (epochs < run.looked) run.kept.clear(); // begun anew under the same name
+      run.kept.set(newest.epoch, newest);
+      run.epochs = newest.epochs;
       run.looked = epochs;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      if (!error.isPassing) run.looked = epochs; // there are none: networks without filters, or before the first checkpoint
+      if (!error.isPassing) run.looked = epochs; // there are none: a network without filters, or a run of before
     }
-    this.#show(name, run);
+    run.element.hidden = !run.epochs.length;
+    if (!run.epochs.length) return;
+    run.slider.max = run.epochs.length - 1;
+    if (!run.isHeld) run.slider.value = run.slider.max;
+    run.row.hidden = run.epochs.length < 2;
+    await this.#show(run);
   }
 
-  #keep(run, { epoch, shape, data }) {
-    if (shape.length !== 4 || shape[1] !== 3) return;
-    run.epochs.set(epoch, { shape, weights: floats(data) });
-    run.epochs = new Map([...run.epochs].sort(([a], [b]) => a - b).slice(-MOST));
-  }
-
-  #show(name, run) {
-    const epochs = [...run.epochs.keys()];
-    run.element.hidden = !epochs.length;
-    if (!epochs.length) return;
-    run.slider.max = epochs.length - 1;
-    if (!run.isHeld) run.slider.value = epochs.length - 1;
-    run.row.hidden = epochs.length < 2;
-    const epoch = epochs[Number(run.slider.value)];
-    const { shape, weights } = run.epochs.get(epoch);
+  /** Show the epoch that the slider is at, once it is here; if the slider has not gone on meanwhile. */
+  async #show(run) {
+    const epoch = run.epochs[Number(run.slider.value)];
     run.told.textContent = `epoch ${epoch}`;
     run.slider.setAttribute("aria-valuetext", `epoch ${epoch}`);
-    run.place.replaceChildren(filters(weights, shape, `First filters of ${name} after epoch ${epoch}`, (words) => { run.read.textContent = words || HINT; }));
+    try {
+      if (!run.kept.has(epoch)) run.kept.set(epoch, await patiently(address(run), { query: { epoch } }));
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      run.read.textContent = error.message;
+      return;
+    }
+    if (run.epochs[Number(run.slider.value)] !== epoch) return;
+    const { shape, data } = run.kept.get(epoch);
+    run.place.replaceChildren(filters(floats(data), shape, `First filters of ${run.name} after epoch ${epoch}`, (words) => {
+      run.read.textContent = words || HINT;
+    }));
   }
 }
+
+const address = ({ name }) => `v1/runs/${encodeURIComponent(name)}/filters`;
