@@ -150,6 +150,13 @@ def test_the_page_is_small() -> None:
     assert sum(file.stat().st_size for file in files) < _LARGEST_PAGE_BYTES
 
 
+def test_every_module_is_fetched_at_once() -> None:
+    folder = ROOT / "service/web/page"
+    named = re.findall(r'(?:src|href)="page/js/(\w+\.js)"', (folder / "index.html").read_text())
+
+    assert sorted(named) == sorted(file.name for file in (folder / "js").iterdir())
+
+
 def _go_to(page: Page, section: str) -> None:
     """Go to a section by Tab and Enter alone."""
     page.get_by_role("heading", level=1).focus()

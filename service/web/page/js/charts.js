@@ -148,7 +148,7 @@ export class Chart {
   /** Say the values at the epoch that is read; else the last ones, without interrupting those who listen. */
   #tell() {
     this.#read.setAttribute("aria-live", this.#at === null ? "off" : "polite");
-    const told = ({ name, points }) => points.filter(([epoch], index) => (this.#at === null ? index === points.length - 1 : epoch === this.#at)).map(([, value]) => `${name} ${this.options.format(value)}`);
+    const told = ({ name, isFaint, points }) => (this.#at === null && isFaint ? [] : points).filter(([epoch], index) => (this.#at === null ? index === points.length - 1 : epoch === this.#at)).map(([, value]) => `${name} ${this.options.format(value)}`);
     const values = this.#lines.flatMap(told);
     this.#read.textContent = values.length ? `${this.#at === null ? "Last" : `Epoch ${this.#at}`}: ${values.join(", ")}` : "";
   }

@@ -113,10 +113,17 @@ function spoken(results) {
 
 function cardOf(picture) {
   const original = el("img", { class: "original", src: picture.url, alt: "", width: 40, height: 40, on: { error: () => original.remove() } });
-  const remove = el("button", { class: "icon-button", type: "button", title: "Remove", "aria-label": `Remove ${picture.name}`, text: "✕", on: { click: () => pictures.remove(picture) } });
+  const remove = el("button", { class: "icon-button", type: "button", title: "Remove", "aria-label": `Remove ${picture.name}`, text: "✕", on: { click: () => removeCard(picture) } });
   return el("li", { class: "card answer" },
     el("div", { class: "head" }, original, el("h2", { text: picture.name, title: picture.name }), remove),
-    el("div", { class: "said" }));
+    el("div", { class: "said" }, el("p", { class: "waiting", text: "its turn comes" })));
+}
+
+/** Remove a picture, and go on with the next one, for those who go by keyboard. */
+function removeCard(picture) {
+  const next = cards.get(picture).nextElementSibling ?? cards.get(picture).previousElementSibling;
+  pictures.remove(picture);
+  (next?.querySelector(".icon-button") ?? byId("title-classify")).focus();
 }
 
 const said = (picture) => cards.get(picture)?.querySelector(".said");

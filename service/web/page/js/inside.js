@@ -52,6 +52,7 @@ async function draw() {
   asking = new AbortController();
   const { signal } = asking;
   try {
+    showAsOld(true);
     await drawLayers(current, signal);
     if (picture) await drawPicture(picture, signal);
   } catch (error) {
@@ -88,12 +89,19 @@ async function drawLayers(current, signal) {
   drawnModel = key;
 }
 
+/** What was drawn for another picture or model is pale until there is something new, or stays so if there is nothing. */
+function showAsOld(isOld) {
+  byId("inside-layers").classList.toggle("is-old", isOld);
+  viewer.element.classList.toggle("is-old", isOld);
+}
+
 async function drawPicture(picture, signal) {
   waiting(said, "looking inside");
   const told = await patiently("v1/inside", { query: model.query(), body: picture.blob, signal, onWait: (problem) => waiting(said, problem.message) });
   viewer.show(told.seen, `${picture.name} as the network sees it`);
   said.replaceChildren(bars(told.top));
   for (const layer of told.layers) blocks.get(layer.name)?.show(layer, perChannel());
+  showAsOld(false);
   speak(`${picture.name}: ${words(told.top)}`);
   await occlusion.show(picture.blob, model.query());
 }

@@ -49,7 +49,7 @@ export class LayerBlock {
     this.labels = labels;
     this.board = new TileBoard(`Activations of ${about.name}`, (at) => this.#point(at), (tile) => this.#kernels?.choose(tile));
     this.#kernels = about.weights?.shape.length === 4 ? new Kernels(about, viewer) : null;
-    const facts = [shape(about.output_shape), about.parameters ? `${rough(about.parameters)} parameters` : null, about.receptive_field ? `sees ${about.receptive_field}×${about.receptive_field}` : "sees all"];
+    const facts = [shape(about.output_shape), about.parameters ? `${rough(about.parameters)} parameters` : null, about.receptive_field ? `each sees ${about.receptive_field}×${about.receptive_field} pixels` : "each sees all"];
     this.element = el("section", { class: "layer", "aria-label": `Layer ${about.name}` },
       el("div", { class: "layer-head" }, el("h3", { text: about.name }), el("span", { class: "hint", text: facts.filter(Boolean).join(" · ") }), this.#key),
       this.board.element, this.#more, this.#kernels?.element ?? null);

@@ -1,6 +1,7 @@
 /** The pictures that a person has given to the page, which all sections share. */
 
-const MOST = 200;
+/** How many are kept. */
+export const MOST = 200;
 
 /** @typedef {{id: number, name: string, blob: Blob, url: string}} Picture `name` is text from outside; `url` shows it as it is. */
 
@@ -11,7 +12,7 @@ class Pictures extends EventTarget {
   chosen = null;
   #last = 0;
 
-  /** Take in files; the first of them is chosen. Fires "change". */
+  /** Take in files; the first of them is chosen, and what is over `MOST` goes, the oldest first. Fires "change". */
   add(files) {
     const added = files.map((file) => ({ id: ++this.#last, name: file.name || "picture", blob: file, url: URL.createObjectURL(file) }));
     if (!added.length) return;

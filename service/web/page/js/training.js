@@ -62,15 +62,21 @@ async function follow() {
   const { signal } = following;
   try {
     while (!signal.aborted) {
-      await look(signal);
+      await look(signal).catch(showTrouble);
       const isBusy = known.some((run) => run.state === "running");
       await server.rest(isBusy && !document.hidden ? BUSY_MS : CALM_MS, signal);
     }
   } catch (error) {
-    if (signal.aborted) return;
-    if (!(error instanceof Problem)) throw error;
-    list.replaceChildren(el("li", { class: "trouble", text: error.message }));
+    if (!signal.aborted) throw error;
   }
+}
+
+/** Say why the runs cannot be listed; they are looked for again all the same. */
+function showTrouble(error) {
+  if (!(error instanceof Problem)) throw error;
+  known = [];
+  delete list.dataset.names;
+  list.replaceChildren(el("li", { class: "trouble", text: error.message }));
 }
 
 async function look(signal) {
@@ -84,7 +90,7 @@ async function look(signal) {
   if (!known.length) list.replaceChildren(el("li", {}, empty("No run yet", "A run is here as soon as it is begun:", "cifar10net-train fit --out runs/mine")));
   await Promise.all([...chosen].map(([name, run]) => fetchRun(name, run, signal)));
   show();
-  await film.follow([...chosen].map(([name, { told, line }]) => ({ name, line, epochs: told?.epochs_done ?? 0 })), signal);
+  await film.follow([...chosen].map(([name, { told, line }]) => ({ name, line, epochs: told?.has_filters === false ? 0 : (told?.epochs_done ?? 0) })), signal);
 }
 
 function take(name) {
@@ -94,7 +100,15 @@ function take(name) {
 
 async function fetchRun(name, run, signal) {
   const after = run.rows.at(-1)?.epoch ?? 0;
-  const told = await patiently(`v1/runs/${encodeURIComponent(name)}`, { query: { after }, signal });
+  let told;
+  try {
+    told = await patiently(`v1/runs/${encodeURIComponent(name)}`, { query: { after }, signal });
+    run.trouble = "";
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    run.trouble = error.message; // of this run alone, such as one that was deleted meanwhile
+    return;
+  }
   if (told.epochs_done < after) run.rows = []; // begun anew under the same name: fetched from the beginning next time
   else run.rows.push(...told.rows);
   run.told = told;
@@ -136,7 +150,7 @@ async function toggle(name, box) {
 }
 
 function updateCard(card, run) {
-  const { told, line, rows } = chosen.get(run.name) ?? {};
+  const { told, line, rows, trouble } = chosen.get(run.name) ?? {};
   const box = card.querySelector("input");
   box.checked = chosen.has(run.name);
   box.disabled = !box.checked && chosen.size >= MOST;
@@ -155,6 +169,7 @@ function updateCard(card, run) {
     `epoch ${run.epochs_done} of ${run.epochs}`,
     best === null ? null : `best ${percent(best)}`,
     speed ? `${whole(Math.round(speed))} images/s` : null,
+    trouble || null,
     run.state === "running" && told?.seconds_left != null ? `${duration(told.seconds_left)} left` : null,
   ].filter((fact) => fact !== null && fact !== false).join(" · ");
 }

@@ -3,10 +3,10 @@
 import { ask, fetched, own, Problem } from "./api.js";
 import { hasCamera, photograph } from "./camera.js";
 import { byId, el, speak, svg } from "./dom.js";
-import { pictures } from "./pictures.js";
+import { MOST, pictures } from "./pictures.js";
 
-/** Made of its parts by the samples it came from, so that one is not there twice. */
-const fromSamples = new Map();
+/** Which sample a picture is, so that none is there twice. */
+const fromSamples = new WeakMap();
 let samples = [];
 
 const files = el("input", { type: "file", id: "files", multiple: true, accept: "image/*", hidden: true });
@@ -31,7 +31,7 @@ export const tray = el("div", { class: "tray card" },
 /** Begin to listen for pictures, and fetch the list of samples. */
 export function open() {
   files.addEventListener("change", () => {
-    pictures.add([...files.files]);
+    take(...files.files);
     files.value = ""; // so that the same file can be chosen again
   });
   document.addEventListener("paste", (event) => receive(event.clipboardData, event));
@@ -81,7 +81,9 @@ function receive(data, event) {
 }
 
 function take(...given) {
-  if (given[0] === null) return;
+  if (!given[0]) return; // no photograph was taken, or no file chosen
+  trouble.hidden = pictures.all.length + given.length <= MOST;
+  trouble.textContent = `The page keeps ${MOST} pictures; older ones are gone.`;
   pictures.add(given);
   if (!tray.isConnected || tray.closest("[hidden]")) location.hash = "#classify";
   speak(given.length === 1 ? `${given[0].name} is taken in` : `${given.length} pictures are taken in`);
