@@ -40,11 +40,17 @@ async function answer(path, { query = {}, body, signal }, read) {
   const limit = AbortSignal.timeout(MOST_MS);
   let response;
   try {
-    response = await fetch(address, { method: body ? "POST" : "GET", body, signal: signal ? AbortSignal.any([signal, limit]) : limit });
+    response = await fetch(address, {
+      method: body ? "POST" : "GET",
+      body,
+      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+    });
     if (response.ok) return await read(response);
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Problem(0, { detail: limit.aborted ? "The server did not answer in time." : "The server of this page does not answer." });
+    throw new Problem(0, {
+      detail: limit.aborted ? "The server did not answer in time." : "The server of this page does not answer.",
+    });
   }
   throw new Problem(response.status, await problemOf(response), Number(response.headers.get("Retry-After")) || 0);
 }

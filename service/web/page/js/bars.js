@@ -17,7 +17,15 @@ export function bars(top, before = []) {
 export function update(list, top, before = []) {
   while (list.children.length > top.length) list.lastChild.remove();
   while (list.children.length < top.length) {
-    list.append(el("li", {}, el("span", { class: "label" }), el("span", { class: "share" }), el("span", { class: "bar", "aria-hidden": "true" }, el("i"))));
+    list.append(
+      el(
+        "li",
+        {},
+        el("span", { class: "label" }),
+        el("span", { class: "share" }),
+        el("span", { class: "bar", "aria-hidden": "true" }, el("i")),
+      ),
+    );
   }
   top.forEach(({ label, probability }, index) => {
     const [name, share, bar] = list.children[index].children;
@@ -39,12 +47,31 @@ export const words = (top) => top.map(({ label, probability }) => `${label} ${pe
 export function times({ total, ...phases }) {
   const parts = Object.entries(phases).filter(([, ms]) => typeof ms === "number");
   const colour = (index) => `line-${Math.min(index, 5)}`;
-  const strip = el("div", { class: "parts", "aria-hidden": "true" }, ...parts.map(([, ms], index) => {
-    const part = el("i", { class: colour(index) });
-    part.style.flexGrow = Math.max(ms, 0.001);
-    return part;
-  }));
-  const rows = parts.map(([phase, ms], index) => el("div", {}, el("dt", { class: colour(index) }, el("span", { text: phase.replaceAll("_", " ") })), el("dd", { text: milliseconds(ms) })));
-  if (total !== undefined) rows.unshift(el("div", { class: "whole" }, el("dt", {}, el("span", { text: "in all" })), el("dd", { text: milliseconds(total) })));
+  const strip = el(
+    "div",
+    { class: "parts", "aria-hidden": "true" },
+    ...parts.map(([, ms], index) => {
+      const part = el("i", { class: colour(index) });
+      part.style.flexGrow = Math.max(ms, 0.001);
+      return part;
+    }),
+  );
+  const rows = parts.map(([phase, ms], index) =>
+    el(
+      "div",
+      {},
+      el("dt", { class: colour(index) }, el("span", { text: phase.replaceAll("_", " ") })),
+      el("dd", { text: milliseconds(ms) }),
+    ),
+  );
+  if (total !== undefined)
+    rows.unshift(
+      el(
+        "div",
+        { class: "whole" },
+        el("dt", {}, el("span", { text: "in all" })),
+        el("dd", { text: milliseconds(total) }),
+      ),
+    );
   return el("div", { class: "times" }, strip, el("dl", { "aria-label": "Time by phase" }, ...rows));
 }

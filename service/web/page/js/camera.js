@@ -14,8 +14,14 @@ export function photograph() {
   const trouble = el("p", { class: "trouble", role: "alert", hidden: true });
   const take = el("button", { class: "button is-main", type: "button", text: "Take the picture", disabled: true });
   const leave = el("button", { class: "button", type: "button", text: "Cancel", on: { click: () => dialog.close() } });
-  const dialog = el("dialog", { "aria-label": "Camera" },
-    el("h2", { text: "Camera" }), video, trouble, el("div", { class: "buttons" }, leave, take));
+  const dialog = el(
+    "dialog",
+    { "aria-label": "Camera" },
+    el("h2", { text: "Camera" }),
+    video,
+    trouble,
+    el("div", { class: "buttons" }, leave, take),
+  );
   video.muted = true;
   document.body.append(dialog);
   dialog.showModal();
@@ -32,20 +38,24 @@ export function photograph() {
       photo = await frame(video);
       dialog.close();
     });
-    navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1280 } } }).then(
-      async (opened) => {
+    navigator.mediaDevices
+      .getUserMedia({ video: { facingMode: "environment", width: { ideal: 1280 } } })
+      .then(async (opened) => {
         stream = opened;
         if (!dialog.open) return stream.getTracks().forEach((track) => track.stop());
         video.srcObject = stream;
         await video.play();
         take.disabled = false;
         take.focus();
-      },
-    ).catch((error) => {
-      video.hidden = true;
-      trouble.hidden = false;
-      trouble.textContent = error.name === "NotAllowedError" ? "The browser does not let this page use the camera." : `The camera cannot be used: ${error.message}`;
-    });
+      })
+      .catch((error) => {
+        video.hidden = true;
+        trouble.hidden = false;
+        trouble.textContent =
+          error.name === "NotAllowedError"
+            ? "The browser does not let this page use the camera."
+            : `The camera cannot be used: ${error.message}`;
+      });
   });
 }
 
@@ -53,7 +63,9 @@ export function photograph() {
 async function frame(video) {
   const side = Math.min(video.videoWidth, video.videoHeight);
   const canvas = el("canvas", { width: side, height: side });
-  canvas.getContext("2d").drawImage(video, (video.videoWidth - side) / 2, (video.videoHeight - side) / 2, side, side, 0, 0, side, side);
+  canvas
+    .getContext("2d")
+    .drawImage(video, (video.videoWidth - side) / 2, (video.videoHeight - side) / 2, side, side, 0, 0, side, side);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.92));
   return new File([blob], `photograph ${new Date().toLocaleTimeString("en-GB")}.jpg`, { type: "image/jpeg" });
 }

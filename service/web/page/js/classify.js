@@ -16,7 +16,12 @@ const pending = new Set();
 let running = null;
 
 const model = modelChoice("classify-model", () => true, again);
-const clear = el("button", { class: "button is-plain", type: "button", text: "Remove all", on: { click: () => pictures.clear() } });
+const clear = el("button", {
+  class: "button is-plain",
+  type: "button",
+  text: "Remove all",
+  on: { click: () => pictures.clear() },
+});
 
 export const classify = {
   show() {
@@ -107,16 +112,35 @@ async function classifyGroup(group, signal) {
 
 function spoken(results) {
   const wrong = results.filter((result) => result.error).length;
-  const said = results.filter((result) => !result.error).map((result) => `${result.name}: ${result.top[0].label} ${percent(result.top[0].probability, 0)}`);
+  const said = results
+    .filter((result) => !result.error)
+    .map((result) => `${result.name}: ${result.top[0].label} ${percent(result.top[0].probability, 0)}`);
   return [...said, ...(wrong ? [`${wrong} could not be classified`] : [])].join("; ");
 }
 
 function cardOf(picture) {
-  const original = el("img", { class: "original", src: picture.url, alt: "", width: 40, height: 40, on: { error: () => original.remove() } });
-  const remove = el("button", { class: "icon-button", type: "button", title: "Remove", "aria-label": `Remove ${picture.name}`, text: "✕", on: { click: () => removeCard(picture) } });
-  return el("li", { class: "card answer" },
+  const original = el("img", {
+    class: "original",
+    src: picture.url,
+    alt: "",
+    width: 40,
+    height: 40,
+    on: { error: () => original.remove() },
+  });
+  const remove = el("button", {
+    class: "icon-button",
+    type: "button",
+    title: "Remove",
+    "aria-label": `Remove ${picture.name}`,
+    text: "✕",
+    on: { click: () => removeCard(picture) },
+  });
+  return el(
+    "li",
+    { class: "card answer" },
     el("div", { class: "head" }, original, el("h2", { text: picture.name, title: picture.name }), remove),
-    el("div", { class: "said" }, el("p", { class: "waiting", text: "its turn comes" })));
+    el("div", { class: "said" }, el("p", { class: "waiting", text: "its turn comes" })),
+  );
 }
 
 /** Remove a picture, and go on with the next one, for those who go by keyboard. */
@@ -145,10 +169,27 @@ function showResult(picture, result) {
   if (!place) return;
   if (result.error) return showTrouble(picture, result.error.message);
   place.classList.remove("is-old");
-  const seen = el("figure", { class: "seen" },
-    el("img", { class: "pixels", src: result.seen, alt: `${picture.name} as the network sees it: ${words(result.top)}` }),
-    el("figcaption", { text: "as the network sees it" }));
-  place.replaceChildren(seen, bars(result.top),
-    el("div", { class: "how-made" }, times(result.times_ms ?? {}),
-      el("p", { class: "hint", text: [`${result.model} version ${result.version}`, result.provider].filter(Boolean).join(" · ") })));
+  const seen = el(
+    "figure",
+    { class: "seen" },
+    el("img", {
+      class: "pixels",
+      src: result.seen,
+      alt: `${picture.name} as the network sees it: ${words(result.top)}`,
+    }),
+    el("figcaption", { text: "as the network sees it" }),
+  );
+  place.replaceChildren(
+    seen,
+    bars(result.top),
+    el(
+      "div",
+      { class: "how-made" },
+      times(result.times_ms ?? {}),
+      el("p", {
+        class: "hint",
+        text: [`${result.model} version ${result.version}`, result.provider].filter(Boolean).join(" · "),
+      }),
+    ),
+  );
 }

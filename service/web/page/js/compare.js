@@ -24,8 +24,18 @@ const list = el("ul", { class: "cards narrow", "aria-label": "Answers by model" 
 
 export const compare = {
   show() {
-    byId("compare-aside").replaceChildren(el("div", { class: "card stack" }, canvas, controls.element,
-      el("p", { class: "hint", text: "What comes in at the border is the picture's reflection. On the maps, a stronger blue is surer of the first answer, and ✕ is where another takes its place. A thin mark on a bar is where it was before the move." })));
+    byId("compare-aside").replaceChildren(
+      el(
+        "div",
+        { class: "card stack" },
+        canvas,
+        controls.element,
+        el("p", {
+          class: "hint",
+          text: "What comes in at the border is the picture's reflection. On the maps, a stronger blue is surer of the first answer, and ✕ is where another takes its place. A thin mark on a bar is where it was before the move.",
+        }),
+      ),
+    );
     byId("compare-models").replaceChildren(verdict, list);
     pictures.addEventListener("change", draw);
     server.addEventListener("change", draw);
@@ -63,23 +73,47 @@ async function draw() {
 }
 
 function cardOf(model) {
-  return el("li", { class: "card" }, el("h2", { text: model.name }), el("p", { class: "hint", text: [`version ${model.version}`, model.provider].filter(Boolean).join(" · ") }),
-    el("div", { class: "said" }, el("p", { class: "waiting is-busy", text: "asking" })));
+  return el(
+    "li",
+    { class: "card" },
+    el("h2", { text: model.name }),
+    el("p", { class: "hint", text: [`version ${model.version}`, model.provider].filter(Boolean).join(" · ") }),
+    el("div", { class: "said" }, el("p", { class: "waiting is-busy", text: "asking" })),
+  );
 }
 
 async function showModel(picture, model, card, signal) {
   const said = card.querySelector(".said");
-  const onWait = (problem) => said.replaceChildren(el("p", { class: "waiting is-busy", text: `${problem.message} Trying again` }));
+  const onWait = (problem) =>
+    said.replaceChildren(el("p", { class: "waiting is-busy", text: `${problem.message} Trying again` }));
   try {
-    const told = await patiently("v1/shifts", { query: { model: model.name, version: model.version, max: MAX }, body: picture.blob, signal, onWait });
+    const told = await patiently("v1/shifts", {
+      query: { model: model.name, version: model.version, max: MAX },
+      body: picture.blob,
+      signal,
+      onWait,
+    });
     if (!pixels) await showPicture(told.seen, signal);
     const shifted = new Shifted(told);
     const map = shiftMap(shifted, controls.go);
     const { top, before } = shifted.top(controls.now.x, controls.now.y, TOP);
     const list = bars(top, before);
     answers.set(key(model), { shifted, map, list });
-    said.replaceChildren(list, el("div", { class: "kept" }, map.element,
-      el("p", {}, el("strong", { text: percent(shifted.kept / shifted.count, 0) }), ` of the ${shifted.count} shifts keep `, el("em", { text: shifted.labels[shifted.first] }))));
+    said.replaceChildren(
+      list,
+      el(
+        "div",
+        { class: "kept" },
+        map.element,
+        el(
+          "p",
+          {},
+          el("strong", { text: percent(shifted.kept / shifted.count, 0) }),
+          ` of the ${shifted.count} shifts keep `,
+          el("em", { text: shifted.labels[shifted.first] }),
+        ),
+      ),
+    );
     moved(controls.now.x, controls.now.y);
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
@@ -108,6 +142,9 @@ function moved(x, y) {
   }
   if (!answers.size) return;
   const ranked = [...votes].sort((a, b) => b[1] - a[1]).map(([label, count]) => `${label} ${count}`);
-  const agreed = votes.size === 1 ? `All ${answers.size} models say ${[...votes.keys()][0]}` : `The ${answers.size} models do not agree: ${ranked.join(", ")}`;
+  const agreed =
+    votes.size === 1
+      ? `All ${answers.size} models say ${[...votes.keys()][0]}`
+      : `The ${answers.size} models do not agree: ${ranked.join(", ")}`;
   verdict.textContent = `${agreed} (${wording(x, y)}).`;
 }

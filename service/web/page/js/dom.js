@@ -25,7 +25,8 @@ export function svg(tag, properties = {}, ...children) {
 function filled(element, properties, children) {
   for (const [name, value] of Object.entries(properties)) {
     if (name === "text") element.textContent = value;
-    else if (name === "on") for (const [event, handler] of Object.entries(value)) element.addEventListener(event, handler);
+    else if (name === "on")
+      for (const [event, handler] of Object.entries(value)) element.addEventListener(event, handler);
     else if (name === "data") Object.assign(element.dataset, value);
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
@@ -50,11 +51,13 @@ export const whole = (number) => count.format(number);
 /** 1234567 → "1.23M". */
 export const rough = (number) => compact.format(number);
 /** Three digits that count. */
-export const value = (number) => (number === 0 ? "0" : Math.abs(number) < 1e-3 ? number.toExponential(1) : short.format(number));
+export const value = (number) =>
+  number === 0 ? "0" : Math.abs(number) < 1e-3 ? number.toExponential(1) : short.format(number);
 /** 0.9771 → "97.7%". */
 export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}%`;
 /** 1.234 → "1.23 ms". */
-export const milliseconds = (ms) => (ms >= 1000 ? `${short.format(ms / 1000)} s` : `${ms < 0.1 ? ms.toFixed(2) : short.format(ms)} ms`);
+export const milliseconds = (ms) =>
+  ms >= 1000 ? `${short.format(ms / 1000)} s` : `${ms < 0.1 ? ms.toFixed(2) : short.format(ms)} ms`;
 /** 4000000 → "4 MB". */
 export const bytes = (size) => (size >= 1e6 ? `${short.format(size / 1e6)} MB` : `${short.format(size / 1e3)} kB`);
 
@@ -71,10 +74,13 @@ export const shape = (sizes) => sizes.join(" × ");
 /** A table of texts; the first cell of each row is its heading. */
 export function table(caption, titles, rows) {
   const cells = (row) => row.map((text, index) => (index ? el("td", { text }) : el("th", { scope: "row", text })));
-  return el("table", {},
+  return el(
+    "table",
+    {},
     el("caption", { class: "unseen", text: caption }),
     el("thead", {}, el("tr", {}, ...titles.map((text) => el("th", { scope: "col", text })))),
-    el("tbody", {}, ...rows.map((row) => el("tr", {}, ...cells(row)))));
+    el("tbody", {}, ...rows.map((row) => el("tr", {}, ...cells(row)))),
+  );
 }
 
 /** A part that may be wider than the window: it scrolls by itself, also by keyboard. */
@@ -84,7 +90,11 @@ export function scrolled(label, ...children) {
 
 /** A `select` with a visible label. */
 export function choice(label, id, options, onChange) {
-  const select = el("select", { id, on: { change: () => onChange(select.value) } }, ...options.map(([key, text]) => el("option", { value: key, text })));
+  const select = el(
+    "select",
+    { id, on: { change: () => onChange(select.value) } },
+    ...options.map(([key, text]) => el("option", { value: key, text })),
+  );
   return el("div", { class: "field" }, el("label", { for: id, text: label }), select);
 }
 

@@ -3,7 +3,7 @@
 import { ask, floats, Problem } from "./api.js";
 import { sample } from "./charts.js";
 import { el } from "./dom.js";
-import { filters } from "./layers.js";
+import { filters } from "./kernels.js";
 import { patiently } from "./server.js";
 
 const HINT = "Grey is no weight; a colour is what the filter looks for. Point at one for its weights.";
@@ -28,15 +28,38 @@ export class FilterFilm {
   }
 
   #begin(name, line) {
-    const slider = el("input", { type: "range", min: 0, max: 0, step: 1, value: 0, "aria-label": `Epoch of the filters of ${name}` });
-    const run = { name, slider, told: el("output"), place: el("div"), read: el("p", { class: "read", "aria-live": "polite", text: HINT }), epochs: [], kept: new Map(), looked: 0, isHeld: false };
+    const slider = el("input", {
+      type: "range",
+      min: 0,
+      max: 0,
+      step: 1,
+      value: 0,
+      "aria-label": `Epoch of the filters of ${name}`,
+    });
+    const run = {
+      name,
+      slider,
+      told: el("output"),
+      place: el("div"),
+      read: el("p", { class: "read", "aria-live": "polite", text: HINT }),
+      epochs: [],
+      kept: new Map(),
+      looked: 0,
+      isHeld: false,
+    };
     slider.addEventListener("input", () => {
       run.isHeld = Number(slider.value) < Number(slider.max);
       this.#show(run);
     });
     run.row = el("div", { class: "axis", hidden: true }, slider, run.told);
-    run.element = el("section", { class: "card stack", hidden: true, "aria-label": `Filters of ${name}` },
-      el("h2", {}, sample(line), ` First filters of ${name}`), run.place, run.row, run.read);
+    run.element = el(
+      "section",
+      { class: "card stack", hidden: true, "aria-label": `Filters of ${name}` },
+      el("h2", {}, sample(line), ` First filters of ${name}`),
+      run.place,
+      run.row,
+      run.read,
+    );
     this.element.append(run.element);
     return run;
   }
@@ -75,9 +98,11 @@ export class FilterFilm {
     }
     if (run.epochs[Number(run.slider.value)] !== epoch) return;
     const { shape, data } = run.kept.get(epoch);
-    run.place.replaceChildren(filters(floats(data), shape, `First filters of ${run.name} after epoch ${epoch}`, (words) => {
-      run.read.textContent = words || HINT;
-    }));
+    run.place.replaceChildren(
+      filters(floats(data), shape, `First filters of ${run.name} after epoch ${epoch}`, (words) => {
+        run.read.textContent = words || HINT;
+      }),
+    );
   }
 }
 

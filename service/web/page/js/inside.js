@@ -14,7 +14,15 @@ const viewer = new Viewer();
 const occlusion = new Occlusion(viewer);
 const said = el("div", { class: "said" });
 const model = modelChoice("inside-model", (each) => each.can_look_inside, draw);
-const colours = choice("Colours", "inside-colours", [["layer", "same for a layer"], ["channel", "each channel by itself"]], (key) => blocks.forEach((block) => block.rescale(key === "channel")));
+const colours = choice(
+  "Colours",
+  "inside-colours",
+  [
+    ["layer", "same for a layer"],
+    ["channel", "each channel by itself"],
+  ],
+  (key) => blocks.forEach((block) => block.rescale(key === "channel")),
+);
 const perChannel = () => colours.querySelector("select").value === "channel";
 
 let isShown = false;
@@ -64,9 +72,14 @@ async function draw() {
 
 function sayWhatIsMissing() {
   const words = server.models.length
-    ? ["No model that is served can be looked into", "A model needs its twin with the layers' outputs beside it; export it anew to get one."]
+    ? [
+        "No model that is served can be looked into",
+        "A model needs its twin with the layers' outputs beside it; export it anew to get one.",
+      ]
     : ["No model yet", "The layers are shown once the model server answers."];
-  byId("inside-layers").replaceChildren(el("div", { class: "card empty" }, el("h2", { text: words[0] }), el("p", { text: words[1] })));
+  byId("inside-layers").replaceChildren(
+    el("div", { class: "card empty" }, el("h2", { text: words[0] }), el("p", { text: words[1] })),
+  );
   shown = drawnModel = "";
 }
 
@@ -78,14 +91,28 @@ async function drawLayers(current, signal) {
   drawnModel = "";
   const place = byId("inside-layers");
   waiting(place, "fetching the layers");
-  const told = await patiently(`v1/models/${encodeURIComponent(current.name)}/layers`, { query: { version: current.version }, signal, onWait: (problem) => waiting(place, problem.message) });
+  const told = await patiently(`v1/models/${encodeURIComponent(current.name)}/layers`, {
+    query: { version: current.version },
+    signal,
+    onWait: (problem) => waiting(place, problem.message),
+  });
   blocks = new Map(told.layers.map((layer) => [layer.name, new LayerBlock(layer, viewer, current.labels)]));
   place.replaceChildren(
     occlusion.element,
-    el("div", { class: "card stack" }, el("h2", { text: `The layers of ${told.model}` }), scrolled("Layers", layerTable(told))),
-    el("div", { class: "card stack" }, el("h2", { text: "Activations" }),
+    el(
+      "div",
+      { class: "card stack" },
+      el("h2", { text: `The layers of ${told.model}` }),
+      scrolled("Layers", layerTable(told)),
+    ),
+    el(
+      "div",
+      { class: "card stack" },
+      el("h2", { text: "Activations" }),
       el("p", { class: "hint", text: "A tile is a channel. Click one, and below are the kernels that made it." }),
-      ...[...blocks.values()].map((block) => block.element)));
+      ...[...blocks.values()].map((block) => block.element),
+    ),
+  );
   drawnModel = key;
 }
 
@@ -97,7 +124,12 @@ function showAsOld(isOld) {
 
 async function drawPicture(picture, signal) {
   waiting(said, "looking inside");
-  const told = await patiently("v1/inside", { query: model.query(), body: picture.blob, signal, onWait: (problem) => waiting(said, problem.message) });
+  const told = await patiently("v1/inside", {
+    query: model.query(),
+    body: picture.blob,
+    signal,
+    onWait: (problem) => waiting(said, problem.message),
+  });
   viewer.show(told.seen, `${picture.name} as the network sees it`);
   said.replaceChildren(bars(told.top));
   for (const layer of told.layers) blocks.get(layer.name)?.show(layer, perChannel());

@@ -11,7 +11,12 @@ import * as tray from "./tray.js";
 
 /** By the name in the address; each has show() and hide(), and works only while it is shown. */
 const SECTIONS = { classify, compare, inside, test: testSet, training };
-const STATES = { starting: "connecting", serving: "serving", unavailable: "model server away", gone: "page server away" };
+const STATES = {
+  starting: "connecting",
+  serving: "serving",
+  unavailable: "model server away",
+  gone: "page server away",
+};
 let current = null;
 
 function route() {
@@ -39,8 +44,12 @@ function route() {
 function showState() {
   const { state, kind, address, detail } = server;
   byId("state").dataset.state = state;
-  byId("state-text").textContent = state === "serving" ? (kind === "local" ? "model in this process" : address) : STATES[state];
-  byId("state").title = state === "serving" ? `serving: ${kind === "local" ? "the model runs in the server of this page" : address}` : detail;
+  byId("state-text").textContent =
+    state === "serving" ? (kind === "local" ? "model in this process" : address) : STATES[state];
+  byId("state").title =
+    state === "serving"
+      ? `serving: ${kind === "local" ? "the model runs in the server of this page" : address}`
+      : detail;
   const isAway = state === "unavailable" || state === "gone";
   const banner = byId("banner");
   if (banner.classList.contains("is-shown") === isAway && banner.dataset.state === state) return;
@@ -48,8 +57,14 @@ function showState() {
   banner.dataset.state = state;
   banner.replaceChildren();
   if (isAway) {
-    const who = state === "gone" ? "The server of this page does not answer." : `The model server${address ? ` at ${address}` : ""} does not answer.`;
-    banner.append(el("strong", { text: who }), " The page goes on by itself when it is back; nothing that you gave it is lost.");
+    const who =
+      state === "gone"
+        ? "The server of this page does not answer."
+        : `The model server${address ? ` at ${address}` : ""} does not answer.`;
+    banner.append(
+      el("strong", { text: who }),
+      " The page goes on by itself when it is back; nothing that you gave it is lost.",
+    );
   }
 }
 

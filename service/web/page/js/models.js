@@ -27,8 +27,19 @@ export function modelChoice(id, suits, onChange) {
     const before = select.value;
     drawn = signature;
     const severalOf = (model) => models.filter((other) => other.name === model.name).length > 1;
-    select.replaceChildren(...models.map((model) => el("option", { value: key(model), text: severalOf(model) ? `${model.name} (version ${model.version})` : model.name })));
-    const wanted = models.find((model) => key(model) === before) ?? models.find((model) => model.name === name) ?? models.find((model) => model.is_default) ?? models[0];
+    select.replaceChildren(
+      ...models.map((model) =>
+        el("option", {
+          value: key(model),
+          text: severalOf(model) ? `${model.name} (version ${model.version})` : model.name,
+        }),
+      ),
+    );
+    const wanted =
+      models.find((model) => key(model) === before) ??
+      models.find((model) => model.name === name) ??
+      models.find((model) => model.is_default) ??
+      models[0];
     if (wanted) select.value = key(wanted);
     if (select.value !== before) onChange();
   }

@@ -20,13 +20,27 @@ export class Occlusion {
 
   constructor(viewer) {
     this.viewer = viewer;
-    const size = choice("Hidden square", "occlusion-size", SIZES.map((side) => [side, `${side} × ${side} pixels`]), (side) => {
-      this.#size = Number(side);
-      if (this.#ask) this.show(...this.#ask);
-    });
+    const size = choice(
+      "Hidden square",
+      "occlusion-size",
+      SIZES.map((side) => [side, `${side} × ${side} pixels`]),
+      (side) => {
+        this.#size = Number(side);
+        if (this.#ask) this.show(...this.#ask);
+      },
+    );
     size.querySelector("select").value = this.#size;
-    this.element = el("div", { class: "card stack" }, el("h2", { text: "Which pixels mattered" }),
-      el("div", { class: "mattered" }, this.#board.element, el("div", { class: "stack" }, this.#words, this.#key, size)));
+    this.element = el(
+      "div",
+      { class: "card stack" },
+      el("h2", { text: "Which pixels mattered" }),
+      el(
+        "div",
+        { class: "mattered" },
+        this.#board.element,
+        el("div", { class: "stack" }, this.#words, this.#key, size),
+      ),
+    );
   }
 
   /** @param {Blob} picture @param {Object} query model and version. */
@@ -38,7 +52,12 @@ export class Occlusion {
     const wait = (words) => this.#words.replaceChildren(el("span", { class: "waiting is-busy", text: words }));
     wait("hiding squares");
     try {
-      this.#told = await patiently("v1/occlusion", { query: { ...query, size: this.#size, stride: this.#size > 8 ? 4 : 2 }, body: picture, signal, onWait: (problem) => wait(problem.message) });
+      this.#told = await patiently("v1/occlusion", {
+        query: { ...query, size: this.#size, stride: this.#size > 8 ? 4 : 2 },
+        body: picture,
+        signal,
+        onWait: (problem) => wait(problem.message),
+      });
       this.#draw();
     } catch (error) {
       if (signal.aborted) return;
@@ -52,10 +71,16 @@ export class Occlusion {
     const [least, most] = range(probabilities.flat().map((left) => probability - left));
     const colours = scale(Math.min(least, -1e-9), most);
     const cell = 264 / Math.max(rows, columns);
-    this.#words.replaceChildren("A square is laid over the picture, place by place. Orange: what it hides takes the most from the ",
-      el("strong", { text: `${percent(probability)} ${label}` }), ". Blue: what it hides spoke against it.");
+    this.#words.replaceChildren(
+      "A square is laid over the picture, place by place. Orange: what it hides takes the most from the ",
+      el("strong", { text: `${percent(probability)} ${label}` }),
+      ". Blue: what it hides spoke against it.",
+    );
     this.#key.replaceChildren(legend(colours));
-    this.#board.draw({ count: 1, rows, columns, colour: (_, row, column) => colours.colour(probability - probabilities[row][column]) }, Math.floor(cell));
+    this.#board.draw(
+      { count: 1, rows, columns, colour: (_, row, column) => colours.colour(probability - probabilities[row][column]) },
+      Math.floor(cell),
+    );
   }
 
   #point(at) {
@@ -65,6 +90,9 @@ export class Occlusion {
     }
     const { label, probability, size, stride, probabilities } = this.#told;
     this.viewer.frame({ left: Math.min(at.column * stride, SIDE), top: Math.min(at.row * stride, SIDE), size });
-    this.viewer.tell(el("strong", { text: percent(probabilities[at.row][at.column]) }), ` ${label} with this square hidden, ${percent(probability)} without`);
+    this.viewer.tell(
+      el("strong", { text: percent(probabilities[at.row][at.column]) }),
+      ` ${label} with this square hidden, ${percent(probability)} without`,
+    );
   }
 }

@@ -14,7 +14,12 @@ class Pictures extends EventTarget {
 
   /** Take in files; the first of them is chosen, and what is over `MOST` goes, the oldest first. Fires "change". */
   add(files) {
-    const added = files.map((file) => ({ id: ++this.#last, name: file.name || "picture", blob: file, url: URL.createObjectURL(file) }));
+    const added = files.map((file) => ({
+      id: ++this.#last,
+      name: file.name || "picture",
+      blob: file,
+      url: URL.createObjectURL(file),
+    }));
     if (!added.length) return;
     this.all = [...added, ...this.all];
     this.all.splice(MOST).forEach((picture) => URL.revokeObjectURL(picture.url));

@@ -56,7 +56,8 @@ class Server extends EventTarget {
       this.state = error.status === 503 ? "unavailable" : error.isPassing && error.status !== 0 ? was : "gone";
       this.detail = error.message;
     }
-    this.#pauseMs = this.state === "serving" ? CALM_MS : was === "serving" ? FIRST_MS : Math.min(LONGEST_MS, this.#pauseMs * 1.5);
+    this.#pauseMs =
+      this.state === "serving" ? CALM_MS : was === "serving" ? FIRST_MS : Math.min(LONGEST_MS, this.#pauseMs * 1.5);
     if (!document.hidden) this.#timer = setTimeout(() => this.look(), this.#pauseMs);
     if (this.state === "serving" && was !== "serving") this.dispatchEvent(new Event("back"));
     if (JSON.stringify(this) !== before) this.dispatchEvent(new Event("change"));

@@ -38,7 +38,10 @@ export class Shifted {
   top(x, y, count) {
     const [now, before] = [this.at(x, y), this.at(0, 0)];
     const order = [...now.keys()].sort((a, b) => now[b] - now[a]).slice(0, count);
-    return { top: order.map((index) => ({ index, label: this.labels[index], probability: now[index] })), before: order.map((index) => before[index]) };
+    return {
+      top: order.map((index) => ({ index, label: this.labels[index], probability: now[index] })),
+      before: order.map((index) => before[index]),
+    };
   }
 }
 
@@ -51,16 +54,41 @@ export function shiftMap(shifted, onChoose) {
     for (let x = -max; x <= max; x++) {
       const other = shifted.best(x, y);
       const share = shifted.at(x, y)[first];
-      const group = svg("g", { class: other === first ? "same" : "other", transform: `translate(${x + max} ${y + max})`, on: { click: () => onChoose(x, y) } },
+      const group = svg(
+        "g",
+        {
+          class: other === first ? "same" : "other",
+          transform: `translate(${x + max} ${y + max})`,
+          on: { click: () => onChoose(x, y) },
+        },
         svg("title", {}, `${wording(x, y)}: ${labels[other]} ${percent(shifted.at(x, y)[other])}`),
         svg("rect", { class: "ground", x: 0.06, y: 0.06, width: 0.88, height: 0.88, rx: 0.12 }),
-        svg("rect", { class: "share", x: 0.06, y: 0.06, width: 0.88, height: 0.88, rx: 0.12, "fill-opacity": (other === first ? 0.1 + 0.9 * share : 0.25).toFixed(3) }));
+        svg("rect", {
+          class: "share",
+          x: 0.06,
+          y: 0.06,
+          width: 0.88,
+          height: 0.88,
+          rx: 0.12,
+          "fill-opacity": (other === first ? 0.1 + 0.9 * share : 0.25).toFixed(3),
+        }),
+      );
       if (other !== first) group.append(svg("path", { class: "sign", d: "M.32 .32 .68 .68M.68 .32 .32 .68" }));
       cells.push(group);
     }
   }
   const ring = svg("rect", { class: "ring", width: 1, height: 1, rx: 0.16 });
-  const element = svg("svg", { class: "shift-map", viewBox: `-0.1 -0.1 ${side + 0.2} ${side + 0.2}`, role: "img", "aria-label": `Keeps its answer ${labels[first]} at ${shifted.kept} of ${shifted.count} shifts` }, ...cells, ring);
+  const element = svg(
+    "svg",
+    {
+      class: "shift-map",
+      viewBox: `-0.1 -0.1 ${side + 0.2} ${side + 0.2}`,
+      role: "img",
+      "aria-label": `Keeps its answer ${labels[first]} at ${shifted.kept} of ${shifted.count} shifts`,
+    },
+    ...cells,
+    ring,
+  );
   const mark = (x, y) => {
     ring.setAttribute("x", x + max);
     ring.setAttribute("y", y + max);
@@ -73,7 +101,17 @@ export function shiftMap(shifted, onChoose) {
 export function shiftControls(max, onMove) {
   const now = { x: 0, y: 0 };
   const told = el("output", { for: "shift-x shift-y", text: wording(0, 0) });
-  const slider = (axis, label) => el("input", { type: "range", id: `shift-${axis}`, min: -max, max, step: 1, value: 0, "aria-label": label, on: { input: (event) => go({ ...now, [axis]: Number(event.target.value) }) } });
+  const slider = (axis, label) =>
+    el("input", {
+      type: "range",
+      id: `shift-${axis}`,
+      min: -max,
+      max,
+      step: 1,
+      value: 0,
+      "aria-label": label,
+      on: { input: (event) => go({ ...now, [axis]: Number(event.target.value) }) },
+    });
   const sliders = { x: slider("x", "Shift to the right"), y: slider("y", "Shift down") };
 
   function go(to) {
@@ -87,11 +125,33 @@ export function shiftControls(max, onMove) {
     onMove(now.x, now.y);
   }
 
-  const back = el("button", { class: "button is-plain", type: "button", title: "Back to the middle", text: "Reset", disabled: true, on: { click: () => go({ x: 0, y: 0 }) } });
-  const element = el("div", { class: "shift-controls", role: "group", "aria-label": "Shift" },
-    el("div", { class: "axis" }, el("span", { "aria-hidden": "true", text: "←" }), sliders.x, el("span", { "aria-hidden": "true", text: "→" })),
-    el("div", { class: "axis" }, el("span", { "aria-hidden": "true", text: "↑" }), sliders.y, el("span", { "aria-hidden": "true", text: "↓" })),
-    el("div", { class: "foot-row" }, told, back));
+  const back = el("button", {
+    class: "button is-plain",
+    type: "button",
+    title: "Back to the middle",
+    text: "Reset",
+    disabled: true,
+    on: { click: () => go({ x: 0, y: 0 }) },
+  });
+  const element = el(
+    "div",
+    { class: "shift-controls", role: "group", "aria-label": "Shift" },
+    el(
+      "div",
+      { class: "axis" },
+      el("span", { "aria-hidden": "true", text: "←" }),
+      sliders.x,
+      el("span", { "aria-hidden": "true", text: "→" }),
+    ),
+    el(
+      "div",
+      { class: "axis" },
+      el("span", { "aria-hidden": "true", text: "↑" }),
+      sliders.y,
+      el("span", { "aria-hidden": "true", text: "↓" }),
+    ),
+    el("div", { class: "foot-row" }, told, back),
+  );
   return { element, go: (x, y) => go({ x, y }), now };
 }
 

@@ -32,17 +32,27 @@ export class TileBoard {
   constructor(label, onPoint, onChoose = () => {}) {
     this.onPoint = onPoint;
     this.onChoose = onChoose;
-    this.element = el("div", {
-      class: "tiles", tabindex: "0", role: "application", "aria-roledescription": "tiles", "aria-label": `${label}. Arrow keys move over the cells, Page Up and Page Down over the tiles.`,
-      on: {
-        pointermove: (event) => this.#pointAt(event),
-        pointerdown: (event) => this.#pointAt(event),
-        pointerleave: (event) => event.pointerType === "mouse" && this.#go(null),
-        click: () => this.#at && this.onChoose(this.#at.tile),
-        keydown: (event) => this.#press(event),
-        blur: () => this.#go(null),
+    this.element = el(
+      "div",
+      {
+        class: "tiles",
+        tabindex: "0",
+        role: "application",
+        "aria-roledescription": "tiles",
+        "aria-label": `${label}. Arrow keys move over the cells, Page Up and Page Down over the tiles.`,
+        on: {
+          pointermove: (event) => this.#pointAt(event),
+          pointerdown: (event) => this.#pointAt(event),
+          pointerleave: (event) => event.pointerType === "mouse" && this.#go(null),
+          click: () => this.#at && this.onChoose(this.#at.tile),
+          keydown: (event) => this.#press(event),
+          blur: () => this.#go(null),
+        },
       },
-    }, this.#canvas, this.#names, this.#cursor);
+      this.#canvas,
+      this.#names,
+      this.#cursor,
+    );
     new ResizeObserver(() => this.#tiles && this.#across !== this.#fitting() && this.#paint()).observe(this.element);
   }
 
@@ -87,12 +97,18 @@ export class TileBoard {
       const [left, top] = this.#corner(tile);
       context.drawImage(small, left * dense, top * dense, columns * this.#cell * dense, rows * this.#cell * dense);
     }
-    this.#names.replaceChildren(...(this.#tiles.names ?? []).map((text, tile) => {
-      const name = el("span", { class: "tile-name", text });
-      const [left, top] = this.#corner(tile);
-      Object.assign(name.style, { left: `${left}px`, top: `${top + rows * this.#cell}px`, width: `${columns * this.#cell}px` });
-      return name;
-    }));
+    this.#names.replaceChildren(
+      ...(this.#tiles.names ?? []).map((text, tile) => {
+        const name = el("span", { class: "tile-name", text });
+        const [left, top] = this.#corner(tile);
+        Object.assign(name.style, {
+          left: `${left}px`,
+          top: `${top + rows * this.#cell}px`,
+          width: `${columns * this.#cell}px`,
+        });
+        return name;
+      }),
+    );
     this.#go(null);
   }
 
@@ -133,7 +149,11 @@ export class TileBoard {
     event.preventDefault();
     if (this.#at && jump) at.tile = (at.tile + jump + count) % count;
     else if (this.#at && single) at.tile = Math.min(count - 1, Math.max(0, at.tile + step[1] + step[0] * this.#across));
-    else if (this.#at) Object.assign(at, { row: Math.min(rows - 1, Math.max(0, at.row + step[0])), column: Math.min(columns - 1, Math.max(0, at.column + step[1])) });
+    else if (this.#at)
+      Object.assign(at, {
+        row: Math.min(rows - 1, Math.max(0, at.row + step[0])),
+        column: Math.min(columns - 1, Math.max(0, at.column + step[1])),
+      });
     this.#go(at);
   }
 
@@ -145,7 +165,12 @@ export class TileBoard {
       const shrink = this.#canvas.clientWidth / parseFloat(this.#canvas.style.width) || 1;
       const [left, top] = this.#corner(at.tile);
       const size = `${this.#cell * shrink}px`;
-      Object.assign(this.#cursor.style, { left: `${(left + at.column * this.#cell) * shrink}px`, top: `${(top + at.row * this.#cell) * shrink}px`, width: size, height: size });
+      Object.assign(this.#cursor.style, {
+        left: `${(left + at.column * this.#cell) * shrink}px`,
+        top: `${(top + at.row * this.#cell) * shrink}px`,
+        width: size,
+        height: size,
+      });
     }
     if (moved) this.onPoint(at);
   }

@@ -21,7 +21,12 @@ let isFirst = true;
 
 const list = el("ul", { class: "runs" });
 const charts = {
-  accuracy: new Chart("Validation accuracy", { format: (share) => percent(share), tick: (share) => `${Number((100 * share).toFixed(1))}%`, note: "top-1; top-3 dotted", most: 1 }),
+  accuracy: new Chart("Validation accuracy", {
+    format: (share) => percent(share),
+    tick: (share) => `${Number((100 * share).toFixed(1))}%`,
+    note: "top-1; top-3 dotted",
+    most: 1,
+  }),
   validation: new Chart("Validation loss", { format: value }),
   loss: new Chart("Training loss", { format: value }),
   rate: new Chart("Learning rate", { format: value, fromZero: true }),
@@ -47,14 +52,29 @@ function draw() {
   drawn = wanted;
   following?.abort();
   if (!server.hasRuns) {
-    byId("training-body").replaceChildren(empty("No runs here", "Start the page with the folder that your runs are in, and watch them:", "cifar10net web --runs runs"));
+    byId("training-body").replaceChildren(
+      empty(
+        "No runs here",
+        "Start the page with the folder that your runs are in, and watch them:",
+        "cifar10net web --runs runs",
+      ),
+    );
     return;
   }
-  byId("training-body").replaceChildren(el("div", { class: "stack" }, list, el("div", { class: "charts" }, ...Object.values(charts).map((chart) => chart.element)), film.element));
+  byId("training-body").replaceChildren(
+    el(
+      "div",
+      { class: "stack" },
+      list,
+      el("div", { class: "charts" }, ...Object.values(charts).map((chart) => chart.element)),
+      film.element,
+    ),
+  );
   follow();
 }
 
-const empty = (title, words, code) => el("div", { class: "card empty" }, el("h2", { text: title }), el("p", { text: words }), el("code", { text: code }));
+const empty = (title, words, code) =>
+  el("div", { class: "card empty" }, el("h2", { text: title }), el("p", { text: words }), el("code", { text: code }));
 
 /** Look at the runs again and again, often while one of them is running. */
 async function follow() {
@@ -87,10 +107,24 @@ async function look(signal) {
     order.slice(0, FIRST).forEach((run) => take(run.name));
   }
   for (const name of chosen.keys()) if (!known.some((run) => run.name === name)) chosen.delete(name);
-  if (!known.length) list.replaceChildren(el("li", {}, empty("No run yet", "A run is here as soon as it is begun:", "cifar10net-train fit --out runs/mine")));
+  if (!known.length)
+    list.replaceChildren(
+      el(
+        "li",
+        {},
+        empty("No run yet", "A run is here as soon as it is begun:", "cifar10net-train fit --out runs/mine"),
+      ),
+    );
   await Promise.all([...chosen].map(([name, run]) => fetchRun(name, run, signal)));
   show();
-  await film.follow([...chosen].map(([name, { told, line }]) => ({ name, line, epochs: told?.has_filters === false ? 0 : (told?.epochs_done ?? 0) })), signal);
+  await film.follow(
+    [...chosen].map(([name, { told, line }]) => ({
+      name,
+      line,
+      epochs: told?.has_filters === false ? 0 : (told?.epochs_done ?? 0),
+    })),
+    signal,
+  );
 }
 
 function take(name) {
@@ -109,14 +143,21 @@ async function fetchRun(name, run, signal) {
     run.trouble = error.message; // of this run alone, such as one that was deleted meanwhile
     return;
   }
-  if (told.epochs_done < after) run.rows = []; // begun anew under the same name: fetched from the beginning next time
+  if (told.epochs_done < after)
+    run.rows = []; // begun anew under the same name: fetched from the beginning next time
   else run.rows.push(...told.rows);
   run.told = told;
 }
 
 function show() {
   drawList();
-  const lines = (key, suffix = "", isFaint = false) => [...chosen].map(([name, { line, rows }]) => ({ name: `${name}${suffix}`, colour: line, isFaint, points: rows.filter((row) => Number.isFinite(row[key])).map((row) => [row.epoch, row[key]]) }));
+  const lines = (key, suffix = "", isFaint = false) =>
+    [...chosen].map(([name, { line, rows }]) => ({
+      name: `${name}${suffix}`,
+      colour: line,
+      isFaint,
+      points: rows.filter((row) => Number.isFinite(row[key])).map((row) => [row.epoch, row[key]]),
+    }));
   charts.accuracy.show([...lines("validation_top1", " top-1"), ...lines("validation_top3", " top-3", true)]);
   charts.validation.show(lines("validation_loss"));
   charts.loss.show(lines("loss"));
@@ -137,9 +178,13 @@ function drawList() {
 
 function runCard({ name }) {
   const box = el("input", { type: "checkbox", on: { change: () => toggle(name, box) } });
-  return el("li", { class: "card run" },
+  return el(
+    "li",
+    { class: "card run" },
     el("label", { class: "run-name" }, box, el("span", { class: "line-sample" }), el("strong", { text: name })),
-    el("progress", { "aria-label": `Epochs of ${name}` }), el("p", { class: "hint" }, el("span", { class: "run-state" }), el("span", { class: "facts" })));
+    el("progress", { "aria-label": `Epochs of ${name}` }),
+    el("p", { class: "hint" }, el("span", { class: "run-state" }), el("span", { class: "facts" })),
+  );
 }
 
 async function toggle(name, box) {
@@ -171,5 +216,7 @@ function updateCard(card, run) {
     speed ? `${whole(Math.round(speed))} images/s` : null,
     trouble || null,
     run.state === "running" && told?.seconds_left != null ? `${duration(told.seconds_left)} left` : null,
-  ].filter((fact) => fact !== null && fact !== false).join(" · ");
+  ]
+    .filter((fact) => fact !== null && fact !== false)
+    .join(" · ");
 }

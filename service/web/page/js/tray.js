@@ -15,18 +15,41 @@ const sampleStrip = el("div", { class: "strip", role: "group", "aria-label": "Sa
 const chosenStrip = el("fieldset", { class: "strip" }, el("legend", { class: "unseen", text: "Which picture" }));
 const chosenRow = el("div", { class: "row", hidden: true }, el("span", { class: "hint", text: "Yours" }), chosenStrip);
 
-const choose = el("button", { class: "button is-main", type: "button", text: "Choose pictures", on: { click: () => files.click() } });
-const camera = el("button", { class: "button", type: "button", text: "Use the camera", hidden: !hasCamera(), on: { click: async () => take(await photograph()) } });
+const choose = el("button", {
+  class: "button is-main",
+  type: "button",
+  text: "Choose pictures",
+  on: { click: () => files.click() },
+});
+const camera = el("button", {
+  class: "button",
+  type: "button",
+  text: "Use the camera",
+  hidden: !hasCamera(),
+  on: { click: async () => take(await photograph()) },
+});
 
-export const tray = el("div", { class: "tray card" },
-  el("div", { class: "give" },
-    svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: "M12 15V4m0 0L7.5 8.5M12 4l4.5 4.5" }), svg("path", { d: "M4 15v3.5A1.5 1.5 0 0 0 5.5 20h13a1.5 1.5 0 0 0 1.5-1.5V15" })),
+export const tray = el(
+  "div",
+  { class: "tray card" },
+  el(
+    "div",
+    { class: "give" },
+    svg(
+      "svg",
+      { viewBox: "0 0 24 24", "aria-hidden": "true" },
+      svg("path", { d: "M12 15V4m0 0L7.5 8.5M12 4l4.5 4.5" }),
+      svg("path", { d: "M4 15v3.5A1.5 1.5 0 0 0 5.5 20h13a1.5 1.5 0 0 0 1.5-1.5V15" }),
+    ),
     el("p", { class: "how" }, el("strong", { text: "Drop or paste pictures" }), " anywhere on this page"),
     el("p", { class: "how-by-hand" }, el("strong", { text: "Show it a picture" })),
-    el("div", { class: "buttons" }, choose, camera), files),
+    el("div", { class: "buttons" }, choose, camera),
+    files,
+  ),
   trouble,
   el("div", { class: "row" }, el("span", { class: "hint", text: "Samples" }), sampleStrip),
-  chosenRow);
+  chosenRow,
+);
 
 /** Begin to listen for pictures, and fetch the list of samples. */
 export function open() {
@@ -40,7 +63,10 @@ export function open() {
     event.preventDefault();
     document.body.classList.add("is-dropping");
   });
-  document.addEventListener("dragleave", (event) => event.relatedTarget ?? document.body.classList.remove("is-dropping"));
+  document.addEventListener(
+    "dragleave",
+    (event) => event.relatedTarget ?? document.body.classList.remove("is-dropping"),
+  );
   document.addEventListener("drop", (event) => {
     document.body.classList.remove("is-dropping");
     receive(event.dataTransfer, event);
@@ -66,8 +92,21 @@ export async function fetchSamples() {
     if (!(error instanceof Problem)) throw error;
     return; // the banner says that the server is away; they are fetched when it is back
   }
-  sampleStrip.replaceChildren(...samples.map((sample) => el("button", { class: "thumb", type: "button", title: sample.title, "aria-label": `Sample: ${sample.title}`, on: { click: () => takeSample(sample) } },
-    el("img", { src: own(sample.url), alt: "", loading: "lazy", width: 56, height: 56 }))));
+  sampleStrip.replaceChildren(
+    ...samples.map((sample) =>
+      el(
+        "button",
+        {
+          class: "thumb",
+          type: "button",
+          title: sample.title,
+          "aria-label": `Sample: ${sample.title}`,
+          on: { click: () => takeSample(sample) },
+        },
+        el("img", { src: own(sample.url), alt: "", loading: "lazy", width: 56, height: 56 }),
+      ),
+    ),
+  );
   byId("credits").hidden = !samples.length;
   byId("credit-list").replaceChildren(...samples.map(({ name, credit }) => el("li", { text: `${name}: ${credit}` })));
   if (tray.classList.contains("is-choosing") && !pictures.chosen && samples.length) takeSample(samples[0]);
@@ -109,8 +148,22 @@ function drawChosen() {
   chosenRow.hidden = !isChoosing || pictures.all.length < 2;
   if (!isChoosing) return;
   const focused = chosenStrip.contains(document.activeElement);
-  chosenStrip.replaceChildren(chosenStrip.firstChild, ...pictures.all.map((picture) => el("label", { class: "thumb", title: picture.name },
-    el("input", { type: "radio", name: "chosen", class: "unseen", checked: picture === pictures.chosen, on: { change: () => pictures.choose(picture) } }),
-    el("img", { src: picture.url, alt: picture.name, width: 56, height: 56 }))));
+  chosenStrip.replaceChildren(
+    chosenStrip.firstChild,
+    ...pictures.all.map((picture) =>
+      el(
+        "label",
+        { class: "thumb", title: picture.name },
+        el("input", {
+          type: "radio",
+          name: "chosen",
+          class: "unseen",
+          checked: picture === pictures.chosen,
+          on: { change: () => pictures.choose(picture) },
+        }),
+        el("img", { src: picture.url, alt: picture.name, width: 56, height: 56 }),
+      ),
+    ),
+  );
   if (focused) chosenStrip.querySelector("input:checked")?.focus();
 }

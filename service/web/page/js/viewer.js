@@ -3,7 +3,9 @@
 import { el } from "./dom.js";
 
 const SIDE = 32;
-const HOW = matchMedia("(hover: none)").matches ? "Touch a cell" : "Point at a cell, or go over the cells with the arrow keys";
+const HOW = matchMedia("(hover: none)").matches
+  ? "Touch a cell"
+  : "Point at a cell, or go over the cells with the arrow keys";
 const HINT = `${HOW}: here is its value, and on the picture what it depends on.`;
 
 export class Viewer {
@@ -39,7 +41,12 @@ export class Viewer {
     const cut = (from) => [Math.max(0, from), Math.min(SIDE, from + square.size)];
     const [[left, right], [top, bottom]] = [cut(square.left), cut(square.top)];
     const share = (pixels) => `${(100 * pixels) / SIDE}%`;
-    Object.assign(this.#frame.style, { left: share(left), top: share(top), width: share(right - left), height: share(bottom - top) });
+    Object.assign(this.#frame.style, {
+      left: share(left),
+      top: share(top),
+      width: share(right - left),
+      height: share(bottom - top),
+    });
   }
 }
 
