@@ -44,8 +44,8 @@ demo: $(VENV)/.serve ## Start a server, classify the sample photographs, stop it
 serve: $(VENV)/.serve ## Serve exported_models/ on port $(PORT) until Ctrl-C
 	@$(BIN)/cifar10net serve --port $(PORT)
 
-web: $(VENV)/.web ## Show the page on port $(WEB_PORT), with all models in one process, until Ctrl-C
-	@$(BIN)/cifar10net web --model exported_models --port $(WEB_PORT) $(if $(CIFAR10NET_DATA),--data $(CIFAR10NET_DATA)) $(if $(wildcard $(RUNS)),--runs $(RUNS))
+web: $(VENV)/.web ## Start a server and the page that asks it, on port $(WEB_PORT), until Ctrl-C
+	@$(BIN)/python examples/page.py --port $(WEB_PORT) $(if $(CIFAR10NET_DATA),--data $(CIFAR10NET_DATA)) $(if $(wildcard $(RUNS)),--runs $(RUNS))
 
 test: $(VENV)/.test $(VENV)/.browser $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready $(CLIENTS)/node/.ready ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
 	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder

@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from service.address import target
-from service.commands.options import access_options, deadline_option, server_option
+from service.commands.options import access_options, deadline_option, log_options, server_option
 from service.commands.voice import complete_files, echo_object, examples, json_option
 from service.config import ImageLimits
 from service.logs import configure as configure_logs
@@ -97,18 +97,7 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--grace-s", type=float, default=5.0, help="For requests under way at SIGTERM.")
 @deadline_option(_DEADLINE_S)
-@click.option(
-    "--log-format",
-    type=click.Choice(["auto", "console", "json"]),
-    default="auto",
-    help="auto: console on a terminal, else json.",
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    help="Least that is logged.",
-)
+@log_options
 @json_option("The line on standard output as a JSON object: URL and process id.")
 @click.pass_context
 def web(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - click passes each option by name

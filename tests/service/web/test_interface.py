@@ -113,7 +113,7 @@ def test_a_failure_of_ours_is_logged_and_told_without_its_reason() -> None:
 
 
 def test_a_page_that_others_can_reach_says_so(answering: str) -> None:
-    page = Page("--server", answering, "--host", "0.0.0.0")
+    page = Page("--server", answering, "--host", "0.0.0.0")  # noqa: S104 - to be warned
 
     code, log = page.stop()
 
