@@ -42,7 +42,9 @@ function route() {
 }
 
 function showState() {
-  const { state, kind, address, detail } = server;
+  const { state, kind, address, detail, models } = server;
+  const labels = (models.find((model) => model.is_default) ?? models[0])?.labels ?? [];
+  if (labels.length > 1) byId("known").textContent = `. It knows ${labels.length} classes: ${labels.slice(0, -1).join(", ")} and ${labels.at(-1)}`;
   byId("state").dataset.state = state;
   byId("state-text").textContent =
     state === "serving" ? (kind === "local" ? "model in this process" : address) : STATES[state];

@@ -26,6 +26,7 @@ export function modelChoice(id, suits, onChange) {
     const name = select.value.split("/")[0];
     const before = select.value;
     drawn = signature;
+    element.hidden = !models.length;
     const severalOf = (model) => models.filter((other) => other.name === model.name).length > 1;
     select.replaceChildren(
       ...models.map((model) =>
@@ -44,6 +45,7 @@ export function modelChoice(id, suits, onChange) {
     if (select.value !== before) onChange();
   }
 
+  element.hidden = true; // until there are some
   server.addEventListener("change", draw);
   draw();
   return {
