@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from docs.showcase import SAMPLES, MadeRun, PageProcess, write_test_images
-from service.process import ServerProcess
+from docs.showcase import SAMPLES, MadeRun, write_test_images
+from service.process import PageProcess, ServerProcess
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -47,12 +47,8 @@ def main() -> None:
             best.running(),
             ServerProcess("--models", str(ROOT / "exported_models"), log=made / "log") as server,
             PageProcess(
-                "--server",
-                server.address,
-                "--data",
-                made / "images",
-                "--runs",
-                made / "runs",
+                *("--server", server.address, "--models", str(ROOT / "exported_models")),
+                *("--data", str(made / "images"), "--runs", str(made / "runs")),
                 log=made / "log",
             ) as web,
             sync_playwright() as driver,
@@ -60,7 +56,7 @@ def main() -> None:
             browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
             for size in _SIZES:
                 for scheme in _SCHEMES:
-                    _photograph(browser, web.url, size, scheme)
+                    _photograph(browser, web.address.rstrip("/"), size, scheme)
             browser.close()
     _shrink(OUT / "classify-one-desktop-light.png", README_PICTURE)
 

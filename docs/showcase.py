@@ -11,8 +11,6 @@ import fcntl
 import json
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,59 +25,6 @@ if TYPE_CHECKING:
 SAMPLES = Path(__file__).parent.parent / "examples" / "images"
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _SIDE = 32
-
-
-class PageProcess:
-    """Runs ``cifar10net web`` on a loopback port; a context manager, which stops it."""
-
-    def __init__(self, *arguments: object, port: int = 0, log: Path | None = None) -> None:
-        """Prepare it with options of ``cifar10net web`` beside the port; its log goes to ``log``."""
-        self._command = [
-            sys.executable,
-            "-m",
-            "service.cli",
-            "web",
-            *map(str, arguments),
-            "--port",
-            str(port),
-            "--json",
-        ]
-        self._log = log
-        self._process: subprocess.Popen[str] | None = None
-        self.url = ""
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Start the process and wait for its URL. Raises RuntimeError if it ends before."""
-        with contextlib.ExitStack() as files:
-            log = None if self._log is None else files.enter_context(self._log.open("ab"))
-            self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603 - ours
-        assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the page did not start (exit code {self.stop()}); its log says why")
-        self.url = str(json.loads(line)["url"]).rstrip("/")
-
-    def stop(self) -> int:
-        """Send SIGTERM and wait, if it runs. Returns the exit code."""
-        process = self._process
-        if process is None:
-            return 0
-        process.terminate()
-        try:
-            return process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
-        finally:
-            if process.stdout is not None:
-                process.stdout.close()
 
 
 def write_test_images(folder: Path, of_each: int) -> None:

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from service.address import target
 from service.commands.options import access_options, deadline_option, log_options, server_option
 from service.commands.voice import complete_files, echo_object, examples, json_option
-from service.config import ImageLimits
+from service.config import PAGE_PREFIX, ImageLimits
 from service.logs import configure as configure_logs
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from service.web.answers import Answers
 
-PAGE_PREFIX = "page on "
-"""What is printed on standard output, before the page's URL, once it answers."""
 _DEADLINE_S = 10.0
 _PATH = click.Path(path_type=Path)
 

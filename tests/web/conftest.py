@@ -19,8 +19,8 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from docs.showcase import MadeRun, PageProcess, write_test_images
-from service.process import ServerProcess
+from docs.showcase import MadeRun, write_test_images
+from service.process import PageProcess, ServerProcess
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -94,10 +94,12 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with (
         ServerProcess("--models", str(folder / "models"), "--threads", "1", log=log) as server,
         PageProcess(
-            "--server", server.address, "--data", folder / "images", "--runs", folder / "runs", log=log
+            *("--server", server.address, "--models", str(folder / "models")),
+            *("--data", str(folder / "images"), "--runs", str(folder / "runs")),
+            log=log,
         ) as web,
     ):
-        yield Site(web.url, server.address, folder / "models", folder / "runs")
+        yield Site(web.address.rstrip("/"), server.address, folder / "models", folder / "runs")
 
 
 @pytest.fixture

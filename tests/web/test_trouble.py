@@ -11,8 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Error, Route, expect
 
-from docs.showcase import PageProcess
-from service.process import ServerProcess
+from service.process import PageProcess, ServerProcess
 from tests.web.conftest import IMAGES, Site, Visit
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def test_a_server_that_stops_is_said_to_be_away_and_goes_on_by_itself(
         port = int(server.address.rpartition(":")[2])
         with PageProcess("--server", server.address, log=log) as web:
             visit = visiting()
-            visit.site = Site(web.url, server.address, site.models, site.runs)
+            visit.site = Site(web.address.rstrip("/"), server.address, site.models, site.runs)
             visit.forgiven = _AWAY
             page = visit.open("classify")
 
@@ -107,7 +106,9 @@ def test_a_server_that_stops_is_said_to_be_away_and_goes_on_by_itself(
                 visit.give(IMAGES / "ship.png")
                 expect(page.locator("#banner")).to_contain_text("The server of this page does not answer.")
                 expect(page.locator("#answers .bars")).to_have_count(1)  # what was answered stays
-                with PageProcess("--server", server.address, port=int(web.url.rpartition(":")[2]), log=log):
+                with PageProcess(
+                    "--server", server.address, port=int(web.address.rstrip("/").rpartition(":")[2]), log=log
+                ):
                     expect(page.locator("#answers .bars")).to_have_count(2)
                     expect(page.locator("#banner")).to_be_hidden()
 
