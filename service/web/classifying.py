@@ -15,6 +15,7 @@ from service.web.telling import all_probabilities, as_json, scores
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy.typing as npt
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from service.web.answers import Answer
     from service.web.catalogue import Catalogue
     from service.web.pictures import Picture, Reader
+    from service.wire import ImageResult
 
 FARTHEST = 4
 """Pixels that a picture is moved by at most, as in the comparison of the models."""
-_NOBODY = {"model": "", "version": "", "provider": ""}
 
 
 class Classifying:
@@ -81,7 +82,7 @@ class Classifying:
                 "labels": model.labels,
                 "seen": as_url(pixels),
                 "fill": "reflect",
-                "times_ms": _rounded({"decode": picture.decode_ms, **answer.times_ms}),
+                "times_ms": _times(picture, answer),
                 "shifts": [
                     {"x": x, "y": y, "probabilities": all_probabilities(result, len(model.labels))}
                     for (x, y), result in zip(moves, answer.results, strict=True)
@@ -90,40 +91,45 @@ class Classifying:
         )
 
     async def _results(
-        self, pictures: list[Picture], seen: list[Any], answer: Answer | None
+        self, pictures: list[Picture], seen: list[npt.NDArray[np.uint8]], answer: Answer | None
     ) -> list[dict[str, Any]]:
-        results = iter(zip(seen, answer.results, strict=True) if answer is not None else ())
-        told: list[dict[str, Any]] = []
-        for picture in pictures:
-            decode = {"decode": picture.decode_ms}
-            if picture.error is not None or answer is None:
-                told.append(
-                    {
-                        "name": picture.name,
-                        "error": _error(picture.error),
-                        "seen": None,
-                        "top": [],
-                        **_NOBODY,
-                        "times_ms": _rounded(decode),
-                    }
-                )
-                continue
-            pixels, result = next(results)
-            times_ms = {**decode, **answer.times_ms}
-            times_ms["total"] += picture.decode_ms
-            told.append(
-                {
-                    "name": picture.name,
-                    "error": _error(result.error),
-                    "seen": as_url(pixels),
-                    "top": scores(result.classes),
-                    "model": result.model,
-                    "version": result.version,
-                    "provider": (await self._catalogue.of(result.model, result.version)).provider,
-                    "times_ms": _rounded(times_ms),
-                }
-            )
-        return told
+        """Pair pictures with their answers; who cannot be read has none."""
+        if answer is None:
+            return [_refused(picture) for picture in pictures]
+        answers = iter(zip(seen, answer.results, strict=True))
+        return [
+            _refused(picture)
+            if picture.pixels is None
+            else {
+                **await self._told(*next(answers)),
+                "name": picture.name,
+                "times_ms": _times(picture, answer),
+            }
+            for picture in pictures
+        ]
+
+    async def _told(self, pixels: npt.NDArray[np.uint8], result: ImageResult) -> dict[str, Any]:
+        model = await self._catalogue.of(result.model, result.version)
+        return {
+            "error": _error(result.error),
+            "seen": as_url(pixels),
+            "top": scores(result.classes),
+            "model": model.name,
+            "version": model.version,
+            "provider": model.provider,
+        }
+
+
+def _refused(picture: Picture) -> dict[str, Any]:
+    nobody = {"model": "", "version": "", "provider": ""}
+    error, times_ms = _error(picture.error), _rounded({"decode": picture.decode_ms})
+    return {"name": picture.name, "error": error, "seen": None, "top": [], **nobody, "times_ms": times_ms}
+
+
+def _times(picture: Picture, answer: Answer) -> dict[str, float]:
+    """Add what happened here to what happened in the call."""
+    times_ms = {"decode": picture.decode_ms, **answer.times_ms}
+    return _rounded({**times_ms, "total": times_ms["total"] + picture.decode_ms})
 
 
 def _error(error: ImageError | None) -> dict[str, str] | None:

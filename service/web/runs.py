@@ -113,11 +113,13 @@ class Run:
 def find_runs(root: Path) -> list[Run]:
     """Find the runs in a folder, or the one that it is itself; the latest first.
 
-    Those that are damaged are left out.
+    Those that are damaged are left out; a folder that is not there yet has none.
 
     Raises:
         SourceError: the folder cannot be read.
     """
+    if not root.exists():
+        return []
     try:
         folders = [root] if (root / _CONFIG).is_file() else sorted(root.iterdir())
         named = [folder for folder in folders if (folder / _CONFIG).is_file()][:_MOST_RUNS]

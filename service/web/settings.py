@@ -56,6 +56,8 @@ class WebConfig:
         ):
             if not smallest <= value <= largest:
                 raise ConfigError(f"{name} is {value}, wanted {smallest:g} to {largest:g}")
+        if self.data is not None and not self.data.exists():
+            raise ConfigError(f"no test set at {self.data}: the file or folder does not exist")
         for name in self.allowed_hosts:
             if not _NAME.fullmatch(name):
                 raise ConfigError(f"a host to allow is {name!r}, wanted a name in lower case, without port")

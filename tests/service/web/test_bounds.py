@@ -6,9 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.errors import ConfigError
 from service.process import ServerProcess
+from service.security.issuing import make_key
 from service.web.bounds import Bounds, Rates
 from service.web.problems import ProblemError
 from service.web.settings import WebConfig
@@ -181,3 +184,62 @@ def test_a_server_that_stops_is_told_and_asked_again_when_it_is_back(
             while page.told("v1/models")["server"]["state"] != "serving":
                 pass
             page.told("v1/classify", dog)
+
+
+def test_a_server_that_wants_a_key_is_asked_with_one(models: Path, dog: bytes, tmp_path: Path) -> None:
+    key, line = make_key("page")
+    (tmp_path / "keys.txt").write_text(f"{line}\n")
+    (tmp_path / "page.key").write_text(key)
+    arguments = ("--models", str(models), "--workers", "1", "--api-keys", str(tmp_path / "keys.txt"))
+    with ServerProcess(*arguments, log=tmp_path / "log") as server:
+        with Page("--server", server.address) as stranger:
+            told = stranger.told("v1/models")["server"]
+            problem = stranger.problem(502, "v1/classify", dog)
+        with Page("--server", server.address, "--api-key-file", str(tmp_path / "page.key")) as page:
+            page.told("v1/classify", dog)
+
+    assert (told["state"], problem["code"]) == ("unavailable", "locked-out")
+    assert "UNAUTHENTICATED" in told["detail"]
+    assert key not in str(told) + str(problem)
+
+
+@settings(max_examples=150)
+@given(
+    body=st.binary(max_size=300)
+    | st.lists(
+        st.sampled_from(
+            [
+                b"--fence",
+                b"--",
+                b"\r\n",
+                b"\n",
+                b"Content-Disposition: form-data",
+                b'; name="a"',
+                b'; filename="',
+                b'"',
+                b"; filename*=utf-8''%ff",
+                b"Content-Type: image/png",
+                b"\x89PNG\r\n\x1a\n",
+                b": ",
+                b"\x00",
+            ]
+        ),
+        max_size=30,
+    ).map(b"".join),
+    kind=st.sampled_from(
+        [
+            "multipart/form-data; boundary=fence",
+            "multipart/form-data; boundary=fence; charset=base64",
+            "multipart/form-data; boundary=",
+            'multipart/form-data; boundary="',
+            "multipart/form-data; charset=\xff",
+            "MULTIPART/FORM-DATA;;;",
+            "image/png",
+            "",
+        ]
+    ),
+)
+def test_no_upload_is_a_fault_of_the_page(page: Page, body: bytes, kind: str) -> None:
+    reply = page.ask("POST", "v1/classify", body, {"Content-Type": kind})
+
+    assert reply.status in {200, 400}, reply.body

@@ -85,6 +85,13 @@ def test_without_runs_it_is_said_how_to_have_some(page: Page) -> None:
     assert "--runs" in page.problem(404, "v1/runs/x")["detail"]
 
 
+def test_a_folder_that_is_not_there_yet_has_no_runs(tmp_path: Path) -> None:
+    assert find_runs(tmp_path / "none") == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SourceError, match="cannot read the runs"):
+        find_runs(tmp_path / "file")
+
+
 def test_a_folder_can_be_one_run(tmp_path: Path) -> None:
     _begin(tmp_path / "only", 1, filters=False)
 

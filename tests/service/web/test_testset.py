@@ -202,7 +202,9 @@ def test_what_was_asked_is_kept_while_the_server_is_away() -> None:
     async def scenario() -> tuple[dict[str, Any], dict[str, Any], int]:
         answers = _Answers()
         model = ModelDescription("net", "1", ("cat", "dog"), "CPU", is_default=True, metadata={})
-        images = LabelledImages(np.zeros((1_000, 32, 32, 3), np.uint8), ("cat", "dog") * 499 + ("whale",) * 2)
+        images = LabelledImages(
+            np.zeros((1_000, 32, 32, 3), np.uint8), ("cat",) * 499 + ("dog",) * 499 + ("whale",) * 2
+        )
         assessment = Assessment(answers, model, images)
         assessment.begin()
         while not assessment.problem:
