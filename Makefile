@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PORT   ?= 50051
+WEB_PORT ?= 8000
 # Public clients that the tests run; each has an environment of its own, since they disagree with ours and each other.
 CLIENTS := $(VENV)/clients
 # Where trainings keep their runs, by recipe; they go on from there after an interruption.
@@ -32,7 +33,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export ORT_DISABLE_TELEMETRY = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-ray bench-train quantize images certificates container-test bench-containers constraints clean
+.PHONY: help demo serve web test screenshots check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-ray bench-train quantize images certificates container-test bench-containers constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +44,14 @@ demo: $(VENV)/.serve ## Start a server, classify the sample photographs, stop it
 serve: $(VENV)/.serve ## Serve exported_models/ on port $(PORT) until Ctrl-C
 	@$(BIN)/cifar10net serve --port $(PORT)
 
-test: $(VENV)/.test $(VENV)/.deploy $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready $(CLIENTS)/node/.ready ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
+web: $(VENV)/.web ## Start a server and the page that asks it, on port $(WEB_PORT), until Ctrl-C
+	@$(BIN)/python examples/page.py --port $(WEB_PORT) $(if $(CIFAR10NET_DATA),--data $(CIFAR10NET_DATA)) $(if $(wildcard $(RUNS)),--runs $(RUNS))
+
+test: $(VENV)/.test $(VENV)/.browser $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready $(CLIENTS)/node/.ready ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
 	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+screenshots: $(VENV)/.browser ## Photograph every section of the page into screenshots/, where Chromium is (README shows one)
+	@$(BIN)/python -m docs.screenshots
 
 check: $(VENV)/.check ## Lint, format, types, import rules
 	@$(BIN)/ruff check .
@@ -141,6 +148,10 @@ $(VENV)/.serve: $(VENV)/.pip pyproject.toml constraints.txt
 	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu]'
 	@touch $@
 
+$(VENV)/.web: $(VENV)/.serve
+	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,web]'
+	@touch $@
+
 $(VENV)/.batch: $(VENV)/.serve
 	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,batch]'
 	@touch $@
@@ -156,8 +167,8 @@ $(VENV)/.train: $(VENV)/.serve
 
 $(VENV)/.test: $(VENV)/.pip pyproject.toml constraints.txt
 	@echo "installing what testing needs into $(VENV)/ (PyTorch: a few minutes)"
-	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,train,otel,batch,ray]' --group test
-	@touch $(VENV)/.serve $(VENV)/.batch $(VENV)/.ray $(VENV)/.train $@
+	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,train,otel,batch,ray,web]' --group test
+	@touch $(VENV)/.serve $(VENV)/.batch $(VENV)/.ray $(VENV)/.train $(VENV)/.web $@
 
 $(VENV)/.deploy: $(VENV)/.test
 	@$(BIN)/pip install -q --no-compile -c constraints.txt --group deploy
@@ -178,7 +189,11 @@ $(CLIENTS)/node/.ready: examples/node/package.json | $(VENV)/.pip
 	else echo "no npm here: the tests of the Node client and of buf are skipped"; fi
 	@touch $@
 
-$(VENV)/.check: $(VENV)/.deploy
+$(VENV)/.browser: $(VENV)/.deploy
+	@$(BIN)/pip install -q --no-compile -c constraints.txt --group browser
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.browser
 	@$(BIN)/pip install -q --no-compile -c constraints.txt --group check
 	@touch $@
 

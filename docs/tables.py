@@ -31,7 +31,7 @@ from service.servicers.inference.requests import MOST_CONTENTS_IMAGES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-_COMMANDS = ("serve", "classify", "models", "stats", "health", "doctor", "key", "completion")
+_COMMANDS = ("serve", "classify", "web", "models", "stats", "health", "doctor", "key", "completion")
 _ADVICE = {
     Code.OK: ("answered", "look at each image's outcome: one may have an `error` of its own"),
     Code.CANCELLED: ("the client gave up, or its connection ended; only log and metrics know", ""),

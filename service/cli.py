@@ -18,6 +18,7 @@ from service.commands.key import key
 from service.commands.serve import serve
 from service.commands.stats import stats
 from service.commands.voice import examples, name_variables, wants_colours
+from service.commands.web import web
 from service.errors import ClientError, ConfigError, JobError, StartupError
 
 _NAME = "cifar10net"
@@ -67,7 +68,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         _fail(
             f"this needs the package {error.name}; install cifar10net with an extra: "
-            "server, cpu, gpu, openvino, batch, ray, otel or train",
+            "server, cpu, gpu, openvino, batch, web, ray, otel or train",
             _COULD_NOT_RUN,
         )
     except StartupError as error:
@@ -86,7 +87,7 @@ def _sentence(error: click.ClickException) -> str:
     return said if context is None else f"{said.rstrip('.')}; see {context.command_path} --help"
 
 
-for command in (serve, classify, models, stats, health, doctor, key, completion):
+for command in (serve, classify, web, models, stats, health, doctor, key, completion):
     name_variables(command, f"CIFAR10NET_{str(command.name).upper()}")
     cli.add_command(command)
 

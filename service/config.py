@@ -14,6 +14,8 @@ DEFAULT_PORT = 50051
 DEFAULT_SERVER = f"127.0.0.1:{DEFAULT_PORT}"
 READY_PREFIX = "serving on "
 """What ``cifar10net serve`` prints on standard output, before its address, once it answers."""
+PAGE_PREFIX = "page on "
+"""What ``cifar10net web`` prints on standard output, before the page's URL, once it answers."""
 IMAGE_SIDE = 32
 IMAGE_BYTES = IMAGE_SIDE * IMAGE_SIDE * 3
 DEFAULT_TOP_K = 3

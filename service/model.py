@@ -94,7 +94,7 @@ def try_provider(provider: ProviderConfig) -> str:
         ProviderError: it is not installed, or another one became active.
         ModelError: it cannot load or run even this.
     """
-    session = _open_session(ModelFile(Path("a tiny model"), "tiny", 1, _TINY_MODEL), provider, 1)
+    session = open_session(ModelFile(Path("a tiny model"), "tiny", 1, _TINY_MODEL), provider, 1)
     try:
         (answer,) = session.run(None, {"x": np.ones(1, np.float32)})
     except Exception as error:  # onnxruntime's own types share no base but Exception
@@ -121,7 +121,7 @@ class OnnxModel:
             ProviderError: the provider is not installed, or not the one that became active.
         """
         path = file.path
-        self._session = _open_session(file, provider, threads)
+        self._session = open_session(file, provider, threads)
         try:
             self._input, self._output, classes = _check_signature(self._session, path)
             metadata = dict(self._session.get_modelmeta().custom_metadata_map)
@@ -189,7 +189,18 @@ class OnnxModel:
                 )
 
 
-def _open_session(file: ModelFile, provider: ProviderConfig, threads: int) -> Any:  # noqa: ANN401 - no types
+def open_session(file: ModelFile, provider: ProviderConfig, threads: int) -> Any:  # noqa: ANN401 - no types
+    """Load any ``.onnx`` file in ONNX Runtime.
+
+    Args:
+        file: looked at no further.
+        provider: what runs it.
+        threads: of one run.
+
+    Raises:
+        ModelError: the provider cannot load it.
+        ProviderError: the provider is not installed, or not the one that became active.
+    """
     if onnxruntime is None:
         raise ProviderError(
             "onnxruntime is not installed: pip install one of the extras cpu, gpu and openvino"

@@ -1,4 +1,4 @@
-"""A real server in a process of its own, for demonstrations, benchmarks and tests."""
+"""A real server, or a page, in a process of its own, for demonstrations, benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.address import channel_options
 from service.channel import open_channel
-from service.config import READY_PREFIX, Access
+from service.config import PAGE_PREFIX, READY_PREFIX, Access
 from service.errors import StartupError
 
 if TYPE_CHECKING:
@@ -20,39 +20,39 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class ServerProcess:
-    """Runs ``cifar10net serve`` on a loopback port; a context manager, which stops it."""
+class CommandProcess:
+    """Runs a command that prints where it answers; a context manager, which stops it."""
 
     def __init__(
         self,
         *arguments: str,
+        prefix: str,
         port: int = 0,
         start_s: float = 120.0,
         stop_s: float = 60.0,
         log: Path | None = None,
-        access: Access | None = None,
     ) -> None:
-        """Prepare a server.
+        """Prepare it.
 
         Args:
-            arguments: options of ``cifar10net serve`` beside the port.
+            arguments: the command of ``cifar10net`` and its options beside the port.
+            prefix: what it prints before its address.
             port: 0 takes one that is free.
-            start_s: how long it may take until it serves.
+            start_s: how long it may take until it answers.
             stop_s: how long it may take to end after SIGTERM, before it is killed.
             log: where its log goes; None leaves it on standard error.
-            access: how to reach it.
         """
         self._arguments = (*arguments, "--port", str(port))
+        self._prefix = prefix
         self._start_s = start_s
         self._stop_s = stop_s
         self._log = log
-        self._access = access
         self._process: subprocess.Popen[str] | None = None
         self.address = ""
 
     @property
     def pid(self) -> int:
-        """Process id of the running server."""
+        """Its process id while it runs."""
         return self._running().pid
 
     def __enter__(self) -> Self:
@@ -64,21 +64,19 @@ class ServerProcess:
             self.stop()
 
     def start(self) -> None:
-        """Start the process and wait until its health says SERVING.
+        """Start the process and wait for its address.
 
         Raises:
-            StartupError: it ended, or did not serve in time.
+            StartupError: it ended, or did not answer in time.
         """
         self._process = _spawn(self._arguments, self._log)
         line = _first_line(self._process, self._start_s)
-        if not line.startswith(READY_PREFIX):
+        if not line.startswith(self._prefix):
             code = self.stop()
-            raise StartupError(f"the server did not start (exit code {code}); its log says why")
-        self.address = line.removeprefix(READY_PREFIX).strip()
-        status = check_health(self.address, self._start_s, access=self._access)
-        if status != "SERVING":
-            self.stop()
-            raise StartupError(f"the server's health is {status}, wanted SERVING")
+            raise StartupError(
+                f"cifar10net {self._arguments[0]} did not start (exit code {code}); its log says why"
+            )
+        self.address = line.removeprefix(self._prefix).strip()
 
     def terminate(self) -> None:
         """Send SIGTERM and return at once."""
@@ -103,8 +101,43 @@ class ServerProcess:
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
-            raise StartupError("the server has not been started")
+            raise StartupError(f"cifar10net {self._arguments[0]} has not been started")
         return self._process
+
+
+class ServerProcess(CommandProcess):
+    """Runs ``cifar10net serve`` on a loopback port."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        port: int = 0,
+        start_s: float = 120.0,
+        stop_s: float = 60.0,
+        log: Path | None = None,
+        access: Access | None = None,
+    ) -> None:
+        """Prepare a server with options of ``cifar10net serve``, which is reached by ``access``."""
+        super().__init__(
+            "serve", *arguments, prefix=READY_PREFIX, port=port, start_s=start_s, stop_s=stop_s, log=log
+        )
+        self._access = access
+
+    def start(self) -> None:
+        """Start the process and wait until its health says SERVING. Raises StartupError."""
+        super().start()
+        status = check_health(self.address, self._start_s, access=self._access)
+        if status != "SERVING":
+            self.stop()
+            raise StartupError(f"the server's health is {status}, wanted SERVING")
+
+
+class PageProcess(CommandProcess):
+    """Runs ``cifar10net web`` on a loopback port; its address is a URL."""
+
+    def __init__(self, *arguments: str, port: int = 0, log: Path | None = None) -> None:
+        """Prepare a page with options of ``cifar10net web``."""
+        super().__init__("web", *arguments, prefix=PAGE_PREFIX, port=port, log=log)
 
 
 def check_health(address: str, timeout_s: float, service: str = "", access: Access | None = None) -> str:
@@ -128,7 +161,7 @@ def check_health(address: str, timeout_s: float, service: str = "", access: Acce
 
 
 def _spawn(arguments: Sequence[str], log: Path | None) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "service.cli", "serve", *arguments]
+    command = [sys.executable, "-m", "service.cli", *arguments]
     if log is None:
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours
     with log.open("ab") as file:

@@ -11,7 +11,7 @@ import click
 from training.commands.compare import compare
 from training.commands.demo import demo
 from training.commands.evaluate import evaluate_model
-from training.commands.export import export_model, write_manifest
+from training.commands.export import export_model, write_inside, write_manifest
 from training.commands.fit import fit
 from training.commands.quantize import quantize
 from training.commands.summary import summary
@@ -77,6 +77,7 @@ for _command in (
     evaluate_model,
     export_model,
     write_manifest,
+    write_inside,
     quantize,
     summary,
     compare,

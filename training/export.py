@@ -1,7 +1,8 @@
 """A trained checkpoint becomes one self-contained ``.onnx`` in a model repository.
 
 In: a finished checkpoint, the data set. Out: ``<root>/<model>/<version>/`` with ``model.onnx`` and its
-``manifest.json``, and beside the versions what Triton and a reader need of the newest. The file is kept only
+``manifest.json`` and
+``inside.onnx``, and beside the versions what Triton and a reader need of the newest. The file is kept only
 if ONNX Runtime answers as PyTorch does on real images.
 This is the one place where the test split is read after training.
 """
@@ -22,6 +23,7 @@ from torch import nn
 
 from training.errors import CheckpointError, ExportError, MissingPackageError
 from training.evaluate import Evaluation, onnx_predictor, predict_all, score, torch_predictor
+from training.inside import look_inside
 from training.manifest import MODEL_NAME, describe
 from training.model_card import card_texts, model_card, recipe_text
 from training.provenance import library_versions
@@ -126,7 +128,7 @@ def export(  # noqa: PLR0913 - what, and where to
         content = model.SerializeToString(deterministic=True)
         trial.write_bytes(content)
         manifest = describe(trial)  # metadata and all, it still loads and answers
-    publish(path.parent, content, manifest, may_replace=may_replace)
+    publish(path.parent, content, manifest, inside=look_inside(content), may_replace=may_replace)
     card = model_card(checkpoint, evaluation, data_description, len(content), difference, temperature)
     describe_newest(path.parent, card_texts(name, card))
     return Exported(path, evaluation, len(test), difference, temperature)

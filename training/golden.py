@@ -38,7 +38,7 @@ def golden_answers(predict: Predictor) -> Golden:
 
     Where two classes are close, another processor's rounding could name the other one.
     """
-    images = _draw(_DRAWN)
+    images = draw(_DRAWN)
     probabilities = predict(images)
     first, second = np.sort(probabilities, axis=1)[:, :-3:-1].T
     by_margin = np.argsort(second - first, kind="stable")
@@ -48,7 +48,7 @@ def golden_answers(predict: Predictor) -> Golden:
     return Golden(images[chosen], probabilities[chosen])
 
 
-def _draw(n: int) -> npt.NDArray[np.uint8]:
+def draw(n: int) -> npt.NDArray[np.uint8]:
     """Draw discs before backgrounds that run from colour to colour: uint8 (n, 32, 32, 3)."""
     random = np.random.default_rng(_SEED)
     side = IMAGE_SHAPE[0]

@@ -90,6 +90,11 @@ class Learner:
         """The averaged weights, the ones that are validated and exported."""
         return self._average
 
+    @property
+    def learning_rate(self) -> float:
+        """Of the last step."""
+        return self._optimisers.learning_rate
+
     def state(self) -> dict[str, Any]:
         """Return what ``restore`` needs, by the names that a Checkpoint has for it."""
         return {

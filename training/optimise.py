@@ -89,6 +89,11 @@ class Optimisers:
             optimiser.step()
             optimiser.zero_grad()
 
+    @property
+    def learning_rate(self) -> float:
+        """Of the last step, of SGD's weights."""
+        return float(self._all[0].param_groups[0]["lr"])
+
     def state(self) -> dict[str, Any]:
         """Return what ``restore`` needs."""
         return {type(each).__name__: each.state_dict() for each in self._all}

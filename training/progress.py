@@ -16,6 +16,8 @@ from rich.progress import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from training.train import Reporter
+
 
 class Bar:
     """A bar on a terminal, nothing elsewhere; a context manager, because a bar must be closed."""
@@ -81,3 +83,20 @@ class ProgressReporter(Bar):
             highlight=False,
             soft_wrap=True,
         )
+
+
+class Both:
+    """Tells two reporters, one after the other."""
+
+    def __init__(self, first: Reporter, second: Reporter) -> None:
+        self._reporters = first, second
+
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Tell both of a step."""
+        for reporter in self._reporters:
+            reporter.on_step(epoch, step, steps, loss)
+
+    def on_epoch(self, row: dict[str, Any]) -> None:
+        """Tell both of an epoch."""
+        for reporter in self._reporters:
+            reporter.on_epoch(row)

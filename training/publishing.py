@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from training.errors import ExportError, WriteError
 from training.files import replacing, write_text
+from training.inside import INSIDE_NAME
 from training.manifest import MANIFEST_NAME, MODEL_NAME, describes
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def publish(folder: Path, model: bytes, manifest: str, *, may_replace: bool) -> None:
-    """Make ``folder`` hold this model and its manifest.
+def publish(
+    folder: Path, model: bytes, manifest: str, *, may_replace: bool, inside: bytes | None = None
+) -> None:
+    """Make ``folder`` hold this model and its manifest, and what looks inside it.
 
     A folder that holds the very model is left as it is, but for a manifest that is missing or another's.
 
@@ -31,6 +34,8 @@ def publish(folder: Path, model: bytes, manifest: str, *, may_replace: bool) -> 
         model: content of ``model.onnx``.
         manifest: content of ``manifest.json``.
         may_replace: whether another model that is there makes room.
+        inside: content of ``inside.onnx``, which servers do not look at; None is no such file, as one of
+            another model would be of no use.
 
     Raises:
         ExportError: another model is there and may not be replaced.
@@ -39,11 +44,12 @@ def publish(folder: Path, model: bytes, manifest: str, *, may_replace: bool) -> 
     try:
         is_new = not folder.exists()
         if is_new:
-            _stage(folder, model, manifest)
+            _stage(folder, model, manifest, inside)
     except OSError as error:
         raise WriteError(folder, error) from error
     if not is_new:
         _replace(folder, model, manifest, may_replace=may_replace)
+        _put_inside(folder / INSIDE_NAME, inside)
 
 
 def is_newest(folder: Path) -> bool:
@@ -67,12 +73,14 @@ def describe_newest(folder: Path, texts: Mapping[str, str]) -> None:
             write_text(folder.parent / name, text)
 
 
-def _stage(folder: Path, model: bytes, manifest: str) -> None:
+def _stage(folder: Path, model: bytes, manifest: str, inside: bytes | None) -> None:
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
         _write_to_disk(partial / MODEL_NAME, model)
         _write_to_disk(partial / MANIFEST_NAME, manifest.encode())
+        if inside is not None:
+            _write_to_disk(partial / INSIDE_NAME, inside)
         partial.rename(folder)
     finally:
         with contextlib.suppress(OSError):
@@ -99,6 +107,15 @@ def _replace(folder: Path, model: bytes, manifest: str, *, may_replace: bool) ->
     if not describes((_read(folder / MANIFEST_NAME) or b"").decode(errors="replace"), model):
         with replacing(folder / MANIFEST_NAME) as file:
             file.write(manifest.encode())
+
+
+def _put_inside(path: Path, inside: bytes | None) -> None:
+    """Have the file there be this one, or none."""
+    if inside is None:
+        path.unlink(missing_ok=True)
+    elif _read(path) != inside:
+        with replacing(path) as file:
+            file.write(inside)
 
 
 def _read(path: Path) -> bytes | None:

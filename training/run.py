@@ -1,7 +1,8 @@
 """A run folder: what one training did, and where it can go on.
 
-``config.json`` is what was asked; ``metrics.jsonl`` has one line an epoch; ``checkpoint.pt`` is the
-latest state, complete enough to continue to the same weights as an unbroken run.
+``config.json`` is what was asked; ``metrics.jsonl`` has one line an epoch; ``filters/`` has the first
+convolution's weights of each epoch, for programs without PyTorch; ``checkpoint.pt`` is the latest state,
+complete enough to continue to the same weights as an unbroken run.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import zipfile
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from training.config import TrainConfig
@@ -26,9 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import numpy.typing as npt
+
 CHECKPOINT_NAME = "checkpoint.pt"
 _CONFIG_NAME = "config.json"
 _METRICS_NAME = "metrics.jsonl"
+_FILTERS_NAME = "filters"
 _FORMAT = 2
 
 
@@ -133,6 +138,13 @@ class Run:
         """
         rows = [old for old in self.metrics() if old["epoch"] < row["epoch"]] + [row]
         write_text(self.folder / _METRICS_NAME, "".join(f"{json.dumps(each)}\n" for each in rows))
+
+    def keep_filters(self, epoch: int, filters: npt.NDArray[np.float32]) -> None:
+        """Write the filters (outputs, 3, height, width) of an epoch. Raises WriteError."""
+        buffer = io.BytesIO()
+        np.save(buffer, filters, allow_pickle=False)
+        with replacing(self.folder / _FILTERS_NAME / f"{epoch:05}.npy") as file:
+            file.write(buffer.getbuffer())
 
 
 def _check_sums(path: Path) -> None:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from torch import nn
+
 from training.dataset import Split, hold_out
 from training.devices import open_device
 from training.errors import CheckpointError, Interrupted, TrainingError
@@ -25,8 +27,12 @@ from training.run import Checkpoint, Run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+    import numpy.typing as npt
+
     from training.config import TrainConfig
     from training.networks import Network
+    from training.networks.network import Trainable
     from training.teacher import TeacherAnswers
 
 
@@ -160,8 +166,13 @@ class _Trainer:
                 loss, timing = self._finish_epoch(run, reporter, stop)
                 self._learner.check_agreement()
                 if self._team.leads:
-                    row = {"epoch": self._epoch, "loss": loss, **self._validate(), **timing}
+                    network = self._averaged()
+                    rate = {"learning_rate": self._learner.learning_rate}
+                    row = {"epoch": self._epoch, "loss": loss, **self._validate(network), **rate, **timing}
                     run.record(row)
+                    filters = _first_filters(network.fold())
+                    if filters is not None:
+                        run.keep_filters(self._epoch, filters)
                     run.save(self._checkpoint())
                     reporter.on_epoch(row)
                 if self._team.any(bool(stop)) and self._epoch < self._config.epochs:
@@ -194,10 +205,13 @@ class _Trainer:
         self._epoch, self._step, self._loss_sum = self._epoch + 1, 0, 0.0
         return loss, {"seconds": seconds, "images_per_s": images / seconds}
 
-    def _validate(self) -> dict[str, float]:
-        """Measure the averaged weights, the ones that will be exported."""
+    def _averaged(self) -> Trainable:
+        """Make the network of the averaged weights, the ones that will be exported."""
         network = network_for_training(self._config, (0.0,) * 3, (1.0,) * 3).to(self._device)
         network.load_state_dict(self._learner.average)
+        return network
+
+    def _validate(self, network: Trainable) -> dict[str, float]:
         result = evaluate(torch_predictor(network), self._validation)
         return {
             "validation_loss": result.loss,
@@ -214,6 +228,12 @@ class _Trainer:
             provenance=self._provenance,
             **self._learner.state(),
         )
+
+
+def _first_filters(network: Network) -> npt.NDArray[np.float32] | None:
+    """Return the weights of the convolution that sees the pixels; None if the network has none."""
+    first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
+    return None if first is None else first.weight.detach().float().cpu().numpy()
 
 
 @contextlib.contextmanager

@@ -44,6 +44,29 @@ def deadline_option(default_s: float = ClientConfig.deadline_s) -> Callable[[_Co
     )
 
 
+def log_options(command: _Command) -> _Command:
+    """Add what the log is set up by, which the command gets as ``log_format`` and ``log_level``."""
+    for option in reversed(_LOG_OPTIONS):
+        option(command)
+    return command
+
+
+_LOG_OPTIONS = (
+    click.option(
+        "--log-format",
+        type=click.Choice(["auto", "console", "json"]),
+        default="auto",
+        help="auto: console on a terminal, else json.",
+    ),
+    click.option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        default="info",
+        help="Least that is logged.",
+    ),
+)
+
+
 def access_options(command: _Command) -> _Command:
     """Add what makes an Access, which the command, one with ``server``, gets as ``access``."""
 

@@ -13,7 +13,7 @@ import click
 import structlog
 
 from service.commands.launch import run_alone, supervise_workers
-from service.commands.options import security_options, tracing_options
+from service.commands.options import log_options, security_options, tracing_options
 from service.commands.voice import echo_object, examples, json_option
 from service.config import (
     READY_PREFIX,
@@ -211,18 +211,7 @@ _log = structlog.get_logger(__name__)
     help="How long to accept calls after SIGTERM, while health says NOT_SERVING.",
 )
 @security_options
-@click.option(
-    "--log-format",
-    type=click.Choice(["auto", "console", "json"]),
-    default="auto",
-    help="auto: console on a terminal, else json.",
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    help="Least that is logged.",
-)
+@log_options
 @click.option("--log-calls", is_flag=True, help="A line for every call, at level info.")
 @tracing_options
 @json_option("The line on standard output as a JSON object: address and process id.")

@@ -41,7 +41,7 @@ def test_each_service_may_do_no_more_than_it_needs(name: str) -> None:
 def test_only_the_server_starts_by_default() -> None:
     assert [name for name, service in SERVICES.items() if "profiles" not in service] == ["server"]
     profiles = {profile for service in SERVICES.values() for profile in service.get("profiles", [])}
-    assert profiles == {"observability", "balanced", "gpu", "batch", "tls"}
+    assert profiles == {"observability", "balanced", "gpu", "batch", "tls", "web"}
 
 
 def test_no_port_is_taken_twice() -> None:

@@ -2,5 +2,5 @@
 
 NOT_IN_A_CLIENT = (
     "onnxruntime", "torch", "onnx", "onnxscript", "opentelemetry", "uvloop", "hpack", "numpy", "rich",
-    "platformdirs", "grpc_reflection",
+    "platformdirs", "grpc_reflection", "starlette", "uvicorn",
 )  # fmt: skip

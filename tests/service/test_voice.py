@@ -40,8 +40,11 @@ def _examples(command: click.Command) -> list[str]:
 
 
 def _is_run(example: str) -> bool:
-    """Servers serve for ever, and example.org is not ours."""
-    return "cifar10net serve" not in example and "example.org" not in example
+    """Servers and pages serve for ever, and example.org is not ours."""
+    return (
+        not any(each in example for each in ("cifar10net serve", "cifar10net web"))
+        and "example.org" not in example
+    )
 
 
 @pytest.fixture(scope="module")

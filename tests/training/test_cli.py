@@ -128,6 +128,28 @@ def test_manifest_describes_a_file_that_has_none(trained: Path, tmp_path: Path) 
     assert (tmp_path / "manifest.json").read_text() == (exported / "manifest.json").read_text()
 
 
+def test_fit_writes_events_for_tensorboard_too(trained: Path, synthetic: Path, tmp_path: Path) -> None:
+    where = ("--data", synthetic, "--cache-dir", trained / "cache")
+
+    done = _run("fit", *where, "--out", tmp_path / "run", *QUICK, "--tensorboard")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    [events] = (tmp_path / "run" / "tensorboard").iterdir()
+    assert events.read_bytes().count(b"accuracy/top-1") == 2
+
+
+def test_inside_looks_into_a_file_that_is_not_looked_into(trained: Path, tmp_path: Path) -> None:
+    exported = trained / "repository" / "cifar10net" / "1"
+    copy = tmp_path / "model.onnx"
+    copy.write_bytes((exported / "model.onnx").read_bytes())
+
+    done = _run("inside", copy)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"wrote {tmp_path / 'inside.onnx'}\n"
+    assert (tmp_path / "inside.onnx").read_bytes() == (exported / "inside.onnx").read_bytes()
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(trained: Path, synthetic: Path, tmp_path: Path) -> None:
     where = ("--data", synthetic, "--cache-dir", trained / "cache")
     run = tmp_path / "run"
@@ -201,6 +223,8 @@ def test_wrong_usage_is_exit_code_2(
         ),
         (("manifest", "{tmp}/none.onnx"), "no model at"),
         (("manifest", "{data}/test/cat/0001.png"), "is not a readable ONNX model"),
+        (("inside", "{tmp}/none.onnx"), "no model at"),
+        (("inside", "{data}/test/cat/0001.png"), "is not a readable ONNX model"),
         (("export", "--data", "{data}", "--run", "{tmp}"), "no checkpoint at"),
         (("export", "--data", "{data}", "--run", "{run}", "--to", "/dev/null"), "cannot write /dev/null"),
     ],
@@ -214,7 +238,7 @@ def test_a_failure_is_one_sentence_and_exit_code_1(
     message: str,
 ) -> None:
     filled = [each.format(tmp=tmp_path, data=synthetic, run=trained / "run") for each in arguments]
-    where = () if arguments[0] == "manifest" else ("--cache-dir", trained / "cache")
+    where = () if arguments[0] in {"manifest", "inside"} else ("--cache-dir", trained / "cache")
     code, said = _main(capsys, *filled, *where)
 
     assert code == 1

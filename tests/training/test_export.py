@@ -17,6 +17,7 @@ from training import export as export_module
 from training.errors import CheckpointError, ExportError, WriteError
 from training.evaluate import onnx_predictor, predict_all, torch_predictor
 from training.export import Exported, export
+from training.inside import look_inside
 from training.manifest import describe
 from training.sources import CLASS_NAMES
 from training.train import trained_network
@@ -37,8 +38,10 @@ def test_it_lies_in_a_model_repository(exported: Exported) -> None:
 
     assert exported.path.relative_to(model.parent) == Path("cifar10net/1/model.onnx")
     files = sorted(path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file())
-    assert files == ["1/manifest.json", "1/model.onnx", "README.md", "config.pbtxt", "labels.txt"]
+    version = ["1/inside.onnx", "1/manifest.json", "1/model.onnx"]
+    assert files == [*version, "README.md", "config.pbtxt", "labels.txt"]
     assert (exported.path.parent / "manifest.json").read_text() == describe(exported.path)
+    assert (exported.path.parent / "inside.onnx").read_bytes() == look_inside(exported.path.read_bytes())
     assert (model / "labels.txt").read_text().split() == list(CLASS_NAMES)
 
 

@@ -122,3 +122,16 @@ def test_the_newest_version_is_the_one_with_the_highest_number(tmp_path: Path) -
 
     assert is_newest(tmp_path / "10")
     assert not is_newest(tmp_path / "9")
+
+
+def test_what_looks_inside_a_model_comes_and_goes_with_it(tmp_path: Path) -> None:
+    folder = tmp_path / "net" / "1"
+
+    def put(model: bytes, inside: bytes | None) -> set[tuple[str, bytes]]:
+        publish(folder, model, _manifest(model), may_replace=True, inside=inside)
+        return {(name, content) for name, content in _content(folder).items() if name != "manifest.json"}
+
+    assert put(b"one", b"of one") == {("model.onnx", b"one"), ("inside.onnx", b"of one")}
+    assert put(b"two", b"of two") == {("model.onnx", b"two"), ("inside.onnx", b"of two")}
+    assert put(b"three", None) == {("model.onnx", b"three")}
+    assert put(b"three", b"of three") == {("model.onnx", b"three"), ("inside.onnx", b"of three")}

@@ -37,7 +37,19 @@ def test_a_run_learns_and_records_every_epoch(finished: Run) -> None:
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert rows[-1]["loss"] < rows[0]["loss"] / 2
     assert rows[-1]["validation_top1"] > 0.8  # ten colours; chance is 0.1
+    assert all(row["learning_rate"] > 0 for row in rows)
+    assert rows[-1]["learning_rate"] < rows[0]["learning_rate"]
     assert finished.load().is_finished
+
+
+def test_the_first_filters_of_each_epoch_are_kept(finished: Run) -> None:
+    kept = {path.name: np.load(path) for path in (finished.folder / "filters").iterdir()}
+
+    assert sorted(kept) == ["00001.npy", "00002.npy", "00003.npy"]
+    assert all(each.dtype == np.float32 and each.shape == (16, 3, 5, 5) for each in kept.values())
+    assert not np.array_equal(kept["00001.npy"], kept["00003.npy"])
+    last = trained_network(finished.load()).state_dict()["layers.conv1.weight"]
+    assert np.array_equal(kept["00003.npy"], last.numpy())
 
 
 def test_the_same_seed_gives_the_same_weights(
@@ -93,6 +105,8 @@ def test_an_interrupted_run_continues_to_the_same_weights(
     assert _same(resumed.average, expected.average)
     assert reporter.steps[0] != (0, 1)  # it did not begin anew
     assert _losses(run) == _losses(finished)
+    for path in (finished.folder / "filters").iterdir():
+        assert (run.folder / "filters" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_a_stop_is_heeded_when_an_epoch_is_one_step(
@@ -119,6 +133,7 @@ def test_two_processes_cannot_train_in_one_folder(
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "checkpoint.pt",
         "config.json",
+        "filters",
         "metrics.jsonl",
     ]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 QUICK = ("--epochs", "2", "--batch-size", "25", "--validation-per-class", "5", "--threads", "1")
-RUN = ("summary", "manifest", "demo", "evaluate --model exported")
+RUN = ("summary", "manifest", "inside", "demo", "evaluate --model exported")
 """How examples begin that take a second, and need no more than an exported model and images."""
 
 

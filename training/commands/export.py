@@ -1,4 +1,4 @@
-"""``cifar10net-train export`` and ``manifest``."""
+"""``cifar10net-train export``, ``manifest`` and ``inside``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from training.commands.voice import echo_object, examples, json_option
 from training.dataset import DataSet, hold_out
 from training.errors import CheckpointError
 from training.export import export as export_checkpoint
-from training.files import write_text
+from training.files import replacing, write_text
+from training.inside import INSIDE_NAME, look_inside
 from training.manifest import MANIFEST_NAME, describe
 
 
@@ -58,7 +59,8 @@ def export_model(  # noqa: PLR0913 - click passes each option by name
 
     How sure it is of its answers is corrected on the validation images, by a temperature.
     It is measured on the test split and compared with PyTorch, and kept only if they agree. Beside model.onnx
-    goes manifest.json: its digest, its signature and golden answers, which a server checks before it serves.
+    goes manifest.json: its digest, its signature and golden answers, which a server checks before it serves;
+    and inside.onnx: the same model, that tells what comes out of each layer, for the page of cifar10net web.
     A new version appears whole or not at all, to servers that watch the folder too.
     """
     checkpoint = checkpoint_at(model)
@@ -109,6 +111,32 @@ def write_manifest(*, model: Path, as_json: bool) -> None:
     """
     path = model.with_name(MANIFEST_NAME)
     write_text(path, describe(model))
+    if as_json:
+        echo_object({"path": str(path)})
+    else:
+        click.echo(f"wrote {path}")
+
+
+@click.command("inside", epilog=examples("cifar10net-train inside exported_models/lenet/1/model.onnx"))
+@click.argument("model", type=click.Path(path_type=Path))
+@json_option
+def write_inside(*, model: Path, as_json: bool) -> None:
+    """Write what looks inside an exported MODEL.
+
+    The same model, with an output for each layer, for the page of cifar10net web; it is kept only if it
+    answers as MODEL does. For one of floats that has no inside.onnx beside it.
+    """
+    try:
+        content = model.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"no model at {model}: {error.strerror}") from error
+    path = model.with_name(INSIDE_NAME)
+    try:
+        inside = look_inside(content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{model}: {error}") from error
+    with replacing(path) as file:
+        file.write(inside)
     if as_json:
         echo_object({"path": str(path)})
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,9 +20,10 @@ from training.dataset import DataSet, Split
 from training.devices import open_device
 from training.errors import CheckpointError, Interrupted
 from training.evaluate import Predictor, onnx_predictor, torch_predictor
+from training.events import EventReporter
 from training.networks import NETWORKS
 from training.parallel import Team, gathered, local_rank, local_size, processes
-from training.progress import ProgressReporter
+from training.progress import Both, ProgressReporter
 from training.recipes import DEFAULT as RECIPE
 from training.recipes import RECIPES
 from training.run import CHECKPOINT_NAME, Run
@@ -92,6 +94,11 @@ def _setting(name: str, kind: type | click.ParamType[Any], text: str) -> Callabl
 @click.option(
     "--compile", is_flag=True, help="Have torch.compile fuse layers; the first step takes a minute."
 )
+@click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Write event files for TensorBoard too, into the folder tensorboard of the run.",
+)
 @click.option("--threads", type=int, help="CPU threads; default: this process's share of those there are.")
 @json_option
 @click.pass_context
@@ -105,6 +112,7 @@ def fit(  # noqa: PLR0913 - click passes each option by name
     resume: Path | None,
     recipe: str,
     compile: bool,  # noqa: A002 - the name of the option
+    tensorboard: bool,
     threads: int | None,
     as_json: bool,
     **settings: Any,  # noqa: ANN401 - checked by TrainConfig
@@ -127,7 +135,11 @@ def fit(  # noqa: PLR0913 - click passes each option by name
     with gathered(open_device(config.device, local_rank())) as team:
         screen = console(quiet=not team.leads, stderr=as_json)
         try:
-            _train(run, config, DataSet(data, cache_dir), screen, team, is_new=resume is None)
+            with ExitStack() as stack:
+                events = None
+                if tensorboard and team.leads:
+                    events = stack.enter_context(EventReporter(run.folder))
+                _train(run, config, DataSet(data, cache_dir), screen, team, events, is_new=resume is None)
         except Interrupted as stopped:
             if team.leads:
                 raise
@@ -136,8 +148,15 @@ def fit(  # noqa: PLR0913 - click passes each option by name
             echo_object({"run": str(run.folder)} | run.metrics()[-1])
 
 
-def _train(  # noqa: PLR0913 - what the options have become
-    run: Run, config: TrainConfig, source: DataSet, console: Console, team: Team, *, is_new: bool
+def _train(  # noqa: PLR0913, PLR0917 - what the options have become
+    run: Run,
+    config: TrainConfig,
+    source: DataSet,
+    console: Console,
+    team: Team,
+    events: EventReporter | None,
+    *,
+    is_new: bool,
 ) -> None:
     """Begin a run, or go on with one, as one process of a team."""
     if not team.leads:
@@ -153,7 +172,8 @@ def _train(  # noqa: PLR0913 - what the options have become
     console.print(
         f"{config.network}, seed {config.seed}: {len(images):,} images, {run.folder}{shared}", soft_wrap=True
     )
-    with ProgressReporter(console, config.epochs) as reporter:
+    with ProgressReporter(console, config.epochs) as progress:
+        reporter = progress if events is None else Both(progress, events)
         if is_new:
             fit_network(run, config, images, reporter, ask, team)
         else:

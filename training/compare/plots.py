@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from training.compare.graph import CONVOLUTIONAL, FULLY_CONNECTED, RECURRENT
+from training.onnx_graph import CONVOLUTIONAL, FULLY_CONNECTED, RECURRENT
 from training.plotting import GREY, MARKERS, PALETTE, picture
 
 if TYPE_CHECKING:

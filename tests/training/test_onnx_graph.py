@@ -10,10 +10,10 @@ from onnx import TensorProto
 from torch import nn
 
 from tests.training.compare.conftest import Node, fully_connected, write_model
-from training.compare.graph import CONVOLUTIONAL, FULLY_CONNECTED, RECURRENT, weigh
 from training.errors import CheckpointError
 from training.export import _to_onnx
 from training.networks import NETWORKS, CIFAR10Net
+from training.onnx_graph import CONVOLUTIONAL, FULLY_CONNECTED, RECURRENT, weigh
 from training.summary import layer_rows
 
 if TYPE_CHECKING:

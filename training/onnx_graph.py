@@ -1,4 +1,4 @@
-"""What an ONNX graph weighs: its parameters, and its multiply-adds for one image.
+"""What is in an ONNX graph: parameters, and multiply-adds for one image; by node, and of the whole.
 
 In: an ``.onnx`` file, of floats, half floats or integers (QLinear operators, or operators between
 QuantizeLinear and DequantizeLinear). Out: both counts and what kind of network it is, as
@@ -8,6 +8,7 @@ through the graph.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from training.errors import CheckpointError, MissingPackageError
 from training.sources import IMAGE_SHAPE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    import numpy.typing as npt
     import onnx
 
 CONVOLUTIONAL, RECURRENT, FULLY_CONNECTED = "convolutional", "recurrent", "fully connected"
@@ -96,11 +98,11 @@ def weigh(path: Path) -> GraphWeight:
         raise CheckpointError(
             f"the multiply-adds of {path} cannot be counted: it has {', '.join(uncountable)}"
         )
-    graph = _Graph(model)
+    graph = Graph(model)
     return GraphWeight(graph.kind(), graph.parameters(), graph.multiply_adds(_shapes(path, model, graph)))
 
 
-class _Graph:
+class Graph:
     """Nodes with their tensors, and which of those are constants."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -110,40 +112,50 @@ class _Graph:
         self._roots = self._find_roots()
 
     def kind(self) -> str:
+        """Say what kind of network it is, as ``GraphWeight`` has it."""
         operators = Counter(node.op_type for node in self.nodes)
         if any(operators[name] for name in _CONVOLUTIONS):
             return CONVOLUTIONAL
         return RECURRENT if any(operators[name] for name in _RECURRENCES) else FULLY_CONNECTED
 
     def parameters(self) -> int:
-        # A set: a tensor that is used twice is one set of weights.
-        roots = {
-            root for node in self.nodes for name in self._weights(node) for root in self._roots.get(name, ())
-        }
+        """Count them; a tensor that is used twice is one set of weights."""
+        return self.size({root for node in self.nodes for root in self.weights(node)})
+
+    def size(self, roots: Iterable[str]) -> int:
+        """Count the numbers of stored tensors."""
         return sum(math.prod(self._size(root)) for root in roots)
 
-    def multiply_adds(self, shapes: dict[str, tuple[int, ...]]) -> int:
-        total = 0
-        for node in self.products():
-            if node.op_type in _CONVOLUTIONS:
-                weight = shapes[node.input[_CONVOLUTIONS[node.op_type][1]]]
-                total += math.prod(shapes[node.output[0]]) * math.prod(weight[1:])
-            elif node.op_type in _RECURRENCES:
-                *steps_and_images, _ = shapes[node.input[0]]
-                weights = (math.prod(shapes[node.input[place]]) for place in (1, 2))
-                total += math.prod(steps_and_images) * sum(weights)
-            else:
-                left = shapes[node.input[_MATRIX_PRODUCTS[node.op_type][0]]]
-                is_transposed = any(item.name == "transA" and item.i for item in node.attribute)
-                total += math.prod(shapes[node.output[0]]) * left[-2 if is_transposed else -1]
-        return total
+    def weights(self, node: onnx.NodeProto) -> list[str]:
+        """Name the stored tensors that hold a node's weights, those of the products first."""
+        found = (sorted(self._roots.get(name, ())) for name in self._weights(node))
+        return list(dict.fromkeys(itertools.chain.from_iterable(found)))
+
+    def multiply_adds(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
+        """Count them, by the shapes of the tensors of ``products``."""
+        return sum(self.multiply_adds_of(node, shapes) for node in self.products())
+
+    def multiply_adds_of(self, node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
+        """Count those of a node of ``products``."""
+        if node.op_type in _CONVOLUTIONS:
+            weight = shapes[node.input[_CONVOLUTIONS[node.op_type][1]]]
+            return math.prod(shapes[node.output[0]]) * math.prod(weight[1:])
+        if node.op_type in _RECURRENCES:
+            *steps_and_images, _ = shapes[node.input[0]]
+            weights = (math.prod(shapes[node.input[place]]) for place in (1, 2))
+            return math.prod(steps_and_images) * sum(weights)
+        left = shapes[node.input[_MATRIX_PRODUCTS[node.op_type][0]]]
+        is_transposed = any(item.name == "transA" and item.i for item in node.attribute)
+        return math.prod(shapes[node.output[0]]) * left[-2 if is_transposed else -1]
 
     def products(self) -> Iterator[onnx.NodeProto]:
         """Nodes that multiply what depends on the image."""
-        for node in self.nodes:
-            is_product = node.op_type in (*_CONVOLUTIONS, *_MATRIX_PRODUCTS, *_RECURRENCES)
-            if is_product and not all(name in self._roots for name in node.input if name):
-                yield node
+        kinds = {*_CONVOLUTIONS, *_MATRIX_PRODUCTS, *_RECURRENCES}
+        return (node for node in self.nodes if node.op_type in kinds and not self.is_constant(node))
+
+    def is_constant(self, node: onnx.NodeProto) -> bool:
+        """Whether what a node gives depends on no image."""
+        return all(name in self._roots for name in node.input if name)
 
     def _weights(self, node: onnx.NodeProto) -> list[str]:
         """Names of a node's inputs that hold weights, if they are constants."""
@@ -194,29 +206,48 @@ class _Graph:
         return tuple(value.t.dims) if value.HasField("t") else (len(value.floats) or 1,)
 
 
-def _shapes(path: Path, model: onnx.ModelProto, graph: _Graph) -> dict[str, tuple[int, ...]]:
+def _shapes(path: Path, model: onnx.ModelProto, graph: Graph) -> dict[str, tuple[int, ...]]:
     """Send one black image through, and return the shape of every tensor that a product has."""
-    import onnxruntime  # noqa: PLC0415 - open_onnx has said so if it is missing
-
     named = {name for node in graph.products() for name in (*node.input, node.output[0]) if name}
-    images = {item.name for item in model.graph.input}
+    image = np.zeros((1, *IMAGE_SHAPE), np.uint8)
+    try:
+        return shapes_of(model, named, image)
+    except Exception as error:  # onnxruntime's own types share no base but Exception
+        raise CheckpointError(f"{path} cannot be looked into ({' '.join(str(error).split())})") from error
+
+
+def shapes_of(
+    model: onnx.ModelProto, names: Iterable[str], images: npt.NDArray[np.uint8]
+) -> dict[str, tuple[int, ...]]:
+    """Send images through a graph of one input, and return the shapes of tensors, those of weights too.
+
+    Args:
+        model: it stays as it is.
+        names: of the tensors.
+        images: uint8 (n, 32, 32, 3).
+
+    Raises:
+        Exception: what ONNX Runtime raises where it cannot run the graph.
+    """
+    import onnx  # noqa: PLC0415 - whoever has a model has it
+    import onnxruntime  # noqa: PLC0415 - training itself runs without it
+
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    stored = {item.name: tuple(item.dims) for item in model.graph.initializer}
     known = {output.name for output in model.graph.output}
-    seen = sorted(named - set(graph.initializers) - images)
+    seen = sorted(set(names) - set(stored) - {item.name for item in model.graph.input})
     for name in seen:
         if name not in known:
-            model.graph.output.add(name=name)
+            watched.graph.output.add(name=name)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    try:
-        session: Any = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        (pixels,) = session.get_inputs()
-        image = np.zeros((1, *IMAGE_SHAPE), np.uint8)
-        values = session.run(seen, {pixels.name: image})
-    except Exception as error:  # onnxruntime's own types share no base but Exception
-        raise CheckpointError(f"{path} cannot be looked into ({' '.join(str(error).split())})") from error
-    shapes: dict[str, tuple[int, ...]] = {pixels.name: image.shape, **graph.initializers}
+    session: Any = onnxruntime.InferenceSession(
+        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    (pixels,) = session.get_inputs()
+    values = session.run(seen, {pixels.name: images})
+    shapes: dict[str, tuple[int, ...]] = {pixels.name: images.shape, **stored}
     return shapes | {name: tuple(value.shape) for name, value in zip(seen, values, strict=True)}

@@ -1,0 +1,140 @@
+"""``cifar10net web``: the page, in this process.
+
+In: what click has read. Out: the page's URL on standard output, its log on standard error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from service.address import target
+from service.commands.options import access_options, deadline_option, log_options, server_option
+from service.commands.voice import complete_files, echo_object, examples, json_option
+from service.config import PAGE_PREFIX, ImageLimits
+from service.logs import configure as configure_logs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.web.answers import Answers
+
+_DEADLINE_S = 10.0
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(
+    epilog=examples(
+        "cifar10net web",
+        "cifar10net web --server 127.0.0.1:50051 --data cifar10.zip --runs runs",
+        "cifar10net web --model exported_models",
+        "cifar10net web --model exported_models/cifar10net --model exported_models/resnet --port 0 --json",
+        "cifar10net web --host 0.0.0.0 --allow-host pictures.example.org",
+    )
+)
+@server_option
+@access_options
+@click.option(
+    "--model",
+    "local",
+    multiple=True,
+    shell_complete=complete_files,
+    help="A model's file or folder, or a whole repository, that runs in this process; no server is asked "
+    "then. Can be repeated.",
+)
+@click.option(
+    "--models",
+    type=_PATH,
+    default=Path("exported_models"),
+    help="Repository with inside.onnx beside the models that the server has, to look inside them.",
+)
+@click.option(
+    "--data",
+    type=_PATH,
+    help="Labelled test images: a zip or folder with test/<class>/<picture>, the official archive of "
+    "CIFAR-10, or a Parquet file. Default: none.",
+)
+@click.option("--runs", type=_PATH, help="Folder of runs of cifar10net-train fit. Default: none.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 or :: for all.")
+@click.option("--port", type=int, default=8000, help="0 lets the system choose.")
+@click.option(
+    "--allow-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name that browsers may ask the page by, beside localhost and IP addresses; can be repeated.",
+)
+@click.option("--max-upload-mib", "upload_mib", type=int, default=32, help="Largest upload.")
+@click.option("--max-pictures", "pictures", type=int, default=64, help="Pictures an upload.")
+@click.option("--max-image-bytes", type=int, default=ImageLimits.max_bytes, help="Largest encoded picture.")
+@click.option(
+    "--max-image-pixels",
+    type=int,
+    default=ImageLimits.max_pixels,
+    help="Largest picture, width times height.",
+)
+@click.option(
+    "--max-rate",
+    "rate",
+    type=float,
+    default=20.0,
+    help="Requests with pictures that each address may send a second, on average.",
+)
+@click.option("--max-burst", "burst", type=int, default=60, help="Of them, how many at once after a pause.")
+@click.option(
+    "--max-requests",
+    "under_way",
+    type=int,
+    default=16,
+    help="With pictures, worked on at a time; those beyond are asked to come again.",
+)
+@click.option("--grace-s", type=float, default=5.0, help="For requests under way at SIGTERM.")
+@deadline_option(_DEADLINE_S)
+@log_options
+@json_option("The line on standard output as a JSON object: URL and process id.")
+@click.pass_context
+def web(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - click passes each option by name
+    """Show the service in a browser, until SIGTERM.
+
+    A page to classify pictures, compare models, look inside them, see a test set, and watch trainings; and
+    its interface over HTTP and JSON, which /v1/openapi.json describes. It asks a running server, or, with
+    --model, runs models in this process.
+
+    Exit code 0: it was asked to end; 1: it could not start.
+    """
+    if options["local"] and context.get_parameter_source("server") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--model names models to run here, and --server a server: which is meant?")
+    from service.web.serving import serve  # noqa: PLC0415 - needed by this command alone
+    from service.web.settings import WebConfig  # noqa: PLC0415
+
+    configure_logs(options.pop("log_format"), options.pop("log_level"))
+    as_json, make_answers, models = options.pop("as_json"), *_answering(options)
+    limits = ImageLimits(max_bytes=options.pop("max_image_bytes"), max_pixels=options.pop("max_image_pixels"))
+    config = WebConfig(limits=limits, models=models, **options)
+
+    def announce(url: str) -> None:
+        if as_json:
+            echo_object({"url": url, "pid": os.getpid()})
+        else:
+            click.echo(f"{PAGE_PREFIX}{url}")
+
+    asyncio.run(serve(config, make_answers, announce))
+
+
+def _answering(options: dict[str, Any]) -> tuple[Callable[[], Answers], tuple[Path, ...]]:
+    """Take out of the options who answers; say how they are made, and where their layers may be told."""
+    server, access, deadline_s = options.pop("server"), options.pop("access"), options.pop("deadline_s")
+    local, models = options.pop("local"), options.pop("models")
+    if local:
+        from service.web.running import LocalAnswers, repositories  # noqa: PLC0415
+
+        return lambda: LocalAnswers(local), repositories(local)
+    from service.web.asking import ServerAnswers  # noqa: PLC0415
+
+    target(server)  # whether it is an address can be said now
+    return lambda: ServerAnswers(server, access, deadline_s), (models,)

@@ -1,0 +1,68 @@
+"""``/v1/models``: whom this page asks, which models there are, and what the page can do."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from starlette.routing import Route
+
+from service.errors import ClientError
+from service.web.telling import as_json
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from service.web.catalogue import Catalogue
+    from service.web.layers import Shelf
+    from service.web.settings import WebConfig
+    from service.wire import ModelDescription
+
+
+class Models:
+    """Answers with what there is."""
+
+    def __init__(self, config: WebConfig, catalogue: Catalogue, shelf: Shelf) -> None:
+        self._config = config
+        self._catalogue = catalogue
+        self._shelf = shelf
+
+    def routes(self) -> list[Route]:
+        """Say what is answered."""
+        return [Route("/v1/models", self.models, methods=["GET"])]
+
+    async def models(self, _request: Request) -> Response:
+        """List the models, and tell all else; also while the server does not answer."""
+        state, detail = "serving", ""
+        models: list[ModelDescription] = []
+        try:
+            models = await self._catalogue.all()
+        except ClientError as error:
+            state, detail = "unavailable", str(error)
+        config, answers = self._config, self._catalogue.answers
+        told = {
+            "server": {"kind": answers.kind, "address": answers.address, "state": state, "detail": detail},
+            "models": await asyncio.to_thread(self._described, models),
+            "has_test_set": config.data is not None,
+            "has_runs": config.runs is not None,
+            "limits": {
+                "upload_bytes": config.upload_bytes,
+                "pixels": config.limits.max_pixels,
+                "pictures": config.pictures,
+            },
+        }
+        return as_json(told)
+
+    def _described(self, models: list[ModelDescription]) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": model.name,
+                "version": model.version,
+                "provider": model.provider,
+                "labels": model.labels,
+                "is_default": model.is_default,
+                "can_look_inside": self._shelf.has(model.name, model.version),
+            }
+            for model in models
+        ]

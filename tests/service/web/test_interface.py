@@ -1,0 +1,143 @@
+"""The description names every route and nothing else, and the program begins and ends as others do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+from starlette.routing import Mount, Route
+from structlog.testing import capture_logs
+
+from service.web.app import make_app
+from service.web.guard import Guard
+from service.web.running import repositories
+from service.web.settings import WebConfig
+from tests.service.web.pages import Page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _operations(description: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(method.upper(), path) for path, methods in description["paths"].items() for method in methods}
+
+
+def test_every_route_is_described_and_there_is_no_other(page: Page) -> None:
+    app = make_app(WebConfig(), answers=None)  # type: ignore[arg-type]
+    routes = {
+        (method, route.path.replace(":int}", "}"))
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+        if method != "HEAD" and route.path != "/"
+    }
+
+    assert routes == _operations(page.description)
+    assert [route.path for route in app.routes if isinstance(route, Mount)] == ["/page"]
+
+
+def test_the_description_is_one(page: Page) -> None:
+    description = page.description
+
+    assert description["openapi"] == "3.1.0"
+    assert description["info"]["version"] == version("cifar10net")
+    for schema in description["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+    operations = [each for methods in description["paths"].values() for each in methods.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(names) == len(set(names))
+    for path, methods in description["paths"].items():
+        for operation in methods.values():
+            in_path = {p["name"] for p in operation.get("parameters", ()) if p["in"] == "path"}
+            assert in_path == {part.split("}")[0] for part in path.split("{")[1:]}
+
+
+def test_it_ends_at_sigterm_and_says_nothing_else(answering: str) -> None:
+    page = Page("--server", answering)
+
+    assert page.get("").status == 200
+    assert page.stop() == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("--server", "nowhere"), 2, "server is 'nowhere', wanted HOST:PORT"),
+        (("--server", "127.0.0.1:1", "--model", "x.onnx"), 2, "which is meant?"),
+        (("--model", "none.onnx"), 2, "no model at none.onnx"),
+        (("--data", "none.zip"), 2, "no test set at none.zip"),
+        (("--max-pictures", "0"), 2, "max_pictures is 0, wanted 1 to 1024"),
+        (("--host", "192.0.2.1"), 1, "cannot listen on 192.0.2.1:8000"),
+    ],
+)
+def test_what_cannot_begin_is_one_sentence(arguments: tuple[str, ...], code: int, sentence: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "service.cli", "web", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout) == (code, "")
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_failure_of_ours_is_logged_and_told_without_its_reason() -> None:
+    async def fails(_scope: Any, _receive: Any, _send: Any) -> None:
+        raise RuntimeError("secret")
+
+    async def nothing() -> Any:
+        return {"type": "http.request"}
+
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost")]
+    scope = {"type": "http", "method": "GET", "path": "/v1/models", "headers": headers}
+    with capture_logs() as log:
+        asyncio.run(Guard(fails, ())(scope, nothing, send))
+
+    assert sent[0]["status"] == 500
+    assert json.loads(sent[1]["body"])["code"] == "failed"
+    assert b"secret" not in sent[1]["body"]
+    assert [(line["event"], line["path"]) for line in log] == [("request failed", "/v1/models")]
+
+
+def test_a_page_that_others_can_reach_says_so(answering: str) -> None:
+    page = Page("--server", answering, "--host", "0.0.0.0")  # noqa: S104 - to be warned
+
+    code, log = page.stop()
+
+    assert code == 0
+    assert json.loads(log)["event"] == "others can reach the page"
+
+
+def test_models_say_in_which_repository_their_layers_are(models: Path) -> None:
+    for place in (
+        models,
+        models / "lenet",
+        models / "lenet" / "1",
+        models / "lenet" / "1" / "model.onnx",
+    ):
+        assert repositories([str(place)]) == (models.resolve(),)
+    assert repositories([str(models / "lenet"), str(models)]) == (models.resolve(),)
+
+
+def test_the_url_can_be_had_by_programs(answering: str) -> None:
+    command = [sys.executable, "-m", "service.cli", "web", "--server", answering, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        process.terminate()
+
+    assert line.startswith("page on http://127.0.0.1:")

@@ -1,0 +1,156 @@
+"""What goes wrong is shown as what it is and passes by itself; what is hostile stays text."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from playwright.sync_api import Error, Route, expect
+
+from service.process import PageProcess, ServerProcess
+from tests.web.conftest import IMAGES, Site, Visit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+_AWAY = ("Failed to load resource", "net::ERR_CONNECTION_REFUSED")
+
+
+def _hostile(form: str) -> bytes:
+    """Make a picture whose metadata are markup."""
+    file = io.BytesIO()
+    picture = Image.open(IMAGES / "ship.png").convert("RGB")
+    if form == "PNG":
+        notes = PngInfo()
+        for key in ("Title", "Comment", "Author"):
+            notes.add_text(key, MARKUP)
+        picture.save(file, "PNG", pnginfo=notes)
+    else:
+        exif = Image.Exif()
+        exif[0x010E] = exif[0x013B] = MARKUP  # description and artist
+        picture.save(file, "JPEG", exif=exif, comment=MARKUP.encode())
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_names_and_metadata_of_pictures_stay_text(visit: Visit, form: str) -> None:
+    page = visit.open("classify")
+    elements = "document.querySelectorAll('script, [onerror]').length"
+    before = page.evaluate(elements)
+
+    visit.give({"name": f"{MARKUP}.png", "mimeType": "image/png", "buffer": _hostile(form)})
+
+    title = page.locator("#answers h2")
+    expect(title).to_have_text(f"{MARKUP}.png")
+    expect(page.locator("#answers .bars li").first).to_contain_text("ship")
+    page.get_by_role("link", name="Compare").click()
+    expect(page.locator(".shift-map")).to_have_count(2)
+    page.get_by_role("link", name="Look inside").click()
+    expect(page.locator(".mattered .legend")).to_be_visible()
+    assert page.evaluate(elements) == before
+
+
+def test_a_page_from_elsewhere_can_put_nothing_in(visit: Visit) -> None:
+    """A breach of the policy is refused by the browser, and is a complaint that fails tests."""
+    page = visit.open("classify")
+
+    page.evaluate(
+        """() => {
+            const made = (tag, given) => Object.assign(document.createElement(tag), given);
+            const add = (...given) => document.body.append(made(...given));
+            add("img", { src: "http://127.0.0.1:1/x.png" });
+            add("style", { textContent: "h1 { display: none }" });
+        }"""
+    )
+    with pytest.raises(Error, match="TrustedHTML"):
+        page.evaluate("document.body.innerHTML = '<b>x</b>'")
+
+    expect(page.locator("h1").first).to_be_visible()
+    told = " ".join(visit.complaints)
+    visit.complaints.clear()
+    assert all(part in told for part in ("http://127.0.0.1:1/x.png", "style-src 'self'", "TrustedHTML"))
+
+
+def test_a_server_that_stops_is_said_to_be_away_and_goes_on_by_itself(
+    visiting: Callable[..., Visit], site: Site, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    arguments = ("--models", str(site.models), "--threads", "1")
+    with ServerProcess(*arguments, log=log) as server:
+        port = int(server.address.rpartition(":")[2])
+        with PageProcess("--server", server.address, log=log) as web:
+            visit = visiting()
+            visit.site = Site(web.address.rstrip("/"), server.address, site.models, site.runs)
+            visit.forgiven = _AWAY
+            page = visit.open("classify")
+
+            server.stop()
+            visit.give(IMAGES / "dog.jpg")
+            expect(page.get_by_role("status").filter(has_text="does not answer").first).to_contain_text(
+                server.address
+            )
+            expect(page.locator("#state")).to_have_attribute("data-state", "unavailable")
+            expect(page.locator("#answers .waiting")).to_contain_text("Trying again")
+
+            with ServerProcess(*arguments, port=port, log=log):
+                expect(page.locator("#answers .bars li").first).to_be_visible()
+                expect(page.locator("#banner")).to_be_hidden()
+
+                web.stop()
+                visit.give(IMAGES / "ship.png")
+                expect(page.locator("#banner")).to_contain_text("The server of this page does not answer.")
+                expect(page.locator("#answers .bars")).to_have_count(1)  # what was answered stays
+                with PageProcess(
+                    "--server", server.address, port=int(web.address.rstrip("/").rpartition(":")[2]), log=log
+                ):
+                    expect(page.locator("#answers .bars")).to_have_count(2)
+                    expect(page.locator("#banner")).to_be_hidden()
+
+
+def test_overload_is_told_and_waited_for(visit: Visit) -> None:
+    page = visit.open("classify")
+    visit.forgiven = _AWAY
+    refusals = [429, 503]
+
+    def refuse_first(route: Route) -> None:
+        if refusals:
+            problem = '{"title": "Too many requests", "detail": "Too much waits here."}'
+            route.fulfill(
+                status=refusals.pop(0),
+                headers={"Retry-After": "1"},
+                content_type="application/problem+json",
+                body=problem,
+            )
+        else:
+            route.continue_()
+
+    page.route("**/v1/classify*", refuse_first)
+    visit.give(IMAGES / "dog.jpg")
+
+    expect(page.locator("#answers .waiting")).to_have_text("Too much waits here. Trying again")
+    expect(page.locator("#answers .bars")).to_be_visible()
+    assert refusals == []
+
+
+def test_a_file_that_is_too_large_is_not_sent(visit: Visit, tmp_path: Path) -> None:
+    page = visit.open("classify")
+    limit = int(
+        page.evaluate(
+            "fetch('v1/models').then(answer => answer.json()).then(told => told.limits.upload_bytes)"
+        )
+    )
+
+    with (tmp_path / "large.png").open("wb") as file:
+        file.truncate(limit + 1)
+
+    visit.give(tmp_path / "large.png")
+
+    expect(page.locator("#answers .trouble")).to_contain_text(
+        re.compile(r"The file has .*; this server takes .* at most\.")
+    )
