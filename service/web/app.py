@@ -14,17 +14,17 @@ from starlette.staticfiles import StaticFiles
 
 from service.web.bounds import Bounds
 from service.web.catalogue import Catalogue
-from service.web.classifying import Classifying
 from service.web.guard import Guard
-from service.web.inside import Inside
 from service.web.layers import Shelf
-from service.web.models import Models
-from service.web.openapi import OpenApi
 from service.web.pictures import Reader
 from service.web.problems import HANDLERS
-from service.web.samples import Samples
-from service.web.testing import Testing
-from service.web.training import Training
+from service.web.routes.classify import Classifying
+from service.web.routes.inside import Inside
+from service.web.routes.models import Models
+from service.web.routes.openapi import OpenApi
+from service.web.routes.runs import Training
+from service.web.routes.samples import Samples
+from service.web.routes.test_set import Testing
 from service.workers.cpus import usable_cpus
 
 if TYPE_CHECKING:

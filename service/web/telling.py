@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from starlette.responses import JSONResponse
 
 from service.config import LARGEST_TOP_K
@@ -11,6 +13,8 @@ from service.web.problems import bad_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import numpy.typing as npt
 
     from service.wire import ClassScore, ImageResult
 
@@ -34,3 +38,8 @@ def all_probabilities(result: ImageResult, count: int) -> list[float]:
     if count > LARGEST_TOP_K:
         raise bad_request(f"The model has {count} classes, and at most {LARGEST_TOP_K} are told at once")
     return [one.probability for one in sorted(result.classes, key=lambda one: one.index)]
+
+
+def as_base64(values: npt.NDArray[np.float32]) -> str:
+    """Write numbers as base64 of float32, the lowest byte first, the last axis fastest."""
+    return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode("ascii")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-_INSTALLED = Path(__file__).parent / "samples"
-_CHECKED_OUT = Path(__file__).parents[2] / "examples" / "images"
+_INSTALLED = Path(__file__).parents[1] / "samples"
+_CHECKED_OUT = Path(__file__).parents[3] / "examples" / "images"
 _SOURCES = "SOURCES.md"
 _COLUMNS = 6
 """Of the table there: file, class, original, author, licence, changes."""
@@ -37,7 +37,7 @@ class Samples:
     """Answers with the photographs that come with this package."""
 
     def __init__(self) -> None:
-        """Find them: in an installation beside this file, in a checkout among the examples."""
+        """Find them: in an installation within the package, in a checkout among the examples."""
         folder = _INSTALLED if _INSTALLED.is_dir() else _CHECKED_OUT
         self._samples = {sample.path.name: sample for sample in _samples(folder)}
 

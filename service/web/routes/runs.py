@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from service.errors import SourceError
-from service.web.inside import as_base64
 from service.web.parameters import whole
 from service.web.problems import ProblemError, not_found
 from service.web.runs import find_run, find_runs
-from service.web.telling import as_json
+from service.web.telling import as_base64, as_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from service.errors import StartupError
 from service.web.parameters import whole, word
 from service.web.pictures import as_url
 from service.web.problems import ProblemError, not_found
-from service.web.telling import all_probabilities, as_json, scores
+from service.web.telling import all_probabilities, as_base64, as_json, scores
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -154,11 +153,6 @@ class Inside:
                 "cifar10net-train inside writes it, for models of floats"
             )
         return layers
-
-
-def as_base64(values: npt.NDArray[np.float32]) -> str:
-    """Write numbers as base64 of float32, the lowest byte first, the last axis fastest."""
-    return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode("ascii")
 
 
 def _given(name: str, value: npt.NDArray[np.float32]) -> dict[str, Any]:
