@@ -11,8 +11,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 COMPOSE_FILE = Path(__file__).parent / "compose.yml"
-PROFILES = "balanced,observability,batch,tls"
-SERVICES = ("server", "replica", "balancer", "prometheus", "server-tls")
+PROFILES = "balanced,observability,batch,tls,web"
+SERVICES = ("server", "replica", "balancer", "prometheus", "server-tls", "web")
 LIMIT_S = 180
 _ENGINES = ("podman", "docker")
 _COMPOSE = (("docker-compose",), ("docker", "compose"))

@@ -8,6 +8,7 @@ import io
 import json
 import shutil
 from typing import TYPE_CHECKING
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from tests.containers.engine import Engine
 
+PAGE = "http://127.0.0.1:8000/"
 LONG_CALL = 8
 """Times the photographs in a call that takes a while."""
 
@@ -47,6 +49,22 @@ def test_with_tls_it_answers_those_who_trust_its_authority() -> None:
     access = Access(ca=ROOT / "deploy" / "tls" / "made" / "ca.crt")
 
     assert answers(TLS, ClientConfig(access=access)) == answers(SERVER)
+
+
+@pytest.mark.usefixtures("stack")
+def test_the_page_shows_what_the_server_answers() -> None:
+    with urlopen(PAGE, timeout=10) as page:
+        assert "cifar10net" in page.read().decode()
+    upload = Request(f"{PAGE}v1/classify", PHOTOGRAPHS[0].read_bytes())  # noqa: S310
+    with urlopen(upload, timeout=10) as answer:  # noqa: S310
+        (result,) = json.load(answer)["results"]
+    with urlopen(f"{PAGE}v1/models/cifar10net/layers", timeout=10) as answer:  # noqa: S310
+        layers = json.load(answer)
+
+    label, probability = answers(SERVER)[0]
+    assert (result["top"][0]["label"], result["error"]) == (label, None)
+    assert result["top"][0]["probability"] == pytest.approx(probability, abs=1e-3)
+    assert layers["totals"]["parameters"] == 22_466
 
 
 def test_a_batch_job_over_a_mounted_folder_has_a_row_for_each_image(stack: Engine) -> None:
