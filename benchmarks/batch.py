@@ -2,8 +2,8 @@
 
 A zip of images goes in; a table and benchmarks/results/batch.json come out. The least is decoding by the same
 function and ONNX Runtime in batches of 64, from files that are in memory, with nothing written. The job reads
-the same images from the zip and writes their rows. Both take turns of a batch each, since the machine may be
-shared, and are compared by CPU time. What memory jobs take, ``benchmarks.lists`` measures.
+the same images from the zip and writes their rows. Both take turns of some batches each, since the machine
+may be shared, and are compared by CPU time. What memory jobs take, ``benchmarks.lists`` measures.
 """
 
 from __future__ import annotations
@@ -114,24 +114,25 @@ def measure(place: str, rounds: int) -> tuple[dict[str, list[Turn]], int]:
 
 
 def _turn(engine: LocalEngine, place: str, files: list[bytes], out: Path) -> Turn:
-    """Do a job, and after each of its batches one alone: a machine is as busy for the one as the other."""
+    """Do a job, and after its batches as many alone: a machine is as busy for the one as the other."""
     spent = Cost(0, 0)
     alone = 0
+    tally = Tally()
 
     def do_alone() -> None:
         nonlocal spent, alone
         began = Cost.now()
-        begin = alone % len(files)  # a slow job writes before its batches are full, and so calls more often
-        batch = files[begin : begin + BATCH]
-        engine.models[0].run(np.stack([from_encoded(file, _LIMITS) for file in batch]))
-        alone += len(batch)
+        while alone < tally.images:
+            batch = files[alone : alone + BATCH]
+            engine.models[0].run(np.stack([from_encoded(file, _LIMITS) for file in batch]))
+            alone += len(batch)
         more = began.until(Cost.now())
         spent = Cost(spent.wall_s + more.wall_s, spent.cpu_s + more.cpu_s)
 
     target = Target(out=out, form=form_of(out), overwrite=True)
     began = Cost.now()
     job = Job(Sources([place]), engine, top_k=3)
-    run(job, target, engine.subject(), Tally(), facts={"sources": [place]}, on_row=do_alone)
+    run(job, target, engine.subject(), tally, facts={"sources": [place]}, on_row=do_alone)
     both = began.until(Cost.now())
     return Turn(Cost(both.wall_s - spent.wall_s, both.cpu_s - spent.cpu_s), spent, len(files), alone)
 

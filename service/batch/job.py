@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from service.batch.sources import Sources
     from service.batch.tally import Tally
 
-_MOST_UNWRITTEN = 64
+MOST_UNWRITTEN = 256
+"""Rows that are done and not yet in the journal: what a kill may have to be done again."""
 _LONGEST_UNWRITTEN_S = 0.5
 
 
@@ -74,7 +75,7 @@ class Job:
                     unwritten.append(row)
                     tally.add(row)
                     if (
-                        len(unwritten) >= _MOST_UNWRITTEN
+                        len(unwritten) >= MOST_UNWRITTEN
                         or time.monotonic() - written_s > _LONGEST_UNWRITTEN_S
                     ):
                         # Forgotten first: an interruption must not write them twice.

@@ -9,16 +9,16 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import os
 import shutil
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from service.batch.cells import cells_of_lines, columns, plain_cells, told_cells
 from service.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -48,21 +48,6 @@ def form_of(out: Path) -> Form:
     if form is None:
         raise OutputError(f"{out} could be anything: name it .csv, .jsonl or .parquet, or say --format")
     return form
-
-
-def columns(top_k: int, *, has_labels: bool) -> list[str]:
-    """Name the columns of tables."""
-    best = [f"{name}_{rank}" for rank in range(1, top_k + 1) for name in ("label", "probability")]
-    truth = ["true_label"] if has_labels else []
-    return ["source", *best, "model", "version", "error", "message", *truth]
-
-
-def cells(row: Row, top_k: int, *, has_labels: bool) -> list[Any]:
-    """Make the cells of a row; None for what it does not have."""
-    best: list[Any] = [value for score in row.scores for value in score[1:]]
-    best += [None] * (2 * top_k - len(best))
-    truth = [row.label] if has_labels else []
-    return [row.source, *best, row.model, row.version, row.error or None, row.message or None, *truth]
 
 
 def publish(journal: Journal[Row], out: Path, form: Form, top_k: int, *, has_labels: bool) -> None:
@@ -111,22 +96,15 @@ def _write_csv(journal: Journal[Row], file: BinaryIO, top_k: int, has_labels: bo
     text = io.TextIOWrapper(file, "utf-8", newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns(top_k, has_labels=has_labels))
-    tell = json.JSONDecoder(parse_float=str).raw_decode  # numbers stay as they were written
-    writer.writerows(_told_cells(tell(line)[0], top_k, has_labels) for line in journal.lines())
+    plain, end = plain_cells(top_k), 3 + 2 * top_k
+    for line in journal.lines():
+        match = plain(line)
+        if match is None:
+            writer.writerow(told_cells(line, top_k, has_labels=has_labels))
+        else:  # as the writer would, in an eighth of the time
+            found = match.groups("")
+            text.write(f"{','.join(found[:end])},,{',' + found[end] if has_labels else ''}\n")
     text.detach()
-
-
-def _told_cells(told: dict[str, Any], top_k: int, has_labels: bool) -> list[Any]:  # noqa: FBT001
-    """Make the cells of a row from its JSON: what ``cells`` makes, in half the time."""
-    values = [told["source"]]
-    for score in told["classes"]:
-        values += (score["label"], score["probability"])
-    values += [None] * (1 + 2 * top_k - len(values))
-    error = told["error"] or {}
-    values += (told["model"], told["version"], error.get("code"), error.get("message"))
-    if has_labels:
-        values.append(told.get("label"))
-    return values
 
 
 def _write_jsonl(journal: Journal[Row], file: BinaryIO, top_k: int, has_labels: bool) -> None:  # noqa: ARG001, FBT001
@@ -136,13 +114,12 @@ def _write_jsonl(journal: Journal[Row], file: BinaryIO, top_k: int, has_labels: 
 
 
 def _write_parquet(journal: Journal[Row], file: BinaryIO, top_k: int, has_labels: bool) -> None:  # noqa: FBT001
-    _, pq = parquet()
-    schema = schema_of(columns(top_k, has_labels=has_labels))
+    pa, pq = parquet()
+    names = columns(top_k, has_labels=has_labels)
+    schema, texts = schema_of(names), pa.schema([(name, pa.string()) for name in names])
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        tell = json.JSONDecoder().raw_decode
-        rows = (_told_cells(tell(line)[0], top_k, has_labels) for line in journal.lines())
-        for group in _groups(rows):
-            writer.write_table(table_of(group, schema))
+        for group in _groups(cells_of_lines(journal.lines(), top_k, has_labels=has_labels)):
+            writer.write_table(table_of(group, texts).cast(schema))
 
 
 def schema_of(names: list[str]) -> Any:  # noqa: ANN401 - pyarrow has no types
@@ -152,7 +129,7 @@ def schema_of(names: list[str]) -> Any:  # noqa: ANN401 - pyarrow has no types
     return pa.schema([(name, kinds.get(name.partition("_")[0], pa.string())) for name in names])
 
 
-def table_of(rows: list[list[Any]], schema: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
+def table_of(rows: Sequence[Sequence[Any]], schema: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
     """Make a table of pyarrow from the cells of rows. Raises OutputError."""
     pa, _ = parquet()
     cells_by_column = zip(*rows, strict=True) if rows else [()] * len(schema)
@@ -172,8 +149,8 @@ def parquet() -> tuple[Any, Any]:
     return pa, pq
 
 
-def _groups(rows: Iterator[list[Any]]) -> Iterator[list[list[Any]]]:
-    group: list[list[Any]] = []
+def _groups(rows: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
+    group: list[Sequence[Any]] = []
     for row in rows:
         group.append(row)
         if len(group) == _GROUP_ROWS:

@@ -10,7 +10,8 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from service.batch.output import Form, cells, columns, csv_line
+from service.batch.cells import cells, columns
+from service.batch.output import Form, csv_line
 from service.batch.row import to_line
 from service.report import as_lines
 

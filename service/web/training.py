@@ -58,6 +58,7 @@ class Training:
                 **_told(run),
                 "seconds_left": run.seconds_left,
                 "images_per_s": run.images_per_s,
+                "has_filters": bool(await _read(run.filter_epochs)),
                 "rows": [row for row in run.rows if row["epoch"] > after],
             }
         )

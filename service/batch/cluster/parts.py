@@ -14,7 +14,8 @@ import os
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from service.batch.output import cells, columns, parquet, schema_of, sync_folder, table_of
+from service.batch.cells import cells, columns
+from service.batch.output import parquet, schema_of, sync_folder, table_of
 from service.errors import OutputError
 
 if TYPE_CHECKING:

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 _END = struct.Struct("<4s4H2LH")
 _END_64_PLACE = struct.Struct("<4sLQL")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
-_ENTRY = struct.Struct("<4s4x2H4x3L3H8xL")
-_LOCAL = struct.Struct("<4s5H3L2H")
+_ENTRY = struct.Struct("<8x2H4x3L14xL")
+_ENTRY_LENGTHS = struct.Struct("<4s24x3H12x")
+"""The same, of which only so much is read as leads to the next one."""
+_LOCAL = struct.Struct("<4s22x2H")
 _LONGEST_COMMENT = 0xFFFF
 _IS_IN_64 = 0xFFFFFFFF
 _PIECE_BYTES = 1 << 20
@@ -39,6 +41,7 @@ class Member(NamedTuple):
     """What the directory says of a member."""
 
     name: str
+    name_bytes: int
     flags: int
     method: int
     crc: int
@@ -69,7 +72,8 @@ class Zip:
     def _wanted(self) -> Iterator[Member]:
         """Go through the directory: there may be many members of which few are wanted."""
         offset, end = self._begin, self._begin + self._directory_bytes
-        takes, unpack, prefix = self._selection.takes, _ENTRY.unpack_from, self._selection.prefix
+        takes, prefix = self._selection.takes, self._selection.prefix
+        lengths, unpack, head = _ENTRY_LENGTHS.unpack_from, _ENTRY.unpack_from, _ENTRY.size
         piece, at = b"", 0
         while offset < end or at < len(piece):
             more = self._file.read_at(offset, min(_PIECE_BYTES, end - offset)) if offset < end else b""
@@ -77,23 +81,25 @@ class Zip:
                 raise _damaged(self._place, "its directory ends within an entry")
             offset += len(more)
             piece, at = piece[at:] + more, 0
-            while len(piece) >= at + _ENTRY.size:
-                mark, flags, method, crc, packed, size, name, extra, comment, place = unpack(piece, at)
-                begin = at + _ENTRY.size
+            length = len(piece)
+            while length >= at + head:
+                mark, name, extra, comment = lengths(piece, at)
+                entry, begin = at, at + head
                 after = begin + name + extra + comment
                 if mark != b"PK\1\2":
                     raise _damaged(self._place, "its directory has something else in it")
-                if len(piece) < after:
+                if length < after:
                     break
                 at = after
                 if not piece.startswith(prefix, begin):
                     continue
+                flags, method, crc, packed, size, place = unpack(piece, entry)
                 text = _read_name(piece[begin : begin + name], flags)
                 if takes(text):
                     if _IS_IN_64 in {size, packed, place}:
                         more_numbers = piece[begin + name : begin + name + extra]
                         size, packed, place = _in_64(more_numbers, size, packed, place)
-                    yield Member(text, flags, method, crc, packed, size, place + self._shift)
+                    yield Member(text, name, flags, method, crc, packed, size, place + self._shift)
 
     def _read(self, member: Member) -> bytes:
         if member.flags & _ENCRYPTED:
@@ -113,9 +119,9 @@ class Zip:
 
     def _packed(self, member: Member) -> bytes:
         """Read head and content at once; how long the head is, only the head says."""
-        likely = _LOCAL.size + len(member.name.encode()) + 64 + member.packed_bytes
+        likely = _LOCAL.size + member.name_bytes + 64 + member.packed_bytes
         data = self._file.read_at(member.offset, likely)
-        mark, *_, name_bytes, extra_bytes = _LOCAL.unpack_from(data)
+        mark, name_bytes, extra_bytes = _LOCAL.unpack_from(data)
         if mark != b"PK\3\4":
             raise unreadable("the archive's directory leads to nothing; it is damaged")
         begin = _LOCAL.size + name_bytes + extra_bytes

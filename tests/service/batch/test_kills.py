@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.batch.job import MOST_UNWRITTEN
 from service.process import ServerProcess
 from tests.service.batch.jobs import finish, start
 
@@ -190,8 +191,8 @@ def test_ctrl_c_ends_a_job_whose_server_waits_for_the_next_input(
         ServerProcess("--models", str(repository), "--threads", "1", log=tmp_path / "log1") as server,
         _process(tmp_path, str(many), "-", "--server", server.address, "--out", "rows.jsonl") as waiting,
     ):
-        # All but what waits for its 64th row: the client has read the archive, and is at standard input.
-        _wait_for_rows(waiting, tmp_path / "rows.jsonl.partial", IMAGES - 63)
+        # All but what waits for more: the client has read the archive, and is at standard input.
+        _wait_for_rows(waiting, tmp_path / "rows.jsonl.partial", IMAGES - MOST_UNWRITTEN + 1)
         waiting.send_signal(signal.SIGINT)
         waiting.wait(timeout=120)  # its standard input stays open
         assert waiting.stderr is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,7 @@ def test_a_run_is_told_while_it_goes_on(answering: str, tmp_path: Path) -> None:
         assert [row["epoch"] for row in run["rows"]] == [1, 2]
         assert run["rows"][1] == {"epoch": 2, "loss": 0.5, "seconds": 10.0, "images_per_s": 4_002.0}
         assert run["images_per_s"] == 4_002
+        assert run["has_filters"]
         assert 0 < run["seconds_left"] <= 20
         running.record({"epoch": 3, "loss": 0.25, "seconds": 20.0})
         after = page.told("v1/runs/running?after=2")
@@ -74,6 +76,8 @@ def test_a_run_is_told_while_it_goes_on(answering: str, tmp_path: Path) -> None:
             "v1/runs/running/filters?epoch=9",
         ):
             page.problem(404, path)
+        shutil.rmtree(stopped.folder / "filters")
+        assert not page.told("v1/runs/stopped")["has_filters"]
         (finished.folder / "metrics.jsonl").write_text("damaged")
         assert "finished cannot be read" in page.problem(409, "v1/runs/finished")["detail"]
         assert page.told("v1/runs")["runs"][0]["name"] == "running"

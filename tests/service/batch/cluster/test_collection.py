@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from service.batch.cells import cells, columns
 from service.batch.cluster import shares
 from service.batch.cluster.collection import Collection, Place
 from service.batch.cluster.shares import Cutter, End, Share
 from service.batch.job import Job
-from service.batch.output import cells, columns
 from service.batch.sources import Sources
 from service.errors import JobError, OutputError
 from tests.service.batch.cluster.conftest import Alone
