@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -265,6 +266,10 @@ def test_curves_of_several_runs_grow_while_one_goes_on(visit: Visit) -> None:
         filters = page.get_by_role("region", name="Filters of <i>live")
         before = _pixels(filters.locator("canvas"))
 
+        names = page.locator(".run strong")
+        order = names.all_inner_texts()
+
+        os.utime(visit.site.runs / "first" / "metrics.jsonl")  # so that the server tells another order
         run.go_on(3)
 
         expect(card).to_contain_text("epoch 5 of 20")
@@ -272,6 +277,7 @@ def test_curves_of_several_runs_grow_while_one_goes_on(visit: Visit) -> None:
         assert _pixels(filters.locator("canvas")) != before
         filters.get_by_role("slider").press("Home")
         expect(filters.get_by_role("application", name="after epoch 1.")).to_be_visible()
+        assert names.all_inner_texts() == order
     expect(card).to_contain_text("■ stopped")
 
 
