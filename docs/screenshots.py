@@ -27,6 +27,7 @@ README_PICTURE = ROOT / "docs" / "page.png"
 _SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 _SCHEMES = ("light", "dark")
 _DENSITY = 2
+_LOOKS = 2  # at the height of a page, which may grow in a higher window
 _COLOURS = 256
 _PHOTOGRAPHS = ("dog.jpg", "ship.png", "cat-kitten.jpg", "bird-kingfisher.webp", "horse.jpg", "SOURCES.md")
 
@@ -79,11 +80,13 @@ def _photograph(browser: Browser, url: str, size: str, scheme: str) -> None:
         _whole(page, OUT / f"{name}-{size}-{scheme}.png", size)
 
     page.goto(f"{url}/#classify")
+    page.set_input_files("#files", [SAMPLES / name for name in _PHOTOGRAPHS])
+    take("classify", "#answers .bars")
+    page.get_by_role("button", name="Remove all").click()
     page.set_input_files("#files", SAMPLES / "bird-kingfisher.webp")
     take("classify-one", "#answers .bars", "classify")
     page.get_by_role("button", name="Remove all").click()
     page.set_input_files("#files", [SAMPLES / name for name in _PHOTOGRAPHS])
-    take("classify", "#answers .bars")
     take("compare", ".cards.narrow > li:last-child .shift-map")
     take("inside", ".mattered .legend")
     take("test", ".score.is-whole")
@@ -93,11 +96,12 @@ def _photograph(browser: Browser, url: str, size: str, scheme: str) -> None:
 
 
 def _whole(page: Page, path: Path, size: str) -> None:
-    """Photograph a page from top to bottom, as in a window that is as high as it."""
+    """Photograph a page from top to bottom, in a window that is as high as it."""
     page.evaluate("scrollTo(0, 0)")
-    height = int(page.evaluate("document.documentElement.scrollHeight"))
-    page.set_viewport_size({"width": _SIZES[size]["width"], "height": max(height, _SIZES[size]["height"])})
-    page.wait_for_load_state("networkidle")
+    for _ in range(_LOOKS):
+        height = int(page.evaluate("document.documentElement.scrollHeight"))
+        page.set_viewport_size({"width": _SIZES[size]["width"], "height": height})
+        page.wait_for_load_state("networkidle")
     page.screenshot(path=path)
     page.set_viewport_size(_SIZES[size])  # type: ignore[arg-type]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-_AWAY = ("Failed to load resource", "net::ERR_CONNECTION_REFUSED")
+_AWAY = ("Failed to load resource", "net::ERR_")
 
 
 def _hostile(form: str) -> bytes:
@@ -136,6 +136,16 @@ def test_overload_is_told_and_waited_for(visit: Visit) -> None:
     expect(page.locator("#answers .waiting")).to_have_text("Too much waits here. Trying again")
     expect(page.locator("#answers .bars")).to_be_visible()
     assert refusals == []
+
+
+def test_samples_that_could_not_be_fetched_are_there_once_the_server_is_back(visit: Visit) -> None:
+    visit.forgiven = _AWAY
+    for path in ("samples", "models"):
+        visit.page.route(f"**/v1/{path}", lambda route: route.abort(), times=1)
+
+    visit.open("classify")
+
+    expect(visit.page.get_by_role("group", name="Samples").get_by_role("button").first).to_be_visible()
 
 
 def test_a_file_that_is_too_large_is_not_sent(visit: Visit, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ function showTrouble(error) {
 }
 
 async function look(signal) {
-  ({ runs: known } = await patiently("v1/runs", { signal }));
+  known = inOrder((await patiently("v1/runs", { signal })).runs);
   if (isFirst && known.length) {
     isFirst = false;
     const order = [...known].sort((a, b) => (b.state === "running") - (a.state === "running"));
@@ -127,6 +127,12 @@ async function look(signal) {
   );
 }
 
+/** Runs stay where they are, whichever was written last; new ones come first. */
+function inOrder(runs) {
+  const places = new Map(known.map(({ name }, place) => [name, place]));
+  return runs.sort((a, b) => (places.get(a.name) ?? -1) - (places.get(b.name) ?? -1));
+}
+
 function take(name) {
   const used = new Set([...chosen.values()].map((run) => run.line));
   chosen.set(name, { line: [0, 1, 2, 3, 4, 5].find((line) => !used.has(line)), rows: [], told: null });
@@ -145,7 +151,7 @@ async function fetchRun(name, run, signal) {
   }
   if (told.epochs_done < after)
     run.rows = []; // begun anew under the same name: fetched from the beginning next time
-  else run.rows.push(...told.rows);
+  else run.rows.push(...told.rows.filter(({ epoch }) => epoch > (run.rows.at(-1)?.epoch ?? 0)));
   run.told = told;
 }
 
