@@ -80,6 +80,7 @@ def _photograph(browser: Browser, url: str, size: str, scheme: str) -> None:
         _whole(page, OUT / f"{name}-{size}-{scheme}.png", size)
 
     page.goto(f"{url}/#classify")
+    loaded_ms = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
     page.set_input_files("#files", [SAMPLES / name for name in _PHOTOGRAPHS])
     take("classify", "#answers .bars")
     page.get_by_role("button", name="Remove all").click()
@@ -92,7 +93,7 @@ def _photograph(browser: Browser, url: str, size: str, scheme: str) -> None:
     take("test", ".score.is-whole")
     take("training", ".films section:nth-child(3) canvas")
     context.close()
-    print(f"{OUT.name}/: {size}, {scheme}")  # noqa: T201 - for who waits
+    print(f"{OUT.name}/: {size}, {scheme}; loaded in {loaded_ms / 1000:.2f} s")  # noqa: T201 - for who waits
 
 
 def _whole(page: Page, path: Path, size: str) -> None:
