@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     Open = Callable[[AsyncIterator[pb.ClassifyStreamRequest], bool], Call]
 
 _UNWRITTEN = "Internal error from Core"
-_STATUS_S = 1.0
-"""How long after a message that could not be written the server's status may come."""
+_LOOKS = 500
+_LOOK_S = 0.002
+"""For the server's status, after a message that could not be written."""
 _BROKEN_OFF = Failure(grpc.StatusCode.UNAVAILABLE, "the stream broke off")
 
 
@@ -222,23 +223,26 @@ class _Ending:
     """What the server says at the end of a call.
 
     Where a message could not be written gRPC puts an internal error of its own in the place of what the
-    server has said, or is about to say: so each status is noted when it is set.
+    server has said, or is about to say: so a first status is noted when it is set, a second one looked for.
     """
 
     def __init__(self, call: Call) -> None:
-        self._said: asyncio.Future[Failure] = asyncio.get_running_loop().create_future()
+        self._call = call
+        self._said: Failure | None = None
         call.add_done_callback(self._note)
 
     def _note(self, call: Call) -> None:
         failure = _at_once(_failure_of(call))
-        if failure.details != _UNWRITTEN and not self._said.done():
-            self._said.set_result(failure)
+        if failure.details != _UNWRITTEN and self._said is None:
+            self._said = failure
 
     async def failure(self) -> Failure:
         """Say it, as soon as it is known."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STATUS_S):
-                return await self._said
+        for _ in range(_LOOKS):
+            self._note(self._call)
+            if self._said is not None:
+                return self._said
+            await asyncio.sleep(_LOOK_S)
         return _BROKEN_OFF
 
 
