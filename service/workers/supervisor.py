@@ -101,6 +101,8 @@ class _Worker:
     started_s: float
     delay_s: float
     """Before it is replaced if it dies soon."""
+    is_announced: bool = False
+    """Whether the log says that it is ready."""
 
 
 class _Crew:
@@ -201,6 +203,10 @@ class _Crew:
         )
 
     def _hatch_changed(self) -> None:
+        for worker in self._workers:
+            if worker.hatch.has_been_ready and not worker.is_announced:
+                worker.is_announced = True
+                _log.info("worker ready", pid=worker.process.pid)
         self._reception.update()
         self._changed.set()
 

@@ -29,10 +29,9 @@ async def _worker_of(caller: Caller, server: Server) -> int:
 
 async def _kill(worker: int, server: Server) -> None:
     """Kill a worker and wait until another is ready."""
-    loaded = len(server.events("model ready"))
-    models = loaded // len(server.all_workers())
+    ready = len(server.events("worker ready"))
     os.kill(worker, signal.SIGKILL)
-    await until(lambda: len(server.events("model ready")) == loaded + models, "another worker")
+    await until(lambda: len(server.events("worker ready")) == ready + 1, "another worker")
 
 
 def test_only_callers_of_a_killed_worker_notice_and_those_that_retry_do_not(
