@@ -196,7 +196,9 @@ class AsynchronousStream:
                 self._attempts.succeed()
                 self._change()
         except grpc.RpcError:
-            return await ending.failure()
+            failure = await ending.failure()
+            if failure.code is not grpc.StatusCode.OK:  # else it was over, and there was more to write
+                return failure
         except RefusedError as refused:
             call.cancel()
             return refused.failure

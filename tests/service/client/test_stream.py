@@ -26,6 +26,7 @@ from service.client import (
     ImageErrorCode,
     ServerUnavailableError,
 )
+from service.client.failures import Attempts, Failure
 from service.process import ServerProcess
 from tests.service.client.scripted import echo, numbered, pixels_of, refuse, reply, then
 
@@ -255,40 +256,35 @@ def test_attempts_are_bounded_and_count_anew_after_an_answer(scripted: Start, st
     assert _indices(results) == [0]
 
 
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Failure, float]]:
+    """Note how streams fail, and how long it is waited after each failure."""
+    found: list[tuple[Failure, float]] = []
+    pause_s = Attempts.pause_s
+
+    def noted(self: Attempts, failure: Failure) -> float:
+        found.append((failure, pause_s(self, failure)))
+        return found[-1][1]
+
+    monkeypatch.setattr(Attempts, "pause_s", noted)
+    return found
+
+
 def test_a_server_that_says_when_to_come_again_is_not_asked_before(
-    scripted: Start, stream: Ask, monkeypatch: pytest.MonkeyPatch
+    scripted: Start, stream: Ask, heard: list[tuple[Failure, float]]
 ) -> None:
-    from service.client import failures  # noqa: PLC0415
-
-    pauses: list[float] = []
-    pause_s = failures.Attempts.pause_s
-
-    def noted(self: failures.Attempts, failure: failures.Failure) -> float:
-        pauses.append(pause_s(self, failure))
-        return pauses[-1]
-
-    monkeypatch.setattr(failures.Attempts, "pause_s", noted)
     server = scripted()
     server.script.lines = [then(0, Status.RESOURCE_EXHAUSTED, 35), then(0, Status.UNAVAILABLE), echo]
 
     assert _indices(stream(server.address, numbered(3))) == [0, 1, 2]
-    assert pauses[0] == 0.035
-    assert 0.3 < pauses[1] < 0.5  # the second failure in a row, and nothing said
+    (_, first_s), (_, second_s) = heard
+    assert first_s == 0.035
+    assert 0.3 < second_s < 0.5  # the second failure in a row, and nothing said
 
 
 def test_what_a_server_says_counts_though_messages_could_not_be_written(
-    scripted: Start, stream: Ask, monkeypatch: pytest.MonkeyPatch
+    scripted: Start, stream: Ask, heard: list[tuple[Failure, float]]
 ) -> None:
-    from service.client import failures  # noqa: PLC0415
-
-    heard: list[failures.Failure] = []
-    pause_s = failures.Attempts.pause_s
-
-    def noted(self: failures.Attempts, failure: failures.Failure) -> float:
-        heard.append(failure)
-        return pause_s(self, failure)
-
-    monkeypatch.setattr(failures.Attempts, "pause_s", noted)
     server = scripted()
     none, one = then(0, Status.RESOURCE_EXHAUSTED, 1), then(1, Status.RESOURCE_EXHAUSTED, 1)
     server.script.lines = [none, none, none, one] * 12
@@ -297,7 +293,7 @@ def test_what_a_server_says_counts_though_messages_could_not_be_written(
     results = stream(server.address, pictures, ClientConfig(max_attempts=5), in_flight=3)
 
     assert _indices(results) == [0] * 12
-    assert set(heard) == {failures.Failure(Status.RESOURCE_EXHAUSTED, "not now", 1)}
+    assert {failure for failure, _ in heard} == {Failure(Status.RESOURCE_EXHAUSTED, "not now", 1)}
 
 
 @pytest.mark.parametrize("code", [Status.NOT_FOUND, Status.UNAUTHENTICATED, Status.DATA_LOSS])
