@@ -189,6 +189,20 @@ class OnnxModel:
                 )
 
 
+def likeliest(answers: npt.NDArray[np.float32], top_k: int) -> npt.NDArray[np.intp]:
+    """Rank the classes of each image: the one rule of everything that answers with classes.
+
+    Args:
+        answers: probabilities (n, classes).
+        top_k: classes an image; fewer if the model has fewer.
+
+    Returns:
+        Indices (n, top_k), best first, equal ones by index.
+    """
+    ranked: npt.NDArray[np.intp] = (-answers).argsort(axis=1, kind="stable")[:, :top_k]
+    return ranked
+
+
 def open_session(file: ModelFile, provider: ProviderConfig, threads: int) -> Any:  # noqa: ANN401 - no types
     """Load any ``.onnx`` file in ONNX Runtime.
 

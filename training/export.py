@@ -1,9 +1,8 @@
 """A trained checkpoint becomes one self-contained ``.onnx`` in a model repository.
 
-In: a finished checkpoint, the data set. Out: ``<root>/<model>/<version>/`` with ``model.onnx`` and its
-``manifest.json`` and
-``inside.onnx``, and beside the versions what Triton and a reader need of the newest. The file is kept only
-if ONNX Runtime answers as PyTorch does on real images.
+In: a finished checkpoint, the data set. Out: ``<root>/<model>/<version>/`` with ``model.onnx``, its
+``manifest.json`` and ``inside.onnx``, and beside the versions what Triton and a reader need of the newest.
+The file is kept only if ONNX Runtime answers as PyTorch does on real images.
 This is the one place where the test split is read after training.
 """
 

@@ -18,6 +18,7 @@ from service.commands.options import access_options, deadline_option, log_option
 from service.commands.voice import complete_files, echo_object, examples, json_option
 from service.config import PAGE_PREFIX, ImageLimits
 from service.logs import configure as configure_logs
+from service.web.settings import WebConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,8 +61,8 @@ _PATH = click.Path(path_type=Path)
     "CIFAR-10, or a Parquet file. Default: none.",
 )
 @click.option("--runs", type=_PATH, help="Folder of runs of cifar10net-train fit. Default: none.")
-@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 or :: for all.")
-@click.option("--port", type=int, default=8000, help="0 lets the system choose.")
+@click.option("--host", default=WebConfig.host, help="Address to listen on; 0.0.0.0 or :: for all.")
+@click.option("--port", type=int, default=WebConfig.port, help="0 lets the system choose.")
 @click.option(
     "--allow-host",
     "allowed_hosts",
@@ -69,8 +70,10 @@ _PATH = click.Path(path_type=Path)
     metavar="NAME",
     help="A name that browsers may ask the page by, beside localhost and IP addresses; can be repeated.",
 )
-@click.option("--max-upload-mib", "upload_mib", type=int, default=32, help="Largest upload.")
-@click.option("--max-pictures", "pictures", type=int, default=64, help="Pictures an upload.")
+@click.option(
+    "--max-upload-mib", "upload_mib", type=int, default=WebConfig.upload_mib, help="Largest upload."
+)
+@click.option("--max-pictures", "pictures", type=int, default=WebConfig.pictures, help="Pictures an upload.")
 @click.option("--max-image-bytes", type=int, default=ImageLimits.max_bytes, help="Largest encoded picture.")
 @click.option(
     "--max-image-pixels",
@@ -82,18 +85,20 @@ _PATH = click.Path(path_type=Path)
     "--max-rate",
     "rate",
     type=float,
-    default=20.0,
+    default=WebConfig.rate,
     help="Requests with pictures that each address may send a second, on average.",
 )
-@click.option("--max-burst", "burst", type=int, default=60, help="Of them, how many at once after a pause.")
+@click.option(
+    "--max-burst", "burst", type=int, default=WebConfig.burst, help="Of them, how many at once after a pause."
+)
 @click.option(
     "--max-requests",
     "under_way",
     type=int,
-    default=16,
+    default=WebConfig.under_way,
     help="With pictures, worked on at a time; those beyond are asked to come again.",
 )
-@click.option("--grace-s", type=float, default=5.0, help="For requests under way at SIGTERM.")
+@click.option("--grace-s", type=float, default=WebConfig.grace_s, help="For requests under way at SIGTERM.")
 @deadline_option(_DEADLINE_S)
 @log_options
 @json_option("The line on standard output as a JSON object: URL and process id.")
@@ -110,7 +115,6 @@ def web(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - cl
     if options["local"] and context.get_parameter_source("server") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--model names models to run here, and --server a server: which is meant?")
     from service.web.serving import serve  # noqa: PLC0415 - needed by this command alone
-    from service.web.settings import WebConfig  # noqa: PLC0415
 
     configure_logs(options.pop("log_format"), options.pop("log_level"))
     as_json, make_answers, models = options.pop("as_json"), *_answering(options)

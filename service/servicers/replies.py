@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from service.model import likeliest
 from service.pb import classifier_pb2 as pb
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class ReplyWriter:
 
 def _ranked(answers: npt.NDArray[np.float32], top_k: int) -> tuple[npt.NDArray[np.intp], list[bytes]]:
     """Of each row the ``top_k`` most likely classes, equal ones by index; and the bytes of their floats."""
-    order = (-answers).argsort(axis=1, kind="stable")[:, :top_k]
+    order = likeliest(answers, top_k)
     best = answers[np.arange(len(answers))[:, np.newaxis], order].astype("<f4", copy=False)
     return order, [probability for (probability,) in _FOUR_BYTES.iter_unpack(best.tobytes())]
 

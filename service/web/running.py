@@ -12,6 +12,7 @@ import structlog
 
 from service.batch.engines.local import LocalEngine
 from service.errors import ClientError, JobError, ModelError
+from service.model import likeliest
 from service.repository.folder import look
 from service.timing import clock
 from service.web.answers import Answer
@@ -149,8 +150,8 @@ def _run(model: OnnxModel, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.floa
 def _best(
     answers: npt.NDArray[np.float32], labels: tuple[str, ...], top_k: int
 ) -> Iterator[tuple[ClassScore, ...]]:
-    """Of each image the likeliest classes, equal ones by index, as the server does."""
-    order = (-answers).argsort(axis=1, kind="stable")[:, :top_k]
+    """Of each image the likeliest classes."""
+    order = likeliest(answers, top_k)
     best = np.take_along_axis(answers, order, axis=1)
     for places, values in zip(order.tolist(), best.tolist(), strict=True):
         yield tuple(map(ClassScore, places, map(labels.__getitem__, places), values))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from service.model import likeliest
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,7 +33,7 @@ class Classification:
             rows: float32 (n, at least ``classes``).
             classes: at least 1.
         """
-        best = (-rows).argsort(axis=1, kind="stable")[:, :classes]
+        best = likeliest(rows, classes)
         parts: list[bytes] = []
         for row, order in zip(rows.tolist(), best.tolist(), strict=True):
             for index in order:
