@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _SHARE_IN_SCALE = 99  # percent; single pixels would make all others pale
+_NO_LOSS = 0.01  # of probability: where an answer hangs on no part, rounding must not look like one
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,14 @@ def attribution_sheet(path: Path, title: str, rows: Sequence[Attributed]) -> Non
             line[0].imshow(row.image)
             line[0].set_title(row.caption, fontsize=9)
             maps = [
-                (row.occlusion, "occlusion: probability lost", True),
-                (row.saliency, "saliency: gradient of the logit", False),
-                (row.integrated, "integrated gradients: share of the logit", True),
+                (row.occlusion, "occlusion: probability lost", True, _NO_LOSS),
+                (row.saliency, "saliency: gradient of the logit", False, 0.0),
+                (row.integrated, "integrated gradients: share of the logit", True, 0.0),
             ]
-            for axes, (values, name, has_signs) in zip(line[1:], maps, strict=False):
+            for axes, (values, name, has_signs, smallest) in zip(line[1:], maps, strict=False):
                 if values is None:
                     continue
-                limit = float(np.percentile(np.abs(values), _SHARE_IN_SCALE)) or 1.0
+                limit = end_of_scale(values, smallest)
                 shown = axes.imshow(
                     values,
                     cmap=DIVERGING if has_signs else SEQUENTIAL,
@@ -60,3 +61,11 @@ def attribution_sheet(path: Path, title: str, rows: Sequence[Attributed]) -> Non
                 bar.ax.tick_params(labelsize=7)
         for axes in grid.flat:
             axes.axis("off")
+
+
+def end_of_scale(values: npt.NDArray[np.float32], smallest: float) -> float:
+    """Return the magnitude that gets the fullest colour: that of nearly all values, ``smallest`` or more.
+
+    One if all values are zero and any scale would do.
+    """
+    return max(float(np.percentile(np.abs(values), _SHARE_IN_SCALE)), smallest) or 1.0
