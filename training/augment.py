@@ -1,4 +1,4 @@
-"""Flips, shifts and hidden squares of uint8 batches: which ones are chosen, and what they make of the pixels.
+"""Flips, shifts, hidden squares and patches of uint8 batches: the choice, and what it makes of the pixels.
 
 Choosing is apart from doing: a teacher has to answer for what its student is shown, and the choice is the
 same on whatever device the pixels move.
@@ -29,9 +29,28 @@ class Views:
     hidden: npt.NDArray[np.bool_] | None = None
     """(n, h, w): pixels that are painted over at last; None hides nothing."""
 
-    def __getitem__(self, part: slice) -> Views:
+    def __getitem__(self, part: slice | npt.NDArray[np.int64]) -> Views:
         hidden = None if self.hidden is None else self.hidden[part]
         return Views(self.mirrored[part], self.down[part], self.right[part], hidden)
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Which rectangle of each of ``n`` images is covered by that of another image of the batch."""
+
+    lender: npt.NDArray[np.int64]
+    """(n,): position in the batch of the image that the rectangle is cut from."""
+    covered: npt.NDArray[np.bool_]
+    """(n, h, w): the rectangle, nowhere in images that stay whole."""
+
+    def __getitem__(self, part: slice) -> Patches:
+        return Patches(self.lender[part], self.covered[part])
+
+    @property
+    def own(self) -> npt.NDArray[np.float32]:
+        """(n,): share of each image's pixels that are not covered."""
+        shares: npt.NDArray[np.float32] = 1 - self.covered.mean(axis=(1, 2), dtype=np.float32)
+        return shares
 
 
 def choose_views(
@@ -77,6 +96,42 @@ def choose_hidden(
     rows, columns = inside
     hidden: npt.NDArray[np.bool_] = rows[:, :, None] & columns[:, None, :]
     return hidden
+
+
+def choose_patches(n: int, generator: np.random.Generator, share: float, height: int, width: int) -> Patches:
+    """Choose patches for some of ``n`` images (CutMix: Yun et al. 2019, arXiv:1905.04899).
+
+    A patch has the image's proportions, covers a share that is uniform between nothing and all, and has its
+    centre anywhere; what would lie outside of the image is cut off.
+
+    Args:
+        n: images.
+        generator: source of the choices; its state decides them.
+        share: probability with which an image gets a patch, 0 to 1.
+        height: of an image, pixels.
+        width: of an image, pixels.
+    """
+    sides = np.sqrt(generator.random((n, 1))) * (generator.random((n, 1)) < share)
+    inside = []
+    for length in (height, width):
+        centre = generator.random((n, 1)) * length
+        inside.append(np.abs(np.arange(length) + 0.5 - centre) < sides * length / 2)
+    rows, columns = inside
+    return Patches(generator.permutation(n), rows[:, :, None] & columns[:, None, :])
+
+
+def paste(images: torch.Tensor, lent: torch.Tensor, covered: npt.NDArray[np.bool_]) -> torch.Tensor:
+    """Cover a part of each image by the same part of another.
+
+    Args:
+        images: (n, h, w, c).
+        lent: (n, h, w, c), the images that patches are cut from.
+        covered: (n, h, w), where they go.
+
+    Returns:
+        (n, h, w, c), a new tensor.
+    """
+    return torch.where(torch.from_numpy(covered).to(images.device)[..., None], lent, images)
 
 
 def look(

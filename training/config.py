@@ -46,6 +46,8 @@ class TrainConfig:
     """Largest random shift along each axis."""
     hide_px: int = 0
     """Side of a square that is hidden in each image, painted in the mean colour."""
+    mix_share: float = 0.0
+    """Of the images: those that get a patch of another one, and a share of its class (CutMix)."""
     flips: str = "random"
     """Mirror half of the images: ``random`` ones, or ``alternating`` each with the other half."""
     precision: str = "float32"
@@ -80,6 +82,7 @@ class TrainConfig:
             ("weight_decay", 0, 1),
             ("shift_px", 0, 31),
             ("hide_px", 0, 31),
+            ("mix_share", 0, 1),
             ("muon_learning_rate", 1e-8, 100),
             ("muon_weight_decay", 0, 1),
             ("teacher_share", 0, 1),

@@ -14,10 +14,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from training.augment import alternating, choose_hidden, choose_views, look
+from training.augment import alternating, choose_hidden, choose_patches, choose_views, look, paste
+from training.distillation import distillation_loss, mixed, mixed_logits
 from training.errors import CheckpointError
 from training.memory import keep_freed_memory
 from training.networks import NETWORKS
+from training.networks.network import CLASSES
 from training.optimise import Optimisers
 from training.synchronise import synchronise
 
@@ -148,24 +150,44 @@ class Learner:
         """Prepare this process's share of a batch; arguments as of ``learn``.
 
         Returns:
-            Images uint8 (n, 32, 32, 3), labels int64 (n,), and a teacher's logits (n, 10) if there is one.
+            Images uint8 (n, 32, 32, 3); labels int64 (n,), or each class's share (n, 10) where images are
+            mixed; and a teacher's logits (n, 10) if there is one.
         """
         share = self._team.share(len(indices))
-        views, own = self._views(indices, epoch, step)[share], indices[share]
-        said = None
-        if self._teacher is not None:
-            said = torch.from_numpy(self._teacher.of(own, views.mirrored)).to(self._device)
-        where = torch.from_numpy(own).to(self._device)
-        return look(self._images, own, views, self._mean_colour), self._labels.index_select(0, where), said
+        generator = np.random.default_rng([self._config.seed, epoch, step])
+        views = self._views(indices, epoch, generator)
+        images, labels, said = self._seen(indices[share], views[share])
+        if not self._config.mix_share:
+            return images, labels, said
+        _, height, width, _ = images.shape
+        patches = choose_patches(len(indices), generator, self._config.mix_share, height, width)
+        lenders = patches.lender[share]
+        lent, their_labels, their_said = self._seen(indices[lenders], views[lenders])
+        own = torch.from_numpy(patches[share].own).to(self._device)
+        images = paste(images, lent, patches[share].covered)
+        sure, their_sure = (functional.one_hot(each, CLASSES).float() for each in (labels, their_labels))
+        if said is not None and their_said is not None:
+            said = mixed_logits(said, their_said, own, self._config.teacher_temperature)
+        return images, mixed(sure, their_sure, own), said
 
     def check_agreement(self) -> None:
         """Make sure that all processes have the same weights. Raises TeamError."""
         for state in (self._network.state_dict(), self._average):
             self._team.compare(torch.cat([value.flatten().float() for value in state.values()]))
 
-    def _views(self, indices: npt.NDArray[np.int64], epoch: int, step: int) -> Views:
+    def _seen(
+        self, indices: npt.NDArray[np.int64], views: Views
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Return images as they are looked at, their labels, and what a teacher says of them."""
+        said = None
+        if self._teacher is not None:
+            said = torch.from_numpy(self._teacher.of(indices, views.mirrored)).to(self._device)
+        where = torch.from_numpy(indices).to(self._device)
+        images = look(self._images, indices, views, self._mean_colour)
+        return images, self._labels.index_select(0, where), said
+
+    def _views(self, indices: npt.NDArray[np.int64], epoch: int, generator: np.random.Generator) -> Views:
         """Choose views of a whole batch, so that they do not depend on how many processes share it."""
-        generator = np.random.default_rng([self._config.seed, epoch, step])
         mirrored = None
         if self._config.flips == "alternating":
             mirrored = self._first_mirrored[indices] ^ bool(epoch % 2)
@@ -213,27 +235,6 @@ def load_weights(network: nn.Module, state: dict[str, Any], name: str) -> None:
             f"the checkpoint holds the weights of another network than {name}: "
             f"{' '.join(str(error).split())[:300]}"
         ) from error
-
-
-def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
-    """How far a student is from its teacher: T^2 KL(teacher || student), both softened by T.
-
-    Hinton et al. 2015 (arXiv:1503.02531); T^2 keeps the gradients as large as those of the labels.
-
-    Args:
-        logits: the student's, (n, 10).
-        teacher: the teacher's, (n, 10).
-        temperature: T.
-
-    Returns:
-        The mean over the images, in nats.
-    """
-    return temperature**2 * functional.kl_div(
-        functional.log_softmax(logits / temperature, dim=1),
-        functional.log_softmax(teacher / temperature, dim=1),
-        log_target=True,
-        reduction="batchmean",
-    )
 
 
 def _channel_statistics(

@@ -6,11 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.augment import Views, alternating, choose_hidden, choose_views, look
+from training.augment import (
+    Views,
+    alternating,
+    choose_hidden,
+    choose_patches,
+    choose_views,
+    look,
+    paste,
+)
 
 
 def _flip_and_shift(
@@ -132,3 +141,46 @@ def test_two_epochs_show_every_image_both_ways() -> None:
     for epoch in (0, 1):
         views = choose_views(1000, np.random.default_rng(epoch), 2, first ^ bool(epoch % 2))
         assert np.array_equal(views.mirrored, first if epoch == 0 else ~first)
+
+
+@given(seed=st.integers(0, 2**32 - 1), share=st.floats(0, 1))
+def test_a_patch_is_a_rectangle_of_the_lender_at_its_own_place(seed: int, share: float) -> None:
+    images = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (7, 6, 9, 3), dtype=np.uint8))
+    patches = choose_patches(7, np.random.default_rng(seed), share, 6, 9)
+    lent = images[torch.from_numpy(patches.lender)]
+
+    seen = paste(images, lent, patches.covered)
+
+    assert sorted(patches.lender) == list(range(7))
+    for covered, own, before, theirs, after in zip(
+        patches.covered, patches.own, images.numpy(), lent.numpy(), seen.numpy(), strict=True
+    ):
+        assert np.array_equal(after[~covered], before[~covered])
+        assert np.array_equal(after[covered], theirs[covered])
+        rows, columns = covered.any(axis=1), covered.any(axis=0)
+        assert np.array_equal(covered, rows[:, None] & columns)
+        for line in (rows, columns):
+            assert np.abs(np.diff(line.astype(int), prepend=0, append=0)).sum() in {0, 2}
+        assert own == pytest.approx((~covered).mean(), abs=1e-6)
+
+
+def test_as_many_images_get_patches_as_are_wanted_of_all_sizes() -> None:
+    patches = choose_patches(20_000, np.random.default_rng(0), 0.25, 32, 32)
+
+    own = patches.own[patches.own < 1]
+    # A patch covers half of an image on average, less what is cut off at the border.
+    assert 0.23 < len(own) / 20_000 < 0.25
+    assert 0.6 < own.mean() < 0.8
+    assert own.min() < 0.05
+    assert own.max() > 0.99
+    assert not choose_patches(100, np.random.default_rng(0), 0, 32, 32).covered.any()
+    assert 0.1 < patches.covered[:, 0, 0].mean() / patches.covered[:, 16, 16].mean() < 0.6
+
+
+def test_a_part_of_a_batch_gets_the_patches_of_the_whole() -> None:
+    whole = choose_patches(9, np.random.default_rng(5), 1, 8, 8)
+
+    part = whole[2:6]
+
+    assert np.array_equal(part.lender, whole.lender[2:6])
+    assert np.array_equal(part.own, whole.own[2:6])

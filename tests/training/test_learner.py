@@ -50,17 +50,59 @@ def test_shares_of_a_batch_give_the_loss_and_the_weights_of_the_whole(
         assert torch.allclose(both[1].average[name], value, rtol=1e-4, atol=off), name
 
 
-def test_views_do_not_depend_on_who_looks(quick: TrainConfig, train_split: Split) -> None:
+@pytest.mark.parametrize("mix_share", [0.0, 0.7])
+def test_what_is_seen_does_not_depend_on_who_looks(
+    quick: TrainConfig, train_split: Split, mix_share: float
+) -> None:
+    config = dataclasses.replace(quick, mix_share=mix_share, teacher="somebody")
+    logits = np.random.default_rng(1).normal(size=(len(train_split), 2, 10)).astype(np.float32)
     teams = [Team(), Team(0, 2), Team(1, 2)]
-    alone, first, second = (Learner(quick, train_split, None, team, _CPU) for team in teams)
+    alone, first, second = (
+        Learner(config, train_split, TeacherAnswers(logits), team, _CPU) for team in teams
+    )
     indices = alone.order(2)[50:75]
 
-    whole, parts = (
-        [learner.batch(indices, 2, 2)[:2] for learner in learners] for learners in ([alone], [first, second])
+    (whole,), parts = (
+        [learner.batch(indices, 2, 2) for learner in learners] for learners in ([alone], [first, second])
     )
 
-    for index in range(2):
-        assert torch.equal(torch.cat([part[index] for part in parts]), whole[0][index])
+    for index, seen in enumerate(whole):
+        assert seen is not None
+        assert torch.equal(torch.cat([part[index] for part in parts]), seen)  # type: ignore[misc]
+
+
+def test_a_mixed_image_is_of_two_classes_by_their_areas(quick: TrainConfig, train_split: Split) -> None:
+    config = dataclasses.replace(quick, mix_share=0.7)
+    plain, mixing = (Learner(each, train_split, None, Team(), _CPU) for each in (quick, config))
+    indices = plain.order(0)[:25]
+
+    whole, labels, _ = plain.batch(indices, 0, 0)
+    seen, shares, _ = mixing.batch(indices, 0, 0)
+
+    assert torch.allclose(shares.sum(dim=1), torch.ones(25))
+    changed = (whole != seen).any(dim=-1).float().mean(dim=(1, 2))
+    assert 5 < (changed > 0).sum() < 25
+    for own, row, label in zip(1 - changed, shares, labels, strict=True):
+        # Where both images have a pixel of one colour nothing changes, and two of one class are one class.
+        assert row[label] >= own - 0.05 or row[label] == 1
+        assert (row > 0).sum() <= 2
+
+
+def test_mixed_images_are_learned_from(quick: TrainConfig, train_split: Split) -> None:
+    config = dataclasses.replace(quick, mix_share=1.0, epochs=8)
+    learner = Learner(config, train_split, None, Team(), _CPU)
+
+    losses = [
+        np.mean(
+            [
+                learner.learn(learner.order(epoch)[step * 25 :][:25], epoch, step)
+                for step in range(learner.steps)
+            ]
+        )
+        for epoch in range(8)
+    ]
+
+    assert losses[-1] < losses[0]
 
 
 def test_a_square_of_each_image_is_hidden_in_the_mean_colour(quick: TrainConfig, train_split: Split) -> None:

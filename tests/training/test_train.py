@@ -15,7 +15,6 @@ from training.config import TrainConfig
 from training.dataset import Split
 from training.errors import CheckpointError, Interrupted, TrainingError
 from training.evaluate import evaluate, torch_predictor
-from training.learner import distillation_loss
 from training.optimise import one_cycle
 from training.run import Checkpoint, Run, load_checkpoint
 from training.teacher import TeacherAnswers
@@ -296,26 +295,6 @@ def test_a_run_with_a_teacher_needs_somebody_to_ask(
 
     with pytest.raises(TrainingError, match="learns from the teacher somebody"):
         fit(Run(tmp_path / "run"), config, train_split, reporter)
-
-
-def test_the_distillation_loss_is_the_published_formula() -> None:
-    generator = np.random.default_rng(3)
-    logits, teacher = generator.normal(0, 3, (2, 7, 10)).astype(np.float32)
-    temperature = 4.0
-
-    def softened(values: np.ndarray) -> np.ndarray:
-        powers = np.exp(values.astype(np.float64) / temperature)
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-    p, q = softened(teacher), softened(logits)
-    expected = temperature**2 * (p * np.log(p / q)).sum(axis=1).mean()
-
-    loss = distillation_loss(torch.from_numpy(logits), torch.from_numpy(teacher), temperature)
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
-    # Softmax does not see a constant that is added to all logits.
-    assert distillation_loss(
-        torch.from_numpy(teacher - 7), torch.from_numpy(teacher), temperature
-    ).item() == pytest.approx(0, abs=1e-5)
 
 
 def test_the_learning_rate_rises_and_falls_once() -> None:

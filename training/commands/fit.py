@@ -83,6 +83,7 @@ def _setting(name: str, kind: type | click.ParamType[Any], text: str) -> Callabl
 @_setting("kernels", click.Choice(CHOICES["kernels"]), "How kernels of convolutions are parameterised.")
 @_setting("shift_px", int, "Largest random shift in pixels.")
 @_setting("hide_px", int, "Side of the square that is hidden in each image, in pixels.")
+@_setting("mix_share", float, "Share of the images that get a patch of another one.")
 @_setting("flips", click.Choice(CHOICES["flips"]), "Which half of the images is mirrored.")
 @_setting("precision", click.Choice(CHOICES["precision"]), "Arithmetic of convolutions and matrices.")
 @_setting("teacher", str, "A run, its checkpoint.pt or an .onnx to learn from beside the labels.")
