@@ -39,8 +39,8 @@ class Row(NamedTuple):
 def to_line(row: Row) -> str:
     """Write a row as JSON, without the end of the line.
 
-    By hand, since json.dumps takes three times as long (14 us of about 450 an image, on a Xeon), and with
-    nine digits, which are all that a float32 has.
+    By hand, since json.dumps takes several times as long, and with nine digits, which are all that a float32
+    has.
     """
     scores = ", ".join([f"{_head(position, label)}{value:.9g}}}" for position, label, value in row.scores])
     error = f'{{"code": {_text(row.error)}, "message": {_text(row.message)}}}' if row.error else "null"

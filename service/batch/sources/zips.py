@@ -1,8 +1,8 @@
 """Zip archives, read in place.
 
 In: a file and which of its members are wanted. Out: items in the archive's order. The directory at its end is
-read a piece at a time: Python's zipfile holds about a kilobyte a member, and takes 30 us to read one where
-this takes 5 (a Xeon, stored members of a kilobyte). As in APPNOTE.TXT of PKWARE, version 6.3.10.
+read a piece at a time: Python's zipfile holds about a kilobyte a member, and takes several times as long to
+read one. As in APPNOTE.TXT of PKWARE, version 6.3.10.
 """
 
 from __future__ import annotations
