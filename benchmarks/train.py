@@ -211,7 +211,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=path and Path(path), help="as of cifar10net-train fit")
     parser.add_argument("--cache-dir", type=Path, help="where decoded pixels are kept")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="and workers")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=15, help="measured in each round")
     parser.add_argument("--warm-up", type=int, default=4, help="steps before them")
     parser.add_argument("--pictures", type=int, default=10_000, help="written as files for the plain way")

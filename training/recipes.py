@@ -8,16 +8,18 @@ from training.config import TrainConfig
 
 _MUON = TrainConfig(optimizer="muon", flips="alternating", peak_learning_rate=0.1)
 
+_TAUGHT = replace(
+    _MUON,
+    epochs=60,
+    precision="bfloat16",
+    teacher="exported_models/resnet/1/model.onnx",
+    teacher_temperature=2.0,
+)
+
 RECIPES: dict[str, TrainConfig] = {
     "cifar10net": replace(_MUON, epochs=30),
-    "cifar10net-best": replace(
-        _MUON,
-        epochs=60,
-        precision="bfloat16",
-        teacher="exported_models/resnet/1/model.onnx",
-        teacher_temperature=2.0,
-    ),
-    "mean_pool": replace(_MUON, network="mean_pool", epochs=30),
+    "cifar10net-best": _TAUGHT,
+    "mean_pool": replace(_TAUGHT, network="mean_pool"),  # as its twin, since the two are compared
     "lenet": TrainConfig(network="lenet", epochs=30, peak_learning_rate=0.15),
     "fully_connected": TrainConfig(network="fully_connected", epochs=20, peak_learning_rate=0.02),
     "recurrent": TrainConfig(network="recurrent", epochs=30, peak_learning_rate=0.2),
