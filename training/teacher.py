@@ -39,9 +39,15 @@ OnBatch = Callable[[int, int], None]
 class TeacherAnswers:
     """Logits of a teacher for ``n`` images and their mirror images."""
 
-    def __init__(self, logits: npt.NDArray[np.float32]) -> None:
-        """Keep them: (n, 2, 10) by image, mirrored and class, each row up to a constant."""
+    def __init__(self, logits: npt.NDArray[np.float32], identity: str) -> None:
+        """Keep them.
+
+        Args:
+            logits: (n, 2, 10) by image, mirrored and class, each row up to a constant.
+            identity: names the teacher; another one has another.
+        """
         self._logits = logits
+        self.identity = identity
 
     def of(self, indices: npt.NDArray[np.int64], mirrored: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
         """Return the logits (n, 10) of some of the images, mirrored or not."""
@@ -68,7 +74,7 @@ def teacher_answers(
     path = cache_dir / f"teacher-{key[:16]}.npz"
     try:
         with path.open("rb") as kept, np.load(kept) as arrays:
-            return TeacherAnswers(arrays["logits"])
+            return TeacherAnswers(arrays["logits"], identity)
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
@@ -76,7 +82,7 @@ def teacher_answers(
     logits = _ask(open_teacher(), images.images, on_batch)
     with replacing(path) as file:
         np.savez(file, logits=logits)
-    return TeacherAnswers(logits)
+    return TeacherAnswers(logits, identity)
 
 
 def _ask(predict: Predictor, images: npt.NDArray[np.uint8], on_batch: OnBatch) -> npt.NDArray[np.float32]:

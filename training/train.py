@@ -94,8 +94,8 @@ def resume(
 ) -> Checkpoint:
     """Continue a stopped run; arguments, result and errors as ``fit``.
 
-    Raises CheckpointError too: there is no run, it is damaged, or it was begun on other images or by another
-    number of processes.
+    Raises CheckpointError too: there is no run, it is damaged, or it was begun on other images, with another
+    teacher or by another number of processes.
     """
     team = team or Team()
     with _held(run, team):
@@ -148,12 +148,20 @@ class _Trainer:
             "data_sha256": train.digest(),
             **library_versions("torch", "numpy", "pillow"),
         }
+        if teacher is not None:
+            self._provenance["teacher_sha256"] = teacher.identity
 
     def restore(self, checkpoint: Checkpoint) -> None:
         begun_on, given = (each.get("data_sha256") for each in (checkpoint.provenance, self._provenance))
         if begun_on not in {None, given}:
             raise CheckpointError(
                 "the run was begun on other training images than these; give it the --data it was begun with"
+            )
+        begun_with, given = (each.get("teacher_sha256") for each in (checkpoint.provenance, self._provenance))
+        if begun_with not in {None, given}:
+            raise CheckpointError(
+                f"the run was begun with another teacher than {self._config.teacher} is now; put back the "
+                f"one whose SHA-256 is {begun_with}"
             )
         self._learner.restore(checkpoint)
         self._epoch, self._step = checkpoint.epoch, checkpoint.step

@@ -31,7 +31,7 @@ def test_shares_of_a_batch_give_the_loss_and_the_weights_of_the_whole(
 ) -> None:
     config = dataclasses.replace(quick, network=network, teacher="somebody", flips="alternating")
     logits = np.random.default_rng(1).normal(size=(len(train_split), 2, 10)).astype(np.float32)
-    teacher = TeacherAnswers(logits)
+    teacher = TeacherAnswers(logits, "random")
     threads = Threads(2)
     alone = Learner(config, train_split, teacher, Team(), _CPU)
     both = [Learner(config, train_split, teacher, threads.team(rank), _CPU) for rank in range(2)]
@@ -58,7 +58,7 @@ def test_what_is_seen_does_not_depend_on_who_looks(
     logits = np.random.default_rng(1).normal(size=(len(train_split), 2, 10)).astype(np.float32)
     teams = [Team(), Team(0, 2), Team(1, 2)]
     alone, first, second = (
-        Learner(config, train_split, TeacherAnswers(logits), team, _CPU) for team in teams
+        Learner(config, train_split, TeacherAnswers(logits, "random"), team, _CPU) for team in teams
     )
     indices = alone.order(2)[50:75]
 

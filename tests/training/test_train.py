@@ -18,7 +18,7 @@ from training.evaluate import evaluate, torch_predictor
 from training.optimise import one_cycle
 from training.run import Checkpoint, Run, load_checkpoint
 from training.teacher import TeacherAnswers
-from training.train import fit, resume, trained_network
+from training.train import AskTeacher, fit, resume, trained_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -178,6 +178,22 @@ def test_a_run_cannot_continue_on_other_images(
         resume(run, other, reporter)
 
 
+def test_a_run_cannot_continue_with_another_teacher(
+    quick: TrainConfig, train_split: Split, reporter: RecordingReporter, tmp_path: Path
+) -> None:
+    config, run = dataclasses.replace(quick, teacher="somebody"), Run(tmp_path / "run")
+
+    def ask(name: str) -> AskTeacher:
+        return lambda _config, images: TeacherAnswers(np.zeros((len(images), 2, 10), np.float32), name)
+
+    with pytest.raises(Interrupted):
+        fit(run, config, train_split, _StopsAt(1, 2, signal.SIGINT), ask("one"))
+
+    with pytest.raises(CheckpointError, match=r"another teacher than somebody is now; .* SHA-256 is one"):
+        resume(run, train_split, reporter, ask("another"))
+    assert resume(run, train_split, reporter, ask("one")).provenance["teacher_sha256"] == "one"
+
+
 def test_resuming_a_finished_run_does_nothing(
     finished: Run, train_split: Split, reporter: RecordingReporter
 ) -> None:
@@ -259,7 +275,7 @@ def test_a_run_with_everything_switched_on_continues_to_the_same_weights_too(
 
     def ask(_config: TrainConfig, images: Split) -> TeacherAnswers:
         certain = 5 * np.eye(10, dtype=np.float32)[images.labels]
-        return TeacherAnswers(np.stack([certain, certain], axis=1))
+        return TeacherAnswers(np.stack([certain, certain], axis=1), "certain")
 
     unbroken = fit(Run(tmp_path / "unbroken"), config, train_split, reporter, ask)
     run = Run(tmp_path / "run")
@@ -279,7 +295,7 @@ def test_a_student_learns_what_its_teacher_says_and_not_what_is_true(
 
     def ask(_config: TrainConfig, images: Split) -> TeacherAnswers:
         wrong = 5 * np.eye(10, dtype=np.float32)[(images.labels + 1) % 10]
-        return TeacherAnswers(np.stack([wrong, wrong], axis=1))
+        return TeacherAnswers(np.stack([wrong, wrong], axis=1), "wrong")
 
     checkpoint = fit(Run(tmp_path / "run"), config, train_split, reporter, ask)
 
