@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import signal
 import subprocess
@@ -49,6 +50,23 @@ def trained(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     export = _run("export", *where, "--run", folder / "run", "--to", folder / "repository")
     assert (export.returncode, export.stderr) == (0, "")
     return folder
+
+
+@pytest.mark.parametrize("file", ["run/checkpoint.pt", "repository/cifar10net/1/model.onnx"])
+def test_a_student_names_the_teacher_that_it_learned_from(
+    trained: Path, synthetic: Path, tmp_path: Path, file: str
+) -> None:
+    where = ("--data", synthetic, "--cache-dir", trained / "cache")
+    teacher = trained / ("run" if file.endswith(".pt") else file)
+
+    fit = _run("fit", *where, "--out", tmp_path / "run", *QUICK, "--teacher", teacher, "--mix-share", "0.5")
+    export = _run("export", *where, "--run", tmp_path / "run", "--to", tmp_path / "repository")
+
+    assert (fit.returncode, fit.stderr, export.returncode, export.stderr) == (0, "", 0, "")
+    card = (tmp_path / "repository/cifar10net/README.md").read_text()
+    assert "| mix_share | 0.5 |" in card
+    digest = hashlib.sha256((trained / file).read_bytes()).hexdigest()
+    assert f"| teacher_sha256 | {digest} |" in card
 
 
 def test_without_pytorch_one_sentence_says_what_to_install() -> None:
