@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
     from service.providers import ProviderConfig
 
+EXACT_INT8 = "session.x64quantprecision"
+"""ONNX Runtime's key for int8 products that are exact on x86 processors without VNNI too: their kernels for
+uint8 times int8 add pairs of products in 16 bits, which saturate; with "1" weights become uint8, whose kernels
+do not. It changes nothing where VNNI is, on other architectures, and for other providers."""
 _LOG_FATAL_ONLY = 4
 # y = x + x, of one float32: what a test makes anew with onnx and compares.
 _TINY_MODEL = bytes.fromhex(
@@ -233,6 +237,7 @@ def open_session(file: ModelFile, provider: ProviderConfig, threads: int) -> Any
     options.log_severity_level = _LOG_FATAL_ONLY  # what it would log of a file, it raises too
     # A waiting pool must not burn the cores that requests are decoded on.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(EXACT_INT8, "1")
     # Weights outside the file would be looked for from the working directory on, unseen by any check: there
     # is nothing in this folder, which is none.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/dev/null")
