@@ -143,8 +143,10 @@ def open_onnx(path: Path, *, threads: int = 0) -> Any:  # noqa: ANN401 - onnxrun
     # Threads that wait in a loop take their core from the very thread that they wait for, where others want
     # cores too: asking a teacher beside a training took over 25 minutes instead of 5.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Without it, sums of int8 products saturate on x86 processors without VNNI (service.model says more).
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    # Without it, sums of int8 products saturate on x86 processors without VNNI. Before 1.30 it ends the
+    # process at a MatMulInteger without zero points.
+    if tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 30):
+        options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own types share no base but Exception

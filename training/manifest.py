@@ -13,7 +13,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from training.errors import CheckpointError
-from training.evaluate import open_onnx, predictor_of
+from training.evaluate import open_onnx
+from training.exact import softmax_predictor
 from training.golden import golden_answers
 from training.sources import CLASS_NAMES, IMAGE_SHAPE
 
@@ -35,7 +36,7 @@ def describe(model: Path) -> str:
         model: an ``.onnx`` of ours. The file name in the manifest is ``model.onnx``, whatever this one's is.
 
     Returns:
-        JSON, the same for the same file on the same machine.
+        JSON, the same for the same file on the same machine; of an int8 model, on every machine.
 
     Raises:
         CheckpointError: the file is missing, damaged, takes or gives something else, or names no labels.
@@ -49,7 +50,7 @@ def describe(model: Path) -> str:
             f"{model} names {len(labels)} labels in its metadata, wanted {len(CLASS_NAMES)}; export it again "
             "with cifar10net-train export"
         )
-    golden = golden_answers(predictor_of(session))
+    golden = golden_answers(softmax_predictor(model))
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "files": {MODEL_NAME: {"bytes": len(content), "sha256": sha256(content).hexdigest()}},

@@ -142,7 +142,17 @@ def twin_card(
         figures: what else is known of it, by name.
     """
     source = metadata["quantized_from"]
-    made = ("form", "arithmetic", "calibration", "from", "from_sha256", "commit", "onnx", "onnxruntime")
+    made = (
+        "form",
+        "arithmetic",
+        "processors",
+        "calibration",
+        "from",
+        "from_sha256",
+        "commit",
+        "onnx",
+        "onnxruntime",
+    )
     how = "\n".join(
         f"| {key} | {metadata[f'quantized_{key}']} |" for key in made if f"quantized_{key}" in metadata
     )

@@ -8,15 +8,17 @@ validation images; the test split is read once, for the figures, and to refuse w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.calibrate import LARGEST_WEIGHT, METHODS, Method, to_int8
+from training.calibrate import LARGEST_WEIGHT, METHODS, PORTABLE_WEIGHT_BITS, Method, calibrate
 from training.dataset import hold_out
 from training.errors import QuantizeError, TrainingError
 from training.evaluate import predict_all
 from training.half import to_half
+from training.saturation import LARGEST_PAIR, answers_alike_everywhere, largest_pair
 from training.twins import (
     FEWEST_TESTED,
     Comparison,
@@ -33,11 +35,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import onnx
+
     from training.dataset import DataSet, Split
 
 FORMS = ("int8", "int8_openvino", "fp16")
 MOST_LOST_POINTS = 0.5
 """Of top-1, that an int8 twin may have less than its source."""
+ALIKE = "no sum of two products leaves 16 bits: every processor gives the same answers"
+SATURATES = (
+    "sums of two products can leave 16 bits: x86 processors without VNNI (Intel before Ice Lake, AMD before "
+    "Zen 4) answer differently unless the runtime is asked for exact sums, as cifar10net asks the CPU "
+    "provider, which takes longer there"
+)
+"""What 8-bit weights cost where; measured in docs/experiments.md."""
 HALF_TOLERANCE = 0.02
 """Largest difference of a probability between float16 and float32."""
 
@@ -52,8 +63,8 @@ class QuantizeConfig:
     """Training images that ranges are taken from."""
     seed: int = 0
     """Chooses them."""
-    weight_bits: int = 8
-    """7 answers alike on x86 processors without VNNI too, whose sums of 8-bit products overflow."""
+    weight_bits: int = PORTABLE_WEIGHT_BITS
+    """7 answers alike on every processor; 8 is a finer grid whose sums of products saturate on some."""
     validation_per_class: int = 100
     """Training images of each class to hold out, where the model does not say how many its run did."""
 
@@ -153,30 +164,43 @@ def _int8(source: Source, train: Split, config: QuantizeConfig, report: Callable
     held_out = source.validation_per_class or config.validation_per_class
     images, validation = calibration_images(train, config, held_out)
     expected = predict_all(source.predict, validation.images)
-    best: tuple[float, Method, Twin] | None = None
+    calibrated = calibrate(
+        source.model,
+        images.images,
+        METHODS,
+        weight_bits=config.weight_bits,
+        for_openvino=config.form == "int8_openvino",
+    )
+    found: list[tuple[float, Method, onnx.ModelProto]] = []
     for method in METHODS:
-        model = to_int8(
-            source.model,
-            images.images,
-            method,
-            weight_bits=config.weight_bits,
-            for_openvino=config.form == "int8_openvino",
-        )
+        model = calibrated.to_int8(method)
         answers = predict_all(predictor(model), validation.images)
         lost = divergence(expected, answers)
         top1 = float((answers.argmax(axis=1) == validation.labels).mean())
         report(f"{method.name:<18} loses {lost * 1e3:.3f} millinats, top-1 {top1:.2%}, on validation")
-        if best is None or lost < best[0]:
-            best = lost, method, Twin(config.form, model, _settings(config, method, train, len(validation)))
-    if best is None:
-        raise QuantizeError("there is no way to calibrate")
-    report(f"{best[1].name} is nearest to float32 on {len(validation):,} validation images")
-    return best[2]
+        found.append((lost, method, model))
+    _, method, model = min(found, key=itemgetter(0))
+    report(f"{method.name} is nearest to float32 on {len(validation):,} validation images")
+    is_portable = answers_alike_everywhere(model)
+    if not is_portable:
+        if config.weight_bits == PORTABLE_WEIGHT_BITS:
+            raise QuantizeError(
+                f"with {config.weight_bits} bits two weights of {source.path} add up to "
+                f"{largest_pair(model)}, wanted at most {LARGEST_PAIR}: processors would answer differently; "
+                "nothing was written"
+            )
+        report(SATURATES)
+    return Twin(
+        config.form, model, _settings(config, method, train, len(validation), is_portable=is_portable)
+    )
 
 
-def _settings(config: QuantizeConfig, method: Method, train: Split, held_out: int) -> dict[str, str]:
+def _settings(
+    config: QuantizeConfig, method: Method, train: Split, held_out: int, *, is_portable: bool
+) -> dict[str, str]:
     return {
         "arithmetic": f"static QDQ, weights int8 ({config.weight_bits} bits) per channel, activations uint8",
+        "processors": ALIKE if is_portable else SATURATES,
         "calibration": f"{method.name} on {config.calibration_images} of {len(train) - held_out} training "
         f"images, seed {config.seed}; chosen of {len(METHODS)} by {held_out} validation images",
     }
@@ -192,5 +216,5 @@ def _refuse_what_lost(source: Source, twin: Twin, found: Comparison) -> None:
         raise QuantizeError(
             f"as {twin.form} {source.path} has top-1 {found.after.top1:.2%} on {found.after.n} test images "
             f"and {found.before.top1:.2%} as float32: {found.lost_points:.2f} points lost, wanted at most "
-            f"{MOST_LOST_POINTS}; nothing was written, try more --calibration-images"
+            f"{MOST_LOST_POINTS}; nothing was written, try more --calibration-images or --weight-bits 8"
         )

@@ -16,8 +16,9 @@ from torch import nn
 from service.client import Client
 from service.process import ServerProcess
 from tests.real_images import few_of
+from training import exact as exact_module
 from training import quantize as quantize_module
-from training.calibrate import METHODS, to_int8
+from training.calibrate import METHODS, Calibrated, calibrate
 from training.cli import cli
 from training.dataset import DataSet, hold_out
 from training.errors import CheckpointError, ExportError, QuantizeError, TrainingError
@@ -25,7 +26,8 @@ from training.evaluate import onnx_predictor, predict_all
 from training.export import _to_onnx, export
 from training.half import to_half
 from training.manifest import describe
-from training.quantize import QuantizeConfig, Quantized, calibration_images, quantize
+from training.quantize import ALIKE, SATURATES, QuantizeConfig, Quantized, calibration_images, quantize
+from training.saturation import answers_alike_everywhere
 from training.sources import CLASS_NAMES
 from training.twins import Source, compare, predictor, read_source
 
@@ -90,19 +92,20 @@ def _operators(path: Path, folder: Path) -> list[str]:
 def test_int8_answers_nearly_as_float32(
     source: Source, train_split: Split, test_split: Split, form: str, weight_bits: int
 ) -> None:
-    model = to_int8(
+    model = calibrate(
         source.model,
         train_split.images[::3],
-        METHODS[0],
+        METHODS[:1],
         weight_bits=weight_bits,
         for_openvino=form == "int8_openvino",
-    )
+    ).to_int8(METHODS[0])
 
     found = compare(source, predictor(model), test_split)
 
     assert abs(found.lost_points) <= 0.5
     assert found.same_top1 > 0.98
     assert 0 < found.mean_difference < 0.01
+    assert answers_alike_everywhere(model) == (weight_bits == 7)
 
 
 @pytest.fixture(scope="module")
@@ -116,12 +119,12 @@ def test_int8_answers_nearly_as_float32_on_real_images(root: Path, few_real: Dat
     real = read_source(root / "exported_models/cifar10net/1/model.onnx")
     images, _ = calibration_images(few_real.split("train"), QuantizeConfig(calibration_images=300), 100)
 
-    model = to_int8(real.model, images.images, METHODS[1])
+    model = calibrate(real.model, images.images, METHODS[1:2]).to_int8(METHODS[1])
     found = compare(real, predictor(model), few_real.split("test"))
 
     assert found.lost_points <= 0.5
-    assert found.same_top1 > 0.985
-    assert found.mean_difference < 0.004
+    assert found.same_top1 > 0.975
+    assert found.mean_difference < 0.005
 
 
 def test_half_answers_as_float32_on_real_images(root: Path, few_real: DataSet) -> None:
@@ -193,6 +196,64 @@ def test_a_second_time_gives_the_same_bytes(source: Source, data_set: DataSet, t
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+@pytest.mark.usefixtures("one_method")
+def test_it_says_which_processors_answer_alike(source: Source, data_set: DataSet, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    seven = quantize(source, data_set, FEW, tmp_path / "7", report=told.append)
+    assert not any("VNNI" in line for line in told)
+    eight = quantize(
+        source, data_set, dataclasses.replace(FEW, weight_bits=8), tmp_path / "8", report=told.append
+    )
+
+    assert told[-1] == SATURATES
+    assert _metadata(seven.path)["quantized_processors"] == ALIKE
+    assert _metadata(eight.path)["quantized_processors"] == SATURATES
+    assert f"| processors | {SATURATES} |" in (eight.path.parents[1] / "README.md").read_text()
+
+
+@pytest.mark.usefixtures("one_method")
+def test_weights_that_could_saturate_are_not_published_as_portable(
+    source: Source, data_set: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as those of a quantizer that no longer heeds the number of bits."""
+    monkeypatch.setattr(
+        quantize_module,
+        "calibrate",
+        lambda *arguments, **settings: calibrate(*arguments, **settings | {"weight_bits": 8}),
+    )
+
+    with pytest.raises(QuantizeError, match=r"two weights .* add up to 254, wanted at most 128"):
+        quantize(source, data_set, FEW, tmp_path / "root")
+
+    assert not (tmp_path / "root").exists()
+
+
+def test_ranges_do_not_depend_on_the_order_of_float_sums(
+    source: Source, train_split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another processor's float64 sums differ in their last digits; the file must not."""
+    images = train_split.images[:60]
+    exact = calibrate(source.model, images)
+    wide = exact_module._in_float64
+
+    def shaken(model: onnx.ModelProto) -> onnx.ModelProto:
+        other = wide(model)
+        for value in other.graph.initializer:
+            if value.data_type == onnx.TensorProto.DOUBLE:
+                values = onnx.numpy_helper.to_array(value) * (
+                    1 + 2e-16 * np.sign(np.random.default_rng(0).normal())
+                )
+                value.CopyFrom(onnx.numpy_helper.from_array(values, value.name))
+        return other
+
+    monkeypatch.setattr(exact_module, "_in_float64", shaken)
+    other = calibrate(source.model, images)
+
+    for method in METHODS:
+        assert exact.to_int8(method).SerializeToString() == other.to_int8(method).SerializeToString()
+
+
 def test_half_has_half_the_bytes_and_gives_float32(half: Quantized, source: Source) -> None:
     model = onnx.load(half.path)
 
@@ -212,16 +273,16 @@ def test_ranges_come_from_training_images_alone_and_the_test_split_is_read_last(
     seen: list[Any] = []
     split = data_set.split
 
-    def watched(model: onnx.ModelProto, images: Any, *arguments: Any, **settings: Any) -> onnx.ModelProto:
+    def watched(model: onnx.ModelProto, images: Any, *arguments: Any, **settings: Any) -> Calibrated:
         order.append("calibrate")
         seen.append(images)
-        return to_int8(model, images, *arguments, **settings)
+        return calibrate(model, images, *arguments, **settings)
 
     def noted(name: Any) -> Split:
         order.append(name)
         return split(name)
 
-    monkeypatch.setattr(quantize_module, "to_int8", watched)
+    monkeypatch.setattr(quantize_module, "calibrate", watched)
     monkeypatch.setattr(data_set, "split", noted)
     quantize(source, data_set, FEW, tmp_path)
 
@@ -237,10 +298,11 @@ def test_ranges_come_from_training_images_alone_and_the_test_split_is_read_last(
 def _spoiled(*spared: str) -> Any:
     """Calibrate every method but those spared on images of one grey."""
 
-    def spoil(model: onnx.ModelProto, images: Any, method: Any, **settings: Any) -> onnx.ModelProto:
-        return to_int8(
-            model, images if method.name in spared else np.full_like(images, 121), method, **settings
-        )
+    def spoil(model: onnx.ModelProto, images: Any, methods: Any, **settings: Any) -> Calibrated:
+        good = calibrate(model, images, methods, **settings)
+        grey = calibrate(model, np.full_like(images, 121), methods, **settings)
+        ranges = {method: (good if method.name in spared else grey).ranges[method] for method in methods}
+        return dataclasses.replace(good, ranges=ranges)
 
     return spoil
 
@@ -248,7 +310,7 @@ def _spoiled(*spared: str) -> Any:
 def test_the_method_nearest_to_float32_on_validation_images_is_kept(
     source: Source, data_set: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantize_module, "to_int8", _spoiled("percentile 99.999"))
+    monkeypatch.setattr(quantize_module, "calibrate", _spoiled("percentile 99.999"))
     told: list[str] = []
 
     done = quantize(source, data_set, FEW, tmp_path, report=told.append)
@@ -261,7 +323,7 @@ def test_the_method_nearest_to_float32_on_validation_images_is_kept(
 def test_what_has_lost_too_much_is_not_kept(
     source: Source, data_set: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantize_module, "to_int8", _spoiled())
+    monkeypatch.setattr(quantize_module, "calibrate", _spoiled())
 
     with pytest.raises(QuantizeError, match=r"points lost, wanted at most 0\.5; nothing was written"):
         quantize(source, data_set, FEW, tmp_path / "root")
