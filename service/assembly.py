@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from service.config import TracingConfig
-    from service.model import OnnxModel
-    from service.repository import Elsewhere
+    from service.repository import Elsewhere, Loaded
     from service.rpc.method import Method
     from service.tracing.export import Tracing
     from service.workers.intercom import Intercom
@@ -99,19 +98,19 @@ class Assembly:
         await self._inference.join()
         await self._telemetry.open()
 
-    async def load(self) -> tuple[list[tuple[OnnxModel, ...]], Elsewhere | None]:
+    async def load(self) -> tuple[Loaded, Elsewhere | None]:
         """Load what the other processes answer with, if there are any, else what is configured.
 
         Raises:
-            ModelError, ProviderError: a model cannot be loaded.
+            ModelError, ProviderError: the repository or the provider cannot be used.
         """
         elsewhere = await self.repository.elsewhere()
         like = () if elsewhere is None else (elsewhere.versions,)
         return await asyncio.to_thread(load_models, self._config, *like), elsewhere
 
-    def open(self, models: list[tuple[OnnxModel, ...]], elsewhere: Elsewhere | None) -> None:
-        """Answer with what was loaded. Raises ModelError."""
-        self.repository.open(models, self._config, self._observer, elsewhere)
+    def open(self, loaded: Loaded, elsewhere: Elsewhere | None) -> None:
+        """Answer with what was loaded. Raises ModelError if that is not enough."""
+        self.repository.open(loaded, self._config, self._observer, elsewhere)
         self.health.set_serving(info.provider for info in self.repository.list())
 
     async def close(self) -> None:

@@ -111,6 +111,10 @@ class ServerConfig:
     """Model repository: ``<model>/<version>/model.onnx``."""
     default_model: str | None = None
     """Answers requests that name no model; None: cifar10net if it is there, else the first."""
+    require_models: tuple[str, ...] = ()
+    """Models without which the server does not start, beside the default one."""
+    strict_models: bool = False
+    """Whether any version that is refused at the start ends it."""
     versions: VersionPolicies = field(default_factory=VersionPolicies)
     """Which versions of each model answer."""
     watch_s: float = 0.0

@@ -7,8 +7,9 @@ answers are checked before it is used.
 from __future__ import annotations
 
 import os
+import platform
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ import numpy as np
 from service.config import IMAGE_SIDE
 from service.errors import ModelError, ProviderError
 from service.providers import PROVIDERS
+from service.weights import LARGEST_PORTABLE, largest_int8_weight
 
 # From 1.29 on its builds for Linux tell Microsoft of every session, write an identifier into the home folder,
 # and hold up the end of a process that cannot reach the collector. It looks at this when it is loaded.
@@ -32,16 +34,27 @@ if TYPE_CHECKING:
 
     from service.providers import ProviderConfig
 
-EXACT_INT8 = "session.x64quantprecision"
-"""ONNX Runtime's key for int8 products that are exact on x86 processors without VNNI too: their kernels for
-uint8 times int8 add pairs of products in 16 bits, which saturate; with "1" weights become uint8, whose kernels
-do not. It changes nothing where VNNI is, on other architectures, and for other providers."""
 _LOG_FATAL_ONLY = 4
 # y = x + x, of one float32: what a test makes anew with onnx and compares.
 _TINY_MODEL = bytes.fromhex(
     "08083a380a0e0a01780a01781201792203416464120474696e795a0f0a0178120a0a08080112040a020801"
     "620f0a0179120a0a08080112040a02080142040a00100d"
 )
+# y = x W, of four float32, by way of uint8 and int8: two products of 255 and 127 leave 16 bits.
+_PAIRS_MODEL = bytes.fromhex(
+    "08083aef010a220a01780a036f6e650a047a65726f12027871220e5175616e74697a654c696e6561720a250a0278710a036f"
+    "6e650a047a65726f12027864221044657175616e74697a654c696e6561720a250a01770a036f6e650a05777a65726f120277"
+    "64221044657175616e74697a654c696e6561720a130a0278640a02776412017922064d61744d756c1201702a0d100142036f"
+    "6e654a040000803f2a0b100242047a65726f4a01002a0f0804080110034201774a047f7f7f7f2a0c10034205777a65726f4a"
+    "01005a130a0178120e0a0c080112080a0208010a02080462130a0179120e0a0c080112080a0208010a02080142040a00100d"
+)
+_LIGHT = 255
+_PAIRS_SUM = 4 * _LIGHT * 127
+# Asks for exact sums of int8 products on x86 processors without VNNI. Their kernels for uint8 times int8 add
+# products pair by pair in 16 bits, which saturate; with it, weights become uint8, whose kernels widen first.
+# It changes nothing elsewhere. Before 1.30 it ends the process at a MatMulInteger without zero points.
+_EXACT_INT8 = "session.x64quantprecision"
+_EXACT_SINCE = (1, 30)
 _SUM_TOLERANCE = 1e-3
 _LONGEST_REASON = 600  # characters: ONNX Runtime names its own source files before it comes to the point
 
@@ -86,6 +99,8 @@ class ModelInfo:
     """Of the model's file, in hexadecimal digits; None for a model that is no file."""
     is_verified: bool = False
     """Whether a manifest vouched for the file and its answers."""
+    caution: str = ""
+    """What is wrong with its answers on this machine, and what to do about it; empty if nothing is known."""
 
 
 def try_provider(provider: ProviderConfig) -> str:
@@ -106,6 +121,27 @@ def try_provider(provider: ProviderConfig) -> str:
     if answer.tolist() != [2]:
         raise ModelError(f"the provider {provider.name} says that 1 + 1 is {answer.tolist()}, wanted 2")
     return str(session.get_providers()[0])
+
+
+@cache
+def saturates(provider: ProviderConfig) -> bool:
+    """Whether sums of int8 products are cut off at 16 bits: by what a tiny model answers, tried once.
+
+    A provider that cannot run it counts as exact.
+    """
+    try:
+        session = open_session(ModelFile(Path("a tiny model"), "pairs", 1, _PAIRS_MODEL), provider, 1)
+        (answer,) = session.run(None, {"x": np.full((1, 4), _LIGHT, np.float32)})
+    except Exception:  # noqa: BLE001 - onnxruntime's own types share no base but Exception
+        return False
+    return bool(abs(answer.item() - _PAIRS_SUM) > _PAIRS_SUM / _LIGHT)
+
+
+def why_saturating() -> str:
+    """Name what this machine lacks, where sums saturate."""
+    if platform.machine() in {"x86_64", "AMD64"}:
+        return "this CPU has no VNNI"
+    return "this CPU adds products in 16 bits"
 
 
 class OnnxModel:
@@ -152,6 +188,7 @@ class OnnxModel:
             self._output,
             file.sha256,
             file.is_verified,
+            _caution(file, provider),
         )
 
     def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -237,7 +274,8 @@ def open_session(file: ModelFile, provider: ProviderConfig, threads: int) -> Any
     options.log_severity_level = _LOG_FATAL_ONLY  # what it would log of a file, it raises too
     # A waiting pool must not burn the cores that requests are decoded on.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry(EXACT_INT8, "1")
+    if _is_since(_EXACT_SINCE):
+        options.add_session_config_entry(_EXACT_INT8, "1")
     # Weights outside the file would be looked for from the working directory on, unseen by any check: there
     # is nothing in this folder, which is none.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/dev/null")
@@ -259,6 +297,23 @@ def open_session(file: ModelFile, provider: ProviderConfig, threads: int) -> Any
             "check the drivers and libraries it needs"
         )
     return session
+
+
+def _is_since(version: tuple[int, int]) -> bool:
+    """Whether ONNX Runtime is of this version or a newer one."""
+    major, minor = runtime_version().split(".")[:2]
+    return (int(major), int(minor)) >= version
+
+
+def _caution(file: ModelFile, provider: ProviderConfig) -> str:
+    """Say whether a file's int8 weights and this machine's arithmetic give other answers than elsewhere."""
+    if largest_int8_weight(file.content) <= LARGEST_PORTABLE or not saturates(provider):
+        return ""
+    return (
+        f"its 8-bit weights make sums of products saturate on the provider {provider.name}, because "
+        f"{why_saturating()}, so its answers are worse: quantise it to 7-bit weights (cifar10net-train "
+        "quantize), or serve it with --provider cpu and onnxruntime 1.30 or newer, which adds exactly"
+    )
 
 
 def _check_signature(session: Any, path: Path) -> tuple[str, str, int]:  # noqa: ANN401 - no types

@@ -50,6 +50,15 @@ class VersionPolicy:
         newest = sorted(there, reverse=True)
         return set(newest[: self.latest])
 
+    def in_place_of(self, chosen: Iterable[int], there: Iterable[int]) -> list[int]:
+        """List what may take the place of a chosen version that is refused: older ones, the newest first.
+
+        Nothing, where versions are chosen by number, or all of them are.
+        """
+        if self.numbers or self.latest is None:
+            return []
+        return sorted(set(there).difference(chosen), reverse=True)
+
     def missing(self, there: Iterable[int]) -> set[int]:
         """Name the versions that are asked for by number and are not there."""
         return set(self.numbers.difference(there))

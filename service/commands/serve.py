@@ -54,6 +54,19 @@ _log = structlog.get_logger(__name__)
     help="Answers requests that name none. Default: cifar10net, else the first by name.",
 )
 @click.option(
+    "--require-model",
+    "require_models",
+    multiple=True,
+    metavar="MODEL",
+    help="Do not start without this model, as without the default one; can be repeated.",
+)
+@click.option(
+    "--strict-models",
+    is_flag=True,
+    help="Do not start if any version is refused. Default: the others are served, and `cifar10net models` "
+    "says why one is not.",
+)
+@click.option(
     "--versions",
     multiple=True,
     metavar="[MODEL=]POLICY",

@@ -56,15 +56,24 @@ def _version(found: FoundVersion, config: ServerConfig) -> Finding:
         return _bad(name, "refused", str(error))
     digest = f"SHA-256 {candidate.file.sha256[:_DIGITS]}…"
     if candidate.manifest is None:
+        advice = f"it has no {MANIFEST_NAME}: cifar10net-train manifest {candidate.file.path} writes one"
         return Finding(
             section=SECTION,
             name=name,
             state=State.NOTE,
             value=f"loads and answers, {digest}, but nothing vouches for it",
-            advice=f"it has no {MANIFEST_NAME}: cifar10net-train manifest {candidate.file.path} writes one",
+            advice="; ".join(filter(None, (advice, model.info.caution))),
         )
     golden = len(candidate.manifest.golden.images)
     checked = f"{digest}, signature, {len(model.info.labels)} labels, {golden} golden answers"
+    if model.info.caution:
+        return Finding(
+            section=SECTION,
+            name=name,
+            state=State.NOTE,
+            value=f"verified, but it saturates: {checked}",
+            advice=model.info.caution,
+        )
     return Finding(section=SECTION, name=name, value=f"verified: {checked}")
 
 

@@ -1,7 +1,8 @@
 """Which execution providers are really usable: a tiny model is run on each.
 
 In: the provider that is asked for, if one is. Out: findings. A provider that ONNX Runtime only lists, or
-replaces by another in silence, does not count as usable.
+replaces by another in silence, does not count as usable. Of a usable one, a second tiny model tells whether
+it adds products of int8 exactly, which is found by asking it and not by the CPU's name.
 """
 
 from __future__ import annotations
@@ -27,14 +28,18 @@ def providers(asked: str | None) -> Iterator[Finding]:
             advice = f"to serve by it: pip install 'cifar10net[{PROVIDERS[name].extra}]'"
             yield _finding(name, "ONNX Runtime is not installed", refused, advice)
             continue
-        from service.model import try_provider  # noqa: PLC0415 - wants NumPy, which a client lacks
+        from service.model import saturates, try_provider, why_saturating  # noqa: PLC0415 - NumPy, a client lacks NumPy
 
+        provider = ProviderConfig(name=name)
         try:
-            active = try_provider(ProviderConfig(name=name))
+            active = try_provider(provider)
         except (ModelError, ProviderError) as error:
             yield _finding(name, "not usable", refused, str(error))
-        else:
-            yield _finding(name, f"usable: {active} is active")
+            continue
+        sums = "adds int8 products exactly"
+        if saturates(provider):
+            sums = f"int8 models need 7-bit weights, because {why_saturating()}"
+        yield _finding(name, f"usable: {active} is active; {sums}")
 
 
 def _finding(name: str, value: str, state: State = State.OK, advice: str = "") -> Finding:

@@ -2,8 +2,8 @@
 
 from service.repository.everywhere import Elsewhere
 from service.repository.index import IndexEntry, State
-from service.repository.loading import load_models
+from service.repository.loading import Loaded, load_models
 from service.repository.repository import Repository
 from service.repository.served import ServedModel
 
-__all__ = ["Elsewhere", "IndexEntry", "Repository", "ServedModel", "State", "load_models"]
+__all__ = ["Elsewhere", "IndexEntry", "Loaded", "Repository", "ServedModel", "State", "load_models"]

@@ -42,6 +42,11 @@ class Elsewhere:
     """By model; none of one that was unloaded by hand."""
 
     @property
+    def answering(self) -> set[str]:
+        """Models that answer."""
+        return {name for name, numbers in self.versions.items() if numbers}
+
+    @property
     def unloaded(self) -> list[str]:
         """Models that were unloaded by hand."""
         return [name for name, numbers in self.versions.items() if not numbers]

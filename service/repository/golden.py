@@ -50,8 +50,8 @@ class Golden:
                 raise ModelError(
                     f"{info.name} version {info.version} says of golden image {index} that it is "
                     f"{info.labels[got.argmax()]} and gives {info.labels[column]} {got[column]:.6f}, wanted "
-                    f"{info.labels[wanted.argmax()]} and {wanted[column]:.6f} within {tolerance:g}: its "
-                    f"weights are others, or {info.provider} computes otherwise"
+                    f"{info.labels[wanted.argmax()]} and {wanted[column]:.6f} within {tolerance:g}: "
+                    f"{info.caution or f'its weights are others, or {info.provider} computes otherwise'}"
                 )
 
     def _ask(self, model: OnnxModel) -> npt.NDArray[np.float32]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from service.model import ModelInfo
     from service.repository.folder import Contents, FoundVersion, Stamp
     from service.repository.shelf import Shelf
     from service.versions import VersionPolicies
@@ -89,7 +90,7 @@ class Ledger:
         entries = []
         for key in sorted(there | served.keys() | retiring | self.loading):
             if key in served:
-                reason = self._refused.get(key, "" if served[key].is_verified else UNVERIFIED)
+                reason = self._refused.get(key, _what_to_know(served[key]))
                 entries.append(IndexEntry(*key, State.READY, reason))
             elif key in self.loading:
                 entries.append(IndexEntry(*key, State.LOADING, ""))
@@ -103,9 +104,19 @@ class Ledger:
         """Say of every model that there is whether it answers."""
         return {name: bool(shelf.versions(name)) for name in {*self.contents, *shelf.names, *self.unloaded}}
 
+    def why_not(self, name: str) -> str:
+        """Say why a model does not answer; empty where no wanted version of it was refused."""
+        reasons = (self._refused.get((name, version)) for version in sorted(self.wanted(name), reverse=True))
+        return next(filter(None, reasons), "")
+
     def _why_not(self, name: str, version: int) -> str:
         if name in self.unloaded:
             return "unloaded"
         if version not in self.wanted(name):
             return f"the server answers with versions {self._policies.of(name)}"
         return self._refused.get((name, version), "not loaded yet")
+
+
+def _what_to_know(info: ModelInfo) -> str:
+    """Say what is to be known of a version that answers; may be empty."""
+    return "; ".join(filter(None, (info.caution, "" if info.is_verified else UNVERIFIED)))

@@ -23,13 +23,14 @@ from service.repository.loading import start, verify
 from service.repository.served import Maker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from service.config import ServerConfig
     from service.model import ModelInfo, OnnxModel
     from service.observing import ModelEvent
     from service.repository.folder import Contents, FoundVersion
     from service.repository.index import IndexEntry
+    from service.repository.loading import Loaded
     from service.repository.served import ServedModel
     from service.repository.shelf import Shelf
 
@@ -73,6 +74,7 @@ class Lifecycle:
         """
         self.ledger = Ledger(config.versions)
         self._shelf = shelf
+        shelf.why_not = self.ledger.why_not
         self._config = config
         self._observer = observer or Observer()
         self._maker = Maker(config, observer)
@@ -81,11 +83,14 @@ class Lifecycle:
         self._looking = Background()  # which a version that takes long to load does not hold up
         self._turn = asyncio.Lock()
 
-    def open(self, models: Iterable[Sequence[OnnxModel]], unloaded: Iterable[str]) -> None:
+    def open(self, loaded: Loaded, unloaded: Iterable[str]) -> None:
         """Begin to answer with versions that were loaded before anything could change."""
         self.ledger.unloaded.update(unloaded)
+        self.ledger.note_contents(loaded.contents)
+        for refusal in loaded.refusals:
+            self._refuse(refusal.found, refusal.reason)
         by_name: dict[str, dict[int, ServedModel]] = {}
-        for sessions in models:
+        for sessions in loaded.models:
             model = self._maker.make(sessions)
             by_name.setdefault(model.info.name, {})[model.info.version] = model
         for name, versions in by_name.items():
@@ -204,10 +209,10 @@ class Lifecycle:
         try:
             sessions = await self._loading.run(partial(_load, found, served, self._config))
         except StartupError as error:
-            self._refuse(found, str(error)[:_LONGEST_REASON], change)
+            change.refusals.append(self._refuse(found, str(error)))
         except Exception:  # noqa: BLE001 - a fault of ours refuses one version, and no more
             _log.exception("model failed to load", model=found.name, version=found.version)
-            self._refuse(found, "it failed to load; the server's log says why", change)
+            change.refusals.append(self._refuse(found, "it failed to load; the server's log says why"))
         else:
             if sessions is None:
                 self.ledger.note_taken(found)
@@ -216,11 +221,13 @@ class Lifecycle:
         finally:
             self.ledger.loading.discard(found.key)
 
-    def _refuse(self, found: FoundVersion, reason: str, change: Change) -> None:
+    def _refuse(self, found: FoundVersion, reason: str) -> str:
+        """Keep and tell why a version does not answer; return the reason, no longer than is told."""
+        reason = reason[:_LONGEST_REASON]
         self.ledger.note_refused(found, reason)
-        change.refusals.append(reason)
         _log.warning("model refused", model=found.name, version=found.version, reason=reason)
         self._observer.on_model(found.name, found.version, "refused")
+        return reason
 
     def _commit(self, change: Change) -> None:
         answering = dict(self._shelf.versions(change.name))
@@ -256,6 +263,8 @@ class Lifecycle:
         )
         if info.sha256 is not None and not info.is_verified:
             _log.warning("model not verified", model=info.name, version=info.version, reason=UNVERIFIED)
+        if info.caution:
+            _log.warning("model saturates", model=info.name, version=info.version, reason=info.caution)
 
 
 def _load(

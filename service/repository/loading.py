@@ -6,19 +6,23 @@ first, each of which has answered its warm-up. Slow: for threads. Knows nothing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from service.errors import ModelError
+import structlog
+
+from service.errors import ModelError, ProviderError
 from service.model import ModelFile, OnnxModel
 from service.repository.folder import MANIFEST_NAME, MODEL_NAME, look, read
 from service.repository.manifest import LIMIT_BYTES, Manifest, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from service.config import ServerConfig
     from service.repository.folder import Contents, FoundVersion
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,32 +33,79 @@ class Candidate:
     manifest: Manifest | None
 
 
-def load_models(
-    config: ServerConfig, like: Mapping[str, Collection[int]] | None = None
-) -> list[tuple[OnnxModel, ...]]:
-    """Load and warm up every version that is wanted.
+@dataclass(frozen=True)
+class Refusal:
+    """A version that was to answer and cannot."""
+
+    found: FoundVersion
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.found.name} version {self.found.version}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of the versions that were wanted at the start."""
+
+    models: Sequence[tuple[OnnxModel, ...]]
+    """The sessions of each version that proved itself, by name and number."""
+    refusals: Sequence[Refusal] = ()
+    contents: Contents = field(default_factory=dict)
+    """The folder as it was then."""
+
+
+def load_models(config: ServerConfig, like: Mapping[str, Collection[int]] | None = None) -> Loaded:
+    """Load and warm up every version that is wanted; one that is refused leaves the others as they are.
+
+    Where the newest N versions of a model are wanted and one of them is refused, the next older one is tried
+    in its place, as a server that runs goes on with what it has.
 
     Args:
         config: where the models are, which versions of them are wanted, what runs them.
         like: the versions that the other workers answer with, by model: wanted instead, where they are
             there. A model that is not named, or has none, is left out.
 
-    Returns:
-        The sessions of each version, by name and number.
-
     Raises:
-        ModelError: the folder is missing or has no model, a version that is asked for is not there, or one
-            is damaged or fails its warm-up.
+        ModelError: the folder is missing or has no model, or a version that is asked for is not there; with
+            ``strict_models``, any version is refused.
         ProviderError: the provider that was asked for is not active.
     """
     contents = look(config.models)
     if like is None:
         _check_all_there(contents, config)
-    return [
-        load(there[version], config)
-        for name, there in contents.items()
-        for version in sorted(_wanted(name, there, config, like))
-    ]
+    loaded: list[tuple[OnnxModel, ...]] = []
+    refusals: list[Refusal] = []
+    for name, there in contents.items():
+        wanted = _wanted(name, there, config, like)
+        older = config.versions.of(name).in_place_of(wanted, there) if like is None else []
+        answering: list[tuple[OnnxModel, ...]] = []
+        for version in [*sorted(wanted, reverse=True), *older]:
+            if len(answering) == len(wanted):
+                break
+            outcome = _try(there[version], config)
+            if isinstance(outcome, Refusal):
+                refusals.append(outcome)
+            else:
+                answering.append(outcome)
+        loaded.extend(reversed(answering))
+    return Loaded(loaded, refusals, contents)
+
+
+def _try(found: FoundVersion, config: ServerConfig) -> tuple[OnnxModel, ...] | Refusal:
+    try:
+        return load(found, config)
+    except ModelError as error:
+        if config.strict_models:
+            raise
+        return Refusal(found, str(error))
+    except ProviderError:
+        raise
+    except Exception as error:  # a fault of ours refuses one version, and no more
+        if config.strict_models:
+            raise
+        _log.exception("model failed to load", model=found.name, version=found.version)
+        return Refusal(found, f"it failed to load: {type(error).__name__}; the server's log says more")
 
 
 def load(found: FoundVersion, config: ServerConfig) -> tuple[OnnxModel, ...]:

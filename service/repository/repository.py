@@ -9,25 +9,25 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from service.errors import ModelControlError, ModelError, NotServingError
+from service.errors import ModelControlError, NotServingError
 from service.repository.background import Background
 from service.repository.everywhere import Everywhere
 from service.repository.lifecycle import Lifecycle
 from service.repository.shelf import Shelf
+from service.repository.start import check_start
 from service.repository.watching import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from service.config import ServerConfig
-    from service.model import ModelInfo, OnnxModel
+    from service.model import ModelInfo
     from service.observing import Observer
     from service.repository.everywhere import Action, Elsewhere
     from service.repository.index import IndexEntry
+    from service.repository.loading import Loaded
     from service.repository.served import ServedModel
     from service.workers.intercom import Intercom
-
-_PREFERRED = "cifar10net"
 
 
 class Repository:
@@ -58,7 +58,7 @@ class Repository:
 
     def open(
         self,
-        models: Iterable[Sequence[OnnxModel]],
+        loaded: Loaded,
         config: ServerConfig,
         observer: Observer | None = None,
         elsewhere: Elsewhere | None = None,
@@ -66,20 +66,20 @@ class Repository:
         """Begin to answer with these models; called within the event loop.
 
         Args:
-            models: the sessions of each version.
+            loaded: the sessions of each version, and what was refused.
             config: how to batch, which model is the default, which changes are allowed.
             observer: is told of the models' runs and changes.
             elsewhere: what the other processes answer with, which this one is to be like.
 
         Raises:
-            ModelError: the default model is none of them.
+            ModelError: none answers, or one that has to does not: the default model, unless it was unloaded
+                elsewhere, or one of ``require_models``.
         """
-        versions = list(models)
         self._is_controlled = config.model_control
-        self._shelf.default = _default(versions, config) if elsewhere is None else elsewhere.default
+        self._shelf.default = check_start(loaded, config, elsewhere)
         self._lifecycle = Lifecycle(self._shelf, self._loading, config, observer, self.on_change)
         unloaded = () if elsewhere is None else elsewhere.unloaded
-        self._lifecycle.open(versions, unloaded)
+        self._lifecycle.open(loaded, unloaded)
         if self._everywhere is not None:
             self._everywhere.open(self._lifecycle)
 
@@ -186,14 +186,3 @@ class Repository:
         if self._lifecycle is None:
             raise NotServingError("the server is still loading its models; ask again in a moment")
         return self._lifecycle
-
-
-def _default(versions: Iterable[Sequence[OnnxModel]], config: ServerConfig) -> str:
-    """Choose the default model: the one that is asked for, else ours, else the first by name."""
-    names = {sessions[0].info.name for sessions in versions}
-    default = config.default_model or (_PREFERRED if _PREFERRED in names else min(names))
-    if default not in names:
-        raise ModelError(
-            f"the default model {default!r} is not in the repository, which has: {', '.join(sorted(names))}"
-        )
-    return default

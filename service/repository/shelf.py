@@ -13,7 +13,7 @@ from service.errors import NotServingError, UnknownModelError
 from service.memory import trim
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from service.model import ModelInfo
     from service.repository.background import Background
@@ -29,6 +29,8 @@ class Shelf:
         """The model that answers requests which name none; it may be absent for a while."""
         self.retiring: set[ServedModel] = set()
         """Versions that are replaced and still have calls to answer."""
+        self.why_not: Callable[[str], str] = lambda _name: ""
+        """Says of a model that is there and does not answer why; empty if nothing is known."""
         self._models: dict[str, dict[int, ServedModel]] = {}
         self._by_words: dict[tuple[str, str], ServedModel] = {}
         self._background = background
@@ -97,6 +99,11 @@ class Shelf:
                 f"{', '.join(map(str, sorted(versions)))}"
             )
         there_are = ", ".join(self.names) or "none"
+        reason = self.why_not(name or self.default)
+        if reason:
+            return UnknownModelError(
+                f"model {name or self.default} does not answer: {reason}; there are: {there_are}"
+            )
         if name:
             return UnknownModelError(f"no model is called {name[:100]!r}; there are: {there_are}")
         return UnknownModelError(

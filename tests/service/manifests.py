@@ -12,6 +12,7 @@ import numpy as np
 from tests.service.colours import COLOURS, expected_probabilities
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -32,15 +33,29 @@ def manifest(content: bytes, *, scale: float = 32.0, **changes: Any) -> bytes:
         changes: other values of some top-level fields.
     """
     images = golden_images()
+    return described(content, COLOURS, (images, expected_probabilities(images, scale)), **changes)
+
+
+def described(
+    content: bytes, names: Sequence[str], examples: tuple[np.ndarray, np.ndarray], **changes: Any
+) -> bytes:
+    """Describe a model of any labels.
+
+    Args:
+        content: of its file.
+        names: of its classes.
+        examples: images uint8 (n, 32, 32, 3) and the golden answers to them (n, classes).
+        changes: other values of some top-level fields.
+    """
     told = {
         "format": 1,
         "files": {"model.onnx": {"bytes": len(content), "sha256": sha256(content).hexdigest()}},
         "input": {"name": "images", "datatype": "uint8", "shape": [-1, 32, 32, 3]},
-        "output": {"name": "probabilities", "datatype": "float32", "shape": [-1, 3]},
-        "labels": list(COLOURS),
+        "output": {"name": "probabilities", "datatype": "float32", "shape": [-1, len(names)]},
+        "labels": list(names),
         "golden": [
             {"image": base64.b64encode(image.tobytes()).decode(), "probabilities": row.tolist()}
-            for image, row in zip(images, expected_probabilities(images, scale), strict=True)
+            for image, row in zip(*examples, strict=True)
         ],
     }
     return json.dumps(told | changes).encode()

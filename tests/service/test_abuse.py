@@ -32,7 +32,7 @@ from service.model import ModelInfo
 from service.pb import classifier_pb2 as pb
 from service.pb import classifier_pb2_grpc
 from service.process import ServerProcess
-from service.repository import Repository
+from service.repository import Loaded, Repository
 from service.rpc.server import RpcLimits, RpcServer
 from service.servicers.classifier import ClassifierServicer
 from service.servicers.decoding import Decoder
@@ -238,7 +238,7 @@ class _Inside:
 
     async def _serve(self) -> None:
         repository, decoder = Repository(), Decoder(1, ImageLimits())
-        repository.open([(_Model(),)], ServerConfig())  # type: ignore[list-item]
+        repository.open(Loaded([(_Model(),)]), ServerConfig())  # type: ignore[list-item]
         classifier = ClassifierServicer(repository, self.admission, decoder)
         limits = RpcLimits(
             max_message_bytes=32 * MIB, max_held_bytes=512 * MIB, max_connections=self._max_connections

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -15,9 +16,10 @@ import pytest
 
 from service import model as model_module
 from service.errors import ModelError, ProviderError
-from service.model import ModelFile, OnnxModel
+from service.model import ModelFile, OnnxModel, saturates
 from service.providers import PROVIDERS, ProviderConfig
 from tests.service.colours import colour_model, expected_probabilities
+from tests.service.int8_models import BRIGHT, answers, int8_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,3 +189,79 @@ def test_a_session_leaves_nothing_in_the_home_folder(root: Path, tmp_path: Path)
     )
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_products_are_added_exactly() -> None:
+    assert not saturates(ProviderConfig())
+
+
+@pytest.mark.parametrize(("largest", "is_risky"), [(127, True), (64, False)])
+def test_a_model_that_saturates_here_says_so(
+    path: Path, monkeypatch: pytest.MonkeyPatch, largest: int, *, is_risky: bool
+) -> None:
+    """As on a provider that cannot be asked for exact sums, on a CPU without VNNI."""
+    monkeypatch.setattr(model_module, "saturates", lambda _provider: True)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    path.write_bytes(int8_model(largest))
+
+    caution = _load(path).info.caution
+
+    assert bool(caution) == is_risky
+    assert ("this CPU has no VNNI" in caution) == is_risky
+
+
+def test_a_model_that_adds_exactly_is_right(path: Path) -> None:
+    path.write_bytes(int8_model())
+    model = _load(path)
+
+    assert np.abs(model.run(BRIGHT) - answers(BRIGHT)).max() < 1e-5
+    assert model.info.caution == ""
+
+
+@pytest.mark.parametrize(("version", "is_exact"), [("1.24.1", False), ("1.30.0", True), ("2.0.0", True)])
+def test_exact_sums_are_asked_for_where_that_is_safe(
+    path: Path, monkeypatch: pytest.MonkeyPatch, version: str, *, is_exact: bool
+) -> None:
+    """Older ones end the process at a MatMulInteger without zero points."""
+    options: list[onnxruntime.SessionOptions] = []
+    session = onnxruntime.InferenceSession
+
+    def record(*arguments: object, **settings: Any) -> object:
+        options.append(settings["sess_options"])
+        return session(*arguments, **settings)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", record)
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    _load(path)
+
+    try:
+        asked = options[0].get_session_config_entry("session.x64quantprecision")
+    except RuntimeError:
+        asked = ""
+    assert asked == ("1" if is_exact else "")
+
+
+def test_the_model_of_two_products_is_what_it_says() -> None:
+    constants: dict[str, np.ndarray] = {
+        "one": np.array(1, np.float32),
+        "zero": np.array(0, np.uint8),
+        "w": np.full((4, 1), 127, np.int8),
+        "wzero": np.array(0, np.int8),
+    }
+    steps = [
+        ("QuantizeLinear", ["x", "one", "zero"], "xq"),
+        ("DequantizeLinear", ["xq", "one", "zero"], "xd"),
+        ("DequantizeLinear", ["w", "one", "wzero"], "wd"),
+        ("MatMul", ["xd", "wd"], "y"),
+    ]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node(kind, inputs, [output]) for kind, inputs, output in steps],
+        "p",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 4])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 1])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    opsets = [onnx.helper.make_opsetid("", 13)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+    assert model.SerializeToString() == model_module._PAIRS_MODEL

@@ -27,6 +27,7 @@ from service.model import ModelInfo
 from service.pb import classifier_pb2 as pb
 from service.pb import classifier_pb2_grpc
 from service.process import ServerProcess, check_health
+from service.repository import Loaded
 from service.server import Ending, serve
 from tests.service.colours import colour_model
 
@@ -91,7 +92,7 @@ class _SlowModel:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> _SlowModel:
     model = _SlowModel()
-    monkeypatch.setattr(assembly, "load_models", lambda _config: [(model,)])
+    monkeypatch.setattr(assembly, "load_models", lambda _config: Loaded([(model,)]))  # type: ignore[list-item]
     return model
 
 
@@ -176,10 +177,10 @@ def test_while_models_load_health_says_not_serving_and_calls_are_retryable(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
 
-    def load(_config: ServerConfig) -> list[tuple[_SlowModel]]:
+    def load(_config: ServerConfig) -> Loaded:
         loading.set()
         assert loaded.wait(60)
-        return [(slow,)]
+        return Loaded([(slow,)])  # type: ignore[list-item] # as far as a server is concerned
 
     async def main() -> None:
         ready = asyncio.Event()
@@ -311,6 +312,7 @@ import sys, time
 import numpy as np
 from service import assembly, cli
 from service.model import ModelInfo
+from service.repository import Loaded
 
 class Hung:
     info = ModelInfo("hung", 1, ("a", "b"), "CPUExecutionProvider", {{}})
@@ -321,7 +323,7 @@ class Hung:
 def load(config):
     print("loads", flush=True)
     time.sleep({loading_s})
-    return [(Hung(),)]
+    return Loaded([(Hung(),)])
 
 assembly.load_models = load
 sys.argv = ["cifar10net", "serve", "--port", "0", "--grace-s", "0.1"]

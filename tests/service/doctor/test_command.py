@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
+from service import model as model_module
 from service.cli import cli
 from service.process import ServerProcess
 from tests.service.doctor.looking import Looked, look_at
 from tests.service.installations import NOT_IN_A_CLIENT
+from tests.service.int8_models import int8_manifest, int8_model
+from tests.service.manifests import publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +41,9 @@ def test_all_is_well_with_a_server_and_models_that_are(server: str, repository_o
     assert found.value("server", "colours 1") == "3 classes, CPUExecutionProvider, top-1 1.0"
     assert found.state("server", "shades 1") == "note"  # it lies in the repository and does not answer
     assert found.value("models", "cifar10net 1").startswith("verified: SHA-256 ")
-    assert found.value("execution providers", "cpu") == "usable: CPUExecutionProvider is active"
+    assert found.value("execution providers", "cpu") == (
+        "usable: CPUExecutionProvider is active; adds int8 products exactly"
+    )
 
 
 def test_what_is_not_there_is_no_fault_unless_asked_for() -> None:
@@ -161,3 +167,27 @@ def test_people_get_a_line_a_finding_and_what_to_do() -> None:
     assert any(line.split()[:2] == ["bad", "tensorrt"] for line in lines)
     assert any(line.strip().startswith("provider tensorrt needs TensorrtExecutionProvider") for line in lines)
     assert lines[-1] == "not well: tensorrt"
+
+
+def test_saturating_sums_are_told_of_the_provider_and_of_each_model_that_suffers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a provider that cannot be asked for exact sums, on a CPU without VNNI."""
+    monkeypatch.setattr(model_module, "saturates", lambda _provider: True)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    right, wrong, portable = int8_model(), int8_model(), int8_model(64)
+    publish(tmp_path, right, int8_manifest(right), "right")
+    publish(tmp_path, wrong, int8_manifest(wrong, saturated=True), "wrong")
+    publish(tmp_path, portable, int8_manifest(portable, 64), "portable")
+
+    found = look_at("--models", str(tmp_path))
+
+    assert found.value("execution providers", "cpu") == (
+        "usable: CPUExecutionProvider is active; int8 models need 7-bit weights, because this CPU has no VNNI"
+    )
+    assert found.state("models", "portable 1") == "ok"
+    assert (found.code, found.state("models", "wrong 1")) == (1, "bad")
+    assert found.state("models", "right 1") == "note"
+    for name in ("right 1", "wrong 1"):
+        assert "because this CPU has no VNNI" in found.advice("models", name)
+        assert "cifar10net-train quantize" in found.advice("models", name)

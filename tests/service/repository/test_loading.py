@@ -22,8 +22,8 @@ CONTENT = colour_model()
 
 
 def _load(root: Path, like: dict[str, list[int]] | None = None, **settings: Any) -> list[ModelInfo]:
-    models = load_models(ServerConfig(models=root, max_batch=8, **settings), like)
-    return [sessions[0].info for sessions in models]
+    config = ServerConfig(models=root, max_batch=8, strict_models=True, **settings)
+    return [sessions[0].info for sessions in load_models(config, like).models]
 
 
 def _keys(infos: list[ModelInfo]) -> list[tuple[str, int]]:

@@ -16,7 +16,7 @@ from service.errors import Code, DeadlineError
 from service.model import ModelInfo
 from service.observing import Observer, Request
 from service.pb import classifier_pb2 as pb
-from service.repository import Repository
+from service.repository import Loaded, Repository
 from service.servicers import decoding
 from service.servicers.classifier import ClassifierServicer
 from tests.service.in_process import Line, server_of, until
@@ -44,7 +44,7 @@ class _Gated:
 
 def _servicer(model: Any, max_images: int = 10_000, observer: Observer | None = None) -> ClassifierServicer:
     repository = Repository()
-    repository.open([(model,)], ServerConfig())
+    repository.open(Loaded([(model,)]), ServerConfig())
     return ClassifierServicer(repository, Admission(max_images), decoding.Decoder(1, ImageLimits()), observer)
 
 

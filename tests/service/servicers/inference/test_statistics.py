@@ -11,7 +11,7 @@ from service.config import ServerConfig
 from service.errors import UnknownModelError
 from service.model import ModelInfo
 from service.pb import inference_pb2 as pb
-from service.repository import Repository
+from service.repository import Loaded, Repository
 from service.servicers.inference.statistics import Statistics
 from service.statistics import BatchTotals, ModelTotals, Spent
 
@@ -58,7 +58,7 @@ def _ask(name: str = "", version: str = "") -> pb.ModelStatisticsResponse:
     async def main() -> bytes:
         repository = Repository()
         models: Any = [(_Model("idle", 1),), (_Model("busy", 2),)]
-        repository.open(models, ServerConfig())
+        repository.open(Loaded(models), ServerConfig())
         request = pb.ModelStatisticsRequest(name=name, version=version)
         answer = await Statistics(repository, _Counted()).model_statistics(request.SerializeToString(), CALL)
         await repository.close()

@@ -16,7 +16,7 @@ from service.errors import Code, DeadlineError, OverloadedError
 from service.model import ModelInfo
 from service.observing import Observer
 from service.pb import inference_pb2 as pb
-from service.repository import Repository
+from service.repository import Loaded, Repository
 from service.rpc.method import Method
 from service.servicers.inference.infer import Inference
 from tests.service.in_process import Line, server_of, until
@@ -80,7 +80,7 @@ def model() -> Iterator[_Gated]:
 def _run(model: Any, max_images: int, scenario: Callable[[Inference, _Told], Awaitable[None]]) -> None:
     async def main() -> None:
         repository, told = Repository(), _Told()
-        repository.open([(model,)], ServerConfig())
+        repository.open(Loaded([(model,)]), ServerConfig())
         await scenario(Inference(repository, Admission(max_images), told, None, MAX_CALL_IMAGES), told)
         model.opened.set()
         await repository.close()

@@ -1,0 +1,85 @@
+"""The int8 weights of a model file, read without the package onnx.
+
+An ``.onnx`` file is a protobuf message; the few fields that lead to its weights are declared here, by the
+numbers that onnx.proto gives them. https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LARGEST_PORTABLE = 64
+"""Largest size of an int8 weight with which no sum of two products with uint8 activations leaves 16 bits:
+255 * (64 + 64) <= 32,767."""
+_INT8 = 3  # TensorProto.DataType
+_FIELD = descriptor_pb2.FieldDescriptorProto
+_MESSAGES: dict[str, list[tuple[str, int, Any]]] = {
+    "Model": [("graph", 7, "Graph")],
+    "Graph": [("node", 1, "Node"), ("initializer", 5, "Tensor")],
+    "Node": [("attribute", 5, "Attribute")],
+    "Attribute": [("t", 5, "Tensor")],
+    "Tensor": [
+        ("dims", 1, _FIELD.TYPE_INT64),
+        ("data_type", 2, _FIELD.TYPE_INT32),
+        ("int32_data", 5, _FIELD.TYPE_INT32),
+        ("raw_data", 9, _FIELD.TYPE_BYTES),
+    ],
+}
+_REPEATED = {"node", "initializer", "attribute", "dims", "int32_data"}
+
+
+def largest_int8_weight(content: bytes) -> int:
+    """Find the largest size of an int8 weight.
+
+    Args:
+        content: of an ``.onnx`` file.
+
+    Returns:
+        0 to 128; 0 if there are no int8 tensors of two or more axes, or the file is none.
+    """
+    try:
+        graph = _model_class().FromString(content).graph
+    except DecodeError:
+        return 0
+    sizes = (_largest(tensor) for tensor in _tensors(graph))
+    return max(sizes, default=0)
+
+
+def _tensors(graph: Any) -> Iterator[Any]:  # noqa: ANN401 - a message class made below
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:  # of Constant nodes
+            yield attribute.t
+
+
+def _largest(tensor: Any) -> int:  # noqa: ANN401
+    if tensor.data_type != _INT8 or len(tensor.dims) < 2:  # noqa: PLR2004 - zero points have one axis
+        return 0
+    values = np.frombuffer(tensor.raw_data, np.int8) if tensor.raw_data else np.array(tensor.int32_data)
+    return int(np.abs(values.astype(np.int32)).max(initial=0))
+
+
+@cache
+def _model_class() -> Any:  # noqa: ANN401
+    """Make the class of a model's message, in a pool of its own: others may know onnx.proto itself."""
+    file = descriptor_pb2.FileDescriptorProto(name="weights.proto", package="weights")
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, number, kind in fields:
+            label = _FIELD.LABEL_REPEATED if field in _REPEATED else _FIELD.LABEL_OPTIONAL
+            added = message.field.add(name=field, number=number, label=label)
+            if isinstance(kind, str):
+                added.type, added.type_name = _FIELD.TYPE_MESSAGE, f".weights.{kind}"
+            else:
+                added.type = kind
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("weights.Model"))
