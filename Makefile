@@ -20,6 +20,8 @@ VENV_OPENVINO ?= .venv-openvino
 # Of `make images`: what builds them, and which; deploy/Dockerfile has the others.
 ENGINE ?= $(shell command -v docker || command -v podman)
 IMAGES ?= server client
+# Of `make images` and `make wheels`: such as linux/arm64; nothing is the machine's own.
+PLATFORM ?=
 # What `make bench-compare` compares with.
 BASE ?= HEAD~1
 
@@ -33,7 +35,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export ORT_DISABLE_TELEMETRY = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve web test screenshots check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-ray bench-train quantize images certificates container-test bench-containers constraints clean
+.PHONY: help demo serve web test screenshots check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-ray bench-train quantize images wheels certificates container-test bench-containers constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,8 +117,11 @@ bench-ray: $(VENV)/.ray ## Measure a batch job on a Ray cluster of this machine,
 bench-train: $(VENV)/.train ## Measure training beside the plain way, in one run (minutes; CIFAR10NET_DATA or a download)
 	@$(BIN)/python -m benchmarks.train
 
-images: ## Build the container images IMAGES (server client server-openvino train server-gpu) and print their layers
-	@$(PYTHON) deploy/images.py --engine "$(ENGINE)" $(IMAGES)
+images: ## Build the container images IMAGES (server client server-openvino train server-gpu), for PLATFORM, and print their layers
+	@$(PYTHON) deploy/images.py --engine "$(ENGINE)" $(if $(PLATFORM),--platform $(PLATFORM)) $(IMAGES)
+
+wheels: $(VENV)/.pip ## Check that the server's and the client's image have wheels for PLATFORM (both, if it is not given)
+	@$(BIN)/python -m deploy.wheels $(or $(PLATFORM),linux/amd64 linux/arm64)
 
 certificates: ## Make certificates for the profile tls of docker-compose.yml
 	@deploy/tls/make_certificates.sh

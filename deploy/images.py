@@ -22,25 +22,27 @@ _SBOM = "/opt/cifar10net/share/sbom.cdx.json"
 _SHOWN = 96
 
 
-def build(engine: str, target: str, arguments: list[str]) -> str:
+def build(engine: str, target: str, arguments: list[str], platform: str = "") -> str:
     """Build a target. Returns the name of the image, with its version.
 
     Args:
         engine: program to build with.
         target: of deploy/Dockerfile.
         arguments: further ``KEY=VALUE`` for the build.
+        platform: such as ``linux/arm64``, with which tags then end (``0.1.0-arm64``); empty is the machine's.
     """
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    image = f"cifar10net-{target}"
+    image, ending = f"cifar10net-{target}", f"-{platform.rpartition('/')[2]}" if platform else ""
     command = [engine, "build", "--file=deploy/Dockerfile", f"--target={target}"]
-    command += [f"--tag={image}:{tag}" for tag in (version, "latest")]
+    command += [f"--platform={platform}"] if platform else []
+    command += [f"--tag={image}:{tag}{ending}" for tag in (version, "latest")]
     command += [
         f"--build-arg={each}" for each in (f"VERSION={version}", f"REVISION={_revision()}", *arguments)
     ]
     if Path(engine).name == "podman":
         command += ["--format=docker"]  # the other one has no health checks
     _run([*command, "."], is_shown=True)
-    return f"{image}:{version}"
+    return f"{image}:{version}{ending}"
 
 
 def layers(engine: str, image: str) -> list[tuple[int, str]]:
@@ -64,15 +66,20 @@ def _bytes(size: str) -> int:
 
 
 def write_sbom(engine: str, image: str, path: Path) -> None:
-    """Write what is installed in an image, as CycloneDX."""
+    """Write what is installed in an image, as CycloneDX, without running it: it may be another platform's."""
     path.parent.mkdir(exist_ok=True)
-    path.write_text(_run([engine, "run", "--rm", "--network=none", "--entrypoint=cat", image, _SBOM]))
+    container = _run([engine, "create", "--network=none", image]).strip()
+    try:
+        _run([engine, "cp", f"{container}:{_SBOM}", str(path)])
+    finally:
+        _run([engine, "rm", container])
 
 
 def main() -> None:
     """Read the command line and do all of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--engine", required=True, help="docker or podman")
+    parser.add_argument("--platform", default="", help="such as linux/arm64; default: this machine's")
     parser.add_argument("--build-arg", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("targets", nargs="+")
     options = parser.parse_args()
@@ -80,7 +87,7 @@ def main() -> None:
         parser.error("no engine: install docker or podman, or name one with `make images ENGINE=...`")
     for target in options.targets:
         start = time.monotonic()
-        image = build(options.engine, target, options.build_arg)
+        image = build(options.engine, target, options.build_arg, options.platform)
         seconds = time.monotonic() - start
         sbom = ROOT / "dist" / f"{target}.cdx.json"
         write_sbom(options.engine, image, sbom)

@@ -21,22 +21,17 @@ from tests.service.manifests import publish
 if TYPE_CHECKING:
     from pathlib import Path
 
+CPUS = ["Haswell", "Nehalem"]
 QEMU = "qemu-x86_64"
 
 
-@pytest.fixture(scope="module", params=["Haswell", "Nehalem"])
-def told(request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return what a processor says of the committed models and of one that can saturate."""
-    emulator = shutil.which(QEMU)
-    if emulator is None or platform.machine() != "x86_64":
+def _run(module: str, *arguments: object, root: Path, cpu: str = "") -> Any:
+    """Run a module of these tests, on an emulated processor if one is named; return the JSON it prints."""
+    emulator = [] if not cpu else [QEMU, "-cpu", cpu]
+    if cpu and (shutil.which(QEMU) is None or platform.machine() != "x86_64"):
         pytest.skip(f"no {QEMU} here, which emulates other processors (Debian's package qemu-user)")
-    saturating = tmp_path_factory.mktemp("saturating")
-    content = int8_model()
-    publish(saturating, content, int8_manifest(content), "pairs")
-    publish(saturating, content, None, "unverified")
-    command = [emulator, "-cpu", request.param, sys.executable, "-m", "tests.emulated"]
     done = subprocess.run(
-        [*command, str(root / "exported_models"), str(saturating)],
+        [*emulator, sys.executable, "-m", f"tests.{module}", *map(str, arguments)],
         cwd=root,
         env=os.environ | {"ORT_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -45,7 +40,17 @@ def told(request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.Te
         timeout=280,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])  # before it, the server's log
+
+
+@pytest.fixture(scope="module", params=CPUS)
+def told(request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return what a processor says of the committed models and of one that can saturate."""
+    saturating = tmp_path_factory.mktemp("saturating")
+    content = int8_model()
+    publish(saturating, content, int8_manifest(content), "pairs")
+    publish(saturating, content, None, "unverified")
+    return _run("emulated", root / "exported_models", saturating, root=root, cpu=request.param)
 
 
 def test_committed_models_give_their_golden_answers(told: Any, root: Path) -> None:
@@ -72,3 +77,16 @@ def test_where_sums_saturate_it_is_said_and_answers_that_are_wrong_are_refused(t
     )
     assert told["older"]["pairs"].startswith("pairs version 1 says of golden image 0")
     assert told["older"]["unverified"] in told["older"]["pairs"]
+
+
+def test_a_whole_server_gives_the_same_three_classes_as_here(root: Path) -> None:
+    """On the processor that has no VNNI; each committed model, each sample photograph."""
+    samples = sorted(path for path in (root / "examples/images").iterdir() if path.suffix != ".md")
+    arguments = (root / "exported_models", *samples)
+
+    there = _run("emulated_server", *arguments, root=root, cpu=CPUS[0])
+    here = _run("emulated_server", *arguments, root=root)
+
+    assert there == here
+    assert there["ending"] == {"GRACEFUL": []}
+    assert set(there["cifar10net_int8"]) == {path.name for path in samples}

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy.images import build
+from deploy.wheels import IMAGES
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = DEPLOY / "Dockerfile"
@@ -91,3 +94,38 @@ def test_a_build_sees_what_it_copies_and_no_more() -> None:
     assert {line.removeprefix("!") for line in lines if line.startswith("!")} == wanted
     for name in wanted:
         assert (ROOT / name).exists(), name
+
+
+def test_nothing_is_of_one_architecture() -> None:
+    """So that it builds for linux/amd64 and linux/arm64 alike."""
+    for path in (
+        DOCKERFILE,
+        DEPLOY / "install.sh",
+        DEPLOY / "requirements.py",
+        DEPLOY / "image-constraints.txt",
+    ):
+        assert not re.search(r"(?i)x86|amd64|arm64|aarch64|--platform", path.read_text()), path.name
+
+
+def test_wheels_are_looked_for_as_the_images_install_them() -> None:
+    extras = dict(re.findall(r"(?m)^ARG (\w+)_EXTRAS=(\S+)$", DOCKERFILE.read_text()))
+
+    assert {name.upper(): ",".join(each) for name, each in IMAGES.items()} == extras
+
+
+@pytest.mark.parametrize(("platform", "tag"), [("", "latest"), ("linux/arm64", "latest-arm64")])
+def test_an_image_is_built_for_a_platform_under_a_name_of_its_own(
+    tmp_path: Path, platform: str, tag: str
+) -> None:
+    engine = tmp_path / "engine"
+    engine.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >>{tmp_path}/told\n")
+    engine.chmod(0o755)
+
+    image = build(str(engine), "client", [], platform)
+
+    told = (tmp_path / "told").read_text().splitlines()
+    assert f"--tag=cifar10net-client:{tag}" in told
+    assert image.removeprefix("cifar10net-client:").endswith("-arm64" if platform else "0")
+    assert [line for line in told if line.startswith("--platform")] == [f"--platform={platform}"] * bool(
+        platform
+    )
