@@ -105,7 +105,8 @@ bench-compare: $(VENV)/.serve ## Measure what this tree costs beside the commit 
 bench-gpu: $(VENV_GPU)/.gpu ## Measure the model alone on PROVIDER (cuda, tensorrt or cpu)
 	@$(VENV_GPU)/bin/python -m benchmarks.gpu --provider $(PROVIDER)
 
-bench-int8: $(VENV_OPENVINO)/.openvino ## Measure float32 and int8 on the CPU and OpenVINO providers, on one core
+bench-int8: $(VENV)/.train $(VENV_OPENVINO)/.openvino ## Measure float32 and int8 on the CPU and OpenVINO providers, and what exact sums cost, on one core
+	@$(BIN)/python -m benchmarks.int8 --out benchmarks/results/int8-exact.json
 	@$(VENV_OPENVINO)/bin/python -m benchmarks.int8
 
 bench-batch: $(VENV)/.batch ## Measure a batch job beside decoding and ONNX Runtime alone, on one core (CIFAR10NET_DATA: a zip)

@@ -180,7 +180,10 @@ def _engine(options: dict[str, Any], stack: ExitStack) -> Engine:
         from service.workers.cpus import usable_cpus  # noqa: PLC0415
 
         threads = options["threads"] or usable_cpus().count
-        return LocalEngine(options["model"], options["model_version"], threads)
+        engine = LocalEngine(options["model"], options["model_version"], threads)
+        if engine.models[0].info.caution:
+            click.echo(f"warning: {options['model']}: {engine.models[0].info.caution}", err=True)
+        return engine
     from service.batch.engines.server import ServerEngine  # noqa: PLC0415
     from service.client import Client  # noqa: PLC0415
     from service.report import as_timing  # noqa: PLC0415

@@ -49,6 +49,9 @@ class LocalAnswers:
         places = list(places)
         self.address = ", ".join(places)
         loaded = [LocalEngine(place, "", threads=1).models[0] for each in places for place in _models(each)]
+        for model in loaded:
+            if model.info.caution:
+                _log.warning("model saturates", model=model.info.name, reason=model.info.caution)
         loaded.sort(key=lambda model: model.info.name != _DEFAULT)
         self._models = {(model.info.name, str(model.info.version)): model for model in loaded}
         if len(self._models) != len(loaded):
