@@ -12,6 +12,9 @@ RUNS   ?= runs
 SEED   ?= 0
 # How many run the tests of `make test`; auto: one more than there are CPUs, and eight at most (tests/conftest.py).
 PROCESSES ?= auto
+PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+# What `make test` leaves to `make test-all`: CONTRIBUTING.md says why.
+REST   := slow or interop or browser or ray or data
 # `make bench-gpu` has an environment of its own: ONNX Runtime is either for the CPU or for a GPU.
 VENV_GPU ?= .venv-gpu
 PROVIDER ?= cuda
@@ -35,7 +38,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export ORT_DISABLE_TELEMETRY = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve web test screenshots check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-ray bench-train quantize images wheels certificates container-test bench-containers constraints clean
+.PHONY: help demo serve web test test-all screenshots check format proto docs buf train train-best train-relatives compare bench bench-compare bench-gpu bench-int8 bench-batch bench-ray bench-train quantize images wheels certificates container-test bench-containers constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,10 +52,13 @@ serve: $(VENV)/.serve ## Serve exported_models/ on port $(PORT) until Ctrl-C
 web: $(VENV)/.web ## Start a server and the page that asks it, on port $(WEB_PORT), until Ctrl-C
 	@$(BIN)/python examples/page.py --port $(WEB_PORT) $(if $(CIFAR10NET_DATA),--data $(CIFAR10NET_DATA)) $(if $(wildcard $(RUNS)),--runs $(RUNS))
 
-test: $(VENV)/.test $(VENV)/.browser $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready $(CLIENTS)/node/.ready ## Run the whole test suite (CIFAR10NET_DATA adds what needs the data set)
-	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+test: $(VENV)/.test ## Run the tests of the main paths (minutes: run them before each commit)
+	@$(PYTEST) -m "not ($(REST))"
 
-screenshots: $(VENV)/.browser ## Photograph every section of the page into screenshots/, where Chromium is (README shows one)
+test-all: $(VENV)/.all $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready $(CLIENTS)/node/.ready ## Run the rest: slow ones, foreign clients, a browser, Ray, the data set (CIFAR10NET_DATA)
+	@$(PYTEST) -m "$(REST)"
+
+screenshots: $(VENV)/.all ## Photograph every section of the page into screenshots/, where Chromium is (README shows one)
 	@$(BIN)/python -m docs.screenshots
 
 check: $(VENV)/.check ## Lint, format, types, import rules
@@ -173,12 +179,8 @@ $(VENV)/.train: $(VENV)/.serve
 
 $(VENV)/.test: $(VENV)/.pip pyproject.toml constraints.txt
 	@echo "installing what testing needs into $(VENV)/ (PyTorch: a few minutes)"
-	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,train,otel,batch,ray,web]' --group test
-	@touch $(VENV)/.serve $(VENV)/.batch $(VENV)/.ray $(VENV)/.train $(VENV)/.web $@
-
-$(VENV)/.deploy: $(VENV)/.test
-	@$(BIN)/pip install -q --no-compile -c constraints.txt --group deploy
-	@touch $@
+	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,train,otel,batch,web]' --group test --group deploy
+	@touch $(VENV)/.serve $(VENV)/.batch $(VENV)/.train $(VENV)/.web $@
 
 $(CLIENTS)/%/.ready: tests/interop/%.txt | $(VENV)/.pip
 	@echo "installing the public client $* into $(@D)/"
@@ -195,11 +197,12 @@ $(CLIENTS)/node/.ready: examples/node/package.json | $(VENV)/.pip
 	else echo "no npm here: the tests of the Node client and of buf are skipped"; fi
 	@touch $@
 
-$(VENV)/.browser: $(VENV)/.deploy
-	@$(BIN)/pip install -q --no-compile -c constraints.txt --group browser
-	@touch $@
+$(VENV)/.all: $(VENV)/.test
+	@echo "installing what the rest of the tests needs into $(VENV)/: Ray, and what drives a browser"
+	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,train,otel,batch,ray,web]' --group test --group deploy --group browser
+	@touch $(VENV)/.ray $@
 
-$(VENV)/.check: $(VENV)/.browser
+$(VENV)/.check: $(VENV)/.all
 	@$(BIN)/pip install -q --no-compile -c constraints.txt --group check
 	@touch $@
 

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
 
+from tests.costs import COST, Reading, complaint
 from tests.reliability.account import ROW, TITLES
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
 
 ROOT = Path(__file__).parent.parent
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _MOST_PROCESSES = 8
+_FEWEST_COSTS = 300
+_SHOWN_COSTS = 10
+_READ = pytest.StashKey[Reading]()
+_MARKED = {
+    "tests/interop/": "interop",
+    "tests/web/": "browser",
+    "tests/service/batch/cluster/test_ray.py": "ray",
+}
+collect_ignore = [  # where what they import is not installed
+    path.removeprefix("tests/")
+    for path, package in (("tests/web", "playwright"), ("tests/service/batch/cluster/test_ray.py", "ray"))
+    if find_spec(package) is None
+]
 _LONGEST = ("tests/reliability/test_mutations.py", "tests/training/test_quantize.py")
 
 # Tests run beside each other: one with a thread for every CPU would only make its neighbours wait. PyTorch
@@ -62,9 +81,35 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several processes share the files, let the longest begin first, so that none goes on alone."""
+    """Mark what needs more than `make test` has; begin with the longest files, so that none ends alone."""
+    for item in items:
+        for start, marker in _MARKED.items():
+            if item.nodeid.startswith(start):
+                item.add_marker(marker)
+        if "cifar10" in getattr(item, "fixturenames", ()):
+            item.add_marker("data")
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool | None, bool | None]:
+    """Read the clocks before a test begins."""
+    item.stash[_READ] = Reading.now()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep what each phase of a test cost; one that should be marked as slow, and is not, fails."""
+    report = yield
+    before, item.stash[_READ] = item.stash[_READ], Reading.now()
+    cost_s = before.cost_until(item.stash[_READ])
+    report.user_properties.append((COST, cost_s))
+    why = complaint(report, cost_s, frozenset(mark.name for mark in item.iter_markers()))
+    if why:
+        report.outcome, report.longrepr = "failed", why
+    return report
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -74,12 +119,37 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the accounts that tests have kept of their calls, whichever process ran them."""
+    """Print what the costliest tests cost, and the accounts that tests have kept of their calls."""
+    _print_costs(terminalreporter)
+    _print_accounts(terminalreporter)
+
+
+def _print_costs(terminalreporter: pytest.TerminalReporter) -> None:
+    costs = sorted(
+        (
+            (cost_s, f"{report.when:<8} {report.nodeid}")
+            for report in _reports(terminalreporter)
+            for name, cost_s in report.user_properties
+            if name == COST
+        ),
+        reverse=True,
+    )
+    if len(costs) < _FEWEST_COSTS:  # somebody looks at a few tests
+        return
+    terminalreporter.section("costliest: seconds on an idle machine")
+    for cost_s, what in costs[:_SHOWN_COSTS]:
+        terminalreporter.line(f"{cost_s:6.1f} {what}")
+
+
+def _reports(terminalreporter: pytest.TerminalReporter) -> Iterator[pytest.TestReport]:
+    for reports in terminalreporter.stats.values():
+        yield from (report for report in reports if isinstance(report, pytest.TestReport))
+
+
+def _print_accounts(terminalreporter: pytest.TerminalReporter) -> None:
     rows = {
         report.location: str(row)
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        if isinstance(report, pytest.TestReport)
+        for report in _reports(terminalreporter)
         for name, row in report.user_properties
         if name == ROW
     }

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CPUS = ["Haswell", "Nehalem"]
 QEMU = "qemu-x86_64"
 
+pytestmark = pytest.mark.slow  # an emulated start takes most of a minute
+
 
 def _run(module: str, *arguments: object, root: Path, cpu: str = "") -> Any:
     """Run a module of these tests, on an emulated processor if one is named; return the JSON it prints."""

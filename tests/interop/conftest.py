@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = Path(os.environ.get("CIFAR10NET_CLIENTS") or Path(sys.prefix) / "clients")
-"""Folder of the clients' environments, one each; ``make test`` makes them."""
+"""Folder of the clients' environments, one each; ``make test-all`` makes them."""
 PATIENCE_S = 240
 
 
@@ -39,7 +39,9 @@ def interpreter_of(client: str) -> Script:
     """Find a client's interpreter; skip where it is not installed."""
     python = ENVIRONMENTS / client / "bin" / "python"
     if not python.exists():
-        pytest.skip(f"the public client {client} is not installed in {ENVIRONMENTS}; `make test` installs it")
+        pytest.skip(
+            f"the public client {client} is not installed in {ENVIRONMENTS}; `make test-all` installs it"
+        )
 
     def run(path: Path, *arguments: str) -> str:
         done = subprocess.run(

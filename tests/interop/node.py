@@ -23,7 +23,7 @@ def run_node(script: Path, *arguments: object) -> subprocess.CompletedProcess[st
     if node is None:
         pytest.skip("node is not installed")
     if not (MODULES / "@grpc" / "grpc-js").exists():
-        pytest.skip(f"the packages of examples/node are not in {MODULES}; `make test` installs them")
+        pytest.skip(f"the packages of examples/node are not in {MODULES}; `make test-all` installs them")
     return subprocess.run(
         [node, script, *map(str, arguments)],
         env={**os.environ, "NODE_PATH": str(MODULES)},
@@ -38,7 +38,7 @@ def run_buf(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run buf; skip where it is not installed."""
     buf = shutil.which("buf") or MODULES / ".bin" / "buf"
     if not os.access(buf, os.X_OK):
-        pytest.skip(f"buf is neither on the path nor in {MODULES}; `make test` installs it where Node is")
+        pytest.skip(f"buf is neither on the path nor in {MODULES}; `make test-all` installs it where Node is")
     return subprocess.run(
         [buf, *arguments], cwd=root, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )

@@ -1,0 +1,69 @@
+"""What a test costs, and that those above five seconds say so by a marker.
+
+A cost is a phase's CPU time, its own and that of the children it has waited for, or its time by the clock
+less the time in which anything on the machine waited for a CPU (Linux's pressure stall information): what it
+takes on an idle machine, whatever runs beside it.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    import pytest
+
+LIMIT_S = 5.0
+EXEMPT = frozenset({"slow", "interop", "browser", "ray", "data"})
+"""Markers of what `make test` leaves to `make test-all`."""
+COST = "cost_s"
+"""Of a report's user properties."""
+_PRESSURE = Path("/proc/pressure/cpu")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The clocks at one moment."""
+
+    wall_s: float
+    cpu_s: float
+    waited_s: float | None
+    """None where the kernel does not count it."""
+
+    @classmethod
+    def now(cls) -> Self:
+        """Read the clocks."""
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = time.process_time() + children.ru_utime + children.ru_stime
+        return cls(time.monotonic(), cpu_s, _waited_s())
+
+    def cost_until(self, later: Reading) -> float:
+        """Return what was spent between two readings, in seconds."""
+        cpu_s = later.cpu_s - self.cpu_s
+        if self.waited_s is None or later.waited_s is None:
+            return cpu_s
+        return max(cpu_s, later.wall_s - self.wall_s - (later.waited_s - self.waited_s))
+
+
+def complaint(report: pytest.TestReport, cost_s: float, markers: frozenset[str]) -> str:
+    """Say what is wrong with a test that passed and took too long; empty if nothing is.
+
+    The end of a test is left out: there the whole life of a server counts that several tests have shared.
+    """
+    if report.when == "teardown" or not report.passed or cost_s <= LIMIT_S or markers & EXEMPT:
+        return ""
+    return (
+        f"the {report.when} of {report.nodeid} took {cost_s:.1f} s on an idle machine, wanted at most "
+        f"{LIMIT_S:g}: make it faster, or mark it as slow (CONTRIBUTING.md says when)"
+    )
+
+
+def _waited_s() -> float | None:
+    try:
+        some = _PRESSURE.read_text().splitlines()[0]
+        return int(some.rpartition("total=")[2]) / 1e6
+    except (OSError, ValueError, IndexError):
+        return None
