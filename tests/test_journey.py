@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -14,6 +12,7 @@ import pytest
 from service.client import Client
 from service.process import ServerProcess
 from tests.real_images import few_of
+from tests.training.command import call
 from training.dataset import DataSet, hold_out
 from training.evaluate import predict_all, torch_predictor
 from training.run import Run
@@ -35,7 +34,7 @@ def test_train_export_serve_ask_equals_pytorch(
 ) -> None:
     data: Path = request.getfixturevalue(source)
     where = ("--data", data, "--cache-dir", tmp_path / "cache")
-    quick = ("--epochs", 3, "--batch-size", 25, "--validation-per-class", 5)
+    quick = ("--epochs", 3, "--batch-size", 25, "--validation-per-class", 5, "--threads", 1)
     _train("fit", *where, *quick, "--out", tmp_path / "run")
     _train("export", *where, "--run", tmp_path / "run", "--to", tmp_path / "models")
 
@@ -63,9 +62,8 @@ def test_train_export_serve_ask_equals_pytorch(
 
 
 def _train(*arguments: object) -> None:
-    command = [sys.executable, "-m", "training", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = call(*arguments)
+    assert (done.code, done.stderr) == (0, "")
 
 
 def _files(data: Path, split: str) -> list[bytes]:

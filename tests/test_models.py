@@ -12,7 +12,7 @@ import pytest
 
 from service.client import Client
 from service.process import ServerProcess
-from training.dataset import DataSet
+from training.dataset import DataSet, Split
 from training.evaluate import evaluate, onnx_predictor
 from training.manifest import describe
 from training.model_card import config_pbtxt
@@ -71,11 +71,16 @@ def test_a_committed_manifest_describes_its_model(name: str) -> None:
     assert np.abs(np.array(answers[0]) - answers[1]).max() < (0.02 if "int8" in name else 1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_committed_model_is_as_good_as_it_says(cifar10: Path, name: str) -> None:
-    test, metadata = DataSet(cifar10).split("test"), _metadata(name)
+@pytest.fixture(scope="module")
+def real_test_split(cifar10: Path) -> Split:
+    return DataSet(cifar10).split("test")
 
-    result = evaluate(onnx_predictor(REPOSITORY / name / "1/model.onnx"), test)
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_committed_model_is_as_good_as_it_says(real_test_split: Split, name: str) -> None:
+    metadata = _metadata(name)
+
+    result = evaluate(onnx_predictor(REPOSITORY / name / "1/model.onnx"), real_test_split)
 
     assert result.n == int(metadata["accuracy_images"]) == 10_000
     assert result.top1 == pytest.approx(float(metadata["accuracy_top1"]), abs=5e-4)

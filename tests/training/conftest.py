@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from training import export as export_module
 from training.config import TrainConfig
 from training.dataset import DataSet, Split
 from training.run import Run
@@ -13,6 +16,9 @@ from training.train import fit
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import onnx
+    from torch import nn
 
 
 class RecordingReporter:
@@ -67,3 +73,25 @@ def finished(quick: TrainConfig, train_split: Split, tmp_path_factory: pytest.Te
     run = Run(tmp_path_factory.mktemp("runs") / "finished")
     fit(run, quick, train_split, RecordingReporter())
     return run
+
+
+@pytest.fixture(scope="session")
+def graphs() -> dict[str, onnx.ModelProto]:
+    """Return what was traced, by a digest of the network and its weights."""
+    return {}
+
+
+@pytest.fixture
+def traced_once(graphs: dict[str, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have exports trace a network once: tests of what becomes of the graph need not wait for it again."""
+    trace = export_module._to_onnx
+
+    def remember(network: nn.Module) -> onnx.ModelProto:
+        digest = hashlib.sha256(str(network).encode())
+        for value in network.state_dict().values():
+            digest.update(value.numpy().tobytes())
+        if digest.hexdigest() not in graphs:
+            graphs[digest.hexdigest()] = trace(network)
+        return copy.deepcopy(graphs[digest.hexdigest()])
+
+    monkeypatch.setattr(export_module, "_to_onnx", remember)

@@ -1,4 +1,4 @@
-"""``cifar10net-train`` as a user meets it: real processes, exit codes, one sentence an error."""
+"""``cifar10net-train`` as a user meets it: commands, exit codes, one sentence an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from training.cli import main
+from tests.training.command import call
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,20 +23,8 @@ _ACCURACY = r"top-1 (\S+)% \(standard error \S+%\)  top-3 (\S+)%  loss"
 
 
 def _command(*arguments: object) -> list[str]:
+    """Return what runs the command line in a process of its own."""
     return [sys.executable, "-m", "training", *map(str, arguments)]
-
-
-def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(_command(*arguments), capture_output=True, text=True, check=False, timeout=120)
-
-
-def _main(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[object, str]:
-    """Run the command line in this process; returns exit code and standard error."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["cifar10net-train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return ended.value.code, capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +32,11 @@ def trained(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a finished ``run``, its exported ``repository`` and a ``cache``."""
     folder = tmp_path_factory.mktemp("trained")
     where = ("--data", synthetic, "--cache-dir", folder / "cache")
-    fit = _run("fit", *where, "--out", folder / "run", *QUICK)
-    assert (fit.returncode, fit.stderr) == (0, "")
+    fit = call("fit", *where, "--out", folder / "run", *QUICK)
+    assert (fit.code, fit.stderr) == (0, "")
     assert re.search(r"epoch +2/2 +loss \d\.\d+ +validation loss \d\.\d+ +top-1 \d+\.\d+%", fit.stdout)
-    export = _run("export", *where, "--run", folder / "run", "--to", folder / "repository")
-    assert (export.returncode, export.stderr) == (0, "")
+    export = call("export", *where, "--run", folder / "run", "--to", folder / "repository")
+    assert (export.code, export.stderr) == (0, "")
     return folder
 
 
@@ -59,10 +47,10 @@ def test_a_student_names_the_teacher_that_it_learned_from(
     where = ("--data", synthetic, "--cache-dir", trained / "cache")
     teacher = trained / ("run" if file.endswith(".pt") else file)
 
-    fit = _run("fit", *where, "--out", tmp_path / "run", *QUICK, "--teacher", teacher, "--mix-share", "0.5")
-    export = _run("export", *where, "--run", tmp_path / "run", "--to", tmp_path / "repository")
+    fit = call("fit", *where, "--out", tmp_path / "run", *QUICK, "--teacher", teacher, "--mix-share", "0.5")
+    export = call("export", *where, "--run", tmp_path / "run", "--to", tmp_path / "repository")
 
-    assert (fit.returncode, fit.stderr, export.returncode, export.stderr) == (0, "", 0, "")
+    assert (fit.code, fit.stderr, export.code, export.stderr) == (0, "", 0, "")
     card = (tmp_path / "repository/cifar10net/README.md").read_text()
     assert "| mix_share | 0.5 |" in card
     digest = hashlib.sha256((trained / file).read_bytes()).hexdigest()
@@ -79,25 +67,25 @@ def test_without_pytorch_one_sentence_says_what_to_install() -> None:
 
 
 def test_summary_prints_the_parameters_of_the_table() -> None:
-    done = _run("summary")
+    done = call("summary")
 
-    assert done.returncode == 0
+    assert done.code == 0
     for number in ("1,216", "8,020", "10,020", "3,210", "22,466", "3,920,000"):
         assert f" {number} " in done.stdout
 
 
 def test_evaluate_says_the_same_of_the_run_and_of_its_export(trained: Path, synthetic: Path) -> None:
     where = ("--data", synthetic, "--cache-dir", trained / "cache")
-    run = _run("evaluate", *where, "--model", trained / "run")
-    onnx = _run("evaluate", *where, "--model", trained / "repository" / "cifar10net" / "1" / "model.onnx")
+    run = call("evaluate", *where, "--model", trained / "run")
+    onnx = call("evaluate", *where, "--model", trained / "repository" / "cifar10net" / "1" / "model.onnx")
 
-    assert run.returncode == onnx.returncode == 0
+    assert run.code == onnx.code == 0
     assert "on PyTorch" in run.stdout
     assert "on ONNX Runtime" in onnx.stdout
     assert "1,000 images: test split, image folder" in run.stdout
     assert run.stdout.splitlines()[-12:] == onnx.stdout.splitlines()[-12:]  # the confusion matrix
     for model in ("run", "repository/cifar10net/1/model.onnx"):  # both know how many were held out
-        validation = _run("evaluate", *where, "--model", trained / model, "--split", "validation")
+        validation = call("evaluate", *where, "--model", trained / model, "--split", "validation")
         assert "50 images: validation split" in validation.stdout
 
 
@@ -107,9 +95,9 @@ def test_evaluate_tells_the_mean_and_the_spread_of_several_models(
     models = [root / "exported_models" / name / "1" / "model.onnx" for name in ("cifar10net", "mean_pool")]
     chosen = [word for model in (*models, trained / "run") for word in ("--model", model)]
 
-    done = _run("evaluate", "--data", synthetic, "--cache-dir", trained / "cache", *chosen)
+    done = call("evaluate", "--data", synthetic, "--cache-dir", trained / "cache", *chosen)
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, "")
     rates = [[float(rate) for rate in found] for found in re.findall(_ACCURACY, done.stdout)]
     assert len(rates) == 3
     assert len({top1 for top1, _ in rates}) > 1
@@ -128,7 +116,8 @@ def test_a_command_leaves_nothing_in_the_home_folder(
         monkeypatch.delenv(name, raising=False)
     model = trained / "repository" / "cifar10net" / "1" / "model.onnx"
 
-    done = _run("evaluate", "--data", synthetic, "--cache-dir", trained / "cache", "--model", model)
+    command = _command("evaluate", "--data", synthetic, "--cache-dir", trained / "cache", "--model", model)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert list(tmp_path.iterdir()) == []
@@ -139,9 +128,9 @@ def test_manifest_describes_a_file_that_has_none(trained: Path, tmp_path: Path) 
     copy = tmp_path / "model.onnx"
     copy.write_bytes((exported / "model.onnx").read_bytes())
 
-    done = _run("manifest", copy)
+    done = call("manifest", copy)
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, "")
     assert done.stdout == f"wrote {tmp_path / 'manifest.json'}\n"
     assert (tmp_path / "manifest.json").read_text() == (exported / "manifest.json").read_text()
 
@@ -149,9 +138,9 @@ def test_manifest_describes_a_file_that_has_none(trained: Path, tmp_path: Path) 
 def test_fit_writes_events_for_tensorboard_too(trained: Path, synthetic: Path, tmp_path: Path) -> None:
     where = ("--data", synthetic, "--cache-dir", trained / "cache")
 
-    done = _run("fit", *where, "--out", tmp_path / "run", *QUICK, "--tensorboard")
+    done = call("fit", *where, "--out", tmp_path / "run", *QUICK, "--tensorboard")
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, "")
     [events] = (tmp_path / "run" / "tensorboard").iterdir()
     assert events.read_bytes().count(b"accuracy/top-1") == 2
 
@@ -161,9 +150,9 @@ def test_inside_looks_into_a_file_that_is_not_looked_into(trained: Path, tmp_pat
     copy = tmp_path / "model.onnx"
     copy.write_bytes((exported / "model.onnx").read_bytes())
 
-    done = _run("inside", copy)
+    done = call("inside", copy)
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, "")
     assert done.stdout == f"wrote {tmp_path / 'inside.onnx'}\n"
     assert (tmp_path / "inside.onnx").read_bytes() == (exported / "inside.onnx").read_bytes()
 
@@ -209,16 +198,15 @@ def test_ctrl_c_saves_and_says_how_to_go_on(trained: Path, synthetic: Path, tmp_
 def test_wrong_usage_is_exit_code_2(
     trained: Path,
     synthetic: Path,
-    capsys: pytest.CaptureFixture[str],
     arguments: tuple[str, ...],
     message: str,
 ) -> None:
     filled = [each.format(run=trained / "run") for each in arguments]
     where = () if arguments[0] == "summary" else ("--data", synthetic, "--cache-dir", trained / "cache")
-    code, said = _main(capsys, filled[0], *where, *filled[1:])
+    done = call(filled[0], *where, *filled[1:])
 
-    assert code == 2
-    assert message in said
+    assert done.code == 2
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -251,16 +239,15 @@ def test_a_failure_is_one_sentence_and_exit_code_1(
     trained: Path,
     synthetic: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     arguments: tuple[str, ...],
     message: str,
 ) -> None:
     filled = [each.format(tmp=tmp_path, data=synthetic, run=trained / "run") for each in arguments]
     where = () if arguments[0] in {"manifest", "inside"} else ("--cache-dir", trained / "cache")
-    code, said = _main(capsys, *filled, *where)
+    done = call(*filled, *where)
 
-    assert code == 1
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    assert message in said
+    assert done.code == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
     assert list(tmp_path.iterdir()) == []

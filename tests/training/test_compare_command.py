@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
+from tests.training.command import call
 from tests.training.compare.conftest import convolutional, fully_connected
 from training.compare.results import from_json
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "training", "compare", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_tables_files_and_pictures_come_from_a_repository(synthetic: Path, tmp_path: Path) -> None:
@@ -26,11 +20,20 @@ def test_tables_files_and_pictures_come_from_a_repository(synthetic: Path, tmp_p
     (tmp_path / "models" / "broken" / "1" / "model.onnx").write_bytes(b"broken")
     data = ("--data", synthetic, "--cache-dir", tmp_path / "cache")
 
-    done = _run(
-        "--models", tmp_path / "models", *data, "--shift-images", 40, "--rounds", 2, "--out", tmp_path / "out"
+    done = call(
+        "compare",
+        "--models",
+        tmp_path / "models",
+        *data,
+        "--shift-images",
+        40,
+        "--rounds",
+        2,
+        "--out",
+        tmp_path / "out",
     )
 
-    assert done.returncode == 0
+    assert done.code == 0
     assert re.fullmatch(r"left out broken: .*model\.onnx is not a readable ONNX model .*\n", done.stderr)
     assert "moved images, n = 40" in done.stdout
     assert max(map(len, done.stdout.splitlines()[:20])) <= 80
@@ -41,7 +44,7 @@ def test_tables_files_and_pictures_come_from_a_repository(synthetic: Path, tmp_p
 
 
 def test_a_named_model_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
-    done = _run("--model", tmp_path / "absent.onnx")
+    done = call("compare", "--model", tmp_path / "absent.onnx")
 
-    assert done.returncode == 1
+    assert done.code == 1
     assert done.stderr == f"error: no model at {tmp_path / 'absent.onnx'}: the file does not exist\n"

@@ -107,6 +107,7 @@ def test_a_second_export_has_the_same_bytes(
     assert manifests[0].read_bytes() == manifests[1].read_bytes()
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_another_model_of_the_version_is_replaced_only_when_asked(
     finished: Run, test_split: Split, tmp_path: Path
 ) -> None:
@@ -123,6 +124,7 @@ def test_another_model_of_the_version_is_replaced_only_when_asked(
     assert (first.parent / "manifest.json").read_text() == describe(first)
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_the_card_is_the_newest_versions(finished: Run, test_split: Split, tmp_path: Path) -> None:
     card = tmp_path / "cifar10net" / "README.md"
 
@@ -134,6 +136,7 @@ def test_the_card_is_the_newest_versions(finished: Run, test_split: Split, tmp_p
     assert "the tenth" in card.read_text()
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_a_file_that_differs_from_pytorch_is_not_kept(
     finished: Run, test_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +166,7 @@ def test_an_unfinished_run_is_refused(finished: Run, test_split: Split, tmp_path
         export(unfinished, test_split, "", tmp_path)
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_a_repository_that_cannot_be_written_keeps_the_old_model(
     exported: Exported, finished: Run, test_split: Split, tmp_path: Path
 ) -> None:

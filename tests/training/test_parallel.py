@@ -9,14 +9,16 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 import torch
+from torch import distributed
 
 from tests.training.threads import Threads
 from training.config import TrainConfig
 from training.errors import CheckpointError, DeviceError, TrainingError
+from training.parallel import gathered
 from training.run import Run
 from training.train import fit, resume
 
@@ -32,7 +34,8 @@ CONFIG = TrainConfig(
     flips="alternating",
     processes=2,
 )
-_SETTINGS = (
+NETWORKS = ("lenet", "cifar10net")
+SETTINGS = (
     *("--recipe", "cifar10net", "--epochs", "3", "--batch-size", "25", "--validation-per-class", "5"),
     *("--peak-learning-rate", "0.001", "--optimizer", "sgd", "--threads", "1"),
 )
@@ -45,16 +48,32 @@ MUON = dataclasses.replace(CONFIG, optimizer="muon", muon_learning_rate=0.002)
 _ROUNDING_OF_MUON = 1e-2
 
 
-def _torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.run(
-        [*command, *map(str, arguments)],
+class Trained(NamedTuple):
+    """What two processes under torchrun have done: see torchrun.py."""
+
+    folder: Path
+    """With a run folder for each training."""
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def trained(synthetic: Path, data_set_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train everything in the same two processes."""
+    folder = tmp_path_factory.mktemp("torchrun")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+            *map(str, (SCRIPT, synthetic, data_set_cache, folder)),
+        ],
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
+    return Trained(folder, done.returncode, done.stdout, done.stderr)
 
 
 def _equal_to_rounding(run: Run, other: Run, rounding: float) -> None:
@@ -65,53 +84,51 @@ def _equal_to_rounding(run: Run, other: Run, rounding: float) -> None:
             assert row[name] == pytest.approx(wanted[name], rel=rounding), name
 
 
-@pytest.mark.parametrize("network", ["lenet", "cifar10net"])
+@pytest.mark.parametrize("network", NETWORKS)
 def test_two_processes_have_the_losses_of_one(
-    synthetic: Path,
-    data_set_cache: Path,
-    train_split: Split,
-    reporter: RecordingReporter,
-    tmp_path: Path,
-    network: str,
+    trained: Trained, train_split: Split, reporter: RecordingReporter, tmp_path: Path, network: str
 ) -> None:
-    alone, folder = Run(tmp_path / "alone"), tmp_path / "run"
+    alone, folder = Run(tmp_path / "alone"), trained.folder / network
     config = dataclasses.replace(CONFIG, network=network)
     fit(alone, dataclasses.replace(config, processes=1), train_split, reporter)
 
-    done = _torchrun(
-        *("-m", "training", "fit", "--data", synthetic, "--cache-dir", data_set_cache),
-        *("--out", folder, "--network", network, *_SETTINGS),
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("epoch   1/3") == 1  # one of them reports
-    assert done.stdout.count("2 processes") == 1
+    told = f"{network}, seed 0: 300 images, {folder}, 2 processes\n"
+    assert trained.stdout.count(told) == 1, trained.stderr  # one of them reports
+    _, _, said = trained.stdout.partition(told)
+    assert said.partition("finished: ")[0].count("epoch   1/3") == 1
+    assert trained.stdout.count(f"finished: {folder}\n") == 1
     assert json.loads((folder / "config.json").read_text()) == dataclasses.asdict(config)
     _equal_to_rounding(Run(folder), alone, _ROUNDING[network])
 
 
 def test_a_signal_to_one_process_stops_all_at_the_same_step_and_they_go_on(
-    synthetic: Path, data_set_cache: Path, train_split: Split, reporter: RecordingReporter, tmp_path: Path
+    trained: Trained, train_split: Split, reporter: RecordingReporter, tmp_path: Path
 ) -> None:
-    alone, together = Run(tmp_path / "alone"), Run(tmp_path / "together")
+    alone = Run(tmp_path / "alone")
     fit(alone, dataclasses.replace(MUON, processes=1), train_split, reporter)
 
-    done = _torchrun(SCRIPT, synthetic, data_set_cache, together.folder, "signal")
-
-    assert done.returncode == 0, done.stderr
-    said = sorted(line for line in done.stdout.splitlines() if "stopped at" in line)
-    assert said == ["process 0 stopped at 1, 5", "process 1 stopped at 1, 5"]
-    _equal_to_rounding(together, alone, _ROUNDING_OF_MUON)
+    said = sorted(line for line in trained.stdout.splitlines() if line.startswith("signal: "))
+    stopped = [f"signal: process {rank} stopped at 1, 5" for rank in range(2)]
+    assert said == stopped, trained.stderr
+    _equal_to_rounding(Run(trained.folder / "signal"), alone, _ROUNDING_OF_MUON)
 
 
-def test_the_death_of_a_process_ends_the_run_with_a_sentence(
-    synthetic: Path, data_set_cache: Path, tmp_path: Path
-) -> None:
-    done = _torchrun(SCRIPT, synthetic, data_set_cache, tmp_path, "death")
+def test_the_death_of_a_process_ends_the_run_with_a_sentence(trained: Trained) -> None:
+    assert trained.code != 0
+    assert "death: process 0 says: process 0 of 2 lost another one" in trained.stdout, trained.stderr
+    assert Run(trained.folder / "death").load().epoch == 1  # what was saved before is whole
 
-    assert done.returncode != 0
-    assert "process 0 says: process 0 of 2 lost another one" in done.stdout
-    assert Run(tmp_path).load().epoch == 1  # what was saved before is whole
+
+def test_a_process_leaves_the_others_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "alone")
+    for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}.items():
+        monkeypatch.setenv(name, str(value))
+
+    with gathered(torch.device("cpu")) as team:
+        assert (team.rank, team.size) == (0, 1)
+        assert distributed.is_initialized()
+
+    assert not distributed.is_initialized()
 
 
 def test_processes_that_drift_apart_are_found() -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from training.cli import main
+from tests.training.command import call
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,26 +15,15 @@ if TYPE_CHECKING:
     from training.run import Run
 
 
-def _main(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[object, str, str]:
-    """Run the command line in this process; returns exit code, standard output and standard error."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["cifar10net-train", "visualize", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return ended.value.code, *capsys.readouterr()
-
-
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def test_a_run_becomes_a_report(
-    finished: Run, synthetic: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_becomes_a_report(finished: Run, synthetic: Path, cache: Path, tmp_path: Path) -> None:
     where = ("--model", finished.folder, "--data", synthetic, "--cache-dir", cache, "--out", tmp_path / "out")
 
-    code, said, errors = _main(capsys, *where, "--image", 3, "--layer", "pool2")
+    code, said, errors = call("visualize", *where, "--image", 3, "--layer", "pool2")
 
     assert (code, errors) == (0, "")
     assert "1/7 How good its answers are\n" in said
@@ -47,14 +35,14 @@ def test_a_run_becomes_a_report(
 
 
 def test_some_test_images_take_the_place_of_an_earlier_report(
-    finished: Run, synthetic: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Run, synthetic: Path, cache: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "earlier.png").touch()
     (tmp_path / "numbers.json").write_text('{"files": ["earlier.png"]}')
     where = ("--model", finished.folder, "--data", synthetic, "--cache-dir", cache, "--out", tmp_path)
 
-    code, said, _ = _main(
-        capsys, *where, "--image", 999, "--layer", "relu1", "--split", "test", "--images", 30, "--json"
+    code, said, _ = call(
+        "visualize", *where, "--image", 999, "--layer", "relu1", "--split", "test", "--images", 30, "--json"
     )
 
     told = json.loads(said)
@@ -87,7 +75,6 @@ def test_a_failure_is_one_sentence_and_leaves_nothing(
     synthetic: Path,
     cache: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     arguments: tuple[str, ...],
     message: str,
 ) -> None:
@@ -95,7 +82,9 @@ def test_a_failure_is_one_sentence_and_leaves_nothing(
     filled = [each.format(tmp=tmp_path, data=synthetic) for each in arguments]
     given |= dict(zip(filled[::2], filled[1::2], strict=True))
 
-    code, _, said = _main(capsys, "--cache-dir", cache, *(part for pair in given.items() for part in pair))
+    code, _, said = call(
+        "visualize", "--cache-dir", cache, *(part for pair in given.items() for part in pair)
+    )
 
     assert code == 1
     assert said.startswith("error: ")
