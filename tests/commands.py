@@ -103,4 +103,5 @@ def _run(arguments: tuple[str, ...], folder: Path, environment: dict[str, str], 
         with path.open("w") as file:
             os.dup2(file.fileno(), number)
     sys.argv = ["cifar10net", *arguments]
+    sys.orig_argv = [sys.executable, "-m", "service.cli", *arguments]  # of which a supervisor makes workers
     main()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.reliability.servers import Server
 
 CLASSIFIER = "cifar10net.v1.Classifier"
+REST_S = 0.01  # between a caller's calls, where all wait for a server to look at its file
 NOT_TAKEN = "new API keys not taken, the old ones stay in force"
 
 
@@ -155,12 +156,12 @@ def test_keys_are_exchanged_under_load_and_nothing_is_lost(
             Caller(server.address, pictures, account, access=old, may_see={Status.UNAUTHENTICATED})
             for _ in range(4)
         ]
-        async with at_work(*fallen):
+        async with at_work(*fallen, rest_s=REST_S):
             await all_go_on(*fallen)
             new = file.add("new")  # beside the old one, until all have changed
             await until_loaded(server, workers)
             callers = [Caller(server.address, pictures, account, access=new) for _ in range(4)]
-            async with at_work(*callers):
+            async with at_work(*callers, rest_s=REST_S):
                 await all_go_on(*callers, *fallen)
                 assert not any(caller.seen[Status.UNAUTHENTICATED] for caller in fallen)
                 file.remove("old")
