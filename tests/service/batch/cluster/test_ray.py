@@ -151,6 +151,7 @@ def test_rows_are_those_of_the_local_engine_though_a_worker_is_killed(
     _wait_for_parts(job, tmp_path / "rows.partial", 2)
     victim = cluster.workers()[0]
     os.kill(victim, signal.SIGKILL)
+    assert (tmp_path / "rows.partial").exists()  # the job is not done
     told, said = job.communicate(timeout=_PATIENCE_S)
 
     assert job.returncode == 1, said
