@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IMAGES = 1_000
-KILLS = 16
+KILLS = 12
 
 
 @pytest.fixture(scope="module")
