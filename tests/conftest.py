@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,11 @@ _LONGEST = ("tests/reliability/test_mutations.py", "tests/training/test_quantize
 # reads this when it is imported, here and in processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # likewise: it would write into the home folder
+
+if sys.dont_write_bytecode:  # else every process that tests start would compile all that it imports, again
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".pytest_cache" / "bytecode")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A slow machine is no failure: hypothesis would allow each example 200 ms.
 settings.register_profile("patient", deadline=None)

@@ -78,11 +78,12 @@ class Asker(ABC):
     async def close(self) -> None:
         """Close the connection."""
 
-    async def ask_until(self, over: asyncio.Event) -> None:
-        """Ask call after call, with a short rest after each that was not answered."""
+    async def ask_until(self, over: asyncio.Event, rest_s: float = 0) -> None:
+        """Ask call after call, with a rest after each, which is longer after one that was not answered."""
         while not over.is_set():
-            if await self.ask() is not Status.OK:
-                await asyncio.sleep(_PAUSE_S)
+            is_answered = await self.ask() is Status.OK
+            if rest_s or not is_answered:
+                await asyncio.sleep(rest_s if is_answered else _PAUSE_S)
 
 
 class Caller(Asker):
@@ -258,15 +259,18 @@ class ThreadCaller:
 
 
 @contextlib.asynccontextmanager
-async def at_work(*callers: Asker) -> AsyncIterator[None]:
-    """Have callers ask all the time within the block; then wait for their last answers."""
+async def at_work(*callers: Asker, rest_s: float = 0) -> AsyncIterator[None]:
+    """Have callers ask all the time within the block; then wait for their last answers.
+
+    A ``rest_s`` between calls leaves the CPUs time for whatever else happens meanwhile.
+    """
     over = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         for caller in callers:
             await stack.enter_async_context(caller)
         async with asyncio.TaskGroup() as tasks:
             for caller in callers:
-                tasks.create_task(caller.ask_until(over))
+                tasks.create_task(caller.ask_until(over, rest_s))
             try:
                 yield
             finally:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import re
-import subprocess
-import sys
+import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +18,7 @@ from service.config import Access
 from service.pb import classifier_pb2 as pb
 from service.pb import classifier_pb2_grpc
 from service.security.issuing import make_key
+from tests.commands import run
 from tests.reliability.callers import Caller, PatientCaller, Status, all_go_on, at_work, until
 from tests.service.security.authority import replace
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.reliability.servers import Server
 
 CLASSIFIER = "cifar10net.v1.Classifier"
+REST_S = 0.01  # between a caller's calls, where all wait for a server to look at its file
 NOT_TAKEN = "new API keys not taken, the old ones stay in force"
 
 
@@ -155,12 +156,12 @@ def test_keys_are_exchanged_under_load_and_nothing_is_lost(
             Caller(server.address, pictures, account, access=old, may_see={Status.UNAUTHENTICATED})
             for _ in range(4)
         ]
-        async with at_work(*fallen):
+        async with at_work(*fallen, rest_s=REST_S):
             await all_go_on(*fallen)
             new = file.add("new")  # beside the old one, until all have changed
             await until_loaded(server, workers)
             callers = [Caller(server.address, pictures, account, access=new) for _ in range(4)]
-            async with at_work(*callers):
+            async with at_work(*callers, rest_s=REST_S):
                 await all_go_on(*callers, *fallen)
                 assert not any(caller.seen[Status.UNAUTHENTICATED] for caller in fallen)
                 file.remove("old")
@@ -239,8 +240,9 @@ def test_a_stream_ends_when_its_key_expires_and_others_go_on(start: Start, file:
     server = start("--api-keys", file.path)
 
     async def main() -> None:
-        soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=10)
+        soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=4)
         accesses = {"good": good, "expiring": file.add("expiring", until=soon.isoformat())}
+        server._running().send_signal(signal.SIGHUP)  # which has the file read at once
         await until_loaded(server, 1)
         async with _Streams(server.address, accesses) as streams:
             assert "has expired" in await streams.refusal("expiring")
@@ -271,34 +273,27 @@ def test_a_broken_file_leaves_the_old_keys_in_force_and_is_said_once(
     assert str(file.path) in line["reason"]
 
 
-def run_cli(
-    *arguments: object, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "service.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
-
-
 def test_the_command_line_makes_keys_and_shows_them(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys, key_file = tmp_path / "keys", tmp_path / "alice.key"
-    made = run_cli("key", "alice", "--to", keys, "--rights", f"{CLASSIFIER}")
+    made = run("key", "alice", "--to", keys, "--rights", f"{CLASSIFIER}")
     key_file.write_text(made.stdout)
     server = start("--api-keys", keys)
 
-    by_file = run_cli("models", "--server", server.address, "--api-key-file", key_file)
+    by_file = run("models", "--server", server.address, "--api-key-file", key_file)
     monkeypatch.setenv("CIFAR10NET_API_KEY", made.stdout.strip())
-    by_environment = run_cli("models", "--server", server.address)
+    by_environment = run("models", "--server", server.address)
     monkeypatch.setenv("CIFAR10NET_API_KEY", "c10n_wrong")
-    wrong = run_cli("models", "--server", server.address)
+    wrong = run("models", "--server", server.address)
     monkeypatch.setenv("CIFAR10NET_API_KEY", "not one\n key")
-    damaged = run_cli("models", "--server", server.address)
+    damaged = run("models", "--server", server.address)
     monkeypatch.setenv("CIFAR10NET_API_KEY", "c10n_wrong")
-    abroad = run_cli("health", "--server", f"0.0.0.0:{server.port}")
-    encrypted = run_cli("health", "--server", f"0.0.0.0:{server.port}", "--tls", "--deadline-s", 0.1)
+    abroad = run("health", "--server", f"0.0.0.0:{server.port}")
+    encrypted = run("health", "--server", f"0.0.0.0:{server.port}", "--tls", "--deadline-s", 0.1)
     monkeypatch.delenv("CIFAR10NET_API_KEY")
-    none = run_cli("models", "--server", server.address)
-    health = run_cli("health", "--server", server.address)
+    none = run("models", "--server", server.address)
+    health = run("health", "--server", server.address)
 
     assert (made.returncode, made.stderr) == (0, "")
     assert made.stdout.startswith("c10n_")
@@ -333,9 +328,7 @@ def test_a_server_whose_keys_make_no_sense_does_not_start(
     (tmp_path / "bad").write_text("alice\n")
     (tmp_path / "good").write_text(make_key("alice")[1])
 
-    done = run_cli(
-        "serve", "--port", 0, "--models", models, *(each.format(folder=tmp_path) for each in options)
-    )
+    done = run("serve", "--port", 0, "--models", models, *(each.format(folder=tmp_path) for each in options))
 
     assert (done.returncode, done.stdout) == (code, "")
     assert problem in done.stderr

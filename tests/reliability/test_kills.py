@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.reliability.pictures import Pictures
     from tests.reliability.servers import Server
 
-_ROUNDS = 3
+_ROUNDS = 2
 
 
 async def _worker_of(caller: Caller, server: Server) -> int:

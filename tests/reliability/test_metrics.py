@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from tests.reliability.pictures import Pictures
     from tests.reliability.servers import Server
 
-_ROUNDS = 3
+_ROUNDS = 2
 _COUNTERS = ("_total", "_bucket", "_count", "_sum")
 _CLASSIFY = {"method": "cifar10net.v1.Classifier/Classify"}
-_SCRAPERS = 10
+_SCRAPERS = 6
 _HALF_OPEN = 40
 
 
@@ -120,7 +120,7 @@ def test_no_counter_steps_back_while_workers_are_killed_and_replaced(
         answered = account.answered
         callers = [_caller(server, pictures, account, images=5) for _ in range(4)]
         async with at_work(*callers), scraper.going_on():
-            await all_go_on(*callers, calls=50)
+            await all_go_on(*callers, calls=20)
         told = await scraper.once()
         for name, labels in (
             ("calls_total", {"code": "OK", **_CLASSIFY}),
@@ -159,11 +159,11 @@ def test_many_scrapers_junk_and_half_open_connections_harm_nobody(
                     socket.create_connection((address.hostname, address.port), 60)
                 )
                 half_open.sendall(b"GET /metrics HTTP/1.1\r\nHost: x"[:number])
-            async with at_work(*callers), asyncio.TaskGroup() as tasks:
+            async with at_work(*callers, rest_s=0.005), asyncio.TaskGroup() as tasks:
                 for seed in range(4):
                     tasks.create_task(asyncio.to_thread(_send_junk, address.hostname, address.port, seed))
                 for scraper in scrapers:
-                    tasks.create_task(_scrape_often(scraper, 20))
+                    tasks.create_task(_scrape_often(scraper, 10))
                 await all_go_on(*callers, calls=20)
         told = await scrapers[0].once()
         assert _ok(told) == account.answered
@@ -182,7 +182,7 @@ async def _scrape_often(scraper: _Scraper, times: int) -> None:
 
 def _send_junk(host: str, port: int, seed: int) -> None:
     random = Random(seed)  # noqa: S311 - the same in every run
-    for _ in range(50):
+    for _ in range(25):
         with socket.create_connection((host, port), 60) as junk, contextlib.suppress(OSError):
             junk.sendall(random.randbytes(random.randrange(40_000)) + b"\r\n\r\n")
             while junk.recv(4_096):

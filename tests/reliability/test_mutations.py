@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.reliability.account import Account
     from tests.reliability.conftest import Start
 
-MUTANTS = int(os.environ.get("CIFAR10NET_MUTANTS", "2000"))
+MUTANTS = int(os.environ.get("CIFAR10NET_MUTANTS", "500"))
 """For each method; CI takes 10,000."""
 OK = 0
 INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS, RESOURCE_EXHAUSTED = 3, 4, 5, 6, 8

@@ -35,7 +35,7 @@ def test_a_stop_loses_no_call_and_a_successor_takes_over(
             PatientCaller(server.address, pictures, account, images=images, is_stubborn=True)
             for images in (1, 32, 32, 1_024)
         ]
-        async with at_work(*callers, *patient):
+        async with at_work(*callers, *patient, rest_s=0.005):
             await all_go_on(*callers, *patient)
             server.terminate()
             await until(lambda: is_free(port), "a free port")

@@ -90,12 +90,12 @@ def _unfolding(head: bytes, size: int) -> bytes:
 
 
 SMALL: dict[str, Callable[[], bytes]] = {
-    "PNG, one large text": lambda: _png(8, _RGB, _unfolding(b"zTXta\0\0", 500 << 20), size=(32, 32)),
+    "PNG, one large text": lambda: _png(8, _RGB, _unfolding(b"zTXta\0\0", 200 << 20), size=(32, 32)),
     "PNG, one large international text": lambda: _png(
-        8, _RGB, _unfolding(b"iTXta\0\1\0\0\0", 500 << 20), size=(32, 32)
+        8, _RGB, _unfolding(b"iTXta\0\1\0\0\0", 200 << 20), size=(32, 32)
     ),
-    "PNG, many texts": lambda: _png(8, _RGB, *[_unfolding(b"zTXta\0\0", 1 << 20)] * 500, size=(32, 32)),
-    "PNG, colour profile": lambda: _png(8, _RGB, _unfolding(b"iCCPa\0\0", 500 << 20), size=(32, 32)),
+    "PNG, many texts": lambda: _png(8, _RGB, *[_unfolding(b"zTXta\0\0", 1 << 20)] * 200, size=(32, 32)),
+    "PNG, colour profile": lambda: _png(8, _RGB, _unfolding(b"iCCPa\0\0", 200 << 20), size=(32, 32)),
     "PNG, EXIF": lambda: _png(8, _RGB, b"eXIfMM\0*\0\0\0\x08\xff\xff" + bytes(15 << 20), size=(32, 32)),
 }
 """By name, files of 32x32 pixels with much beside them."""

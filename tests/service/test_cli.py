@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,14 +10,10 @@ from PIL import Image
 
 from service.errors import StartupError
 from service.process import ServerProcess
+from tests.commands import run
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "service.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.fixture
@@ -31,7 +25,7 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 
 def test_classify_prints_a_bar_a_class(server: str, pictures: list[Path]) -> None:
-    done = _run("classify", *pictures, "--server", server, "--top", 2)
+    done = run("classify", *pictures, "--server", server, "--top", 2)
 
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -44,7 +38,7 @@ def test_classify_prints_a_bar_a_class(server: str, pictures: list[Path]) -> Non
 
 
 def test_classify_can_answer_programs(server: str, pictures: list[Path]) -> None:
-    done = _run("classify", *pictures, pictures[0].parent / "none.png", "--server", server, "--json")
+    done = run("classify", *pictures, pictures[0].parent / "none.png", "--server", server, "--json")
 
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1
@@ -64,7 +58,7 @@ def test_classify_answers_the_good_files_and_names_the_bad(
     junk = tmp_path / "junk.jpg"
     junk.write_bytes(b"junk")
 
-    done = _run("classify", pictures[0], junk, pictures[1], "--server", server)
+    done = run("classify", pictures[0], junk, pictures[1], "--server", server)
 
     assert done.returncode == 1
     assert [line for line in done.stdout.splitlines() if not line.startswith(" ")] == [
@@ -94,7 +88,7 @@ def test_classify_answers_the_good_files_and_names_the_bad(
 def test_what_cannot_run_is_exit_code_2(
     server: str, pictures: list[Path], arguments: tuple[object, ...], code: int, message: str
 ) -> None:
-    done = _run(*(str(each).format(picture=pictures[0], server=server) for each in arguments))
+    done = run(*(str(each).format(picture=pictures[0], server=server) for each in arguments))
 
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
@@ -102,8 +96,8 @@ def test_what_cannot_run_is_exit_code_2(
 
 
 def test_models_lists_what_is_served(server: str) -> None:
-    table = _run("models", "--server", server)
-    rows = [json.loads(line) for line in _run("models", "--server", server, "--json").stdout.splitlines()]
+    table = run("models", "--server", server)
+    rows = [json.loads(line) for line in run("models", "--server", server, "--json").stdout.splitlines()]
 
     assert table.returncode == 0
     assert "colours" in table.stdout
@@ -117,9 +111,9 @@ def test_models_lists_what_is_served(server: str) -> None:
 
 
 def test_health_is_its_exit_code(server: str) -> None:
-    healthy = _run("health", "--server", server)
-    unknown = _run("health", "--server", server, "--service", "none")
-    absent = _run("health", "--server", "127.0.0.1:1", "--deadline-s", 0.2)
+    healthy = run("health", "--server", server)
+    unknown = run("health", "--server", server, "--service", "none")
+    absent = run("health", "--server", "127.0.0.1:1", "--deadline-s", 0.2)
 
     assert (healthy.returncode, healthy.stdout) == (0, "SERVING\n")
     assert (unknown.returncode, unknown.stdout) == (1, "NOT_FOUND\n")
@@ -141,7 +135,7 @@ def test_the_log_is_json_for_programs_and_tells_why_a_call_was_refused(
 ) -> None:
     log = tmp_path / "log"
     with ServerProcess("--models", str(repository), log=log) as server:
-        _run("classify", __file__, "--server", server.address, "--model", "lenet")
+        run("classify", __file__, "--server", server.address, "--model", "lenet")
 
     events = [json.loads(line) for line in log.read_text().splitlines()]
     assert [event["event"] for event in events] == [

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import run
+
 PROGRAMS = Path(sys.executable).parent
 SHELLS = ("bash", "zsh", "fish")
 
@@ -26,9 +28,8 @@ def _ask(shell: str, words: list[str]) -> list[str]:
         "COMP_WORDS": " ".join(words),
         "COMP_CWORD": current,
     }
-    done = subprocess.run(
-        ["cifar10net"], env=_variables(**asked), capture_output=True, text=True, check=True, timeout=60
-    )
+    done = run(environment=_variables(**asked))
+    assert done.returncode == 0, done
     return done.stdout.splitlines()
 
 
@@ -54,10 +55,9 @@ def test_pictures_are_completed_as_files() -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_script_is_for_this_program(shell: str) -> None:
-    done = subprocess.run(
-        ["cifar10net", "completion", shell], env=_variables(), capture_output=True, text=True, check=True
-    )
+    done = run("completion", shell)
 
+    assert done.returncode == 0
     assert f"_CIFAR10NET_COMPLETE={shell}_complete" in done.stdout
     assert done.stderr == ""
 

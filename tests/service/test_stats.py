@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from service.client import Client
 from service.process import ServerProcess
+from tests.commands import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import numpy as np
 
-
-@pytest.fixture
-def address(repository: Path, tmp_path: Path, coloured: np.ndarray) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def address(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the address of a server that was asked about 90 images in one call."""
-    with ServerProcess("--models", str(repository), "--threads", "1", log=tmp_path / "log") as server:
+    log = tmp_path_factory.mktemp("log") / "log"
+    with ServerProcess("--models", str(repository), "--threads", "1", log=log) as server:
         with Client(server.address) as client:
-            client.classify(coloured)
+            client.classify(np.zeros((90, 32, 32, 3), np.uint8))
         yield server.address
 
 
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "service.cli", "stats", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-
 def test_people_get_tables(address: str) -> None:
-    done = _run("--server", address)
+    done = run("stats", "--server", address)
 
     assert (done.returncode, done.stderr) == (0, "")
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith(" colours")]
@@ -46,7 +40,7 @@ def test_people_get_tables(address: str) -> None:
 
 
 def test_programs_get_an_object(address: str) -> None:
-    found = json.loads(_run("--server", address, "--json").stdout)
+    found = json.loads(run("stats", "--server", address, "--json").stdout)
 
     [colours] = [each for each in found["versions"] if each["model"] == "colours"]
     assert colours["images"] == {"ok": 90, "bad_image": 0}
@@ -57,7 +51,7 @@ def test_programs_get_an_object(address: str) -> None:
 
 
 def test_a_server_that_is_not_there_is_exit_code_2() -> None:
-    done = _run("--server", "127.0.0.1:1")
+    done = run("stats", "--server", "127.0.0.1:1")
 
     assert done.returncode == 2
     assert done.stderr.startswith("error: no answer from 127.0.0.1:1")

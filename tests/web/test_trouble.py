@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 _AWAY = ("Failed to load resource", "net::ERR_")
+_LONGEST_MS = 10_000
+"""Between two looks at a server that was away."""
 
 
 def _hostile(form: str) -> bytes:
@@ -88,6 +90,7 @@ def test_a_server_that_stops_is_said_to_be_away_and_goes_on_by_itself(
             visit = visiting()
             visit.site = Site(web.address.rstrip("/"), server.address, site.models, site.runs)
             visit.forgiven = _AWAY
+            visit.page.clock.install()
             page = visit.open("classify")
 
             server.stop()
@@ -99,6 +102,7 @@ def test_a_server_that_stops_is_said_to_be_away_and_goes_on_by_itself(
             expect(page.locator("#answers .waiting")).to_contain_text("Trying again")
 
             with ServerProcess(*arguments, port=port, log=log):
+                page.clock.fast_forward(_LONGEST_MS)
                 expect(page.locator("#answers .bars li").first).to_be_visible()
                 expect(page.locator("#banner")).to_be_hidden()
 
@@ -109,6 +113,7 @@ def test_a_server_that_stops_is_said_to_be_away_and_goes_on_by_itself(
                 with PageProcess(
                     "--server", server.address, port=int(web.address.rstrip("/").rpartition(":")[2]), log=log
                 ):
+                    page.clock.fast_forward(_LONGEST_MS)
                     expect(page.locator("#answers .bars")).to_have_count(2)
                     expect(page.locator("#banner")).to_be_hidden()
 

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests import commands
+
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
-
-# A process that has imported everything makes copies of itself: a job starts in milliseconds.
-_server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(
-    ["tests.service.batch.jobs", "service.batch.engines.local", "service.batch.job"]
-)
 
 
 def start(folder: Path, *arguments: str) -> BaseProcess:
     """Begin ``cifar10net classify`` in a folder."""
-    process = _server.Process(target=_classify, args=(folder, arguments), daemon=True)
+    process = commands.processes.Process(target=_classify, args=(folder, arguments), daemon=True)
     process.start()
     return process
 
 
-def finish(folder: Path, *arguments: str) -> int | None:
+def finish(folder: Path, *arguments: str) -> int:
     """Do all of it and return the exit code."""
-    process = start(folder, *arguments)
-    process.join(120)
-    code = process.exitcode
-    process.close()
-    return code
+    return commands.finish(start(folder, *arguments), 120)
 
 
 def _classify(folder: Path, arguments: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import grpc
+import numpy as np
 import pytest
 
 from service.client import Client
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import numpy as np
 
-
-@pytest.fixture(params=["1", "2"], ids=["lone", "two workers"])
-def address(request: pytest.FixtureRequest, repository: Path, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module", params=["1", "2"], ids=["lone", "two workers"])
+def address(
+    request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Return the address of a server that was asked all sorts of things, and now for statistics alone."""
+    log = tmp_path_factory.mktemp("log") / "log"
     options = ("--models", str(repository), "--workers", request.param, "--instances", "1")
-    with ServerProcess(*options, log=tmp_path / "log") as server:
+    with ServerProcess(*options, log=log) as server:
+        _ask(server.address)
         yield server.address
 
 
@@ -39,8 +43,9 @@ def channels(address: str) -> Iterator[list[grpc.Channel]]:
         channel.close()
 
 
-def _ask(address: str, images: np.ndarray) -> None:
+def _ask(address: str) -> None:
     """Ask by eight connections, one after the other: they are shared out among the workers."""
+    images = np.zeros((8, 32, 32, 3), np.uint8)
     for n in range(1, 9):
         with Client(address) as client:
             assert len(client.classify(images[:n])) == n
@@ -49,9 +54,7 @@ def _ask(address: str, images: np.ndarray) -> None:
         client.classify(images[:2], model="none")
 
 
-def test_statistics_are_of_the_whole_server(address: str, coloured: np.ndarray) -> None:
-    _ask(address, coloured)
-
+def test_statistics_are_of_the_whole_server(address: str) -> None:
     with Client(address) as client:
         found = client.statistics()
 
@@ -82,10 +85,7 @@ def test_statistics_are_of_the_whole_server(address: str, coloured: np.ndarray) 
     assert found.worker_restarts == 0
 
 
-def test_every_worker_answers_load_generators_alike(
-    address: str, channels: list[grpc.Channel], coloured: np.ndarray
-) -> None:
-    _ask(address, coloured)
+def test_every_worker_answers_load_generators_alike(channels: list[grpc.Channel]) -> None:
     request = inference_pb2.ModelStatisticsRequest(name="colours")
 
     answers = [

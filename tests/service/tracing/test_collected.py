@@ -53,6 +53,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
 @pytest.fixture
 def start(repository: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Return a function that starts a server. Ask for the collector before: the last spans are for it."""
     servers: list[Server] = []
 
     def start(*arguments: object) -> Server:
@@ -82,7 +83,7 @@ def _has(count: int, name: str) -> Callable[[list[Span]], bool]:
 
 
 def test_calls_that_share_a_batch_are_traced_below_their_callers_and_linked(
-    start: Callable[..., Server], collector: Collector, picture: bytes
+    collector: Collector, start: Callable[..., Server], picture: bytes
 ) -> None:
     # A batch that waits for both of them.
     server = start(
@@ -137,7 +138,7 @@ def test_calls_that_share_a_batch_are_traced_below_their_callers_and_linked(
 
 
 def test_a_stream_has_a_span_for_each_request_with_its_parts(
-    start: Callable[..., Server], collector: Collector
+    collector: Collector, start: Callable[..., Server]
 ) -> None:
     server = start("--otlp-endpoint", collector.endpoint, "--trace-ratio", 0)
     requests = [pb.ClassifyRequest(packed_pixels=PIXELS * size) for size in (1, 2)]
@@ -162,7 +163,7 @@ def test_a_stream_has_a_span_for_each_request_with_its_parts(
 
 
 def test_a_call_that_fails_by_the_servers_fault_is_an_error_and_others_are_not(
-    start: Callable[..., Server], collector: Collector, tmp_path: Path, add_model: Callable[..., Path]
+    collector: Collector, start: Callable[..., Server], tmp_path: Path, add_model: Callable[..., Path]
 ) -> None:
     add_model(tmp_path / "fragile", content=fragile_model())
     server = start(
@@ -185,7 +186,7 @@ def test_a_call_that_fails_by_the_servers_fault_is_an_error_and_others_are_not(
 
 
 def test_both_workers_trace_their_calls_and_the_log_names_the_traces(
-    start: Callable[..., Server], collector: Collector
+    collector: Collector, start: Callable[..., Server]
 ) -> None:
     server = start("--workers", 2, "--otlp-endpoint", collector.endpoint, "--trace-ratio", 1, "--log-calls")
 
@@ -207,7 +208,7 @@ def test_both_workers_trace_their_calls_and_the_log_names_the_traces(
 
 
 def test_what_its_caller_does_not_trace_is_not_traced(
-    start: Callable[..., Server], collector: Collector
+    collector: Collector, start: Callable[..., Server]
 ) -> None:
     server = start("--otlp-endpoint", collector.endpoint, "--trace-ratio", 1)
 

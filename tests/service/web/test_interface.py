@@ -18,6 +18,7 @@ from service.web.app import make_app
 from service.web.guard import Guard
 from service.web.running import repositories
 from service.web.settings import WebConfig
+from tests.commands import run
 from tests.service.web.pages import Page
 
 if TYPE_CHECKING:
@@ -77,13 +78,7 @@ def test_it_ends_at_sigterm_and_says_nothing_else(answering: str) -> None:
     ],
 )
 def test_what_cannot_begin_is_one_sentence(arguments: tuple[str, ...], code: int, sentence: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "service.cli", "web", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = run("web", *arguments)
 
     assert (done.returncode, done.stdout) == (code, "")
     assert sentence in done.stderr

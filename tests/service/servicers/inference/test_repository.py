@@ -34,20 +34,21 @@ Load, Unload, Index = (
 )
 
 
-@pytest.fixture
-def root(tmp_path: Path, add_model: Callable[..., Path]) -> Path:
-    root = tmp_path / "models"
-    add_model(root, "colours")
-    add_model(root, "shades", "1")
-    add_model(root, "shades", "3")
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, add_model: Callable[..., Path]) -> Path:
+    """Make a repository in which each test has a model of its own to change."""
+    root = tmp_path_factory.mktemp("models")
+    for name in ("colours", "shades", "hues"):
+        add_model(root, name)
+        add_model(root, name, "3")
     return root
 
 
-@pytest.fixture
-def stubs(root: Path, tmp_path: Path) -> Iterator[list[Stub]]:
+@pytest.fixture(scope="module")
+def stubs(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Stub]]:
     """Ask two workers over four connections."""
     flags = ("--workers", "2", "--instances", "1", "--watch-s", "0", "--model-control")
-    process = ServerProcess("--models", str(root), *flags, log=tmp_path / "log")
+    process = ServerProcess("--models", str(root), *flags, log=tmp_path_factory.mktemp("log") / "log")
     process.start()
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.insecure_channel(process.address, options) for _ in range(4)]
@@ -98,15 +99,15 @@ def test_a_model_that_was_put_there_later_is_listed_and_can_be_loaded(
 
 
 def test_a_model_that_is_refused_leaves_what_answers_and_says_why(stubs: list[Stub], root: Path) -> None:
-    shutil.copytree(root / "shades" / "3", root / "shades" / "4")
-    (root / "shades" / "4" / "model.onnx").write_bytes(b"no model")
+    shutil.copytree(root / "hues" / "3", root / "hues" / "4")
+    (root / "hues" / "4" / "model.onnx").write_bytes(b"no model")
 
     with pytest.raises(grpc.RpcError, match="cannot be loaded") as caught:
-        stubs[0].RepositoryModelLoad(Load(model_name="shades"), timeout=60)
+        stubs[0].RepositoryModelLoad(Load(model_name="hues"), timeout=60)
 
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     for stub in stubs:
-        assert stub.ModelInfer(infer_request(ONE, "shades"), timeout=60).model_version == "3"
+        assert stub.ModelInfer(infer_request(ONE, "hues"), timeout=60).model_version == "3"
     reasons = {
         (model.name, model.version): model.reason
         for model in stubs[0].RepositoryIndex(Index(), timeout=60).models
