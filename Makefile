@@ -53,10 +53,10 @@ web: $(VENV)/.web ## Start a server and the page that asks it, on port $(WEB_POR
 	@$(BIN)/python examples/page.py --port $(WEB_PORT) $(if $(CIFAR10NET_DATA),--data $(CIFAR10NET_DATA)) $(if $(wildcard $(RUNS)),--runs $(RUNS))
 
 test: $(VENV)/.test ## Run the tests of the main paths (minutes: run them before each commit)
-	@$(PYTEST) -m "not ($(REST))"
+	@$(PYTEST) -m "not (container or $(REST))"
 
 test-all: $(VENV)/.all $(CLIENTS)/triton/.ready $(CLIENTS)/kserve/.ready $(CLIENTS)/node/.ready ## Run the rest: slow ones, foreign clients, a browser, Ray, the data set (CIFAR10NET_DATA)
-	@$(PYTEST) -m "$(REST)"
+	@$(PYTEST) -m "not container and ($(REST))"
 
 screenshots: $(VENV)/.all ## Photograph every section of the page into screenshots/, where Chromium is (README shows one)
 	@$(BIN)/python -m docs.screenshots
@@ -135,7 +135,7 @@ certificates: ## Make certificates for the profile tls of docker-compose.yml
 
 container-test: $(VENV)/.test ## Test the images and the stack of docker-compose.yml, where an engine is (minutes)
 	@test -e deploy/tls/made || deploy/tls/make_certificates.sh
-	@CIFAR10NET_CONTAINERS=1 $(BIN)/python -m pytest tests/containers
+	@CIFAR10NET_CONTAINERS=1 $(BIN)/python -m pytest -m container
 
 bench-containers: $(VENV)/.test ## Measure the images: time to healthy, to drain, memory (after `make images`)
 	@$(BIN)/python -m benchmarks.containers --engine "$(ENGINE)"

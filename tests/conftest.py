@@ -26,6 +26,7 @@ _FEWEST_COSTS = 300
 _SHOWN_COSTS = 10
 _READ = pytest.StashKey[Reading]()
 _MARKED = {
+    "tests/containers/": "container",
     "tests/interop/": "interop",
     "tests/web/": "browser",
     "tests/service/batch/cluster/test_ray.py": "ray",

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import pytest
 
 LIMIT_S = 5.0
-EXEMPT = frozenset({"slow", "interop", "browser", "ray", "data"})
+SHARED_LIMIT_S = 15.0
+"""Of the setup, in which what several tests share is made, and PyTorch imported."""
+EXEMPT = frozenset({"slow", "interop", "browser", "ray", "data", "container"})
 """Markers of what `make test` leaves to `make test-all`."""
 COST = "cost_s"
 """Of a report's user properties."""
@@ -53,11 +55,12 @@ def complaint(report: pytest.TestReport, cost_s: float, markers: frozenset[str])
 
     The end of a test is left out: there the whole life of a server counts that several tests have shared.
     """
-    if report.when == "teardown" or not report.passed or cost_s <= LIMIT_S or markers & EXEMPT:
+    limit_s = SHARED_LIMIT_S if report.when == "setup" else LIMIT_S
+    if report.when == "teardown" or not report.passed or cost_s <= limit_s or markers & EXEMPT:
         return ""
     return (
         f"the {report.when} of {report.nodeid} took {cost_s:.1f} s on an idle machine, wanted at most "
-        f"{LIMIT_S:g}: make it faster, or mark it as slow (CONTRIBUTING.md says when)"
+        f"{limit_s:g}: make it faster, or mark it as slow (CONTRIBUTING.md says when)"
     )
 
 

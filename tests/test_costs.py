@@ -46,7 +46,8 @@ def test_one_that_is_too_slow_is_told_what_to_do() -> None:
     ("report", "cost_s", "markers"),
     [
         (_report(), 4.9, set()),
-        (_report("teardown"), 9, set()),
+        (_report("teardown"), 99, set()),
+        (_report("setup"), 14.9, set()),
         (_report(outcome="failed"), 9, set()),
         *((_report(), 9, {marker}) for marker in sorted(EXEMPT)),
     ],
@@ -64,6 +65,7 @@ def test_the_run_that_notices_it_fails(pytester: pytest.Pytester, monkeypatch: p
 
     with monkeypatch.context() as patch:
         patch.setattr(costs, "LIMIT_S", 0.0)
+        patch.setattr(costs, "SHARED_LIMIT_S", 0.0)
         done = pytester.runpytest_inprocess("-p", "no:cacheprovider")
 
     done.assert_outcomes(passed=1, errors=1)

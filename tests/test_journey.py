@@ -28,23 +28,30 @@ def few_real_images(cifar10: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return few_of(cifar10, tmp_path_factory.mktemp("few") / "few.zip", train=60, test=100)
 
 
-@pytest.mark.parametrize("source", ["synthetic", "few_real_images"])
-def test_train_export_serve_ask_equals_pytorch(
-    source: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    data: Path = request.getfixturevalue(source)
+@pytest.fixture(params=["synthetic", pytest.param("few_real_images", marks=pytest.mark.data)])
+def data(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue(request.param)
+    return path
+
+
+@pytest.fixture
+def trained(data: Path, tmp_path: Path) -> Path:
+    """Train and export by the command line, and return the folder of the run, the models and the cache."""
     where = ("--data", data, "--cache-dir", tmp_path / "cache")
     quick = ("--epochs", 3, "--batch-size", 25, "--validation-per-class", 5, "--threads", 1)
     _train("fit", *where, *quick, "--out", tmp_path / "run")
     _train("export", *where, "--run", tmp_path / "run", "--to", tmp_path / "models")
+    return tmp_path
 
-    images = DataSet(data, tmp_path / "cache")
+
+def test_train_export_serve_ask_equals_pytorch(data: Path, trained: Path) -> None:
+    images = DataSet(data, trained / "cache")
     test, (_, held_out) = images.split("test"), hold_out(images.split("train"), 5)
-    network = trained_network(Run(tmp_path / "run").load())
+    network = trained_network(Run(trained / "run").load())
     temperature = fit_temperature(torch_predictor(network)(held_out.images), held_out.labels)
     expected = predict_all(torch_predictor(with_temperature(network, temperature)), test.images)
     with (
-        ServerProcess("--models", str(tmp_path / "models"), log=tmp_path / "log") as server,
+        ServerProcess("--models", str(trained / "models"), log=trained / "log") as server,
         Client(server.address) as client,
     ):
         from_pixels = client.classify(test.images, top_k=10)

@@ -164,6 +164,7 @@ async def _cannot_connect_until(
         await asyncio.sleep(0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_clients_without_a_good_certificate_get_nowhere_and_leave_nothing(
     start: Start, files: Files, pictures: Pictures, account: Account, workers: int
@@ -241,6 +242,7 @@ def test_half_open_handshakes_are_bounded_and_leave_room_when_they_go(
     assert server.events(BROKEN_OFF)[0]["reason"].startswith("it hung up within the handshake")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_certificates_are_exchanged_under_load_and_nothing_is_lost(
     start: Start, files: Files, pictures: Pictures, account: Account, workers: int
@@ -276,6 +278,7 @@ def _serial_of(server: Server, files: Files, access: Access) -> int:
     return x509.load_der_x509_certificate(der).serial_number
 
 
+@pytest.mark.slow
 def test_a_broken_certificate_leaves_the_old_one_in_force_and_is_said_once(
     start: Start, files: Files
 ) -> None:

@@ -144,6 +144,7 @@ def test_health_is_open_and_other_services_where_it_is_said(start: Start, file: 
             assert caught.value.code() is Status.UNAUTHENTICATED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_keys_are_exchanged_under_load_and_nothing_is_lost(
     start: Start, file: KeyFile, pictures: Pictures, account: Account, workers: int
@@ -235,6 +236,7 @@ def test_a_stream_ends_when_its_key_is_revoked_and_others_go_on(
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_a_stream_ends_when_its_key_expires_and_others_go_on(start: Start, file: KeyFile) -> None:
     good = file.add("good")
     server = start("--api-keys", file.path)
@@ -251,6 +253,7 @@ def test_a_stream_ends_when_its_key_expires_and_others_go_on(start: Start, file:
     asyncio.run(main())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"good\n", b"\xff\xff"])
 def test_a_broken_file_leaves_the_old_keys_in_force_and_is_said_once(
     start: Start, file: KeyFile, pictures: Pictures, account: Account, content: bytes

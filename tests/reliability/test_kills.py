@@ -7,6 +7,8 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.reliability.callers import Caller, PatientCaller, Status, ThreadCaller, all_go_on, at_work, until
 from tests.reliability.servers import is_free, is_over, sockets
 
@@ -34,6 +36,7 @@ async def _kill(worker: int, server: Server) -> None:
     await until(lambda: len(server.events("worker ready")) == ready + 1, "another worker")
 
 
+@pytest.mark.slow
 def test_only_callers_of_a_killed_worker_notice_and_those_that_retry_do_not(
     start: Start, pictures: Pictures, account: Account
 ) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ONE_IMAGE = pb.ClassifyRequest(packed_pixels=bytes(3072))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_connections_come_of_age_again_and_again_and_no_call_is_lost(
     start: Start, pictures: Pictures, account: Account, workers: int
@@ -53,6 +54,7 @@ def test_connections_come_of_age_again_and_again_and_no_call_is_lost(
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_an_idle_client_is_parted_from_and_comes_back(
     start: Start, pictures: Pictures, account: Account
 ) -> None:
@@ -84,6 +86,7 @@ def _watch(address: str, timeout_s: float) -> grpc.RpcError:
         return caught.value
 
 
+@pytest.mark.slow
 def test_clients_that_ping_too_often_are_told_so_and_others_live(start: Start) -> None:
     strict, kind = start(), start("--min-ping-interval-s", 0.2)
 

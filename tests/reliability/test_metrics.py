@@ -15,6 +15,8 @@ from random import Random
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.reliability.callers import Caller, Status, all_go_on, at_work, until
 from tests.reliability.servers import files
 from tests.reliability.test_kills import _kill, _worker_of
@@ -87,6 +89,7 @@ def _caller(server: Server, pictures: Pictures, account: Account, images: int) -
     return Caller(server.address, pictures, account, images=images, may_see={Status.UNAVAILABLE})
 
 
+@pytest.mark.slow
 def test_no_counter_steps_back_while_workers_are_killed_and_replaced(
     start: Start, pictures: Pictures, account: Account
 ) -> None:
@@ -141,6 +144,7 @@ def test_no_counter_steps_back_while_workers_are_killed_and_replaced(
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_many_scrapers_junk_and_half_open_connections_harm_nobody(
     start: Start, pictures: Pictures, account: Account
 ) -> None:

@@ -63,6 +63,7 @@ WORDS: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1_200)
 def test_mutated_requests_are_answered_or_refused_on_every_method(start: Start, account: Account) -> None:
     server = start("--shared-memory", "--model-control")

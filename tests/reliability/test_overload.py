@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from service.pb import classifier_pb2 as pb
 from tests.reliability.callers import Caller, Status
 from tests.reliability.servers import MIB, memory, peak_memory
@@ -18,6 +20,7 @@ _IMAGES = 1_024
 _MOST_IMAGES = 4_096
 
 
+@pytest.mark.slow
 def test_more_images_than_may_wait_are_refused_until_there_is_room(
     start: Start, pictures: Pictures, account: Account
 ) -> None:

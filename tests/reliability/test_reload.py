@@ -311,6 +311,7 @@ class _Loyal(Caller):
         return Status.OK
 
 
+@pytest.mark.slow
 def test_many_reloads_leave_memory_threads_and_files_as_they_were(
     start: Start, changing: Path, pictures: Pictures, account: Account, root: Path
 ) -> None:

@@ -11,6 +11,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
+import pytest
 
 from service.pb import classifier_pb2 as pb
 from tests.reliability.callers import LIMIT_S, Caller, PatientCaller, Status, until
@@ -142,6 +143,7 @@ async def _most_memory(pid: int, until_done: asyncio.Task[None]) -> int:
     return most
 
 
+@pytest.mark.slow
 def test_a_long_time_of_everything_leaves_nothing_behind(
     start: Start, pictures: Pictures, account: Account
 ) -> None:

@@ -107,6 +107,7 @@ def test_evaluate_tells_the_mean_and_the_spread_of_several_models(
     assert [float(figure) for figure in told.groups()] == pytest.approx(wanted, abs=0.011)
 
 
+@pytest.mark.slow
 def test_a_command_leaves_nothing_in_the_home_folder(
     trained: Path, synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +158,7 @@ def test_inside_looks_into_a_file_that_is_not_looked_into(trained: Path, tmp_pat
     assert (tmp_path / "inside.onnx").read_bytes() == (exported / "inside.onnx").read_bytes()
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(trained: Path, synthetic: Path, tmp_path: Path) -> None:
     where = ("--data", synthetic, "--cache-dir", trained / "cache")
     run = tmp_path / "run"

@@ -44,7 +44,13 @@ def test_cifar10net_weighs_what_the_table_and_pytorch_say(root: Path) -> None:
     assert found.multiply_adds == sum(row.multiply_adds for row in layer_rows(network)) == 3_920_000
 
 
-@pytest.mark.parametrize("name", sorted({*NETWORKS} - {"cifar10net", "mean_pool"}))  # those two share a table
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "recurrent" else [])
+        for name in sorted({*NETWORKS} - {"cifar10net", "mean_pool"})  # those two share a table
+    ],
+)
 def test_a_network_weighs_in_onnx_what_it_weighs_in_pytorch(name: str, tmp_path: Path) -> None:
     network = NETWORKS[name]()
 

@@ -84,6 +84,7 @@ def _equal_to_rounding(run: Run, other: Run, rounding: float) -> None:
             assert row[name] == pytest.approx(wanted[name], rel=rounding), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 def test_two_processes_have_the_losses_of_one(
     trained: Trained, train_split: Split, reporter: RecordingReporter, tmp_path: Path, network: str
@@ -101,6 +102,7 @@ def test_two_processes_have_the_losses_of_one(
     _equal_to_rounding(Run(folder), alone, _ROUNDING[network])
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_at_the_same_step_and_they_go_on(
     trained: Trained, train_split: Split, reporter: RecordingReporter, tmp_path: Path
 ) -> None:
@@ -113,6 +115,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step_and_they_go_on(
     _equal_to_rounding(Run(trained.folder / "signal"), alone, _ROUNDING_OF_MUON)
 
 
+@pytest.mark.slow
 def test_the_death_of_a_process_ends_the_run_with_a_sentence(trained: Trained) -> None:
     assert trained.code != 0
     assert "death: process 0 says: process 0 of 2 lost another one" in trained.stdout, trained.stderr

@@ -393,6 +393,7 @@ class _Reader(nn.Module):
         return logits
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of the exporter, on a batch size for LSTM
 def test_a_recurrent_network_is_refused(source: Source, data_set: DataSet, tmp_path: Path) -> None:
     path = tmp_path / "reader.onnx"

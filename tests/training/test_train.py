@@ -268,6 +268,7 @@ MUON = {
 }
 
 
+@pytest.mark.slow
 def test_a_run_with_everything_switched_on_continues_to_the_same_weights_too(
     quick: TrainConfig, train_split: Split, reporter: RecordingReporter, tmp_path: Path
 ) -> None:

@@ -121,6 +121,7 @@ def test_the_environment_sets_options_and_a_resumed_run_refuses_them(tmp_path: P
     assert "--seed has no effect with --resume" in resumed.stderr
 
 
+@pytest.mark.slow
 def test_programs_get_an_object_from_training_to_the_twin(synthetic: Path, tmp_path: Path) -> None:
     where = ("--data", synthetic, "--cache-dir", tmp_path / "cache")
     to = ("--to", tmp_path / "models")

@@ -205,6 +205,7 @@ def test_ctrl_c_ends_a_job_whose_server_waits_for_the_next_input(
     )
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_for_good_leaves_what_was_written(
     many: Path, repository: Path, tmp_path: Path
 ) -> None:

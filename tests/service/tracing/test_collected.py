@@ -228,6 +228,7 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("collector_is", ["gone", "silent"])
 def test_a_collector_that_does_not_answer_costs_calls_nothing_and_the_log_little(
     start: Callable[..., Server], silent: str, monkeypatch: pytest.MonkeyPatch, collector_is: str

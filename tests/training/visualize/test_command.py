@@ -20,6 +20,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_report(finished: Run, synthetic: Path, cache: Path, tmp_path: Path) -> None:
     where = ("--model", finished.folder, "--data", synthetic, "--cache-dir", cache, "--out", tmp_path / "out")
 
@@ -34,6 +35,7 @@ def test_a_run_becomes_a_report(finished: Run, synthetic: Path, cache: Path, tmp
     assert (tmp_path / "out" / "curves.png").exists()
 
 
+@pytest.mark.slow
 def test_some_test_images_take_the_place_of_an_earlier_report(
     finished: Run, synthetic: Path, cache: Path, tmp_path: Path
 ) -> None:
