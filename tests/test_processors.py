@@ -41,7 +41,7 @@ def _run(module: str, *arguments: object, root: Path, cpu: str = "") -> Any:
         check=False,
         timeout=280,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"exit code {done.returncode}: {done.stdout}{done.stderr}"
     return json.loads(done.stdout.splitlines()[-1])  # before it, the server's log
 
 

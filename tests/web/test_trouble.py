@@ -153,6 +153,31 @@ def test_samples_that_could_not_be_fetched_are_there_once_the_server_is_back(vis
     expect(visit.page.get_by_role("group", name="Samples").get_by_role("button").first).to_be_visible()
 
 
+def test_a_sample_that_comes_late_leaves_the_picture_that_was_given_chosen(visit: Visit) -> None:
+    """The first sample is shown by itself where there is no picture, which may change while it is fetched."""
+    late: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.resource_type == "fetch":
+            late.append(route)
+        else:
+            route.continue_()
+
+    visit.page.route("**/v1/samples/*", hold)
+    page = visit.open("inside")
+    while not late:
+        page.wait_for_timeout(10)
+    visit.give(IMAGES / "ship.png")
+    expect(page.locator(".mattered")).to_contain_text("% ship")
+
+    with page.expect_response("**/v1/samples/*"):
+        late[0].continue_()
+    page.wait_for_load_state("networkidle")
+
+    expect(page.locator(".mattered")).to_contain_text("% ship")
+    expect(page.get_by_role("group", name="Which picture")).to_be_hidden()  # there is one alone
+
+
 def test_a_file_that_is_too_large_is_not_sent(visit: Visit, tmp_path: Path) -> None:
     page = visit.open("classify")
     limit = int(

@@ -115,6 +115,7 @@ def test_numbers_tell_what_the_pictures_show(chain: tuple[Report, Path]) -> None
     assert {each["index"] % 10 for each in numbers["mistakes"]} == {0}
 
 
+@pytest.mark.slow
 def test_blocks_get_all_but_the_deconvolution_and_are_told_why(test_split: Split, tmp_path: Path) -> None:
     report = _make(small_resnet(), test_split, tmp_path)
 

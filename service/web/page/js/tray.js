@@ -80,7 +80,12 @@ export function moveTo(place, choosing) {
   place.append(tray);
   tray.classList.toggle("is-choosing", choosing);
   drawChosen();
-  if (choosing && !pictures.chosen && samples.length) takeSample(samples[0]);
+  if (choosing) takeFirstSample();
+}
+
+/** So that there is something to look at, unless a person has given a picture. */
+function takeFirstSample() {
+  if (!pictures.chosen && samples.length) takeSample(samples[0], { isWanted: () => !pictures.chosen });
 }
 
 /** Fetch the samples if they are not there yet. */
@@ -109,7 +114,7 @@ export async function fetchSamples() {
   );
   byId("credits").hidden = !samples.length;
   byId("credit-list").replaceChildren(...samples.map(({ name, credit }) => el("li", { text: `${name}: ${credit}` })));
-  if (tray.classList.contains("is-choosing") && !pictures.chosen && samples.length) takeSample(samples[0]);
+  if (tray.classList.contains("is-choosing")) takeFirstSample();
 }
 
 function receive(data, event) {
@@ -128,12 +133,14 @@ function take(...given) {
   speak(given.length === 1 ? `${given[0].name} is taken in` : `${given.length} pictures are taken in`);
 }
 
-async function takeSample(sample) {
+/** `isWanted` is asked once the sample is here: a picture that a person gives meanwhile stays the chosen one. */
+async function takeSample(sample, { isWanted = () => true } = {}) {
   const known = pictures.all.find((picture) => fromSamples.get(picture) === sample.name);
   if (known) return pictures.choose(known);
   trouble.hidden = true;
   try {
     const file = new File([await fetched(own(sample.url))], sample.name);
+    if (!isWanted()) return;
     pictures.add([file]);
     fromSamples.set(pictures.all[0], sample.name);
   } catch (error) {
