@@ -903,7 +903,7 @@ class _Machine(RuleBasedStateMachine):
             self.everybody_gets_what_is_due()
 
 
-_Machine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+_Machine.TestCase.settings = settings(max_examples=70, stateful_step_count=40, deadline=None)
 TestAnyOrderOfEvents = _Machine.TestCase
 
 
