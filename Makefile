@@ -156,7 +156,7 @@ $(VENV)/.pip:
 	@touch $@
 
 $(VENV)/.serve: $(VENV)/.pip pyproject.toml constraints.txt
-	@echo "installing what serving needs into $(VENV)/"
+	@echo "installing what serving needs into $(VENV)/ (ONNX Runtime, NumPy, gRPC: less than a minute on a usual line)"
 	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu]'
 	@touch $@
 
@@ -178,7 +178,7 @@ $(VENV)/.train: $(VENV)/.serve
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.pip pyproject.toml constraints.txt
-	@echo "installing what testing needs into $(VENV)/ (PyTorch: a few minutes)"
+	@echo "installing what testing needs into $(VENV)/ (PyTorch and more: minutes)"
 	@$(BIN)/pip install -q --no-compile -c constraints.txt -e '.[cpu,train,otel,batch,web]' --group test --group deploy
 	@touch $(VENV)/.serve $(VENV)/.batch $(VENV)/.train $(VENV)/.web $@
 
