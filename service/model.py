@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from dataclasses import dataclass
 from functools import cache, cached_property
 from hashlib import sha256
@@ -301,8 +302,8 @@ def open_session(file: ModelFile, provider: ProviderConfig, threads: int) -> Any
 
 def _is_since(version: tuple[int, int]) -> bool:
     """Whether ONNX Runtime is of this version or a newer one."""
-    major, minor = runtime_version().split(".")[:2]
-    return (int(major), int(minor)) >= version
+    numbers = re.match(r"(\d+)\.(\d+)", runtime_version())
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= version
 
 
 def _caution(file: ModelFile, provider: ProviderConfig) -> str:

@@ -7,6 +7,7 @@ accuracy by class and the confusion matrix. Knows nothing of how the network was
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -145,7 +146,8 @@ def open_onnx(path: Path, *, threads: int = 0) -> Any:  # noqa: ANN401 - onnxrun
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Without it, sums of int8 products saturate on x86 processors without VNNI. Before 1.30 it ends the
     # process at a MatMulInteger without zero points.
-    if tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 30):
+    numbers = re.match(r"(\d+)\.(\d+)", onnxruntime.__version__)
+    if numbers and (int(numbers[1]), int(numbers[2])) >= (1, 30):
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
