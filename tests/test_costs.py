@@ -6,6 +6,7 @@ import pytest
 
 from tests import costs
 from tests.costs import EXEMPT, Reading, complaint
+from tests.costs import slowness as measured_slowness
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,20 @@ def test_the_clocks_run() -> None:
 
     assert sum(range(100_000)) > 0
     assert began.cost_until(Reading.now()) > 0
+
+
+@pytest.fixture(autouse=True)
+def usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take this processor for one of the usual speed."""
+    monkeypatch.setattr(costs, "slowness", lambda: 1.0)
+
+
+def test_a_slow_processor_has_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert measured_slowness() >= 1
+    monkeypatch.setattr(costs, "slowness", lambda: 10.0)
+
+    assert complaint(_report(), 49, frozenset()) == ""
+    assert "wanted at most 50" in complaint(_report(), 51, frozenset())
 
 
 def _report(when: str = "call", outcome: str = "passed") -> pytest.TestReport:
