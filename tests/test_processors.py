@@ -92,3 +92,14 @@ def test_a_whole_server_gives_the_same_three_classes_as_here(root: Path) -> None
     assert there == here
     assert there["ending"] == {"GRACEFUL": []}
     assert set(there["cifar10net_int8"]) == {path.name for path in samples}
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_quantising_gives_the_same_bytes_and_golden_answers_as_here(root: Path, cpu: str) -> None:
+    model = root / "exported_models/cifar10net/1/model.onnx"
+
+    there = _run("emulated_quantize", model, root=root, cpu=cpu)
+    here = _run("emulated_quantize", model, root=root)
+
+    assert there == here
+    assert len(here) == 9  # four ways for each of two forms, and the golden answers
