@@ -32,7 +32,7 @@ def build(engine: str, target: str, arguments: list[str], platform: str = "") ->
         platform: such as ``linux/arm64``, with which tags then end (``0.1.0-arm64``); empty is the machine's.
     """
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    image, ending = f"cifar10net-{target}", f"-{platform.rpartition('/')[2]}" if platform else ""
+    image, ending = f"cifar10net-{target}", f"-{platform.split('/')[1]}" if platform else ""
     command = [engine, "build", "--file=deploy/Dockerfile", f"--target={target}"]
     command += [f"--platform={platform}"] if platform else []
     command += [f"--tag={image}:{tag}{ending}" for tag in (version, "latest")]
@@ -65,10 +65,11 @@ def _bytes(size: str) -> int:
     return round(float(number) * _UNITS[unit])
 
 
-def write_sbom(engine: str, image: str, path: Path) -> None:
+def write_sbom(engine: str, image: str, path: Path, platform: str = "") -> None:
     """Write what is installed in an image, as CycloneDX, without running it: it may be another platform's."""
     path.parent.mkdir(exist_ok=True)
-    container = _run([engine, "create", "--network=none", image]).strip()
+    of = [f"--platform={platform}"] if platform else []
+    container = _run([engine, "create", "--network=none", *of, image]).strip()
     try:
         _run([engine, "cp", f"{container}:{_SBOM}", str(path)])
     finally:
@@ -85,12 +86,14 @@ def main() -> None:
     options = parser.parse_args()
     if not options.engine:
         parser.error("no engine: install docker or podman, or name one with `make images ENGINE=...`")
+    if options.platform and not re.fullmatch("[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?", options.platform):
+        parser.error(f"--platform is {options.platform!r}, wanted one such as linux/arm64")
     for target in options.targets:
         start = time.monotonic()
         image = build(options.engine, target, options.build_arg, options.platform)
         seconds = time.monotonic() - start
         sbom = ROOT / "dist" / f"{target}.cdx.json"
-        write_sbom(options.engine, image, sbom)
+        write_sbom(options.engine, image, sbom, options.platform)
         rows = layers(options.engine, image)
         total = sum(size for size, _ in rows) / MB
         print(f"\n{image}: {total:.1f} MB, in {seconds:.0f} s; {sbom.relative_to(ROOT)}")

@@ -110,7 +110,7 @@ class ServerConfig:
     models: Path = Path("exported_models")
     """Model repository: ``<model>/<version>/model.onnx``."""
     default_model: str | None = None
-    """Answers requests that name no model; None: cifar10net if it is there, else the first."""
+    """Answers requests that name no model; None: cifar10net if it is there, else the first that answers."""
     require_models: tuple[str, ...] = ()
     """Models without which the server does not start, beside the default one."""
     strict_models: bool = False

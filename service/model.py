@@ -125,13 +125,16 @@ def try_provider(provider: ProviderConfig) -> str:
 
 
 @cache
-def saturates(provider: ProviderConfig) -> bool:
+def saturates(provider: ProviderConfig, *, is_exact: bool = True) -> bool:
     """Whether sums of int8 products are cut off at 16 bits: by what a tiny model answers, tried once.
 
-    A provider that cannot run it counts as exact.
+    Args:
+        provider: what runs it; one that cannot run even this counts as exact.
+        is_exact: whether exact sums are asked for, as far as this ONNX Runtime can be asked.
     """
+    file = ModelFile(Path("a tiny model"), "pairs", 1, _PAIRS_MODEL)
     try:
-        session = open_session(ModelFile(Path("a tiny model"), "pairs", 1, _PAIRS_MODEL), provider, 1)
+        session = open_session(file, provider, 1, is_exact=is_exact)
         (answer,) = session.run(None, {"x": np.full((1, 4), _LIGHT, np.float32)})
     except Exception:  # noqa: BLE001 - onnxruntime's own types share no base but Exception
         return False
@@ -141,7 +144,7 @@ def saturates(provider: ProviderConfig) -> bool:
 def why_saturating() -> str:
     """Name what this machine lacks, where sums saturate."""
     if platform.machine() in {"x86_64", "AMD64"}:
-        return "this CPU has no VNNI"
+        return "this CPU has no VNNI, or this ONNX Runtime does not use it"
     return "this CPU adds products in 16 bits"
 
 
@@ -189,7 +192,7 @@ class OnnxModel:
             self._output,
             file.sha256,
             file.is_verified,
-            _caution(file, provider),
+            _caution(file, provider, self._session),
         )
 
     def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -245,13 +248,15 @@ def likeliest(answers: npt.NDArray[np.float32], top_k: int) -> npt.NDArray[np.in
     return ranked
 
 
-def open_session(file: ModelFile, provider: ProviderConfig, threads: int) -> Any:  # noqa: ANN401 - no types
+def open_session(file: ModelFile, provider: ProviderConfig, threads: int, *, is_exact: bool = True) -> Any:  # noqa: ANN401 - no types
     """Load any ``.onnx`` file in ONNX Runtime.
 
     Args:
         file: looked at no further.
         provider: what runs it.
         threads: of one run.
+        is_exact: whether to ask for exact sums of int8 products. A file that cannot be loaded so is loaded
+            without: where two nodes share a weight or a zero point, ONNX Runtime 1.32 cannot make it exact.
 
     Raises:
         ModelError: the provider cannot load it.
@@ -269,25 +274,8 @@ def open_session(file: ModelFile, provider: ProviderConfig, threads: int) -> Any
             f"{onnxruntime.__version__} has {', '.join(available)}; install the extra "
             f"{PROVIDERS[provider.name].extra} instead, in an environment without the others"
         )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _LOG_FATAL_ONLY  # what it would log of a file, it raises too
-    # A waiting pool must not burn the cores that requests are decoded on.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if _is_since(_EXACT_SINCE):
-        options.add_session_config_entry(_EXACT_INT8, "1")
-    # Weights outside the file would be looked for from the working directory on, unseen by any check: there
-    # is nothing in this folder, which is none.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/dev/null")
     try:
-        # No fallback to another provider: not at the start, and not when a run fails.
-        session = onnxruntime.InferenceSession(
-            file.content,
-            sess_options=options,
-            providers=[(wanted, provider.session_options(threads))],
-            enable_fallback=0,
-        )
+        session = _session(file, provider, threads, is_exact=is_exact and _is_since(_EXACT_SINCE))
     except Exception as error:
         raise ModelError(f"{file.path} cannot be loaded by {wanted}: {_reason(error)}") from error
     active = session.get_providers()[0]
@@ -300,15 +288,41 @@ def open_session(file: ModelFile, provider: ProviderConfig, threads: int) -> Any
     return session
 
 
+def _session(file: ModelFile, provider: ProviderConfig, threads: int, *, is_exact: bool) -> Any:  # noqa: ANN401
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_FATAL_ONLY  # what it would log of a file, it raises too
+    # A waiting pool must not burn the cores that requests are decoded on.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(_EXACT_INT8, "1" if is_exact else "0")
+    # Weights outside the file would be looked for from the working directory on, unseen by any check: there
+    # is nothing in this folder, which is none.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/dev/null")
+    try:
+        # No fallback to another provider: not at the start, and not when a run fails.
+        return onnxruntime.InferenceSession(
+            file.content,
+            sess_options=options,
+            providers=[(PROVIDERS[provider.name].name, provider.session_options(threads))],
+            enable_fallback=0,
+        )
+    except Exception:  # onnxruntime's own types share no base but Exception
+        if not is_exact:
+            raise
+        return _session(file, provider, threads, is_exact=False)
+
+
 def _is_since(version: tuple[int, int]) -> bool:
     """Whether ONNX Runtime is of this version or a newer one."""
     numbers = re.match(r"(\d+)\.(\d+)", runtime_version())
     return numbers is not None and (int(numbers[1]), int(numbers[2])) >= version
 
 
-def _caution(file: ModelFile, provider: ProviderConfig) -> str:
+def _caution(file: ModelFile, provider: ProviderConfig, session: Any) -> str:  # noqa: ANN401 - no types
     """Say whether a file's int8 weights and this machine's arithmetic give other answers than elsewhere."""
-    if largest_int8_weight(file.content) <= LARGEST_PORTABLE or not saturates(provider):
+    is_exact = session.get_session_options().get_session_config_entry(_EXACT_INT8) == "1"
+    if not saturates(provider, is_exact=is_exact) or largest_int8_weight(file.content) <= LARGEST_PORTABLE:
         return ""
     return (
         f"its 8-bit weights make sums of products saturate on the provider {provider.name}, because "

@@ -1,6 +1,6 @@
 """The server's life: listen, load, warm up, serve, drain.
 
-Health says NOT_SERVING until every model has answered a warm-up, and again from the first sign of a stop.
+Health says NOT_SERVING until the models have answered a warm-up, and again from the first sign of a stop.
 Knows nothing of requests.
 """
 

@@ -25,7 +25,7 @@ _MESSAGES: dict[str, list[tuple[str, int, Any]]] = {
     "Model": [("graph", 7, "Graph")],
     "Graph": [("node", 1, "Node"), ("initializer", 5, "Tensor")],
     "Node": [("attribute", 5, "Attribute")],
-    "Attribute": [("t", 5, "Tensor")],
+    "Attribute": [("t", 5, "Tensor"), ("g", 6, "Graph")],
     "Tensor": [
         ("dims", 1, _FIELD.TYPE_INT64),
         ("data_type", 2, _FIELD.TYPE_INT32),
@@ -56,15 +56,16 @@ def largest_int8_weight(content: bytes) -> int:
 def _tensors(graph: Any) -> Iterator[Any]:  # noqa: ANN401 - a message class made below
     yield from graph.initializer
     for node in graph.node:
-        for attribute in node.attribute:  # of Constant nodes
+        for attribute in node.attribute:  # of Constant nodes, and the branches of others
             yield attribute.t
+            yield from _tensors(attribute.g)
 
 
 def _largest(tensor: Any) -> int:  # noqa: ANN401
     if tensor.data_type != _INT8 or len(tensor.dims) < 2:  # noqa: PLR2004 - zero points have one axis
         return 0
     values = np.frombuffer(tensor.raw_data, np.int8) if tensor.raw_data else np.array(tensor.int32_data)
-    return int(np.abs(values.astype(np.int32)).max(initial=0))
+    return max(int(values.max(initial=0)), -int(values.min(initial=0)))
 
 
 @cache

@@ -128,7 +128,7 @@ def quantize(  # noqa: PLR0913 - what, and where to
             f"{len(test)} test images are too few to measure on, wanted at least {FEWEST_TESTED}"
         )
     comparison = compare(source, predictor(twin.model), test)
-    _refuse_what_lost(source, twin, comparison)
+    _refuse_what_lost(source, twin, comparison, config.weight_bits)
     path = publish_twin(
         source,
         twin,
@@ -206,7 +206,7 @@ def _settings(
     }
 
 
-def _refuse_what_lost(source: Source, twin: Twin, found: Comparison) -> None:
+def _refuse_what_lost(source: Source, twin: Twin, found: Comparison, bits: int) -> None:
     if twin.form == "fp16" and not found.largest_difference <= HALF_TOLERANCE:
         raise QuantizeError(
             f"float16 and float32 differ by {found.largest_difference:.3f} in a probability on "
@@ -216,5 +216,6 @@ def _refuse_what_lost(source: Source, twin: Twin, found: Comparison) -> None:
         raise QuantizeError(
             f"as {twin.form} {source.path} has top-1 {found.after.top1:.2%} on {found.after.n} test images "
             f"and {found.before.top1:.2%} as float32: {found.lost_points:.2f} points lost, wanted at most "
-            f"{MOST_LOST_POINTS}; nothing was written, try more --calibration-images or --weight-bits 8"
+            f"{MOST_LOST_POINTS}; nothing was written, try more --calibration-images"
+            f"{' or --weight-bits 8' if bits == PORTABLE_WEIGHT_BITS else ''}"
         )

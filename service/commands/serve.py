@@ -51,7 +51,7 @@ _log = structlog.get_logger(__name__)
 )
 @click.option(
     "--default-model",
-    help="Answers requests that name none. Default: cifar10net, else the first by name.",
+    help="Answers requests that name none. Default: cifar10net, else the first that answers, by name.",
 )
 @click.option(
     "--require-model",

@@ -28,7 +28,7 @@ def providers(asked: str | None) -> Iterator[Finding]:
             advice = f"to serve by it: pip install 'cifar10net[{PROVIDERS[name].extra}]'"
             yield _finding(name, "ONNX Runtime is not installed", refused, advice)
             continue
-        from service.model import saturates, try_provider, why_saturating  # noqa: PLC0415 - NumPy, a client lacks NumPy
+        from service.model import saturates, try_provider, why_saturating  # noqa: PLC0415 - want NumPy
 
         provider = ProviderConfig(name=name)
         try:

@@ -1,6 +1,6 @@
 """The models of a server: what lies in the repository, what of it answers, and how that changes."""
 
-from service.repository.everywhere import Elsewhere
+from service.repository.elsewhere import Elsewhere
 from service.repository.index import IndexEntry, State
 from service.repository.loading import Loaded, load_models
 from service.repository.repository import Repository

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from uuid import uuid4
 
 from service.errors import Code, ModelBusyError, ModelLoadError, ServiceError
+from service.repository.elsewhere import Elsewhere
 from service.workers.intercom import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from service.repository.lifecycle import Change, Lifecycle
     from service.workers.intercom import Intercom
@@ -30,26 +31,6 @@ _PREPARE, _COMMIT, _ABORT, _VERSIONS = (
 _LOADING_S = 600.0  # a GPU's engines are compiled in minutes
 _ASKING_S = 5.0
 _RESERVED_S = 60.0  # after which whoever reserved is taken for dead
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """What the other processes of the server answer with."""
-
-    default: str
-    """The model that answers requests which name none."""
-    versions: Mapping[str, list[int]]
-    """By model; none of one that was unloaded by hand."""
-
-    @property
-    def answering(self) -> set[str]:
-        """Models that answer."""
-        return {name for name, numbers in self.versions.items() if numbers}
-
-    @property
-    def unloaded(self) -> list[str]:
-        """Models that were unloaded by hand."""
-        return [name for name, numbers in self.versions.items() if not numbers]
 
 
 @dataclass(frozen=True)
@@ -163,7 +144,13 @@ class Everywhere:
 
     async def _tell_versions(self, _: Any) -> Any:  # noqa: ANN401 - JSON
         lifecycle = self._lifecycle
-        return None if lifecycle is None else {"default": lifecycle.default, "versions": lifecycle.versions()}
+        if lifecycle is None:
+            return None
+        return {
+            "default": lifecycle.default,
+            "versions": lifecycle.versions(),
+            "refused": lifecycle.ledger.refusals(),
+        }
 
     async def _opened(self) -> Lifecycle:
         await self._is_open.wait()

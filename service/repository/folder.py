@@ -7,7 +7,6 @@ are for what is still being written. Knows nothing of what the files mean.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
 MODEL_NAME = "model.onnx"
 MANIFEST_NAME = "manifest.json"
+ALL_OF_IT = 0
+"""In the place of the versions of a model whose folder cannot be read."""
 _NO_MODELS = frozenset({"lost+found"})  # every ext4 volume has it, and only root may look into it
 _NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """What the system says of a name that leads to nothing, as that of a link to itself does."""
@@ -40,12 +41,19 @@ class FoundVersion:
     version: int
     folder: Path
     stamp: Stamp
-    """Of the model and of its manifest; another one when a file was written, replaced or removed."""
+    """Of the model and of its manifest; another one when a file was written, replaced or removed. If they
+    cannot be looked at, the negative number of the error."""
 
     @property
     def key(self) -> tuple[str, int]:
         """Name and number."""
         return self.name, self.version
+
+    @property
+    def trouble(self) -> str:
+        """Why the folder cannot be looked into; empty if it can."""
+        number = self.stamp[0][0]
+        return f"cannot read {self.folder}: {os.strerror(-number)}" if number < 0 else ""
 
     @property
     def has_manifest(self) -> bool:
@@ -61,7 +69,8 @@ def look(root: Path) -> Contents:
     """Find every model version.
 
     Raises:
-        ModelError: the folder is missing or has no model, or a part of it cannot be read.
+        ModelError: the folder is missing or has no model, or cannot be read. A part of it that cannot be read
+            is a version that has ``trouble``.
     """
     try:
         found = {name: dict(_versions(root, name)) for name in sorted(_folders(root))}
@@ -120,15 +129,27 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _versions(root: Path, name: str) -> Iterator[tuple[int, FoundVersion]]:
     if name in _NO_MODELS:
         return
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # it was removed meanwhile
-        for number in _folders(root / name):
-            if not _VERSION.fullmatch(number):
-                continue  # whatever it is, nobody needs to be able to look into it
-            folder = root / name / number
+    try:
+        # Whatever has another name, nobody needs to be able to look into.
+        numbers = [number for number in _folders(root / name) if _VERSION.fullmatch(number)]
+    except (FileNotFoundError, NotADirectoryError):  # it was removed meanwhile
+        return
+    except OSError as error:
+        yield ALL_OF_IT, FoundVersion(name, ALL_OF_IT, root / name, _no_stamp(error))
+        return
+    for number in numbers:
+        folder = root / name / number
+        try:
             model = _stamp(folder / MODEL_NAME)
-            if model is not None:
-                stamp = (model, _stamp(folder / MANIFEST_NAME))
-                yield int(number), FoundVersion(name, int(number), folder, stamp)
+            stamp = None if model is None else (model, _stamp(folder / MANIFEST_NAME))
+        except OSError as error:
+            stamp = _no_stamp(error)
+        if stamp is not None:
+            yield int(number), FoundVersion(name, int(number), folder, stamp)
+
+
+def _no_stamp(error: OSError) -> Stamp:
+    return (-(error.errno or errno.EIO),), None
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

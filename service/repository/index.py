@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from service.model import ModelInfo
     from service.repository.folder import Contents, FoundVersion, Stamp
@@ -74,6 +74,17 @@ class Ledger:
         self._tried[found.key] = found.stamp
         self._refused[found.key] = reason
 
+    def refusals(self) -> list[tuple[str, int, str, str]]:
+        """Tell another process what was refused: name, number, which files, and why."""
+        return [(*key, repr(self._tried[key]), reason) for key, reason in self._refused.items()]
+
+    def note_refusals(self, refusals: Iterable[Sequence[Any]]) -> None:
+        """Keep what another process has refused, of files that are the same here."""
+        for name, version, files, reason in refusals:
+            found = self.contents.get(name, {}).get(version)
+            if found is not None and repr(found.stamp) == files:
+                self.note_refused(found, reason)
+
     def is_settled(self, found: FoundVersion, *, is_served: bool) -> bool:
         """Whether these very files answer or were refused, so that trying them again would be for nothing."""
         return self._tried.get(found.key) == found.stamp and (is_served or found.key in self._refused)
@@ -106,15 +117,19 @@ class Ledger:
 
     def why_not(self, name: str) -> str:
         """Say why a model does not answer; empty where no wanted version of it was refused."""
+        if name in self.unloaded:
+            return ""  # whatever was refused before
         reasons = (self._refused.get((name, version)) for version in sorted(self.wanted(name), reverse=True))
         return next(filter(None, reasons), "")
 
     def _why_not(self, name: str, version: int) -> str:
         if name in self.unloaded:
             return "unloaded"
+        if (name, version) in self._refused:
+            return self._refused[name, version]
         if version not in self.wanted(name):
             return f"the server answers with versions {self._policies.of(name)}"
-        return self._refused.get((name, version), "not loaded yet")
+        return "not loaded yet"
 
 
 def _what_to_know(info: ModelInfo) -> str:

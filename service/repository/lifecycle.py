@@ -17,7 +17,7 @@ import structlog
 from service.errors import ModelError, ModelLoadError, StartupError, UnknownModelError
 from service.observing import Observer
 from service.repository.background import Background
-from service.repository.folder import look
+from service.repository.folder import ALL_OF_IT, look
 from service.repository.index import UNVERIFIED, Ledger
 from service.repository.loading import start, verify
 from service.repository.served import Maker
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from service.config import ServerConfig
     from service.model import ModelInfo, OnnxModel
     from service.observing import ModelEvent
+    from service.repository.elsewhere import Elsewhere
     from service.repository.folder import Contents, FoundVersion
     from service.repository.index import IndexEntry
     from service.repository.loading import Loaded
@@ -83,10 +84,12 @@ class Lifecycle:
         self._looking = Background()  # which a version that takes long to load does not hold up
         self._turn = asyncio.Lock()
 
-    def open(self, loaded: Loaded, unloaded: Iterable[str]) -> None:
+    def open(self, loaded: Loaded, elsewhere: Elsewhere | None) -> None:
         """Begin to answer with versions that were loaded before anything could change."""
-        self.ledger.unloaded.update(unloaded)
         self.ledger.note_contents(loaded.contents)
+        if elsewhere is not None:
+            self.ledger.unloaded.update(elsewhere.unloaded)
+            self.ledger.note_refusals(elsewhere.refused)
         for refusal in loaded.refusals:
             self._refuse(refusal.found, refusal.reason)
         by_name: dict[str, dict[int, ServedModel]] = {}
@@ -138,7 +141,11 @@ class Lifecycle:
         in the log, and to the observer.
         """
         for name in names:
-            if name not in self.ledger.unloaded:
+            unreadable = contents.get(name, {}).get(ALL_OF_IT)
+            if unreadable is not None:  # which is no reason to take away what answers
+                if not self.ledger.is_settled(unreadable, is_served=False):
+                    self._refuse(unreadable, unreadable.trouble)
+            elif name not in self.ledger.unloaded:
                 change = await self._prepare(name, contents.get(name, {}), is_asked_for=False)
                 if name not in self.ledger.unloaded:  # meanwhile
                     self._commit(change)
@@ -149,7 +156,8 @@ class Lifecycle:
 
         Raises:
             UnknownModelError: there is no such model.
-            ModelLoadError: a version that is wanted is refused, or none is.
+            ModelLoadError: none is wanted, or one that is wanted is refused. Where nothing of the model
+                answers yet, an older version takes its place.
         """
         try:
             contents = await self.look()
@@ -159,13 +167,15 @@ class Lifecycle:
             raise UnknownModelError(
                 f"no model in the repository is called {name[:100]!r}; there are: {', '.join(contents)}"
             )
+        if ALL_OF_IT in contents[name]:
+            raise ModelLoadError(contents[name][ALL_OF_IT].trouble)
         change = await self._prepare(name, contents[name], is_asked_for=True)
         if not change.wanted:
             raise ModelLoadError(
                 f"{name} has the versions {', '.join(map(str, sorted(contents[name])))}, and the server "
                 f"answers with {self._config.versions.of(name)}"
             )
-        if change.refusals:
+        if change.refusals and (self._shelf.versions(name) or not change.fresh):
             raise ModelLoadError("; ".join(change.refusals))
         return change
 
@@ -195,14 +205,22 @@ class Lifecycle:
 
     async def _prepare(self, name: str, there: Mapping[int, FoundVersion], *, is_asked_for: bool) -> Change:
         """Load what is wanted and does not answer; what was refused before only if it is asked for."""
-        change = Change(name, self._config.versions.of(name).choose(there))
+        policy, served = self._config.versions.of(name), self._shelf.versions(name)
+        change = Change(name, policy.choose(there))
         async with self._turn:
             for version in sorted(change.wanted):
-                found = there[version]
-                served = self._shelf.versions(name).get(version)
-                if is_asked_for or not self.ledger.is_settled(found, is_served=served is not None):
-                    await self._try(found, None if served is None else served.info, change)
+                await self._try_if_new(there[version], change, is_asked_for=is_asked_for)
+            for version in policy.in_place_of(change.wanted, there):
+                answering = {*served, *(found.version for found in change.fresh)}
+                if len(answering) >= len(change.wanted):
+                    break
+                await self._try_if_new(there[version], change, is_asked_for=False)
         return change
+
+    async def _try_if_new(self, found: FoundVersion, change: Change, *, is_asked_for: bool) -> None:
+        served = self._shelf.versions(found.name).get(found.version)
+        if is_asked_for or not self.ledger.is_settled(found, is_served=served is not None):
+            await self._try(found, None if served is None else served.info, change)
 
     async def _try(self, found: FoundVersion, served: ModelInfo | None, change: Change) -> None:
         self.ledger.loading.add(found.key)

@@ -13,7 +13,7 @@ import structlog
 
 from service.errors import ModelError, ProviderError
 from service.model import ModelFile, OnnxModel
-from service.repository.folder import MANIFEST_NAME, MODEL_NAME, look, read
+from service.repository.folder import ALL_OF_IT, MANIFEST_NAME, MODEL_NAME, look, read
 from service.repository.manifest import LIMIT_BYTES, Manifest, parse
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def load_models(config: ServerConfig, like: Mapping[str, Collection[int]] | None
 
     Raises:
         ModelError: the folder is missing or has no model, or a version that is asked for is not there; with
-            ``strict_models``, any version is refused.
+            ``strict_models`` and without ``like``, any version is refused.
         ProviderError: the provider that was asked for is not active.
     """
     contents = look(config.models)
@@ -77,13 +77,16 @@ def load_models(config: ServerConfig, like: Mapping[str, Collection[int]] | None
     loaded: list[tuple[OnnxModel, ...]] = []
     refusals: list[Refusal] = []
     for name, there in contents.items():
+        if ALL_OF_IT in there:
+            refusals.append(Refusal(there[ALL_OF_IT], there[ALL_OF_IT].trouble))
+            continue
         wanted = _wanted(name, there, config, like)
         older = config.versions.of(name).in_place_of(wanted, there) if like is None else []
         answering: list[tuple[OnnxModel, ...]] = []
         for version in [*sorted(wanted, reverse=True), *older]:
             if len(answering) == len(wanted):
                 break
-            outcome = _try(there[version], config)
+            outcome = _try(there[version], config, is_strict=config.strict_models and like is None)
             if isinstance(outcome, Refusal):
                 refusals.append(outcome)
             else:
@@ -92,17 +95,17 @@ def load_models(config: ServerConfig, like: Mapping[str, Collection[int]] | None
     return Loaded(loaded, refusals, contents)
 
 
-def _try(found: FoundVersion, config: ServerConfig) -> tuple[OnnxModel, ...] | Refusal:
+def _try(found: FoundVersion, config: ServerConfig, *, is_strict: bool) -> tuple[OnnxModel, ...] | Refusal:
     try:
         return load(found, config)
     except ModelError as error:
-        if config.strict_models:
-            raise
+        if is_strict:
+            raise ModelError(f"{error}; without --strict-models the others would be served") from error
         return Refusal(found, str(error))
     except ProviderError:
         raise
     except Exception as error:  # a fault of ours refuses one version, and no more
-        if config.strict_models:
+        if is_strict:
             raise
         _log.exception("model failed to load", model=found.name, version=found.version)
         return Refusal(found, f"it failed to load: {type(error).__name__}; the server's log says more")
@@ -129,6 +132,8 @@ def verify(found: FoundVersion, config: ServerConfig) -> Candidate:
         ModelError: a file cannot be read, is not what the manifest says, or the manifest is missing and
             required.
     """
+    if found.trouble:
+        raise ModelError(found.trouble)
     manifest = None
     path = found.folder / MANIFEST_NAME
     # Named by the stamp, not by another look: what appears meanwhile belongs to the next stamp.
@@ -180,7 +185,7 @@ def _check_all_there(contents: Contents, config: ServerConfig) -> None:
             )
     for name, there in contents.items():
         missing = config.versions.of(name).missing(there)
-        if missing:
+        if missing and ALL_OF_IT not in there:
             raise ModelError(
                 f"--versions asks for version {min(missing)} of {name}, which is not in {config.models}; it "
                 f"has: {', '.join(map(str, sorted(there)))}"

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from service.config import ServerConfig
     from service.model import ModelInfo
     from service.observing import Observer
-    from service.repository.everywhere import Action, Elsewhere
+    from service.repository.elsewhere import Elsewhere
+    from service.repository.everywhere import Action
     from service.repository.index import IndexEntry
     from service.repository.loading import Loaded
     from service.repository.served import ServedModel
@@ -78,8 +79,7 @@ class Repository:
         self._is_controlled = config.model_control
         self._shelf.default = check_start(loaded, config, elsewhere)
         self._lifecycle = Lifecycle(self._shelf, self._loading, config, observer, self.on_change)
-        unloaded = () if elsewhere is None else elsewhere.unloaded
-        self._lifecycle.open(loaded, unloaded)
+        self._lifecycle.open(loaded, elsewhere)
         if self._everywhere is not None:
             self._everywhere.open(self._lifecycle)
 

@@ -30,7 +30,7 @@ class Shelf:
         self.retiring: set[ServedModel] = set()
         """Versions that are replaced and still have calls to answer."""
         self.why_not: Callable[[str], str] = lambda _name: ""
-        """Says of a model that is there and does not answer why; empty if nothing is known."""
+        """Says of a model why it, or its newest version, does not answer; empty if nothing is known."""
         self._models: dict[str, dict[int, ServedModel]] = {}
         self._by_words: dict[tuple[str, str], ServedModel] = {}
         self._background = background
@@ -94,9 +94,10 @@ class Shelf:
             return NotServingError("the server is still loading its models; ask again in a moment")
         versions = self._models.get(name or self.default)
         if versions is not None:
+            reason = self.why_not(name or self.default)
             return UnknownModelError(
                 f"model {name or self.default} has no version {version[:100]!r}; it has: "
-                f"{', '.join(map(str, sorted(versions)))}"
+                f"{', '.join(map(str, sorted(versions)))}{f' ({reason})' if reason else ''}"
             )
         there_are = ", ".join(self.names) or "none"
         reason = self.why_not(name or self.default)

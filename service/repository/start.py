@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from service.config import ServerConfig
-    from service.repository.everywhere import Elsewhere
+    from service.repository.elsewhere import Elsewhere
     from service.repository.loading import Loaded
 
 _PREFERRED = "cifar10net"
@@ -36,17 +36,20 @@ def check_start(loaded: Loaded, config: ServerConfig, elsewhere: Elsewhere | Non
         ModelError: one that has to answer does not.
     """
     answering = {sessions[0].info.name for sessions in loaded.models}
-    # What answers nowhere else need not answer here: it was unloaded, or its files are gone.
-    excused = set[str]() if elsewhere is None else loaded.contents.keys() - elsewhere.answering
     if not answering and (elsewhere is None or elsewhere.answering):
         reasons = [str(refusal) for refusal in loaded.refusals[:_MOST_REASONS]]
+        if elsewhere is not None:
+            reasons.append(
+                f"the files of {', '.join(sorted(elsewhere.answering))}, which the others answer with"
+            )
         raise ModelError(f"no model of {config.models} answers: {'; '.join(reasons)}")
     default = _default(answering, loaded, config) if elsewhere is None else elsewhere.default
     required = {name: f"the model {name!r}, which --require-model names," for name in config.require_models}
-    if elsewhere is None or default in elsewhere.answering:
-        required[default] = f"the default model {default!r}"
+    required[default] = f"the default model {default!r}"
     for name, which in required.items():
-        if name not in answering | excused:
+        # What answers nowhere else need not answer here: it was unloaded, or its files are gone.
+        is_excused = elsewhere is not None and name not in elsewhere.answering
+        if name not in answering and not is_excused:
             raise ModelError(f"{which} {_why_missing(name, answering, loaded)}")
     return default
 

@@ -113,7 +113,9 @@ def test_wheels_are_looked_for_as_the_images_install_them() -> None:
     assert {name.upper(): ",".join(each) for name, each in IMAGES.items()} == extras
 
 
-@pytest.mark.parametrize(("platform", "tag"), [("", "latest"), ("linux/arm64", "latest-arm64")])
+@pytest.mark.parametrize(
+    ("platform", "tag"), [("", "latest"), ("linux/arm64", "latest-arm64"), ("linux/arm64/v8", "latest-arm64")]
+)
 def test_an_image_is_built_for_a_platform_under_a_name_of_its_own(
     tmp_path: Path, platform: str, tag: str
 ) -> None:

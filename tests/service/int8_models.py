@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.service.manifests import described
@@ -52,6 +53,28 @@ def int8_model(largest: int = 127) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     helper.set_model_props(model, {"labels": ",".join(LABELS)})
+    return model.SerializeToString()
+
+
+def int8_model_with_a_shared_zero_point() -> bytes:
+    """Make a model of two layers whose 8-bit weights name the same zero point.
+
+    ONNX Runtime 1.32 cannot load it with exact sums where VNNI is missing.
+    """
+    model = onnx.load_from_string(int8_model())
+    layer = [
+        helper.make_node("QuantizeLinear", ["first", "step", "zero"], ["first bytes"]),
+        helper.make_node("DequantizeLinear", ["first bytes", "step", "zero"], ["first colours"]),
+        helper.make_node("DequantizeLinear", ["as it is", "one", "weight zero"], ["wide as it is"]),
+        helper.make_node("MatMul", ["first colours", "wide as it is"], ["sums"]),
+    ]
+    place = next(index for index, node in enumerate(model.graph.node) if node.op_type == "MatMul")
+    model.graph.node[place].output[0] = "first"
+    nodes = [*model.graph.node[: place + 1], *layer, *model.graph.node[place + 1 :]]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    constants = {"step": np.array(300, np.float32), "as it is": np.eye(3, dtype=np.int8) * np.int8(127)}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
     return model.SerializeToString()
 
 

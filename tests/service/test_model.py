@@ -19,7 +19,7 @@ from service.errors import ModelError, ProviderError
 from service.model import ModelFile, OnnxModel, saturates
 from service.providers import PROVIDERS, ProviderConfig
 from tests.service.colours import colour_model, expected_probabilities
-from tests.service.int8_models import BRIGHT, answers, int8_model
+from tests.service.int8_models import BRIGHT, answers, int8_model, int8_model_with_a_shared_zero_point
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -200,7 +200,7 @@ def test_a_model_that_saturates_here_says_so(
     path: Path, monkeypatch: pytest.MonkeyPatch, largest: int, *, is_risky: bool
 ) -> None:
     """As on a provider that cannot be asked for exact sums, on a CPU without VNNI."""
-    monkeypatch.setattr(model_module, "saturates", lambda _provider: True)
+    monkeypatch.setattr(model_module, "saturates", lambda _provider, **_how: True)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     path.write_bytes(int8_model(largest))
 
@@ -216,6 +216,15 @@ def test_a_model_that_adds_exactly_is_right(path: Path) -> None:
 
     assert np.abs(model.run(BRIGHT) - answers(BRIGHT)).max() < 1e-5
     assert model.info.caution == ""
+
+
+def test_a_model_that_cannot_be_made_exact_is_loaded_and_says_what_that_means_here(path: Path) -> None:
+    path.write_bytes(int8_model_with_a_shared_zero_point())
+
+    model = _load(path)
+
+    assert model.run(BRIGHT).shape == (2, 3)
+    assert bool(model.info.caution) == saturates(ProviderConfig(), is_exact=False)
 
 
 @pytest.mark.parametrize(("version", "is_exact"), [("1.24.1", False), ("1.30.0", True), ("2.0rc1", True)])
@@ -234,11 +243,8 @@ def test_exact_sums_are_asked_for_where_that_is_safe(
     monkeypatch.setattr(onnxruntime, "__version__", version)
     _load(path)
 
-    try:
-        asked = options[0].get_session_config_entry("session.x64quantprecision")
-    except RuntimeError:
-        asked = ""
-    assert asked == ("1" if is_exact else "")
+    asked = options[0].get_session_config_entry("session.x64quantprecision")
+    assert asked == ("1" if is_exact else "0")
 
 
 def test_the_model_of_two_products_is_what_it_says() -> None:

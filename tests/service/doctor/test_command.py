@@ -173,7 +173,7 @@ def test_saturating_sums_are_told_of_the_provider_and_of_each_model_that_suffers
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a provider that cannot be asked for exact sums, on a CPU without VNNI."""
-    monkeypatch.setattr(model_module, "saturates", lambda _provider: True)
+    monkeypatch.setattr(model_module, "saturates", lambda _provider, **_how: True)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     right, wrong, portable = int8_model(), int8_model(), int8_model(64)
     publish(tmp_path, right, int8_manifest(right), "right")
@@ -183,7 +183,8 @@ def test_saturating_sums_are_told_of_the_provider_and_of_each_model_that_suffers
     found = look_at("--models", str(tmp_path))
 
     assert found.value("execution providers", "cpu") == (
-        "usable: CPUExecutionProvider is active; int8 models need 7-bit weights, because this CPU has no VNNI"
+        "usable: CPUExecutionProvider is active; int8 models need 7-bit weights, because this CPU has no "
+        "VNNI, or this ONNX Runtime does not use it"
     )
     assert found.state("models", "portable 1") == "ok"
     assert (found.code, found.state("models", "wrong 1")) == (1, "bad")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import os
 import threading
 import weakref
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,11 +30,11 @@ from tests.service.manifests import manifest, publish, replace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from service.observing import ModelEvent
 
 CONTENT = colour_model()
+TOLD = manifest(CONTENT)
 PALE = colour_model(scale=64)
 PALE_TOLD = manifest(PALE, scale=64)
 
@@ -456,3 +459,58 @@ def test_sessions_of_versions_that_are_refused_or_gone_are_freed_at_once(
         _run(partial(_Server, root, "latest:3"), scenario)
     finally:
         gc.enable()
+
+
+def test_a_model_whose_newest_version_is_bad_is_answered_by_an_older_one_until_it_is_repaired(
+    root: Path,
+) -> None:
+    """As at a start."""
+
+    async def scenario(server: _Server) -> None:
+        publish(root, CONTENT, TOLD, "late", 1)
+        publish(root, CONTENT[:-1], TOLD, "late", 2)
+        await server.follow()
+        assert server.answering("late") == [1]
+        assert server.index()["late", 2][0] == "UNAVAILABLE"
+        await server.repository.unload("late")
+        await server.repository.load("late")
+        assert server.answering("late") == [1]
+        with pytest.raises(ModelLoadError, match="not whole"):
+            await server.repository.load("late")  # it answers, and the load brings nothing
+
+        replace(root / "late/2/model.onnx", CONTENT)
+        await server.follow()
+        assert server.answering("late") == [2]
+
+    _run(partial(_Server, root), scenario)
+
+
+def test_a_folder_that_cannot_be_read_takes_away_nothing_that_answers(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(root, CONTENT, TOLD, "other", 1)
+    scandir = os.scandir
+
+    def guarded(path: Any) -> Any:
+        if Path(path) == root / "other":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return scandir(path)
+
+    async def scenario(server: _Server) -> None:
+        monkeypatch.setattr(os, "scandir", guarded)
+        for _ in range(2):
+            await server.follow()
+        assert server.answering("other") == [1]
+        assert server.index()["other", 0] == (
+            "UNAVAILABLE",
+            f"cannot read {root / 'other'}: Input/output error",
+        )
+        with pytest.raises(ModelLoadError, match="Input/output error"):
+            await server.repository.load("other")
+
+        monkeypatch.setattr(os, "scandir", scandir)
+        publish(root, PALE, PALE_TOLD, "other", 2)
+        await server.follow()
+        assert server.answering("other") == [2]
+
+    _run(partial(_Server, root), scenario)

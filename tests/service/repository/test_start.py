@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +19,10 @@ from service.repository import Elsewhere, Repository, load_models, loading
 from service.versions import VersionPolicies
 from tests.service.colours import colour_model
 from tests.service.int8_models import int8_manifest, int8_model
-from tests.service.manifests import manifest, publish
+from tests.service.manifests import manifest, publish, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from service.observing import ModelEvent
 
@@ -221,3 +224,62 @@ def test_a_worker_without_the_default_of_the_others_does_not_start(mixed: Path) 
 
     with pytest.raises(ModelError, match="the default model 'truncated' does not answer"):
         _opened(mixed, elsewhere=elsewhere)
+
+
+def test_a_required_model_that_is_gone_everywhere_keeps_no_worker_away(mixed: Path) -> None:
+    elsewhere = Elsewhere("good", {"good": [1]})
+
+    assert _opened(mixed, _keys, elsewhere=elsewhere, require_models=("gone",)) == [("good", 1)]
+
+
+def test_a_worker_that_starts_knows_what_the_others_refused(mixed: Path) -> None:
+    def refusals(repository: Repository) -> Any:
+        return repository._opened().ledger.refusals()
+
+    def reasons(repository: Repository) -> dict[str, str]:
+        return {entry.name: entry.reason for entry in repository.index()}
+
+    first = _opened(mixed, refusals)
+    elsewhere = Elsewhere("good", {"good": [1]}, json.loads(json.dumps(first)))
+    recorder = _Recorder()
+
+    with capture_logs() as log:
+        told = _opened(mixed, reasons, elsewhere=elsewhere, observer=recorder)
+
+    assert told == _opened(mixed, reasons)
+    assert "not whole" in told["truncated"]
+    assert not [line for line in log if line["event"] == "model refused"]  # it has been said
+    assert recorder.seen == [("good", 1, "loaded")]
+    replace(mixed / "truncated/1/model.onnx", GOOD)
+    assert _opened(mixed, reasons, elsewhere=elsewhere)["truncated"] == "not loaded yet"  # another file
+
+
+@pytest.mark.parametrize("part", ["locked", "locked/1"])
+def test_a_folder_that_cannot_be_read_is_unavailable_and_no_more(
+    mixed: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    publish(mixed, GOOD, TOLD, "locked")
+    stat, scandir = type(mixed).stat, os.scandir
+
+    def refuse(path: Any) -> None:
+        if Path(path).is_relative_to(mixed / part):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    def guarded_stat(path: Path, **how: Any) -> os.stat_result:
+        refuse(path)
+        return stat(path, **how)
+
+    def guarded_scandir(path: Any) -> Any:
+        refuse(path)
+        return scandir(path)
+
+    monkeypatch.setattr(type(mixed), "stat", guarded_stat)
+    monkeypatch.setattr(os, "scandir", guarded_scandir)
+
+    def look(repository: Repository) -> dict[str, tuple[str, str]]:
+        return {entry.name: (entry.state.value, entry.reason) for entry in repository.index()}
+
+    told = _opened(mixed, look)
+
+    assert told["good"] == ("READY", "")
+    assert told["locked"] == ("UNAVAILABLE", f"cannot read {mixed / part}: Permission denied")
