@@ -96,6 +96,7 @@ def load_models(config: ServerConfig, like: Mapping[str, Collection[int]] | None
 
 
 def _try(found: FoundVersion, config: ServerConfig, *, is_strict: bool) -> tuple[OnnxModel, ...] | Refusal:
+    _log.debug("model loading", model=found.name, version=found.version)  # of one that hangs, the last word
     try:
         return load(found, config)
     except ModelError as error:
