@@ -40,7 +40,8 @@ BATCHES = (64, 1)
 ROUNDS = 15
 SECONDS = 0.3
 GOAL = 2.5
-"""int8 on the OpenVINO provider by float32 on the CPU provider, batches of 64."""
+"""int8 on the OpenVINO provider by float32 on the CPU provider, batches of 64, on a CPU with VNNI."""
+RESULTS = MODELS.parent / "benchmarks" / "results"
 _FORMS = ("", "_int8", "_int8_openvino")
 _PROVIDERS = ("cpu", "openvino")
 _BASE = "float32, cpu"
@@ -89,8 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ModelError, OSError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(facts, indent=2) + "\n")
+    out = options.out or RESULTS / ("int8-without-vnni.json" if facts["cpu_saturates"] else "int8.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(facts, indent=2) + "\n")
     _print(facts)
     return 0
 
@@ -108,7 +110,7 @@ def measure(models: dict[str, Runnable], rounds: int, seconds: float) -> dict[st
     base = rates[_BASE]
     return machine.facts() | {
         "seconds_a_turn": seconds,
-        "cpu_saturates": saturates(ProviderConfig()),
+        "cpu_saturates": saturates(ProviderConfig(), is_exact=False),
         "figures": {
             row: {batch: _figures(turns, base[batch]) for batch, turns in by_batch.items()}
             for row, by_batch in rates.items()
@@ -208,7 +210,7 @@ def _print(facts: dict[str, Any]) -> None:
             rates = "".join(f"{_cell(one[key], ',.0f'):>26}" for key in ("images_per_s", "images_per_cpu_s"))
             print(f"{row:26}{batch:>6}{one['n']:>4}{rates}{_cell(one['times_float32_on_cpu'], '.2f'):>20}")
     goal = facts["goal"]
-    if goal["of"] in facts["figures"]:
+    if goal["of"] in facts["figures"] and not facts["cpu_saturates"]:
         reached = facts["figures"][goal["of"]][str(goal["batch"])]["times_float32_on_cpu"][1]
         verdict = "met" if reached >= goal["at_least"] else "missed"
         print(f"goal: {goal['of']} at least {goal['at_least']} times float32 on the CPU provider: {verdict}")
@@ -231,13 +233,14 @@ def _cell(quartiles: Sequence[float], form: str) -> str:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.int8", description=__doc__)
     data = os.environ.get("CIFAR10NET_DATA")
-    results = MODELS.parent / "benchmarks" / "results" / "int8.json"
     parser.add_argument("--models", type=Path, default=MODELS, help="repository of the model and its twins")
     parser.add_argument("--model", default="cifar10net", help="name in it")
     parser.add_argument("--data", type=Path, default=Path(data) if data else None, help="for accuracy")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="CPU time of a turn")
-    parser.add_argument("--out", type=Path, default=results)
+    parser.add_argument(
+        "--out", type=Path, help="default: int8.json in benchmarks/results/, or int8-without-vnni.json"
+    )
     return parser.parse_args(arguments)
 
 

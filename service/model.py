@@ -19,7 +19,7 @@ import numpy as np
 
 from service.config import IMAGE_SIDE
 from service.errors import ModelError, ProviderError
-from service.providers import PROVIDERS
+from service.providers import ON_DEVICE, PROVIDERS, ProviderConfig
 from service.weights import LARGEST_PORTABLE, largest_int8_weight
 
 # From 1.29 on its builds for Linux tell Microsoft of every session, write an identifier into the home folder,
@@ -32,8 +32,6 @@ except ImportError:  # the client lives without it
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-    from service.providers import ProviderConfig
 
 _LOG_FATAL_ONLY = 4
 # y = x + x, of one float32: what a test makes anew with onnx and compares.
@@ -322,12 +320,16 @@ def _is_since(version: tuple[int, int]) -> bool:
 def _caution(file: ModelFile, provider: ProviderConfig, session: Any) -> str:  # noqa: ANN401 - no types
     """Say whether a file's int8 weights and this machine's arithmetic give other answers than elsewhere."""
     is_exact = session.get_session_options().get_session_config_entry(_EXACT_INT8) == "1"
-    if not saturates(provider, is_exact=is_exact) or largest_int8_weight(file.content) <= LARGEST_PORTABLE:
+    # A device adds exactly; what it leaves to the CPU, the CPU's kernels add.
+    adding = ProviderConfig() if provider.name in ON_DEVICE else provider
+    if not saturates(adding, is_exact=is_exact) or largest_int8_weight(file.content) <= LARGEST_PORTABLE:
         return ""
+    mend = "quantise it to 7-bit weights (cifar10net-train quantize)"
+    if provider.name != "cpu" or not _is_since(_EXACT_SINCE):
+        mend += ", or serve it with --provider cpu and onnxruntime 1.30 or newer, which adds exactly"
     return (
         f"its 8-bit weights make sums of products saturate on the provider {provider.name}, because "
-        f"{why_saturating()}, so its answers are worse: quantise it to 7-bit weights (cifar10net-train "
-        "quantize), or serve it with --provider cpu and onnxruntime 1.30 or newer, which adds exactly"
+        f"{why_saturating()}, so its answers are worse: {mend}"
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pytest
 
 LIMIT_S = 5.0
-SHARED_LIMIT_S = 15.0
+SHARED_LIMIT_S = 30.0
 """Of the setup, in which what several tests share is made, and PyTorch imported."""
 EXEMPT = frozenset({"slow", "interop", "browser", "ray", "data", "container"})
 """Markers of what `make test` leaves to `make test-all`."""

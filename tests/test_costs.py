@@ -62,7 +62,7 @@ def test_one_that_is_too_slow_is_told_what_to_do() -> None:
     [
         (_report(), 4.9, set()),
         (_report("teardown"), 99, set()),
-        (_report("setup"), 14.9, set()),
+        (_report("setup"), 29.9, set()),
         (_report(outcome="failed"), 9, set()),
         *((_report(), 9, {marker}) for marker in sorted(EXEMPT)),
     ],

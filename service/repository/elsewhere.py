@@ -18,7 +18,7 @@ class Elsewhere:
     versions: Mapping[str, list[int]]
     """By model; none of one that was unloaded by hand."""
     refused: Sequence[Sequence[Any]] = ()
-    """Of each version that was refused: name, number, digest of its files' stamps, and why."""
+    """Of each version that was refused: name, number, the stamp of its files as text, and why."""
 
     @property
     def answering(self) -> set[str]:

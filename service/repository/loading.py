@@ -77,10 +77,7 @@ def load_models(config: ServerConfig, like: Mapping[str, Collection[int]] | None
     loaded: list[tuple[OnnxModel, ...]] = []
     refusals: list[Refusal] = []
     for name, there in contents.items():
-        if ALL_OF_IT in there:
-            refusals.append(Refusal(there[ALL_OF_IT], there[ALL_OF_IT].trouble))
-            continue
-        wanted = _wanted(name, there, config, like)
+        wanted = {ALL_OF_IT} if ALL_OF_IT in there else _wanted(name, there, config, like)
         older = config.versions.of(name).in_place_of(wanted, there) if like is None else []
         answering: list[tuple[OnnxModel, ...]] = []
         for version in [*sorted(wanted, reverse=True), *older]:

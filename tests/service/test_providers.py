@@ -60,7 +60,8 @@ def test_the_options_reach_the_session(name: str, tmp_path: Path, monkeypatch: p
     with pytest.raises(ModelError, match="seen enough"):
         OnnxModel(ModelFile(path, "colours", 1, path.read_bytes()), config, threads=3)
 
-    assert asked == [(PROVIDERS[name].name, config.session_options(3))]
+    # Twice: what cannot be loaded with exact sums of int8 products is tried without.
+    assert asked == [(PROVIDERS[name].name, config.session_options(3))] * 2
     assert asked[0][1]["some_option"] == "7"
 
 
