@@ -135,7 +135,7 @@ certificates: ## Make certificates for the profile tls of docker-compose.yml
 
 container-test: $(VENV)/.test ## Test the images and the stack of docker-compose.yml, where an engine is (minutes)
 	@test -e deploy/tls/made || deploy/tls/make_certificates.sh
-	@CIFAR10NET_CONTAINERS=1 $(BIN)/python -m pytest -m container
+	@CIFAR10NET_CONTAINERS=1 $(BIN)/python -m pytest tests/containers
 
 bench-containers: $(VENV)/.test ## Measure the images: time to healthy, to drain, memory (after `make images`)
 	@$(BIN)/python -m benchmarks.containers --engine "$(ENGINE)"

@@ -133,7 +133,8 @@ def test_a_broken_model_ends_the_start_with_one_sentence(start: Start, stack: En
 
     assert stack.state(name)["ExitCode"] == 1
     (sentence,) = (line for line in stack.logs(name).splitlines() if not line.startswith("{"))
-    assert sentence.startswith("error: /models/cifar10net/1/model.onnx ")
+    assert sentence.startswith("error: no model of /models answers: cifar10net version 1: ")
+    assert "/models/cifar10net/1/model.onnx has 8 bytes" in sentence
 
 
 def test_the_client_image_asks_the_server_image(start: Start, stack: Engine) -> None:

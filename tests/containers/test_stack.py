@@ -114,7 +114,8 @@ def test_a_broken_model_in_the_volume_is_unhealthy_and_says_why_once_a_start(
     assert health != "healthy"
     assert events <= {"info"}
     (sentence,) = sentences  # of however many starts
-    assert sentence.startswith("error: /models/cifar10net/1/model.onnx ")
+    assert sentence.startswith("error: no model of /models answers: cifar10net version 1: ")
+    assert "/models/cifar10net/1/model.onnx has 8 bytes" in sentence
     assert serves(SERVER)
     assert stack.state(stack.container("server"))["Health"]["Status"] == "healthy"
 
