@@ -39,9 +39,8 @@ def check_start(loaded: Loaded, config: ServerConfig, elsewhere: Elsewhere | Non
     if not answering and (elsewhere is None or elsewhere.answering):
         reasons = [str(refusal) for refusal in loaded.refusals[:_MOST_REASONS]]
         if elsewhere is not None:
-            reasons.append(
-                f"the files of {', '.join(sorted(elsewhere.answering))}, which the others answer with"
-            )
+            gone = ", ".join(sorted(elsewhere.answering))
+            reasons.append(f"the other processes answer with {gone}, whose files are gone or were refused")
         raise ModelError(f"no model of {config.models} answers: {'; '.join(reasons)}")
     default = _default(answering, loaded, config) if elsewhere is None else elsewhere.default
     required = {name: f"the model {name!r}, which --require-model names," for name in config.require_models}
