@@ -26,7 +26,7 @@ from benchmarks.ceiling import MODELS, random_images
 from service.errors import ModelError, ProviderError
 from service.model import ModelFile, OnnxModel, saturates
 from service.providers import ProviderConfig
-from training.dataset import DataSet
+from training.data.dataset import DataSet
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from training.dataset import Split
+    from training.data.dataset import Split
 
 BATCHES = (64, 1)
 ROUNDS = 15

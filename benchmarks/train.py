@@ -24,11 +24,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import machine, tutorial
-from training.config import TrainConfig
-from training.dataset import DataSet, Split
+from training.data.dataset import DataSet, Split
 from training.errors import TrainingError
-from training.learner import Learner
-from training.parallel import Team
+from training.learning.config import TrainConfig
+from training.learning.data_parallel import Team
+from training.learning.learner import Learner
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence

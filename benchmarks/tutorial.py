@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
-    from training.dataset import Split
+    from training.data.dataset import Split
 
 MEAN = torch.tensor([0.4914, 0.4822, 0.4465]).view(3, 1, 1)  # of CIFAR-10, as tutorials have them
 STD = torch.tensor([0.2470, 0.2435, 0.2616]).view(3, 1, 1)

@@ -36,7 +36,7 @@ collect_ignore = [  # where what they import is not installed
     for path, package in (("tests/web", "playwright"), ("tests/service/batch/cluster/test_ray.py", "ray"))
     if find_spec(package) is None
 ]
-_LONGEST = ("tests/reliability/test_mutations.py", "tests/training/test_quantize.py")
+_LONGEST = ("tests/reliability/test_mutations.py", "tests/training/quantization/test_quantizer.py")
 
 # Tests run beside each other: one with a thread for every CPU would only make its neighbours wait. PyTorch
 # reads this when it is imported, here and in processes that tests start.

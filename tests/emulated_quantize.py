@@ -14,9 +14,9 @@ from pathlib import Path
 
 import onnx
 
-from training.calibrate import METHODS, calibrate
-from training.golden import draw
-from training.manifest import describe
+from training.export.golden import draw
+from training.export.manifest import describe
+from training.quantization.static_quantization import METHODS, calibrate
 
 
 def main() -> None:

@@ -13,11 +13,11 @@ from service.client import Client
 from service.process import ServerProcess
 from tests.real_images import few_of
 from tests.training.command import call
-from training.dataset import DataSet, hold_out
-from training.evaluate import predict_all, torch_predictor
-from training.run import Run
-from training.temperature import fit_temperature, with_temperature
-from training.train import trained_network
+from training.data.dataset import DataSet, hold_out
+from training.evaluation.metrics import predict_all, torch_predictor
+from training.evaluation.probability_calibration import fit_temperature, with_temperature
+from training.learning.run import Run
+from training.learning.train import trained_network
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,11 +12,11 @@ import pytest
 
 from service.client import Client
 from service.process import ServerProcess
-from training.dataset import DataSet, Split
-from training.evaluate import evaluate, onnx_predictor
-from training.manifest import describe
-from training.model_card import config_pbtxt
-from training.sources import CLASS_NAMES
+from training.data.dataset import DataSet, Split
+from training.data.sources import CLASS_NAMES
+from training.evaluation.metrics import evaluate, onnx_predictor
+from training.export.manifest import describe
+from training.export.model_card import config_pbtxt
 
 ROOT = Path(__file__).parent.parent
 REPOSITORY = ROOT / "exported_models"

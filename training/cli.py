@@ -13,10 +13,10 @@ from training.commands.demo import demo
 from training.commands.evaluate import evaluate_model
 from training.commands.export import export_model, write_inside, write_manifest
 from training.commands.fit import fit
+from training.commands.presentation import completion, examples, name_variables
 from training.commands.quantize import quantize
 from training.commands.summary import summary
 from training.commands.visualize import visualize
-from training.commands.voice import completion, examples, name_variables
 from training.errors import Interrupted, TrainingError
 
 _NAME = "cifar10net-train"

@@ -11,8 +11,8 @@ import contextlib
 import io
 from typing import TYPE_CHECKING, Any
 
+from training.atomic_files import replacing
 from training.errors import MissingPackageError
-from training.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

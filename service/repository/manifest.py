@@ -1,7 +1,7 @@
 """``manifest.json``: what a version's folder holds and what its model is.
 
 In: the manifest's bytes, which are trusted for nothing. Out: whether a file is the one it names, and a loaded
-model the one it describes. Of format 1, which ``training/manifest.py`` writes. Knows nothing of folders.
+model the one it describes. Of format 1, which ``training.export.manifest`` writes. Knows nothing of folders.
 """
 
 from __future__ import annotations

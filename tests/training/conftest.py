@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from training import export as export_module
-from training.config import TrainConfig
-from training.dataset import DataSet, Split
-from training.run import Run
-from training.train import fit
+from training.data.dataset import DataSet, Split
+from training.export import exporter as export_module
+from training.learning.config import TrainConfig
+from training.learning.run import Run
+from training.learning.train import fit
 
 if TYPE_CHECKING:
     from pathlib import Path

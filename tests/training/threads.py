@@ -6,7 +6,7 @@ import threading
 
 import torch
 
-from training.parallel import Team
+from training.learning.data_parallel import Team
 
 
 class Threads:

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import click
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
+from training.atomic_files import write_text
 from training.commands.options import cache_option, data_option, table
-from training.commands.voice import console, echo_object, examples, json_option
-from training.compare import plots
+from training.commands.presentation import console, echo_object, examples, json_option
+from training.compare import charts as plots
 from training.compare import table as tables
 from training.compare.measure import compare as measure
 from training.compare.models import in_repository, named
 from training.compare.results import Comparison, to_json
 from training.compare.speed import ROUNDS
-from training.dataset import DataSet
-from training.files import write_text
+from training.data.dataset import DataSet
+from training.learning.progress import Bar
 from training.plotting import figure
-from training.progress import Bar
 
 if TYPE_CHECKING:
     from rich.console import Console

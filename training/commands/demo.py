@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from training.commands.options import table
-from training.commands.voice import console, echo_object, examples, json_option
+from training.commands.presentation import console, echo_object, examples, json_option
 from training.demo import plots
 from training.demo.crowd import draw_crowd
 from training.demo.edges import SIGNAL, arithmetic, edges_passed_by, find_edges

@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from training.commands.options import DEFAULTS, cache_option, checkpoint_at, data_option, table
-from training.commands.voice import console, echo_object, examples, json_option
-from training.dataset import CLASS_NAMES, DataSet, hold_out
-from training.evaluate import Evaluation, Predictor, evaluate, open_onnx, predictor_of, torch_predictor
-from training.model_card import held_out_per_class
-from training.train import trained_network
+from training.commands.presentation import console, echo_object, examples, json_option
+from training.data.dataset import CLASS_NAMES, DataSet, hold_out
+from training.evaluation.metrics import (
+    Evaluation,
+    Predictor,
+    evaluate,
+    open_onnx,
+    predictor_of,
+    torch_predictor,
+)
+from training.export.model_card import held_out_per_class
+from training.learning.train import trained_network
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
+from training.atomic_files import replacing, write_text
 from training.commands.options import cache_option, checkpoint_at, data_option
-from training.commands.voice import echo_object, examples, json_option
-from training.dataset import DataSet, hold_out
+from training.commands.presentation import echo_object, examples, json_option
+from training.data.dataset import DataSet, hold_out
 from training.errors import CheckpointError
-from training.export import export as export_checkpoint
-from training.files import replacing, write_text
-from training.inside import INSIDE_NAME, look_inside
-from training.manifest import MANIFEST_NAME, describe
+from training.export.exporter import export as export_checkpoint
+from training.export.layer_outputs import INSIDE_NAME, look_inside
+from training.export.manifest import MANIFEST_NAME, describe
 
 
 @click.command(

@@ -14,23 +14,23 @@ import click
 from rich.progress import Progress
 
 from training.commands.options import DEFAULTS, cache_option, checkpoint_at, data_option
-from training.commands.voice import console, echo_object, examples, json_option
-from training.config import CHOICES, TrainConfig
-from training.dataset import DataSet, Split
-from training.devices import open_device
+from training.commands.presentation import console, echo_object, examples, json_option
+from training.data.dataset import DataSet, Split
 from training.errors import CheckpointError, Interrupted
-from training.evaluate import Predictor, onnx_predictor, torch_predictor
-from training.events import EventReporter
+from training.evaluation.metrics import Predictor, onnx_predictor, torch_predictor
+from training.learning.config import CHOICES, TrainConfig
+from training.learning.data_parallel import Team, gathered, local_rank, local_size, processes
+from training.learning.devices import open_device
+from training.learning.progress import Both, ProgressReporter
+from training.learning.recipes import DEFAULT as RECIPE
+from training.learning.recipes import RECIPES
+from training.learning.run import CHECKPOINT_NAME, Run
+from training.learning.teacher import TeacherAnswers, teacher_answers
+from training.learning.tensorboard import EventReporter
+from training.learning.train import fit as fit_network
+from training.learning.train import resume as resume_run
+from training.learning.train import trained_network
 from training.networks import NETWORKS
-from training.parallel import Team, gathered, local_rank, local_size, processes
-from training.progress import Both, ProgressReporter
-from training.recipes import DEFAULT as RECIPE
-from training.recipes import RECIPES
-from training.run import CHECKPOINT_NAME, Run
-from training.teacher import TeacherAnswers, teacher_answers
-from training.train import fit as fit_network
-from training.train import resume as resume_run
-from training.train import trained_network
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,8 +10,8 @@ import click
 from rich import box
 from rich.table import Table
 
-from training.config import TrainConfig
-from training.run import CHECKPOINT_NAME, Checkpoint, load_checkpoint
+from training.learning.config import TrainConfig
+from training.learning.run import CHECKPOINT_NAME, Checkpoint, load_checkpoint
 
 DEFAULTS: dict[str, Any] = asdict(TrainConfig())
 

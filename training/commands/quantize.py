@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from training.commands.options import cache_option, data_option
-from training.commands.voice import echo_object, examples, json_option
-from training.dataset import DataSet
-from training.quantize import FORMS, QuantizeConfig
-from training.quantize import quantize as quantize_model
-from training.twins import read_source
+from training.commands.presentation import echo_object, examples, json_option
+from training.data.dataset import DataSet
+from training.quantization.quantized_model import read_source
+from training.quantization.quantizer import FORMS, QuantizeConfig
+from training.quantization.quantizer import quantize as quantize_model
 
 _DEFAULTS = QuantizeConfig()
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 import click
 
 from training.commands.options import table as make_table
-from training.commands.voice import console, echo_object, examples, json_option
+from training.commands.presentation import console, echo_object, examples, json_option
+from training.evaluation.layer_table import layer_rows
 from training.networks import NETWORKS
-from training.summary import layer_rows
 
 
 @click.command(epilog=examples("cifar10net-train summary", "cifar10net-train summary --network lenet --json"))

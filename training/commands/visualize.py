@@ -10,9 +10,9 @@ import numpy as np
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from training.commands.options import cache_option, data_option
-from training.commands.voice import console, echo_object, examples, json_option
-from training.dataset import DataSet, Split, hold_out
-from training.progress import Bar
+from training.commands.presentation import console, echo_object, examples, json_option
+from training.data.dataset import DataSet, Split, hold_out
+from training.learning.progress import Bar
 from training.visualize.book import REPORT_NAME, Looked
 from training.visualize.examples import choose
 from training.visualize.folder import appearing

@@ -16,8 +16,8 @@ from training.compare import shifts, speed
 from training.compare.results import Comparison, Margin, Row, Shifted
 from training.compare.shifts import Rate
 from training.errors import DataError
-from training.evaluate import open_onnx, predict_all, predictor_of, score
-from training.onnx_graph import CONVOLUTIONAL, FULLY_CONNECTED, weigh
+from training.evaluation.metrics import open_onnx, predict_all, predictor_of, score
+from training.onnx_graph.cost import CONVOLUTIONAL, FULLY_CONNECTED, weigh
 from training.provenance import library_versions, machine, source_commit
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from training.compare.models import Subject
     from training.compare.shifts import Moved
     from training.compare.speed import Speed
-    from training.dataset import Split
-    from training.evaluate import Evaluation
-    from training.onnx_graph import GraphWeight
+    from training.data.dataset import Split
+    from training.evaluation.metrics import Evaluation
+    from training.onnx_graph.cost import GraphWeight
 
 FEWEST_IMAGES = 2  # for a spread
 

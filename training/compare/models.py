@@ -11,10 +11,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from training.data.sources import CLASS_NAMES
 from training.errors import CheckpointError
-from training.evaluate import open_onnx
-from training.manifest import MODEL_NAME
-from training.sources import CLASS_NAMES
+from training.evaluation.metrics import open_onnx
+from training.export.manifest import MODEL_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

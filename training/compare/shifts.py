@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.evaluate import predict_all
+from training.evaluation.metrics import predict_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy.typing as npt
 
-    from training.dataset import Split
-    from training.evaluate import Predictor
+    from training.data.dataset import Split
+    from training.evaluation.metrics import Predictor
 
 DISTANCES_PX = (1, 2, 3, 4)
 DIRECTIONS = ((-1, 0), (1, 0), (0, -1), (0, 1))

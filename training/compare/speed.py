@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from training.evaluate import Predictor
+    from training.evaluation.metrics import Predictor
 
 BATCH = 64
 ROUNDS = 15

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
-    from training.evaluate import Predictor
+    from training.evaluation.metrics import Predictor
 
 WINDOW_PX = 8
 STRIDE_PX = 2

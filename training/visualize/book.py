@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from training.files import write_text
+from training.atomic_files import write_text
 from training.visualize.folder import FILES_KEY, NUMBERS_NAME
 from training.visualize.layers import deepest_convolution, layer_called, layers_of
 from training.visualize.report import Picture, Report, page
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from training.dataset import Split
+    from training.data.dataset import Split
     from training.visualize.examples import Example
-    from training.visualize.excitation import Peaks
     from training.visualize.layers import Layer
     from training.visualize.subject import Subject
+    from training.visualize.top_activations import Peaks
 
 REPORT_NAME = "report.html"
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
+from training.data.sources import CLASS_NAMES, IMAGE_SHAPE
 from training.errors import DataError
-from training.sources import CLASS_NAMES, IMAGE_SHAPE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from training.dataset import Split
+    from training.data.dataset import Split
 
 DEFAULT_EXAMPLES = 4
 _SEED = 0

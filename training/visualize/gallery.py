@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from training.visualize.book import Book, Listener, Looked
-from training.visualize.chapters import answers, excitation, learning, maps, pixels, projection, weights
+from training.visualize.chapters import activations as excitation
+from training.visualize.chapters import answers, learning, maps, pixels, projection, weights
 from training.visualize.layers import layer_called, layers_of
 
 if TYPE_CHECKING:

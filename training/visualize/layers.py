@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from training.data.sources import IMAGE_SHAPE
 from training.errors import LayerError
 from training.networks.normalise import Normalise
-from training.sources import IMAGE_SHAPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from training.config import TrainConfig
 from training.errors import CheckpointError, MissingPackageError
-from training.evaluate import Predictor, open_onnx, predictor_of, torch_predictor
-from training.golden import golden_answers
-from training.manifest import MODEL_NAME
-from training.model_card import held_out_per_class
+from training.evaluation.metrics import Predictor, open_onnx, predictor_of, torch_predictor
+from training.export.golden import golden_answers
+from training.export.manifest import MODEL_NAME
+from training.export.model_card import held_out_per_class
+from training.learning.config import TrainConfig
+from training.learning.run import CHECKPOINT_NAME, Run, load_checkpoint
+from training.learning.train import trained_network
 from training.networks import NETWORKS
-from training.run import CHECKPOINT_NAME, Run, load_checkpoint
-from training.train import trained_network
 
 if TYPE_CHECKING:
     from pathlib import Path

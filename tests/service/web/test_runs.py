@@ -16,8 +16,8 @@ from service.errors import SourceError
 from service.web import runs
 from service.web.runs import find_runs, read_run
 from tests.service.web.pages import Page, array_of
-from training.config import TrainConfig
-from training.run import Run
+from training.learning.config import TrainConfig
+from training.learning.run import Run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.compare import plots
+from training.compare import charts as plots
 from training.compare.measure import compare
 from training.compare.models import in_repository
 from training.compare.results import Comparison, Margin, from_json, to_json
 from training.compare.shifts import Rate
 from training.compare.table import markdown, verdict
 from training.errors import CheckpointError, DataError
-from training.evaluate import evaluate, onnx_predictor
+from training.evaluation.metrics import evaluate, onnx_predictor
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from training.dataset import Split
+    from training.data.dataset import Split
 
 
 class _Listener:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from training.compare.shifts import DIRECTIONS, DISTANCES_PX, Rate, choose, move, shift
-from training.dataset import Split
+from training.data.dataset import Split
 
 if TYPE_CHECKING:
     import numpy.typing as npt

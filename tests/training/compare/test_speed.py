@@ -13,7 +13,7 @@ from training.compare.speed import measure
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from training.evaluate import Predictor
+    from training.evaluation.metrics import Predictor
 
 BATCH = np.zeros((64, 32, 32, 3), np.uint8)
 

@@ -12,7 +12,7 @@ from tests.training.command import call
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from training.run import Run
+    from training.learning.run import Run
 
 
 @pytest.fixture(scope="module")

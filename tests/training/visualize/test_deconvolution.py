@@ -22,7 +22,7 @@ from tests.training.visualize.nets import (
 )
 from training.networks import CIFAR10Net
 from training.visualize.deconvolution import NotAChainError, chain_to, project
-from training.visualize.features import feature_maps
+from training.visualize.feature_maps import feature_maps
 from training.visualize.layers import layer_called, layers_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from training.plotting import DOTS_PER_INCH
-from training.visualize.drawing.attribution import end_of_scale
+from training.visualize.drawing.attribution_plots import end_of_scale
 from training.visualize.drawing.tiles import MARGIN_IN, TITLE_IN, Strip, about_grey, mosaic, sheet, spread
 
 if TYPE_CHECKING:

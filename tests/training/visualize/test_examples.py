@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.dataset import Split
+from training.data.dataset import Split
 from training.errors import DataError
 from training.visualize.examples import choose, class_of
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.training.visualize.nets import Recurrent, small_chain, small_matrix, small_resnet
 from tests.training.visualize.test_report import Page
-from training.evaluate import torch_predictor
+from training.evaluation.metrics import torch_predictor
 from training.visualize.book import Looked
 from training.visualize.examples import choose
 from training.visualize.gallery import make
@@ -21,7 +21,7 @@ from training.visualize.subject import Subject
 if TYPE_CHECKING:
     from torch import nn
 
-    from training.dataset import Split
+    from training.data.dataset import Split
     from training.visualize.report import Report
 
 ALWAYS = {"confusion.png", "calibration.png", "mistakes.png", "attribution.png"}

@@ -9,13 +9,13 @@ import onnx
 import pytest
 
 from training.errors import CheckpointError
-from training.evaluate import torch_predictor
+from training.evaluation.metrics import torch_predictor
 from training.visualize.subject import open_subject
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from training.run import Run
+    from training.learning.run import Run
 
 EXPORTED = "exported_models/cifar10net/1/model.onnx"
 

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.evaluate import predict_all, score
+from training.data.sources import CLASS_NAMES
+from training.evaluation.metrics import predict_all, score
 from training.provenance import library_versions
-from training.sources import CLASS_NAMES
-from training.visualize.assessment import BINS, calibration, confident_mistakes
-from training.visualize.drawing.assessment import confusion_matrix, mistakes_sheet, reliability_diagram
+from training.visualize.drawing.reliability_plots import confusion_matrix, mistakes_sheet, reliability_diagram
+from training.visualize.reliability import BINS, calibration, confident_mistakes
 from training.visualize.report import Table
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from training.evaluate import Evaluation, Predictor
+    from training.evaluation.metrics import Evaluation, Predictor
     from training.visualize.book import Book
 
 TITLE = "How good its answers are"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from training.visualize.curves import curves
-from training.visualize.drawing.curves import training_curves
+from training.visualize.drawing.curve_plots import training_curves
+from training.visualize.training_curves import curves
 
 if TYPE_CHECKING:
     from training.visualize.book import Book

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from training.sources import CLASS_NAMES
+from training.data.sources import CLASS_NAMES
 from training.visualize.book import file_name
-from training.visualize.drawing.features import feature_sheet
+from training.visualize.drawing.feature_plots import feature_sheet
 from training.visualize.examples import class_of
-from training.visualize.features import feature_maps
+from training.visualize.feature_maps import feature_maps
 
 if TYPE_CHECKING:
     from training.visualize.book import Book

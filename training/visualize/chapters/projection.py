@@ -8,7 +8,7 @@ import numpy as np
 
 from training.visualize.book import file_name
 from training.visualize.deconvolution import NotAChainError, chain_to, project
-from training.visualize.drawing.excitation import projections
+from training.visualize.drawing.patch_sheets import projections
 from training.visualize.fields import receptive_field
 from training.visualize.filters import kernels
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from training.visualize.book import file_name
-from training.visualize.drawing.filters import colour_filters, kernel_matrix
+from training.visualize.drawing.filter_plots import colour_filters, kernel_matrix
 from training.visualize.drawing.tiles import spread
 from training.visualize.filters import first_matrix, kernels, pixel_weights
 

@@ -1,0 +1,1 @@
+"""CIFAR-10 on disk and in memory: download, readers, splits and augmentation."""

@@ -1,0 +1,1 @@
+"""Accuracy, probability calibration, and the layer table of a network."""

@@ -1,0 +1,138 @@
+"""Values of a graph that do not depend on the processor: float64 rounded to float32, softmax in float64.
+
+Float32 sums differ in their last digits between processors, since each adds in an order of its own. In
+float64 they differ too, but a hundred million times less than float32 can show: rounded, they are the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.evaluation.metrics import open_onnx, predictor_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+    import onnx
+
+    from training.evaluation.metrics import Predictor
+
+_BATCH = 50  # images whose activations are in memory at a time
+
+
+def activations(
+    model: onnx.ModelProto, images: npt.NDArray[np.uint8]
+) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+    """Evaluate a float graph with ONNX's reference implementation, in float64.
+
+    Args:
+        model: a graph in float32 with one input.
+        images: uint8 (n, 32, 32, 3).
+
+    Yields:
+        For a batch of the images at a time, what each node computes, by name, if it is a float: rounded to
+        float32.
+    """
+    from onnx.reference import ReferenceEvaluator  # noqa: PLC0415 - needed for changing graphs alone
+    from onnx.reference.ops.op_max_pool import MaxPool as SlowMaxPool  # noqa: PLC0415
+
+    class MaxPool(SlowMaxPool):
+        """The library's own goes through all windows in Python: a second for 50 images of CIFAR10Net."""
+
+        def _run(self, x: Any, **settings: Any) -> Any:  # type: ignore[override] # noqa: ANN401
+            if _is_plain(settings):
+                return (_largest_of_windows(x, settings["kernel_shape"], settings.get("strides")),)
+            return super()._run(x, **settings)  # type: ignore[no-untyped-call]
+
+    computed = {name for node in model.graph.node for name in node.output}
+    evaluator = ReferenceEvaluator(_in_float64(model), new_ops=[MaxPool])
+    for start in range(0, len(images), _BATCH):
+        feed = {model.graph.input[0].name: images[start : start + _BATCH]}
+        values: Any = evaluator.run(None, feed, intermediate=True)  # with intermediate, by name
+        yield {
+            name: value.astype(np.float32)
+            for name, value in values.items()
+            if name in computed and value.dtype == np.float64
+        }
+
+
+def softmax_predictor(path: Path) -> Predictor:
+    """Predict with an ``.onnx`` in ONNX Runtime, but compute its softmax in float64.
+
+    Of a graph of int8 up to its softmax, whose sums are integers, the probabilities are the same on every
+    processor. A graph that ends otherwise is run as it is. Raises as ``open_onnx``.
+    """
+    import onnx  # noqa: PLC0415
+
+    whole = predictor_of(open_onnx(path))
+    model = onnx.load(path)
+    (output,) = model.graph.output
+    last = next(node for node in model.graph.node if output.name in node.output)
+    if last.op_type != "Softmax":
+        return whole
+    output.name = last.input[0]
+    model.graph.node.remove(last)
+    with TemporaryDirectory() as folder:
+        logits_path = Path(folder) / "logits.onnx"
+        onnx.save(model, logits_path)
+        logits_of = predictor_of(open_onnx(logits_path))
+
+    def predict(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        logits = logits_of(images).astype(np.float64)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares: npt.NDArray[np.float32] = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        return shares
+
+    return predict
+
+
+def _in_float64(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Copy a graph with every float32 made a float64: weights, constants, casts."""
+    from onnx import ModelProto, TensorProto, numpy_helper  # noqa: PLC0415
+
+    wide = ModelProto()
+    wide.CopyFrom(model)
+    del wide.graph.value_info[:]
+    attributes = [attribute for node in wide.graph.node for attribute in node.attribute]
+    for attribute in attributes:
+        if attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+            attribute.i = TensorProto.DOUBLE
+    stored = (attribute.t for attribute in attributes if attribute.HasField("t"))
+    for tensor in (*wide.graph.initializer, *stored):
+        if tensor.data_type == TensorProto.FLOAT:
+            values = numpy_helper.to_array(tensor).astype(np.float64)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    for output in wide.graph.output:
+        output.type.tensor_type.elem_type = TensorProto.DOUBLE
+    return wide
+
+
+def _is_plain(settings: dict[str, Any]) -> bool:
+    """Whether a pooling has neither padding nor dilation, nor cuts windows off at the border."""
+    return (
+        settings.get("auto_pad", "NOTSET") in {"NOTSET", "VALID"}
+        and not settings.get("ceil_mode")
+        and not any(settings.get("pads") or [])
+        and set(settings.get("dilations") or [1]) == {1}
+        and len(settings["kernel_shape"]) == 2  # noqa: PLR2004
+    )
+
+
+def _largest_of_windows(
+    x: npt.NDArray[Any], kernel: tuple[int, int], strides: tuple[int, int] | None
+) -> npt.NDArray[Any]:
+    """Pool (n, channels, h, w) by maximum, place by place of the window."""
+    (high, wide), (down, right) = kernel, strides or (1, 1)
+    rows, columns = (x.shape[2] - high) // down + 1, (x.shape[3] - wide) // right + 1
+    places = [
+        x[:, :, row : row + down * (rows - 1) + 1 : down, column : column + right * (columns - 1) + 1 : right]
+        for row in range(high)
+        for column in range(wide)
+    ]
+    largest: npt.NDArray[Any] = np.maximum.reduce(places)
+    return largest

@@ -1,0 +1,208 @@
+"""The texts beside an exported model: a card for people, ``config.pbtxt`` for Triton."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from training.data.sources import CLASS_NAMES, IMAGE_SHAPE
+from training.evaluation.layer_table import layer_rows
+from training.networks import NETWORKS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from training.evaluation.metrics import Evaluation
+    from training.learning.config import TrainConfig
+    from training.learning.run import Checkpoint
+
+LARGEST_BATCH = 4_096
+_LIMITS = """\
+## What it is not for
+
+It knows ten classes and 32x32 pixels. A picture of anything else gets one of the ten all the same, often
+with a high probability: the probabilities are not calibrated for images unlike CIFAR-10.
+"""
+
+
+def recipe_text(config: TrainConfig) -> str:
+    """Every setting of a run in one line."""
+    return " ".join(f"{name}={value}" for name, value in asdict(config).items())
+
+
+def held_out_per_class(recipe: str) -> int | None:
+    """Images of each class that a run held out, as its recipe text says; None if it does not."""
+    settings = dict(part.partition("=")[::2] for part in recipe.split())
+    found = settings.get("validation_per_class", "")
+    return int(found) if found.isdecimal() else None
+
+
+def config_pbtxt(name: str) -> str:
+    """Model configuration for NVIDIA Triton's ONNX Runtime backend."""
+    return f"""\
+# Makes this folder a model of a Triton model repository. cifar10net itself does not read it: what
+# it serves is in model.onnx alone.
+name: "{name}"
+platform: "onnxruntime_onnx"
+max_batch_size: {LARGEST_BATCH}
+input [
+  {{
+    name: "images"
+    data_type: TYPE_UINT8
+    format: FORMAT_NHWC
+    dims: [ {", ".join(map(str, IMAGE_SHAPE))} ]
+  }}
+]
+output [
+  {{
+    name: "probabilities"
+    data_type: TYPE_FP32
+    dims: [ {len(CLASS_NAMES)} ]
+    label_filename: "labels.txt"
+  }}
+]
+dynamic_batching {{ }}
+"""
+
+
+def card_texts(name: str, card: str) -> dict[str, str]:
+    """What lies beside the versions of a model: contents by file name."""
+    return {
+        "config.pbtxt": config_pbtxt(name),
+        "labels.txt": "".join(f"{label}\n" for label in CLASS_NAMES),
+        "README.md": card,
+    }
+
+
+def model_card(  # noqa: PLR0913, PLR0917 - what there is to tell
+    checkpoint: Checkpoint,
+    evaluation: Evaluation,
+    data_description: str,
+    size_bytes: int,
+    difference: float,
+    temperature: float = 1.0,
+) -> str:
+    """Markdown that says what the model is, how it was made and how good it is."""
+    config = checkpoint.config
+    network = NETWORKS[config.network]()
+    rows = layer_rows(network)
+    parameters = sum(row.parameters for row in rows)
+    multiply_adds = sum(row.multiply_adds for row in rows)
+    classes = _class_rows(evaluation)
+    settings = "\n".join(f"| {name} | {value} |" for name, value in asdict(config).items())
+    made_with = "\n".join(f"| {name} | {value} |" for name, value in sorted(checkpoint.provenance.items()))
+    return f"""\
+# {config.network}
+
+{network.description} {parameters:,} parameters, {multiply_adds:,} multiply-adds an image.
+
+Written by `cifar10net-train export`; do not edit. Takes `images`, uint8 (batch, 32, 32, 3), RGB pixels as
+they are; gives `probabilities`, float32 (batch, {len(CLASS_NAMES)}). Preprocessing and softmax are inside the
+graph. {size_bytes:,} bytes. Labels, accuracy, recipe and provenance are in the file's metadata too.
+
+## How good it is
+
+| measured on | {evaluation.n:,} images: test split, {data_description} |
+|---|---|
+| top-1 | {evaluation.top1:.2%} (standard error {evaluation.top1_standard_error:.2%}) |
+| top-3 | {evaluation.top3:.2%} |
+| cross-entropy | {evaluation.loss:.4f} nats |{_told(temperature)}
+| largest difference between ONNX Runtime and PyTorch | {difference:.1e} on the same images |
+
+The test split was read by the export, after training; the validation images, held out of the training split,
+chose the recipe.
+
+| class | top-1 |
+|---|---|
+{classes}
+
+## How it was made
+
+| setting | value |
+|---|---|
+{settings}
+
+| made with | |
+|---|---|
+{made_with}
+
+{_LIMITS}"""
+
+
+def twin_card(
+    name: str, metadata: Mapping[str, str], before: Evaluation, after: Evaluation, figures: Mapping[str, str]
+) -> str:
+    """Markdown for a model in narrower numbers, beside the float32 one that it came from.
+
+    Args:
+        name: of the twin.
+        metadata: what its file says of itself.
+        before: of the float32 model on the test split.
+        after: of the twin, on the same images.
+        figures: what else is known of it, by name.
+    """
+    source = metadata["quantized_from"]
+    made = (
+        "form",
+        "arithmetic",
+        "processors",
+        "calibration",
+        "from",
+        "from_sha256",
+        "commit",
+        "onnx",
+        "onnxruntime",
+    )
+    how = "\n".join(
+        f"| {key} | {metadata[f'quantized_{key}']} |" for key in made if f"quantized_{key}" in metadata
+    )
+    beside = "\n".join(f"| {key} | {value} |" for key, value in figures.items())
+    return f"""\
+# {name}
+
+Written by `cifar10net-train quantize`; do not edit. The same network as
+[{source}](../{source}/README.md), whose card says how it was trained, in narrower numbers. Takes `images`,
+uint8 (batch, 32, 32, 3), RGB pixels as they are; gives `probabilities`, float32 (batch, {len(CLASS_NAMES)}).
+Labels, accuracy, recipe and provenance are in the file's metadata too.
+
+## How good it is
+
+Measured on {after.n:,} images: {metadata["accuracy_data"]}.
+
+| | {name} | float32 |
+|---|---|---|
+| top-1 | {after.top1:.2%} (standard error {after.top1_standard_error:.2%}) | {before.top1:.2%} |
+| top-3 | {after.top3:.2%} | {before.top3:.2%} |
+| cross-entropy | {after.loss:.4f} nats | {before.loss:.4f} nats |
+
+| beside the float32 model, on the same images | |
+|---|---|
+{beside}
+
+| class | top-1 |
+|---|---|
+{_class_rows(after)}
+
+## How it was made
+
+| | |
+|---|---|
+{how}
+
+{_LIMITS}"""
+
+
+def _told(temperature: float) -> str:
+    if temperature == 1:
+        return ""
+    return (
+        f"\n| temperature | {temperature:.2f}: logits were divided by it, in the last layer, which "
+        "gives the lowest cross-entropy on the validation images |"
+    )
+
+
+def _class_rows(evaluation: Evaluation) -> str:
+    return "\n".join(
+        f"| {label} | {accuracy:.1%} |"
+        for label, accuracy in zip(CLASS_NAMES, evaluation.per_class, strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Training runs: configuration, recipes, optimisation, distillation, and data-parallel processes."""

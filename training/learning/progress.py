@@ -1,0 +1,102 @@
+"""Tells a person how a training run goes: a bar on a terminal, a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from training.learning.train import Reporter
+
+
+class Bar:
+    """A bar on a terminal, nothing elsewhere; a context manager, because a bar must be closed."""
+
+    def __init__(self, console: Console, *columns: ProgressColumn, **fields: Any) -> None:  # noqa: ANN401
+        """Make it.
+
+        Args:
+            console: where it is shown.
+            columns: what it is made of, as of ``rich.progress.Progress``.
+            fields: first values of what the columns show.
+        """
+        self._console = console
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._task = self._bar.add_task("", total=None, **fields)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+
+class ProgressReporter(Bar):
+    """Shows steps and epochs on a console."""
+
+    def __init__(self, console: Console, epochs: int) -> None:
+        super().__init__(
+            console,
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  val {task.fields[validation]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            epoch=0,
+            epochs=epochs,
+            loss=float("nan"),
+            validation="-",
+        )
+        self._epochs = epochs
+        self._validation = "-"
+
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Move the bar."""
+        self._bar.update(
+            self._task,
+            total=self._epochs * steps,
+            completed=epoch * steps + step,
+            epoch=epoch + 1,
+            loss=loss,
+            validation=self._validation,
+        )
+
+    def on_epoch(self, row: dict[str, Any]) -> None:
+        """Print a line that stays."""
+        self._validation = f"{row['validation_top1']:.2%}"
+        self._console.print(
+            f"epoch {row['epoch']:>3}/{self._epochs}  loss {row['loss']:.4f}  "
+            f"validation loss {row['validation_loss']:.4f}  top-1 {row['validation_top1']:.2%}  "
+            f"top-3 {row['validation_top3']:.2%}  {row['images_per_s']:,.0f} images/s",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+class Both:
+    """Tells two reporters, one after the other."""
+
+    def __init__(self, first: Reporter, second: Reporter) -> None:
+        self._reporters = first, second
+
+    def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
+        """Tell both of a step."""
+        for reporter in self._reporters:
+            reporter.on_step(epoch, step, steps, loss)
+
+    def on_epoch(self, row: dict[str, Any]) -> None:
+        """Tell both of an epoch."""
+        for reporter in self._reporters:
+            reporter.on_epoch(row)

@@ -1,0 +1,176 @@
+"""A run folder: what one training did, and where it can go on.
+
+``config.json`` is what was asked; ``metrics.jsonl`` has one line an epoch; ``filters/`` has the first
+convolution's weights of each epoch, for programs without PyTorch; ``checkpoint.pt`` is the latest state,
+complete enough to continue to the same weights as an unbroken run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import pickle
+import zipfile
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from training.atomic_files import replacing, write_text
+from training.errors import CheckpointError, WriteError
+from training.learning.config import TrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+CHECKPOINT_NAME = "checkpoint.pt"
+_CONFIG_NAME = "config.json"
+_METRICS_NAME = "metrics.jsonl"
+_FILTERS_NAME = "filters"
+_FORMAT = 2
+
+
+_DAMAGE = (pickle.UnpicklingError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run between two steps."""
+
+    config: TrainConfig
+    epoch: int
+    """Epochs that are complete."""
+    step: int
+    """Steps done of the epoch after them."""
+    loss_sum: float
+    """Sum of the losses of those steps."""
+    model: dict[str, Any]
+    average: dict[str, Any]
+    """The same weights, averaged over recent steps."""
+    optimizer: dict[str, Any]
+    provenance: dict[str, str]
+    """Commit, libraries and machine that began the run."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every epoch of the configuration is done."""
+        return self.epoch >= self.config.epochs
+
+
+class Run:
+    """Reads and writes one run folder; every file appears whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training in this folder until the block ends.
+
+        Raises:
+            CheckpointError: another process is at it.
+            WriteError: the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # The folder itself is locked: a lock file could be deleted under another process's hands.
+            descriptor = os.open(self.folder, os.O_RDONLY)
+        except OSError as error:
+            raise WriteError(self.folder, error) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise CheckpointError(f"another process is training in {self.folder}") from error
+            yield
+        finally:
+            os.close(descriptor)  # which releases it
+
+    def begin(self, config: TrainConfig) -> None:
+        """Start a new run. Raises CheckpointError if one is already there."""
+        if (self.folder / CHECKPOINT_NAME).exists():
+            raise CheckpointError(
+                f"{self.folder} already holds a run: continue it with --resume {self.folder}, "
+                "or choose another --out"
+            )
+        write_text(self.folder / _CONFIG_NAME, json.dumps(asdict(config), indent=2) + "\n")
+        write_text(self.folder / _METRICS_NAME, "")
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the latest checkpoint. Raises WriteError."""
+        content = {"format": _FORMAT, **vars(checkpoint), "config": asdict(checkpoint.config)}
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        with replacing(self.folder / CHECKPOINT_NAME) as file:
+            file.write(buffer.getbuffer())
+
+    def load(self) -> Checkpoint:
+        """Read the latest checkpoint. Raises CheckpointError."""
+        return load_checkpoint(self.folder / CHECKPOINT_NAME)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the recorded epochs, oldest first. Raises CheckpointError for a damaged file."""
+        try:
+            text = (self.folder / _METRICS_NAME).read_text()
+        except FileNotFoundError:
+            return []
+        try:
+            rows = [json.loads(line) for line in text.splitlines()]
+            if not all(isinstance(row["epoch"], int) for row in rows):
+                raise TypeError("an epoch is no number")
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{self.folder / _METRICS_NAME} is damaged ({error}); remove its bad lines"
+            ) from error
+        return rows
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Add the metrics of an epoch, in place of any row of the same or a later epoch.
+
+        A run that died between recording an epoch and saving its checkpoint repeats that epoch.
+        """
+        rows = [old for old in self.metrics() if old["epoch"] < row["epoch"]] + [row]
+        write_text(self.folder / _METRICS_NAME, "".join(f"{json.dumps(each)}\n" for each in rows))
+
+    def keep_filters(self, epoch: int, filters: npt.NDArray[np.float32]) -> None:
+        """Write the filters (outputs, 3, height, width) of an epoch. Raises WriteError."""
+        buffer = io.BytesIO()
+        np.save(buffer, filters, allow_pickle=False)
+        with replacing(self.folder / _FILTERS_NAME / f"{epoch:05}.npy") as file:
+            file.write(buffer.getbuffer())
+
+
+def _check_sums(path: Path) -> None:
+    """Compare every part with its checksum, which torch.load does not do."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint file; nothing in it is executed.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or not one of ours.
+    """
+    try:
+        _check_sums(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
+            raise CheckpointError(f"{path} is not a checkpoint of cifar10net-train")
+        return Checkpoint(**{**content, "config": TrainConfig(**content["config"])})
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"no checkpoint at {path}: the file does not exist; start with cifar10net-train fit"
+        ) from error
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError, EOFError, *_DAMAGE) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} is not a readable checkpoint ({reason})") from error

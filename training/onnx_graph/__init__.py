@@ -1,0 +1,1 @@
+"""ONNX graphs: their nodes, their layers, and what they cost."""

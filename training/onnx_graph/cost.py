@@ -1,0 +1,253 @@
+"""What is in an ONNX graph: parameters, and multiply-adds for one image; by node, and of the whole.
+
+In: an ``.onnx`` file, of floats, half floats or integers (QLinear operators, or operators between
+QuantizeLinear and DequantizeLinear). Out: both counts and what kind of network it is, as
+``training.evaluation.layer_table`` counts a network of PyTorch. Shapes are not inferred but seen: one
+black image goes through the graph.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.data.sources import IMAGE_SHAPE
+from training.errors import CheckpointError, MissingPackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+    import onnx
+
+CONVOLUTIONAL, RECURRENT, FULLY_CONNECTED = "convolutional", "recurrent", "fully connected"
+
+# Which inputs of an operator are multiplied, and which one, if any, is a bias.
+_CONVOLUTIONS = {
+    "Conv": (0, 1, 2),
+    "FusedConv": (0, 1, 2),
+    "ConvInteger": (0, 1, None),
+    "QLinearConv": (0, 3, 8),
+}
+_MATRIX_PRODUCTS = {
+    "MatMul": (0, 1, None),
+    "FusedMatMul": (0, 1, None),
+    "MatMulInteger": (0, 1, None),
+    "MatMulIntegerToFloat": (0, 1, 6),
+    "DynamicQuantizeMatMul": (0, 1, 4),
+    "QLinearMatMul": (0, 3, None),
+    "Gemm": (0, 1, 2),
+    "FusedGemm": (0, 1, 2),
+    "QGemm": (0, 3, 6),
+}
+_RECURRENCES = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
+_RECURRENT_WEIGHTS = (1, 2, 3, 7)  # of the input, of the state, biases, peepholes
+_SCALE_AND_SHIFT = {
+    "BatchNormalization": (1, 2),
+    "LayerNormalization": (1, 2),
+    "InstanceNormalization": (1, 2),
+    "GroupNormalization": (1, 2),
+    "PRelu": (1,),
+}
+_SUMS = {"Add": (0, 1), "QLinearAdd": (0, 3)}
+_SAME_VALUES = ("QuantizeLinear", "DequantizeLinear", "Cast", "Identity", "Transpose", "Reshape", "Squeeze")
+_UNCOUNTABLE = frozenset({
+    "Attention", "ConvTranspose", "DeformConv", "Einsum", "If", "Loop", "MatMulNBits", "MultiHeadAttention",
+    "QAttention", "Scan",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GraphWeight:
+    """Both counts of a graph."""
+
+    kind: str
+    """``convolutional``, ``recurrent`` or ``fully connected``: its most particular operator."""
+    parameters: int
+    """Weights and biases of convolutions, matrices and recurrences; scales and shifts of normalisations that
+    were not folded away. Mean and deviation of the pixels, shapes, and quantisation scales are none."""
+    multiply_adds: int
+    """Of one image, in the products of convolutions, matrices and recurrences. Additions of a bias, the
+    gates'
+    products of elements, pooling and quantising are not counted."""
+
+
+def weigh(path: Path) -> GraphWeight:
+    """Count the parameters and multiply-adds of an exported model.
+
+    Raises:
+        CheckpointError: the graph has an operator that cannot be counted, or it cannot be read or run.
+        MissingPackageError: onnx or onnxruntime is not installed.
+    """
+    try:
+        import onnx  # noqa: PLC0415 - as in the export: only who looks into a file needs it
+    except ImportError as error:
+        raise MissingPackageError("onnx", "train") from error
+    try:
+        model = onnx.load(path)
+    except Exception as error:  # protobuf's own types share no base but Exception
+        raise CheckpointError(f"{path} is not a readable ONNX model ({error})") from error
+    uncountable = sorted({node.op_type for node in model.graph.node} & _UNCOUNTABLE)
+    if uncountable:
+        raise CheckpointError(
+            f"the multiply-adds of {path} cannot be counted: it has {', '.join(uncountable)}"
+        )
+    graph = Graph(model)
+    return GraphWeight(graph.kind(), graph.parameters(), graph.multiply_adds(_shapes(path, model, graph)))
+
+
+class Graph:
+    """Nodes with their tensors, and which of those are constants."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.nodes = list(model.graph.node)
+        self.initializers = {item.name: tuple(item.dims) for item in model.graph.initializer}
+        self._maker = {name: node for node in self.nodes for name in node.output}
+        self._roots = self._find_roots()
+
+    def kind(self) -> str:
+        """Say what kind of network it is, as ``GraphWeight`` has it."""
+        operators = Counter(node.op_type for node in self.nodes)
+        if any(operators[name] for name in _CONVOLUTIONS):
+            return CONVOLUTIONAL
+        return RECURRENT if any(operators[name] for name in _RECURRENCES) else FULLY_CONNECTED
+
+    def parameters(self) -> int:
+        """Count them; a tensor that is used twice is one set of weights."""
+        return self.size({root for node in self.nodes for root in self.weights(node)})
+
+    def size(self, roots: Iterable[str]) -> int:
+        """Count the numbers of stored tensors."""
+        return sum(math.prod(self._size(root)) for root in roots)
+
+    def weights(self, node: onnx.NodeProto) -> list[str]:
+        """Name the stored tensors that hold a node's weights, those of the products first."""
+        found = (sorted(self._roots.get(name, ())) for name in self._weights(node))
+        return list(dict.fromkeys(itertools.chain.from_iterable(found)))
+
+    def multiply_adds(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
+        """Count them, by the shapes of the tensors of ``products``."""
+        return sum(self.multiply_adds_of(node, shapes) for node in self.products())
+
+    def multiply_adds_of(self, node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
+        """Count those of a node of ``products``."""
+        if node.op_type in _CONVOLUTIONS:
+            weight = shapes[node.input[_CONVOLUTIONS[node.op_type][1]]]
+            return math.prod(shapes[node.output[0]]) * math.prod(weight[1:])
+        if node.op_type in _RECURRENCES:
+            *steps_and_images, _ = shapes[node.input[0]]
+            weights = (math.prod(shapes[node.input[place]]) for place in (1, 2))
+            return math.prod(steps_and_images) * sum(weights)
+        left = shapes[node.input[_MATRIX_PRODUCTS[node.op_type][0]]]
+        is_transposed = any(item.name == "transA" and item.i for item in node.attribute)
+        return math.prod(shapes[node.output[0]]) * left[-2 if is_transposed else -1]
+
+    def products(self) -> Iterator[onnx.NodeProto]:
+        """Nodes that multiply what depends on the image."""
+        kinds = {*_CONVOLUTIONS, *_MATRIX_PRODUCTS, *_RECURRENCES}
+        return (node for node in self.nodes if node.op_type in kinds and not self.is_constant(node))
+
+    def is_constant(self, node: onnx.NodeProto) -> bool:
+        """Whether what a node gives depends on no image."""
+        return all(name in self._roots for name in node.input if name)
+
+    def _weights(self, node: onnx.NodeProto) -> list[str]:
+        """Names of a node's inputs that hold weights, if they are constants."""
+        if node.op_type in _RECURRENCES:
+            places: tuple[int | None, ...] = _RECURRENT_WEIGHTS
+        elif node.op_type in _SUMS:
+            return self._bias_of_product(node)
+        else:
+            table = _CONVOLUTIONS | _MATRIX_PRODUCTS | _SCALE_AND_SHIFT
+            places = table.get(node.op_type, ())
+        return [node.input[place] for place in places if place is not None and place < len(node.input)]
+
+    def _bias_of_product(self, node: onnx.NodeProto) -> list[str]:
+        """Return the constant that is added to a matrix product: a bias by another name."""
+        one, other = (node.input[place] for place in _SUMS[node.op_type])
+        return [
+            constant
+            for constant, value in ((one, other), (other, one))
+            if constant in self._roots and self._origin(value) in _MATRIX_PRODUCTS | _CONVOLUTIONS
+        ]
+
+    def _origin(self, name: str) -> str:
+        """Operator that computed a tensor, before it was only stored otherwise."""
+        while (node := self._maker.get(name)) is not None and node.op_type in _SAME_VALUES:
+            name = node.input[0]
+        return node.op_type if node is not None else ""
+
+    def _find_roots(self) -> dict[str, frozenset[str]]:
+        """For each constant, the stored tensors that it is cut and joined from.
+
+        Only the first input of an operator holds values (others are scales, positions, shapes), but for
+        Concat.
+        """
+        roots = {name: frozenset({name}) for name in self.initializers}
+        for node in self.nodes:  # in the order in which they run
+            inputs = node.input if node.op_type == "Concat" else node.input[:1]
+            if node.op_type == "Constant":
+                roots[node.output[0]] = frozenset({node.output[0]})
+            elif inputs and all(name in roots for name in inputs):
+                joined = frozenset[str]().union(*(roots[name] for name in inputs))
+                roots.update(dict.fromkeys(node.output, joined))
+        return roots
+
+    def _size(self, root: str) -> tuple[int, ...]:
+        if root in self.initializers:
+            return self.initializers[root]
+        (value,) = self._maker[root].attribute
+        return tuple(value.t.dims) if value.HasField("t") else (len(value.floats) or 1,)
+
+
+def _shapes(path: Path, model: onnx.ModelProto, graph: Graph) -> dict[str, tuple[int, ...]]:
+    """Send one black image through, and return the shape of every tensor that a product has."""
+    named = {name for node in graph.products() for name in (*node.input, node.output[0]) if name}
+    image = np.zeros((1, *IMAGE_SHAPE), np.uint8)
+    try:
+        return shapes_of(model, named, image)
+    except Exception as error:  # onnxruntime's own types share no base but Exception
+        raise CheckpointError(f"{path} cannot be looked into ({' '.join(str(error).split())})") from error
+
+
+def shapes_of(
+    model: onnx.ModelProto, names: Iterable[str], images: npt.NDArray[np.uint8]
+) -> dict[str, tuple[int, ...]]:
+    """Send images through a graph of one input, and return the shapes of tensors, those of weights too.
+
+    Args:
+        model: it stays as it is.
+        names: of the tensors.
+        images: uint8 (n, 32, 32, 3).
+
+    Raises:
+        Exception: what ONNX Runtime raises where it cannot run the graph.
+    """
+    import onnx  # noqa: PLC0415 - whoever has a model has it
+    import onnxruntime  # noqa: PLC0415 - training itself runs without it
+
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    stored = {item.name: tuple(item.dims) for item in model.graph.initializer}
+    known = {output.name for output in model.graph.output}
+    seen = sorted(set(names) - set(stored) - {item.name for item in model.graph.input})
+    for name in seen:
+        if name not in known:
+            watched.graph.output.add(name=name)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    session: Any = onnxruntime.InferenceSession(
+        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    (pixels,) = session.get_inputs()
+    values = session.run(seen, {pixels.name: images})
+    shapes: dict[str, tuple[int, ...]] = {pixels.name: images.shape, **stored}
+    return shapes | {name: tuple(value.shape) for name, value in zip(seen, values, strict=True)}

@@ -1,0 +1,1 @@
+"""Int8 and float16 forms of an exported model."""
