@@ -72,7 +72,7 @@ format: $(VENV)/.check ## Format and fix what can be fixed
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-proto: $(VENV)/.test ## Generate service/pb/ from proto/
+proto: $(VENV)/.test ## Generate cifar10net/pb/ from proto/
 	@$(BIN)/python proto/generate.py
 
 docs: $(VENV)/.serve ## Write the tables of docs/operations.md from the code

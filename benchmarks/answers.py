@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from google.protobuf.message import DecodeError
 
-from service.pb import classifier_pb2 as pb
+from cifar10net.pb import classifier_pb2 as pb
 
 _TOLERANCE = 1e-4  # of a probability, between batches of different sizes
 _KNOWN_AT_MOST = 1_000

@@ -22,14 +22,14 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.ceiling import MODELS
 from benchmarks.goals import Goal
-from service.batch.engines.local import BATCH, LocalEngine
+from service.batch.engines.local_engine import BATCH, LocalEngine
 from service.batch.job import Job, Target, run
 from service.batch.output import form_of
 from service.batch.sources import Sources
-from service.batch.tally import Tally
+from service.batch.summary import Tally
 from service.config import ImageLimits
 from service.errors import JobError
-from service.images import from_encoded
+from service.images.decode import from_encoded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from service.model import ModelFile, OnnxModel
-from service.providers import ProviderConfig
+from service.runtime.model import ModelFile, OnnxModel
+from service.runtime.providers import ProviderConfig
 
 if TYPE_CHECKING:
     import numpy.typing as npt

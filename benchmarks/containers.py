@@ -22,11 +22,11 @@ from statistics import median
 from typing import Any
 
 from benchmarks import machine
+from cifar10net import Client
+from cifar10net.config import ClientConfig
+from cifar10net.errors import ClientError
 from deploy.images import layers
-from service.client import Client
-from service.config import ClientConfig
-from service.errors import ClientError
-from service.process import check_health
+from service.server.spawn import check_health
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results" / "containers.json"

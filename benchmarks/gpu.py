@@ -21,10 +21,10 @@ import onnxruntime
 
 from benchmarks import machine
 from benchmarks.ceiling import MODELS, random_images
-from service.config import IMAGE_BYTES
+from cifar10net.protocol import IMAGE_BYTES
 from service.errors import StartupError
-from service.model import ModelFile, OnnxModel
-from service.providers import ON_DEVICE, PROVIDERS, ProviderConfig
+from service.runtime.model import ModelFile, OnnxModel
+from service.runtime.providers import ON_DEVICE, PROVIDERS, ProviderConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -24,8 +24,8 @@ import onnxruntime
 from benchmarks import machine
 from benchmarks.ceiling import MODELS, random_images
 from service.errors import ModelError, ProviderError
-from service.model import ModelFile, OnnxModel, saturates
-from service.providers import ProviderConfig
+from service.runtime.model import ModelFile, OnnxModel, saturates
+from service.runtime.providers import ProviderConfig
 from training.data.dataset import DataSet
 from training.errors import TrainingError
 

@@ -21,21 +21,21 @@ from benchmarks import machine
 from benchmarks.batch import parse
 from benchmarks.ceiling import MODELS
 from benchmarks.goals import Goal
-from service.batch.cluster.collection import Place
-from service.batch.cluster.job import ClusterJob, run
-from service.batch.cluster.pool import Pool, PoolConfig
-from service.batch.cluster.shares import Cutter, Share
-from service.batch.engines.local import LocalEngine
+from service.batch.engines.local_engine import LocalEngine
 from service.batch.job import Job
+from service.batch.ray.output_folder import Place
+from service.batch.ray.pool import Pool, PoolConfig
+from service.batch.ray.ray_job import ClusterJob, run
+from service.batch.ray.shards import Cutter, Share
 from service.batch.sources import Sources
-from service.batch.tally import Tally
+from service.batch.summary import Tally
 from service.errors import JobError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from service.batch.cluster.parts import Receipt
-    from service.batch.cluster.worker import Duty
+    from service.batch.ray.parts import Receipt
+    from service.batch.ray.worker import Duty
 
 RESULTS = Path(__file__).parent / "results" / "ray.json"
 MODEL = MODELS / "cifar10net"

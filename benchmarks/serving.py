@@ -21,7 +21,7 @@ from benchmarks import ceiling, generator, h2load, machine
 from benchmarks.ceiling import random_images
 from benchmarks.goals import Goal, figures
 from benchmarks.subject import Case, Row, Subject, append
-from service.pb import classifier_pb2 as pb
+from cifar10net.pb import classifier_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks import generator, h2load, machine
 from benchmarks.generator import Target
-from service.process import ServerProcess
+from service.server.spawn import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

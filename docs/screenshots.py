@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 from docs.showcase import SAMPLES, MadeRun, write_test_images
-from service.process import PageProcess, ServerProcess
+from service.server.spawn import PageProcess, ServerProcess
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cifar10net.errors import ConfigError
 from service import errors
 from service.cli import cli
 from service.config import ImageLimits, ServerConfig
-from service.errors import Code, ConfigError, ServiceError, StartupError
+from service.errors import Code, ServiceError, StartupError
 from service.http2.connection import MOST_UNSENT_BYTES
 from service.http2.headers import MAX_HEADER_LIST_BYTES
 from service.http2.stream import STREAM_WINDOW, Patience
-from service.images import MOST_BYTES_A_PIXEL
-from service.metrics import endpoint
-from service.metrics.table import IMAGES_BOUNDS, METRICS, SECONDS_BOUNDS
+from service.images.decode import MOST_BYTES_A_PIXEL
+from service.observability.metrics import endpoint
+from service.observability.metrics.table import IMAGES_BOUNDS, METRICS, SECONDS_BOUNDS
 from service.rpc import refusals, status
 from service.servicers.inference.regions import MOST_REGIONS
 from service.servicers.inference.requests import MOST_CONTENTS_IMAGES
@@ -212,10 +213,8 @@ def statuses() -> str:
 def startup_errors() -> str:
     """Make a table of what keeps the server from starting."""
     told = dict(error_tree())
-    rows = [
-        (f"`{error.__name__}`", "2" if error is ConfigError else "1", told[error.__name__].split(": ")[0])
-        for error in _descendants(StartupError)
-    ]
+    rows = [("`ConfigError`", "2", "a setting is out of its range")]
+    rows += [(f"`{error.__name__}`", "1", told[error.__name__]) for error in _descendants(StartupError)]
     return _table(("error", "exit code", "because"), rows)
 
 

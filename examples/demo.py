@@ -7,10 +7,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from service.client import Client
-from service.errors import ClientError, StartupError
-from service.process import ServerProcess
-from service.report import as_lines
+from cifar10net import Client
+from cifar10net.errors import ClientError
+from service.batch.bars import as_lines
+from service.errors import StartupError
+from service.server.spawn import ServerProcess
 
 ROOT = Path(__file__).parent.parent
 PHOTOGRAPHS = sorted(

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from service.errors import StartupError
-from service.process import ServerProcess
+from service.server.spawn import ServerProcess
 
 MODELS = Path(__file__).parent.parent / "exported_models"
 

@@ -1,4 +1,4 @@
-"""Generates ``service/pb/`` from the ``.proto`` files; ``make proto`` runs it."""
+"""Generates ``cifar10net/pb/`` from the ``.proto`` files; ``make proto`` runs it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SOURCES = {"proto/cifar10net/v1": ("classifier.proto",), "proto/inference": ("inference.proto",)}
-PACKAGE = "service/pb"
+PACKAGE = "cifar10net/pb"
 
 
 def generate(out: Path) -> None:
-    """Write the stubs of every source into ``out / service / pb``."""
+    """Write the stubs of every source into ``out / cifar10net / pb``."""
     for folder, names in SOURCES.items():
-        # PACKAGE=folder makes the generated imports read `from service.pb import ...`.
+        # PACKAGE=folder makes the generated imports read `from cifar10net.pb import ...`.
         command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PACKAGE}={folder}"]
         command += [f"--{kind}_out={out}" for kind in ("python", "grpc_python")]
         command += [f"--{kind}_out=quiet:{out}" for kind in ("mypy", "mypy_grpc")]

@@ -10,16 +10,17 @@ from importlib.metadata import version
 
 import click
 
-from service.commands.asking import health, models
-from service.commands.classifying import classify
+from cifar10net.errors import ClientError, ConfigError
+from service.commands.classify import classify
 from service.commands.completion import completion
 from service.commands.doctor import doctor
 from service.commands.key import key
+from service.commands.presentation import examples, name_variables, wants_colours
+from service.commands.queries import health, models
 from service.commands.serve import serve
 from service.commands.stats import stats
-from service.commands.voice import examples, name_variables, wants_colours
 from service.commands.web import web
-from service.errors import ClientError, ConfigError, JobError, StartupError
+from service.errors import JobError, StartupError
 
 _NAME = "cifar10net"
 _FAILED = 1

@@ -1,4 +1,4 @@
-"""Settings of the server and of the client: frozen, and checked when they are made."""
+"""Settings of the server: frozen, and checked when they are made."""
 
 from __future__ import annotations
 
@@ -6,31 +6,17 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from service.errors import ConfigError
-from service.providers import ProviderConfig
-from service.versions import VersionPolicies
+from cifar10net.config import check_range
+from cifar10net.errors import ConfigError
+from cifar10net.protocol import DEFAULT_PORT, IMAGE_BYTES, IMAGE_SIDE, MAX_CALL_IMAGES, MAX_MESSAGE_BYTES
+from service.runtime.providers import ProviderConfig
+from service.version_policy import VersionPolicies
 
-DEFAULT_PORT = 50051
-DEFAULT_SERVER = f"127.0.0.1:{DEFAULT_PORT}"
 READY_PREFIX = "serving on "
 """What ``cifar10net serve`` prints on standard output, before its address, once it answers."""
 PAGE_PREFIX = "page on "
 """What ``cifar10net web`` prints on standard output, before the page's URL, once it answers."""
-IMAGE_SIDE = 32
-IMAGE_BYTES = IMAGE_SIDE * IMAGE_SIDE * 3
-DEFAULT_TOP_K = 3
-LARGEST_TOP_K = 10
-DEFAULT_IN_FLIGHT = 256
-"""Images that a client's stream reads ahead of the results that were taken: a few batches of the server's."""
-MAX_CALL_IMAGES = 4_096
-MAX_MESSAGE_BYTES = 32 << 20
 MOST_MESSAGE_MIB = 512
-_API_KEY = re.compile("[!-~]+")
-
-
-def _check_range(name: str, value: float, smallest: float, largest: float) -> None:
-    if not smallest <= value <= largest:
-        raise ConfigError(f"{name} is {value}, wanted {smallest} to {largest}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +29,8 @@ class ImageLimits:
     """Width times height."""
 
     def __post_init__(self) -> None:
-        _check_range("max_image_bytes", self.max_bytes, IMAGE_BYTES, MOST_MESSAGE_MIB << 20)
-        _check_range("max_image_pixels", self.max_pixels, IMAGE_SIDE**2, 1 << 30)
+        check_range("max_image_bytes", self.max_bytes, IMAGE_BYTES, MOST_MESSAGE_MIB << 20)
+        check_range("max_image_pixels", self.max_pixels, IMAGE_SIDE**2, 1 << 30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +86,7 @@ class TracingConfig:
             raise ConfigError(
                 f"the OTLP endpoint is {self.endpoint!r}, wanted http://HOST:PORT, or https for TLS"
             )
-        _check_range("trace_ratio", self.ratio, 0, 1)
+        check_range("trace_ratio", self.ratio, 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,61 +188,4 @@ class ServerConfig:
             ("grace_s", self.grace_s, 0, 86_400),
             ("drain_delay_s", self.drain_delay_s, 0, 86_400),
         ):
-            _check_range(name, value, smallest, largest)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Access:
-    """How to reach a server that does not let everybody in."""
-
-    is_encrypted: bool = False
-    """By TLS; so it is, too, where any file for it is given."""
-    ca: Path | None = None
-    """Authorities of servers' certificates, PEM; None: those that gRPC knows."""
-    cert: Path | None = None
-    """The client's certificate, PEM, for servers that want one."""
-    key: Path | None = None
-    """Its private key, PEM."""
-    api_key: str | None = field(default=None, repr=False)
-    """Sent with each call."""
-    server_name: str | None = None
-    """That servers' certificates have to carry; None: the host of the address. Several addresses need it."""
-
-    def __post_init__(self) -> None:
-        if (self.cert is None) != (self.key is None):
-            raise ConfigError("a client's certificate and its key are given together, or neither of them")
-        if self.api_key is not None and not _API_KEY.fullmatch(self.api_key):
-            raise ConfigError("the API key is none: wanted printable characters without spaces")
-
-    @property
-    def uses_tls(self) -> bool:
-        """Whether connections are encrypted."""
-        return self.is_encrypted or self.ca is not None or self.cert is not None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClientConfig:
-    """How to ask."""
-
-    deadline_s: float = 30.0
-    """For each call, retries included; on a stream for the next answer."""
-    max_attempts: int = 4
-    """Tries of a call that finds the server unavailable or busy; 1 never retries."""
-    hedge_after_s: float = 0.0
-    """How long a call may go unanswered until the same is asked once more, elsewhere if there are several
-    addresses, and the sooner answer is taken; 0 never asks twice. Streams are not hedged."""
-    call_images: int = 1_024
-    """Most images a call; longer lists become several calls."""
-    call_bytes: int = 8 << 20
-    """Most image bytes a call, unless one image alone is larger."""
-    access: Access = Access()
-
-    def __post_init__(self) -> None:
-        for name, value, smallest, largest in (
-            ("deadline_s", self.deadline_s, 0.001, 86_400),
-            ("max_attempts", self.max_attempts, 1, 5),  # 5 is gRPC's own cap
-            ("hedge_after_s", self.hedge_after_s, 0, 86_400),
-            ("call_images", self.call_images, 1, MAX_CALL_IMAGES),
-            ("call_bytes", self.call_bytes, IMAGE_BYTES, MAX_MESSAGE_BYTES - (1 << 20)),
-        ):
-            _check_range(name, value, smallest, largest)
+            check_range(name, value, smallest, largest)

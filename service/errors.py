@@ -1,6 +1,7 @@
-"""Everything that can go wrong while serving or asking, and what becomes of it.
+"""Everything that can go wrong while serving, and the gRPC status or exit code it becomes.
 
-* ImageError               one image cannot be read: its own error in the answer, neighbours unharmed
+``cifar10net.errors`` has what client and server share: ImageError and ConfigError.
+
 * ServiceError             a call as a whole fails: sent to the caller with its ``code``
   * InvalidRequestError    INVALID_ARGUMENT: the request breaks a rule of the proto
   * UnauthenticatedError   UNAUTHENTICATED: no key, or none that is valid
@@ -19,14 +20,11 @@
     * StalledRequestError  DEADLINE_EXCEEDED: the client went silent in the middle of a call
   * NotServingError        UNAVAILABLE: starting or stopping, safe to retry
 * StartupError             the process exits with 1 and this one sentence; nothing is served
-  * ConfigError            a setting is out of its range: exit code 2
   * ModelError             a model file is missing, damaged or of another signature
   * ProviderError          the execution provider that was asked for is not active
   * AddressError           the address cannot be listened on
   * CertificateError       a certificate, a key or a list of revoked ones is missing, damaged or no match
   * ApiKeysError           the file of API keys is missing, or a line of it makes no sense
-* ClientError              the client's view of a failed call, with its gRPC ``code``
-  * ServerUnavailableError nobody answers at the address, also after retries
 * JobError                 a batch job cannot run, or cannot go on: exit code 2, what was written stays
   * SourceError            a source of images is missing, damaged or of a form that nobody knows
   * OutputError            rows cannot be written where they should be
@@ -35,15 +33,15 @@
 from __future__ import annotations
 
 import random
-from enum import Enum, IntEnum
+from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar
+
+from cifar10net.protocol import RETRY_PUSHBACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import grpc
 
-RETRY_PUSHBACK = "grpc-retry-pushback-ms"
 _COME_AGAIN_MS = (100, 400)
 
 
@@ -64,28 +62,6 @@ class Code(IntEnum):
     INTERNAL = 13
     UNAVAILABLE = 14
     UNAUTHENTICATED = 16
-
-
-class ImageErrorCode(Enum):
-    """Kinds of ImageError; names and numbers as in the proto, where each is explained."""
-
-    UNSPECIFIED = 0
-    EMPTY = 1
-    UNSUPPORTED_FORMAT = 2
-    CORRUPT = 3
-    TOO_LARGE = 4
-    WRONG_SIZE = 5
-    UNREADABLE_FILE = -1
-    """Found by the client, never on the wire: a path that cannot be read."""
-
-
-class ImageError(Exception):
-    """One image has no prediction; the message says what is wrong with it, for people."""
-
-    def __init__(self, code: ImageErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 class ServiceError(Exception):
@@ -205,10 +181,6 @@ class StartupError(Exception):
     """The server cannot start; the message is the whole story."""
 
 
-class ConfigError(StartupError):
-    """A setting is out of its range."""
-
-
 class ModelError(StartupError):
     """A model file is missing, damaged, of another signature, or fails its warm-up."""
 
@@ -227,18 +199,6 @@ class CertificateError(StartupError):
 
 class ApiKeysError(StartupError):
     """The file of API keys is missing, or makes no sense."""
-
-
-class ClientError(Exception):
-    """A call failed as a whole."""
-
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class ServerUnavailableError(ClientError):
-    """Nobody answers at the address."""
 
 
 class JobError(Exception):

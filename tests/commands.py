@@ -28,14 +28,14 @@ processes.set_forkserver_preload(
         "tests.service.batch.jobs",
         "pyarrow.parquet",
         "rich.progress",
-        "service.batch.engines.local",
+        "service.batch.engines.local_engine",
         "service.batch.evaluation",
         "service.batch.job",
         "service.batch.progress",
         "service.batch.sources",
         "service.cli",
-        "service.server",
-        "tests.service.decoding",
+        "service.server.lifecycle",
+        "tests.service.images.decoding",
     ]
 )
 

@@ -1,4 +1,4 @@
-"""Data sets that several test modules share, and the table of all accounts at the end of a run."""
+"""Models, servers and data sets that many tests share, and the table of accounts at the end of a run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from service.server.spawn import ServerProcess
 from tests.costs import COST, Reading, complaint
 from tests.reliability.account import ROW, TITLES
+from tests.service.colours import colour_model
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 ROOT = Path(__file__).parent.parent
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -29,11 +31,11 @@ _MARKED = {
     "tests/containers/": "container",
     "tests/interop/": "interop",
     "tests/web/": "browser",
-    "tests/service/batch/cluster/test_ray.py": "ray",
+    "tests/service/batch/ray/test_ray.py": "ray",
 }
 collect_ignore = [  # where what they import is not installed
     path.removeprefix("tests/")
-    for path, package in (("tests/web", "playwright"), ("tests/service/batch/cluster/test_ray.py", "ray"))
+    for path, package in (("tests/web", "playwright"), ("tests/service/batch/ray/test_ray.py", "ray"))
     if find_spec(package) is None
 ]
 _LONGEST = ("tests/reliability/test_mutations.py", "tests/training/quantization/test_quantizer.py")
@@ -173,3 +175,46 @@ def _place(row: tuple[tuple[str, int | None, str], str]) -> tuple[str, int]:
     """Return the file of a row's test, and where in it the test is."""
     (file, line, _), _ = row
     return file, line or 0
+
+
+@pytest.fixture(scope="session")
+def add_model() -> Callable[..., Path]:
+    """Return a function that puts a model into a repository folder."""
+
+    def add(root: Path, name: str = "colours", version: str = "1", content: bytes | None = None) -> Path:
+        path = root / name / version / "model.onnx"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(colour_model() if content is None else content)
+        return path
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory, add_model: Callable[..., Path]) -> Path:
+    root = tmp_path_factory.mktemp("repository")
+    add_model(root)
+    add_model(root, "shades", "1")
+    add_model(root, "shades", "3")
+    return root
+
+
+@pytest.fixture(scope="session")
+def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a real server process for the session and return its address."""
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    limits = ("--max-image-bytes", "100000", "--max-image-pixels", "1000000", "--min-ping-interval-s", "0")
+    process = ServerProcess("--models", str(repository), "--threads", "1", *limits, log=log)
+    process.start()
+    yield process.address
+    assert process.stop() == 0
+    assert "call failed" not in log.read_text()
+
+
+@pytest.fixture
+def coloured() -> np.ndarray:
+    """Return 90 images, in turn mostly red, green and blue, no two alike: uint8 (90, 32, 32, 3)."""
+    images = np.random.default_rng(0).integers(0, 100, (90, 32, 32, 3), dtype=np.uint8)
+    for channel in range(3):
+        images[channel::3, ..., channel] += 100
+    return images

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from service import model as model_module
 from service.config import ServerConfig
-from service.model import saturates
-from service.providers import ProviderConfig
 from service.repository import Loaded, load_models
-from service.versions import VersionPolicies
+from service.runtime import model as model_module
+from service.runtime.model import saturates
+from service.runtime.providers import ProviderConfig
+from service.version_policy import VersionPolicies
 
 
 def _look(root: str) -> Loaded:

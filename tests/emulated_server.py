@@ -13,9 +13,10 @@ import signal
 import sys
 from pathlib import Path
 
-from service.client import Client
-from service.config import ClientConfig, ServerConfig
-from service.server import serve
+from cifar10net import Client
+from cifar10net.config import ClientConfig
+from service.config import ServerConfig
+from service.server.lifecycle import serve
 
 _PATIENCE_S = 240.0  # an emulated processor takes a hundred times as long as a real one
 

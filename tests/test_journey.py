@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from service.client import Client
-from service.process import ServerProcess
+from cifar10net import Client
+from service.server.spawn import ServerProcess
 from tests.real_images import few_of
 from tests.training.command import call
 from training.data.dataset import DataSet, hold_out

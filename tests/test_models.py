@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from service.client import Client
-from service.process import ServerProcess
+from cifar10net import Client
+from service.server.spawn import ServerProcess
 from training.data.dataset import DataSet, Split
 from training.data.sources import CLASS_NAMES
 from training.evaluation.metrics import evaluate, onnx_predictor

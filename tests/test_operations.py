@@ -14,9 +14,9 @@ from docs import generate, tables
 from service import errors
 from service.cli import cli
 from service.errors import ServiceError
-from service.logs import LibraryLog
-from service.metrics.table import METRICS
-from service.process import ServerProcess
+from service.observability.logs import LibraryLog
+from service.observability.metrics.table import METRICS
+from service.server.spawn import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from benchmarks import readme
-from service.config import IMAGE_BYTES, LARGEST_TOP_K, MAX_CALL_IMAGES, MAX_MESSAGE_BYTES, ImageLimits
-from service.errors import ImageErrorCode
-from service.pb import classifier_pb2 as pb
+from cifar10net.errors import ImageErrorCode
+from cifar10net.pb import classifier_pb2 as pb
+from cifar10net.protocol import IMAGE_BYTES, LARGEST_TOP_K, MAX_CALL_IMAGES, MAX_MESSAGE_BYTES
+from service.config import ImageLimits
 from service.servicers.inference.requests import MOST_CONTENTS_IMAGES
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+PACKAGES = ("cifar10net", "service", "training")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +60,7 @@ def test_the_version_stands_in_pyproject_alone(root: Path, project: dict[str, An
     number = project["project"]["version"]
 
     assert version("cifar10net") == number
-    for path in [*(root / "service").rglob("*.py"), *(root / "training").rglob("*.py")]:
+    for path in (path for name in PACKAGES for path in (root / name).rglob("*.py")):
         assert f'"{number}"' not in path.read_text(), path
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from google.protobuf import descriptor_pb2 as d
 
-from service.pb import classifier_pb2, inference_pb2
+from cifar10net.pb import classifier_pb2, inference_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,4 +78,4 @@ def test_the_wheel_has_the_proto_files(root: Path, tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         for name in ("cifar10net/v1/classifier.proto", "inference/inference.proto"):
-            assert archive.read(f"service/proto/{name}") == (root / "proto" / name).read_bytes()
+            assert archive.read(f"cifar10net/proto/{name}") == (root / "proto" / name).read_bytes()

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from service.cli import cli as service_cli
-from service.process import ServerProcess
+from service.server.spawn import ServerProcess
 from training.cli import cli as training_cli
 
 if TYPE_CHECKING:

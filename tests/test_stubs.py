@@ -28,9 +28,9 @@ def generator(root: Path) -> Any:
 def test_the_stubs_are_fresh(root: Path, tmp_path: Path, generator: Any) -> None:
     generator.generate(tmp_path)
 
-    made = {path.name: path.read_bytes() for path in (tmp_path / "service" / "pb").iterdir()}
+    made = {path.name: path.read_bytes() for path in (tmp_path / "cifar10net" / "pb").iterdir()}
     kept = {
-        path.name: path.read_bytes() for path in (root / "service" / "pb").glob("*_pb2*") if path.is_file()
+        path.name: path.read_bytes() for path in (root / "cifar10net" / "pb").glob("*_pb2*") if path.is_file()
     }
     assert kept == made, "run make proto"
 
@@ -65,8 +65,8 @@ def _field(message: Any, number: int) -> Any:
 def test_the_runtime_floors_fit_the_generator(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     floors = dict(re.findall(r"([\w-]+)>=([\d.]+)", " ".join(project["dependencies"])))
-    header = (root / "service" / "pb" / "classifier_pb2.py").read_text()
-    grpc_header = (root / "service" / "pb" / "classifier_pb2_grpc.py").read_text()
+    header = (root / "cifar10net" / "pb" / "classifier_pb2.py").read_text()
+    grpc_header = (root / "cifar10net" / "pb" / "classifier_pb2_grpc.py").read_text()
 
     assert f"Protobuf Python Version: {floors['protobuf']}" in header
     assert f"GRPC_GENERATED_VERSION = '{floors['grpcio']}'" in grpc_header

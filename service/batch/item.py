@@ -8,8 +8,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from service.config import MAX_MESSAGE_BYTES
-from service.errors import ImageError, ImageErrorCode
+from cifar10net.errors import ImageError, ImageErrorCode
+from cifar10net.protocol import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence

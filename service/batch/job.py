@@ -11,12 +11,13 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cifar10net.errors import ClientError
 from service.batch.item import named
 from service.batch.journal import Journal, journal_of
 from service.batch.output import publish
-from service.batch.reading import ahead
+from service.batch.prefetch import ahead
 from service.batch.row import from_line, to_line
-from service.errors import ClientError, JobError, OutputError, SourceError
+from service.errors import JobError, OutputError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from service.batch.output import Form
     from service.batch.row import Row
     from service.batch.sources import Sources
-    from service.batch.tally import Tally
+    from service.batch.summary import Tally
 
 MOST_UNWRITTEN = 256
 """Rows that are done and not yet in the journal: what a kill may have to be done again."""

@@ -14,7 +14,7 @@ import shutil
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from service.batch.cells import cells_of_lines, columns, plain_cells, told_cells
+from service.batch.columns import cells_of_lines, columns, plain_cells, told_cells
 from service.errors import OutputError
 
 if TYPE_CHECKING:

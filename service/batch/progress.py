@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from service.batch.tally import Tally
+    from service.batch.summary import Tally
 
 LINE_EVERY_S = 30.0
 _REFRESH_S = 0.2

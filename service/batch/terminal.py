@@ -10,10 +10,10 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from service.batch.cells import cells, columns
+from service.batch.bars import as_lines
+from service.batch.columns import cells, columns
 from service.batch.output import Form, csv_line
 from service.batch.row import to_line
-from service.report import as_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

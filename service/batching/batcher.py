@@ -19,17 +19,17 @@ import math
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from service.batching.calls import Call, Line
-from service.batching.pace import Pace
+from service.batching.queue import Call, Line
+from service.batching.service_time import Pace
 from service.batching.session import Session
 from service.errors import NotServingError
-from service.timing import Run, clock
+from service.observability.timing import Run, clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from service.batching.calls import Images, Part, Probabilities
-    from service.timing import Timing
+    from service.batching.queue import Images, Part, Probabilities
+    from service.observability.timing import Timing
 
 _BULK_TURN = 8  # of so many batches formed while both priorities wait, one begins with BULK
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from service.batching.batcher import Batcher
-    from service.batching.calls import Images, Probabilities
-    from service.timing import Timing
+    from service.batching.queue import Images, Probabilities
+    from service.observability.timing import Timing
 
 _KEY_BYTES = 16
 # What an entry takes beside its row: the heads of two bytes objects, the key and its part of the tables. With

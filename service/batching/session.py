@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from service.batching.calls import Images, Part, Probabilities
+    from service.batching.queue import Images, Part, Probabilities
 
 
 class Session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from service.commands.voice import examples
+from service.commands.presentation import examples
 
 SHELLS = ("bash", "zsh", "fish")
 

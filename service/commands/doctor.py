@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cifar10net.config import Access, ClientConfig
 from service.commands.options import access_options, deadline_option
-from service.commands.voice import echo_object, examples, json_option
-from service.config import Access, ClientConfig
-from service.providers import PROVIDERS, ProviderConfig
+from service.commands.presentation import echo_object, examples, json_option
+from service.runtime.providers import PROVIDERS, ProviderConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

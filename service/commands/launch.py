@@ -37,10 +37,10 @@ def run_alone(
 
     It ends here and now if a thread may still be at work.
     """
-    from service.server import Ending  # noqa: PLC0415
-    from service.server import serve as serve_forever  # noqa: PLC0415
-    from service.workers.handoff import Door  # noqa: PLC0415 - needed by this command alone
-    from service.workers.intercom import Intercom  # noqa: PLC0415
+    from service.server.lifecycle import Ending  # noqa: PLC0415
+    from service.server.lifecycle import serve as serve_forever  # noqa: PLC0415
+    from service.workers.control_client import Intercom  # noqa: PLC0415
+    from service.workers.fd_passing import Door  # noqa: PLC0415 - needed by this command alone
 
     with asyncio.Runner(loop_factory=_new_event_loop()) as runner:
         door = None if door_fd is None else Door(door_fd)

@@ -12,16 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from service.address import is_loopback
-from service.config import (
-    DEFAULT_SERVER,
-    Access,
-    ClientConfig,
-    SecurityConfig,
-    TlsFiles,
-    TracingConfig,
-)
-from service.errors import ConfigError
+from cifar10net.addresses import is_loopback
+from cifar10net.config import Access, ClientConfig
+from cifar10net.errors import ConfigError
+from cifar10net.protocol import DEFAULT_SERVER
+from service.config import SecurityConfig, TlsFiles, TracingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,22 +12,22 @@ from typing import Any
 import click
 import structlog
 
+from cifar10net.errors import ConfigError
 from service.commands.launch import run_alone, supervise_workers
 from service.commands.options import log_options, security_options, tracing_options
-from service.commands.voice import echo_object, examples, json_option
+from service.commands.presentation import echo_object, examples, json_option
 from service.config import (
     READY_PREFIX,
     ImageLimits,
     ServerConfig,
 )
-from service.errors import ConfigError
-from service.listening import is_loopback
-from service.logs import configure as configure_logs
-from service.providers import PROVIDERS, ProviderConfig
-from service.versions import VersionPolicies
-from service.workers.cpus import plan, usable_cpus
-from service.workers.handoff import FD_VARIABLE as DOOR_FD_VARIABLE
-from service.workers.intercom import FD_VARIABLE as INTERCOM_FD_VARIABLE
+from service.observability.logs import configure as configure_logs
+from service.runtime.providers import PROVIDERS, ProviderConfig
+from service.system.cpus import plan, usable_cpus
+from service.system.listener import is_loopback
+from service.version_policy import VersionPolicies
+from service.workers.control_client import FD_VARIABLE as INTERCOM_FD_VARIABLE
+from service.workers.fd_passing import FD_VARIABLE as DOOR_FD_VARIABLE
 
 _FAILED = 1
 _log = structlog.get_logger(__name__)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cifar10net.config import Access, ClientConfig
 from service.commands.options import access_options, deadline_option, server_option
-from service.commands.voice import console, echo_object, examples, json_option
-from service.config import Access, ClientConfig
+from service.commands.presentation import console, echo_object, examples, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from rich.table import Table
 
-    from service.figures import ServerStatistics, VersionStatistics
+    from cifar10net.statistics import ServerStatistics, VersionStatistics
 
 _COUNTS = ("images", "bad", "requests", "refused", "batches", "per batch")
 _TIMES = ("decode ms", "queue ms", "wait ms", "compute ms", "total ms")
@@ -40,7 +40,7 @@ def stats(*, server: str, access: Access, deadline_s: float, as_json: bool) -> N
     decoding pictures, waiting in the queue, waiting for the batch's turn, computing, and of the whole of
     answered requests.
     """
-    from service.client import Client  # noqa: PLC0415 - needed when it runs alone
+    from cifar10net import Client  # noqa: PLC0415 - needed when it runs alone
 
     with Client(server, ClientConfig(deadline_s=deadline_s, access=access)) as client:
         found = client.statistics()

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from service.address import target
+from cifar10net.addresses import target
 from service.commands.options import access_options, deadline_option, log_options, server_option
-from service.commands.voice import complete_files, echo_object, examples, json_option
+from service.commands.presentation import complete_files, echo_object, examples, json_option
 from service.config import PAGE_PREFIX, ImageLimits
-from service.logs import configure as configure_logs
+from service.observability.logs import configure as configure_logs
 from service.web.settings import WebConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.web.answers import Answers
+    from service.web.backend import Answers
 
 _DEADLINE_S = 10.0
 _PATH = click.Path(path_type=Path)
@@ -114,7 +114,7 @@ def web(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - cl
     """
     if options["local"] and context.get_parameter_source("server") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--model names models to run here, and --server a server: which is meant?")
-    from service.web.serving import serve  # noqa: PLC0415 - needed by this command alone
+    from service.web.http_server import serve  # noqa: PLC0415 - needed by this command alone
 
     configure_logs(options.pop("log_format"), options.pop("log_level"))
     as_json, make_answers, models = options.pop("as_json"), *_answering(options)
@@ -135,10 +135,10 @@ def _answering(options: dict[str, Any]) -> tuple[Callable[[], Answers], tuple[Pa
     server, access, deadline_s = options.pop("server"), options.pop("access"), options.pop("deadline_s")
     local, models = options.pop("local"), options.pop("models")
     if local:
-        from service.web.running import LocalAnswers, repositories  # noqa: PLC0415
+        from service.web.local_backend import LocalAnswers, repositories  # noqa: PLC0415
 
         return lambda: LocalAnswers(local), repositories(local)
-    from service.web.asking import ServerAnswers  # noqa: PLC0415
+    from service.web.remote_backend import ServerAnswers  # noqa: PLC0415
 
     target(server)  # whether it is an address can be said now
     return lambda: ServerAnswers(server, access, deadline_s), (models,)

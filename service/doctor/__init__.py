@@ -5,9 +5,9 @@ Each of these functions yields findings. They need no more than the client does:
 
 from service.doctor.finding import Finding, State
 from service.doctor.installation import installation
-from service.doctor.machine import machine
-from service.doctor.models import models
-from service.doctor.providers import providers
-from service.doctor.server import server
+from service.doctor.machine_checks import machine
+from service.doctor.model_checks import models
+from service.doctor.provider_checks import providers
+from service.doctor.server_checks import server
 
 __all__ = ["Finding", "State", "installation", "machine", "models", "providers", "server"]

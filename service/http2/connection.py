@@ -13,12 +13,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from service.http2 import frames
-from service.http2.farewell import Farewell
+from service.http2.frame_reader import ConnectionFault, FrameReader, Http1Request
 from service.http2.frames import ErrorCode, Setting
+from service.http2.graceful_shutdown import Farewell
 from service.http2.headers import MAX_HEADER_LIST_BYTES
-from service.http2.incoming import ConnectionFault, FrameReader, Http1Request
+from service.http2.keepalive import Vigil
 from service.http2.stream import STREAM_WINDOW, TRAILERS
-from service.http2.vigil import Vigil
 
 if TYPE_CHECKING:
     from service.http2.stream import Service, Stream

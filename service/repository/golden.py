@@ -15,7 +15,7 @@ from service.errors import ModelError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from service.model import OnnxModel
+    from service.runtime.model import OnnxModel
 
 TOLERANCE = 1e-4
 """Largest difference of a probability on the provider that gave the golden one, the CPU."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from service.model import ModelInfo
     from service.repository.folder import Contents, FoundVersion, Stamp
-    from service.repository.shelf import Shelf
-    from service.versions import VersionPolicies
+    from service.repository.registry import Shelf
+    from service.runtime.model import ModelInfo
+    from service.version_policy import VersionPolicies
 
 UNVERIFIED = "it has no manifest.json: neither its bytes nor its answers could be verified"
 _Key = tuple[str, int]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import ModelError, ProviderError
-from service.model import ModelFile, OnnxModel
 from service.repository.folder import ALL_OF_IT, MANIFEST_NAME, MODEL_NAME, look, read
 from service.repository.manifest import LIMIT_BYTES, Manifest, parse
+from service.runtime.model import ModelFile, OnnxModel
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

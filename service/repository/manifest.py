@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from service.config import IMAGE_BYTES, IMAGE_SIDE
+from cifar10net.protocol import IMAGE_BYTES, IMAGE_SIDE
 from service.errors import ModelError
 from service.repository.folder import MODEL_NAME
 from service.repository.golden import Golden
@@ -23,7 +23,7 @@ from service.repository.golden import Golden
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.model import ModelFile, ModelInfo
+    from service.runtime.model import ModelFile, ModelInfo
 
 FORMAT = 1
 LIMIT_BYTES = 1 << 20

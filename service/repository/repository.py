@@ -10,25 +10,25 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from service.errors import ModelControlError, NotServingError
-from service.repository.background import Background
-from service.repository.everywhere import Everywhere
-from service.repository.lifecycle import Lifecycle
-from service.repository.shelf import Shelf
-from service.repository.start import check_start
-from service.repository.watching import watch
+from service.repository.background_thread import Background
+from service.repository.polling import watch
+from service.repository.registry import Shelf
+from service.repository.startup_check import check_start
+from service.repository.two_phase_commit import Everywhere
+from service.repository.version_updates import Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from service.config import ServerConfig
-    from service.model import ModelInfo
-    from service.observing import Observer
-    from service.repository.elsewhere import Elsewhere
-    from service.repository.everywhere import Action
+    from service.observability.observers import Observer
     from service.repository.index import IndexEntry
     from service.repository.loading import Loaded
-    from service.repository.served import ServedModel
-    from service.workers.intercom import Intercom
+    from service.repository.other_workers import Elsewhere
+    from service.repository.served_model import ServedModel
+    from service.repository.two_phase_commit import Action
+    from service.runtime.model import ModelInfo
+    from service.workers.control_client import Intercom
 
 
 class Repository:

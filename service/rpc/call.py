@@ -21,17 +21,23 @@ from service.errors import (
 )
 from service.http2.connection import MOST_UNSENT_BYTES
 from service.http2.stream import STREAM_WINDOW, Stream
-from service.identity import REQUEST_ID, REQUEST_ID_KEY, new_request_id, sent_names, sent_request_id
+from service.observability.request_context import (
+    REQUEST_ID,
+    REQUEST_ID_KEY,
+    new_request_id,
+    sent_names,
+    sent_request_id,
+)
+from service.observability.timing import clock
 from service.rpc.messages import PREFIX_BYTES, MessageReader, decompress, framed, only_message
 from service.rpc.status import RESPONSE_HEAD, ok_trailers, status_of
-from service.timing import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from service.http2.connection import Connection
-    from service.rpc.head import Head
     from service.rpc.method import Method
+    from service.rpc.request_head import Head
     from service.rpc.server import RpcServer
     from service.rpc.status import Status
 

@@ -20,13 +20,13 @@ from service.errors import OverloadedError, ServiceError
 from service.http2.connection import Connection
 from service.http2.frames import ErrorCode
 from service.http2.stream import Patience, Stream
-from service.identity import REQUEST_ID, sent_names, sent_request_id
-from service.listening import BACKLOG
-from service.observing import Observer
+from service.observability.observers import Observer
+from service.observability.request_context import REQUEST_ID, sent_names, sent_request_id
 from service.rpc.call import STREAM_COST_BYTES, Call
-from service.rpc.head import Head, read_head
 from service.rpc.refusals import RefusalLog
+from service.rpc.request_head import Head, read_head
 from service.rpc.status import status_of
+from service.system.listener import BACKLOG
 
 if TYPE_CHECKING:
     import socket

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.errors import CertificateError
-from service.security.files import read
+from service.security.pem_files import read
 from service.security.tls import APPLICATION_PROTOCOL
 
 if TYPE_CHECKING:

@@ -10,18 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service import server_timing
+from cifar10net.pb import classifier_pb2 as pb
+from cifar10net.protocol import DEFAULT_TOP_K, IMAGE_BYTES, IMAGE_SIDE, LARGEST_TOP_K, MAX_CALL_IMAGES
 from service.batching.batcher import Priority
-from service.config import (
-    DEFAULT_TOP_K,
-    IMAGE_BYTES,
-    IMAGE_SIDE,
-    LARGEST_TOP_K,
-    MAX_CALL_IMAGES,
-)
 from service.errors import InvalidRequestError
-from service.observing import Observer, Request
-from service.pb import classifier_pb2 as pb
+from service.observability import server_timing
+from service.observability.observers import Observer, Request
 from service.rpc.method import Method
 from service.servicers.parsing import parse, parts
 from service.servicers.replies import ReplyWriter, field

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.config import IMAGE_SIDE, ImageLimits
-from service.errors import ImageError
-from service.images import decoding_room, from_encoded, from_pixels
-from service.timing import clock
+from cifar10net.errors import ImageError
+from cifar10net.protocol import IMAGE_SIDE
+from service.images.decode import decoding_room, from_encoded, from_pixels
+from service.observability.timing import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
-    from service.pb import classifier_pb2 as pb
-    from service.timing import Timing
+    from cifar10net.pb import classifier_pb2 as pb
+    from service.config import ImageLimits
+    from service.observability.timing import Timing
 
 _PIECE_IMAGES = 8  # small pictures that a thread takes at a time, enough to hide the hand-over
 _PIECE_BYTES = 64 << 10  # a photograph is taken alone

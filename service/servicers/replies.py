@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.model import likeliest
-from service.pb import classifier_pb2 as pb
+from cifar10net.pb import classifier_pb2 as pb
+from service.runtime.model import likeliest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
 
-    from service.errors import ImageError, ImageErrorCode
-    from service.model import ModelInfo
+    from cifar10net.errors import ImageError, ImageErrorCode
+    from service.runtime.model import ModelInfo
 
 _LENGTH_DELIMITED = 2
 _SMALL = 0x80

@@ -12,12 +12,12 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from service.web.bounds import Bounds
+from service.system.cpus import usable_cpus
+from service.web.browser_security import Guard
 from service.web.catalogue import Catalogue
-from service.web.guard import Guard
-from service.web.layers import Shelf
-from service.web.pictures import Reader
-from service.web.problems import HANDLERS
+from service.web.layer_outputs import Shelf
+from service.web.problem_details import HANDLERS
+from service.web.request_limits import Bounds
 from service.web.routes.classify import Classifying
 from service.web.routes.inside import Inside
 from service.web.routes.models import Models
@@ -25,7 +25,7 @@ from service.web.routes.openapi import OpenApi
 from service.web.routes.runs import Training
 from service.web.routes.samples import Samples
 from service.web.routes.test_set import Testing
-from service.workers.cpus import usable_cpus
+from service.web.uploads import Reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Scope
 
-    from service.web.answers import Answers
+    from service.web.backend import Answers
     from service.web.settings import WebConfig
 
 PAGE = Path(__file__).parent / "page"

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from service.errors import ClientError
+from cifar10net.errors import ClientError
 
 if TYPE_CHECKING:
-    from service.web.answers import Answers
-    from service.wire import ModelDescription
+    from cifar10net.messages import ModelDescription
+    from service.web.backend import Answers
 
 
 class Catalogue:

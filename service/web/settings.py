@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - fields of a dataclass
 
+from cifar10net.errors import ConfigError
 from service.config import ImageLimits
-from service.errors import ConfigError
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 

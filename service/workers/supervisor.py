@@ -21,16 +21,16 @@ import structlog
 
 from service.config import SecurityConfig
 from service.errors import StartupError
-from service.files import make_room
-from service.listening import as_text, listen
-from service.metrics.endpoint import Endpoint
-from service.metrics.snapshot import TOTALS_TOPIC
-from service.workers.collector import Collector
-from service.workers.exchange import Exchange
-from service.workers.handoff import FD_VARIABLE as DOOR_FD_VARIABLE
-from service.workers.handoff import Hatch
-from service.workers.intercom import FD_VARIABLE as INTERCOM_FD_VARIABLE
-from service.workers.reception import Reception
+from service.observability.metrics.endpoint import Endpoint
+from service.observability.metrics.snapshot import TOTALS_TOPIC
+from service.system.listener import as_text, listen
+from service.system.rlimit import make_room
+from service.workers.acceptor import Reception
+from service.workers.control_client import FD_VARIABLE as INTERCOM_FD_VARIABLE
+from service.workers.control_hub import Exchange
+from service.workers.fd_passing import FD_VARIABLE as DOOR_FD_VARIABLE
+from service.workers.fd_passing import Hatch
+from service.workers.metrics_aggregator import Collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,7 +51,7 @@ async def supervise(config: ServerConfig, command: Sequence[str], on_ready: Call
     Args:
         config: where to listen, how many workers, how long they may take to end.
         command: starts a worker, which finds its door and its intercom by the environment (see
-            service.workers.handoff and service.workers.intercom).
+            service.workers.fd_passing and service.workers.control_client).
         on_ready: is told the address ``host:port`` once all workers are ready.
 
     Returns:

@@ -15,8 +15,8 @@ from benchmarks import generator, h2load
 from benchmarks.answers import Answers
 from benchmarks.generator import Target, arrival_times, stream_answer, stream_message
 from benchmarks.load import Load, LoadError
-from service.pb import classifier_pb2 as pb
-from service.process import ServerProcess
+from cifar10net.pb import classifier_pb2 as pb
+from service.server.spawn import ServerProcess
 from tests.service.colours import colour_model
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.client import AsyncClient, Client
-from service.config import ClientConfig
-from service.errors import ClientError
+from cifar10net import AsyncClient, Client
+from cifar10net.config import ClientConfig
+from cifar10net.errors import ClientError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -10,9 +10,9 @@ import grpc
 import grpc.aio
 from PIL import Image
 
-from service.config import MAX_CALL_IMAGES, MAX_MESSAGE_BYTES
-from service.pb import classifier_pb2 as pb
-from service.pb import classifier_pb2_grpc
+from cifar10net.pb import classifier_pb2 as pb
+from cifar10net.pb import classifier_pb2_grpc
+from cifar10net.protocol import MAX_CALL_IMAGES, MAX_MESSAGE_BYTES
 
 _CALLERS = 12
 _CALLS = 2

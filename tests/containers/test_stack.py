@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from service.config import Access, ClientConfig
+from cifar10net.config import Access, ClientConfig
 from tests.containers.asking import PHOTOGRAPHS, Caller, all_go_on, answers, at_work, until
 from tests.containers.conftest import SERVER, TLS, serves
 from tests.containers.engine import ROOT

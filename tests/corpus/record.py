@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 from google.protobuf import descriptor_pool
 
-from service.process import ServerProcess
+from service.server.spawn import ServerProcess
 from tests.corpus.exchange import Exchange, ask
 from tests.corpus.requests import wanted
 

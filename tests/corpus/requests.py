@@ -13,9 +13,9 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from PIL import Image
 
-from service.pb import classifier_pb2 as pb
-from service.pb import inference_pb2
-from tests.service.servicers.inference.asking import infer_request, output
+from cifar10net.pb import classifier_pb2 as pb
+from cifar10net.pb import inference_pb2
+from tests.service.servicers.inference.requests import infer_request, output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

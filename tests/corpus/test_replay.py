@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from service.pb import classifier_pb2 as pb
-from service.pb import inference_pb2
-from service.process import ServerProcess
+from cifar10net.pb import classifier_pb2 as pb
+from cifar10net.pb import inference_pb2
+from service.server.spawn import ServerProcess
 from tests.corpus.comparison import differences
 from tests.corpus.exchange import read
 from tests.corpus.record import EXCHANGES, OPTIONS

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.metrics.table import METRICS, Kind, Metric
+from service.observability.metrics.table import METRICS, Kind, Metric
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "cifar10net.json"

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.client import Client
-from service.images import fit
-from service.process import ServerProcess
+from cifar10net import Client
+from service.images.decode import fit
+from service.server.spawn import ServerProcess
 from tests.service.colours import colour_model
 
 if TYPE_CHECKING:

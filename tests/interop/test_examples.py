@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.client import Client
+from cifar10net import Client
 
 if TYPE_CHECKING:
     from tests.interop.conftest import Script

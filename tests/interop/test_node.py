@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.client import Client
-from service.process import ServerProcess
+from cifar10net import Client
+from service.server.spawn import ServerProcess
 from tests.interop.node import run_node
 from tests.service.colours import colour_model
 

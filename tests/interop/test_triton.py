@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from service.client import Client
-from service.pb import inference_pb2
+from cifar10net import Client
+from cifar10net.pb import inference_pb2
 from tests.interop.conftest import HERE, Script, answers_of
 from tests.interop.describe import describe
 

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 import grpc.aio
 
-from service.address import channel_options
-from service.channel import metadata, open_aio_channel
-from service.client import AsyncClient, Client
-from service.config import MAX_MESSAGE_BYTES, Access, ClientConfig
-from service.errors import RETRY_PUSHBACK, ClientError, ServerUnavailableError
-from service.pb import classifier_pb2 as pb
-from service.pb import classifier_pb2_grpc
+from cifar10net import AsyncClient, Client
+from cifar10net.addresses import channel_options
+from cifar10net.channel import metadata, open_aio_channel
+from cifar10net.config import Access, ClientConfig
+from cifar10net.errors import ClientError, ServerUnavailableError
+from cifar10net.pb import classifier_pb2 as pb
+from cifar10net.pb import classifier_pb2_grpc
+from cifar10net.protocol import MAX_MESSAGE_BYTES, RETRY_PUSHBACK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.config import Access
+    from cifar10net.config import Access
 
 LABOUR = 20
 """Steps of the model ``slow``: about 0.25 ms an image."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from service.pb import classifier_pb2 as pb
+from cifar10net.pb import classifier_pb2 as pb
 from tests.service.colours import COLOURS, expected_probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from service.wire import ClassScore
+    from cifar10net.messages import ClassScore
 
 _TOLERANCE = 1e-4
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.errors import AddressError
-from service.listening import listen
-from service.process import ServerProcess
+from service.server.spawn import ServerProcess
+from service.system.listener import listen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.config import Access
+    from cifar10net.config import Access
 
 MIB = 1 << 20
 

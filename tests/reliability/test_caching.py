@@ -13,7 +13,7 @@ from tests.reliability.servers import MIB, memory
 from tests.service.colours import expected_probabilities
 
 if TYPE_CHECKING:
-    from service.pb import classifier_pb2 as pb
+    from cifar10net.pb import classifier_pb2 as pb
     from tests.reliability.account import Account
     from tests.reliability.conftest import Start
     from tests.reliability.pictures import Pictures

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from cryptography import x509
 
-from service.config import Access
+from cifar10net.config import Access
 from tests.commands import run
 from tests.reliability.callers import (
     Caller,

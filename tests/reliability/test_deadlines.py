@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from service.pb import classifier_pb2 as pb
+from cifar10net.pb import classifier_pb2 as pb
 from tests.reliability.callers import LIMIT_S, Caller, Status, all_go_on, at_work, until
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from service.config import Access
-from service.pb import classifier_pb2 as pb
-from service.pb import classifier_pb2_grpc
-from service.security.issuing import make_key
+from cifar10net.config import Access
+from cifar10net.pb import classifier_pb2 as pb
+from cifar10net.pb import classifier_pb2_grpc
+from service.security.key_generation import make_key
 from tests.commands import run
 from tests.reliability.callers import Caller, PatientCaller, Status, all_go_on, at_work, until
 from tests.service.security.authority import replace

@@ -11,8 +11,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hyperframe.frame import SettingsFrame
 
-from service.pb import classifier_pb2 as pb
-from service.pb import classifier_pb2_grpc
+from cifar10net.pb import classifier_pb2 as pb
+from cifar10net.pb import classifier_pb2_grpc
 from tests.commands import run
 from tests.reliability.callers import Caller, Status, all_go_on, at_work, until
 from tests.reliability.servers import sockets

@@ -20,7 +20,7 @@ import pytest
 from tests.reliability.callers import Caller, Status, all_go_on, at_work, until
 from tests.reliability.servers import files
 from tests.reliability.test_kills import _kill, _worker_of
-from tests.service.metrics.scraper import Samples, scrape, value
+from tests.service.observability.metrics.scraper import Samples, scrape, value
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

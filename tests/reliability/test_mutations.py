@@ -10,9 +10,9 @@ import grpc
 import numpy as np
 import pytest
 
-from service.client import Client
-from service.pb import inference_pb2 as pb
-from service.pb import inference_pb2_grpc
+from cifar10net import Client
+from cifar10net.pb import inference_pb2 as pb
+from cifar10net.pb import inference_pb2_grpc
 from tests.reliability.mutations import mutant, targets
 from tests.reliability.servers import MIB, memory, peak_memory
 from tests.reliability.volley import Volley

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.pb import classifier_pb2 as pb
+from cifar10net.pb import classifier_pb2 as pb
 from tests.reliability.callers import Caller, Status
 from tests.reliability.servers import MIB, memory, peak_memory
 

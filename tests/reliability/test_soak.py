@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 import pytest
 
-from service.pb import classifier_pb2 as pb
+from cifar10net.pb import classifier_pb2 as pb
 from tests.reliability.callers import LIMIT_S, Caller, PatientCaller, Status, until
 from tests.reliability.servers import MIB, files, memory, threads
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 import pytest
 
-from service.pb import classifier_pb2 as pb
+from cifar10net.pb import classifier_pb2 as pb
 from tests.reliability.callers import LIMIT_S, Caller, PatientCaller, Status, all_go_on, at_work, until
 from tests.reliability.servers import is_free, is_over
 

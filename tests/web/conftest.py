@@ -20,7 +20,7 @@ from playwright.sync_api import (
 )
 
 from docs.showcase import MadeRun, write_test_images
-from service.process import PageProcess, ServerProcess
+from service.server.spawn import PageProcess, ServerProcess
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:

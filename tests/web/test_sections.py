@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from cifar10net import Client
 from docs.showcase import MadeRun
-from service.client import Client
 from tests.web.conftest import IMAGES, Visit
 
 if TYPE_CHECKING:

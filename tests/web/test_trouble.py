@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Error, Route, expect
 
-from service.process import PageProcess, ServerProcess
+from service.server.spawn import PageProcess, ServerProcess
 from tests.web.conftest import IMAGES, Site, Visit
 
 if TYPE_CHECKING:

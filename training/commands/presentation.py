@@ -1,6 +1,6 @@
 """How every command speaks: examples and variables in its help, colours, objects for programs.
 
-As ``service/commands/voice.py``, which this program does not know: the two meet in the ``.onnx`` file alone.
+As ``service.commands.presentation``, which this program must not import.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import fsspec
 
+from cifar10net.errors import ImageError
 from service.batch.item import MOST_BYTES, check_size, printable, unreadable
-from service.errors import ImageError, SourceError
+from service.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

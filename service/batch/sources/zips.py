@@ -12,9 +12,10 @@ import zlib
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from cifar10net.errors import ImageError, ImageErrorCode
 from service.batch.item import Item, check_size, printable, unreadable
 from service.batch.sources.places import open_scattered
-from service.errors import ImageError, ImageErrorCode, SourceError
+from service.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,12 +9,12 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from service.model import likeliest
+from service.runtime.model import likeliest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.batching.calls import Probabilities
+    from service.batching.queue import Probabilities
 
 _LENGTH = struct.Struct("<I")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from service import server_timing
+from cifar10net.pb import inference_pb2 as pb
 from service.errors import DeadlineError
-from service.observing import Request
-from service.pb import inference_pb2 as pb
+from service.observability import server_timing
+from service.observability.observers import Request
 from service.servicers.inference.outputs import ResponseWriter, read_wanted
 from service.servicers.inference.regions import find_span
 from service.servicers.inference.requests import deadline_of, parse_request, priority_of, required_name
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from service.batching.admission import Admission
-    from service.batching.calls import Probabilities
-    from service.observing import Observer
+    from service.batching.queue import Probabilities
+    from service.observability.observers import Observer
     from service.repository import Repository, ServedModel
     from service.rpc.call import Call
     from service.rpc.status import Status

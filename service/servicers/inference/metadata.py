@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cifar10net.pb import inference_pb2 as pb
 from service.errors import NotServingError, UnknownModelError
-from service.pb import inference_pb2 as pb
-from service.providers import ON_DEVICE
 from service.repository.folder import MODEL_NAME
+from service.runtime.providers import ON_DEVICE
 from service.servicers.inference import outputs, tensors
 from service.servicers.inference.requests import required_name
 from service.servicers.parsing import parse
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from service.config import ServerConfig
-    from service.model import ModelInfo
     from service.repository import Repository
     from service.rpc.call import Call
-    from service.versions import VersionPolicy
+    from service.runtime.model import ModelInfo
+    from service.version_policy import VersionPolicy
 
 SERVER_NAME = "cifar10net"
 PLATFORM = "onnxruntime_onnx"

@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cifar10net.pb import inference_pb2 as pb
 from service.errors import InvalidRequestError
-from service.pb import inference_pb2 as pb
 from service.servicers.inference.classification import Classification
 from service.servicers.inference.parameters import whole_number
 from service.servicers.inference.regions import find_span
 from service.servicers.replies import field, varint
 
 if TYPE_CHECKING:
-    from service.batching.calls import Probabilities
-    from service.model import ModelInfo
+    from service.batching.queue import Probabilities
+    from service.runtime.model import ModelInfo
     from service.servicers.inference.regions import Regions, Span
 
 DATATYPE = "FP32"

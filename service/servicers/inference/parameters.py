@@ -12,7 +12,7 @@ from service.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from service.pb import inference_pb2 as pb
+    from cifar10net.pb import inference_pb2 as pb
 
 _WHOLE_NUMBERS = {"int64_param", "uint64_param"}
 

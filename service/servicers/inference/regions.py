@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from cifar10net.errors import ConfigError
 from service.errors import (
-    ConfigError,
     DisabledError,
     InvalidRequestError,
     OverloadedError,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from service.pb import inference_pb2 as pb
+    from cifar10net.pb import inference_pb2 as pb
 
 MOST_REGIONS = 128
 """Each holds a file open."""

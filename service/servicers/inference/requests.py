@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cifar10net.pb import inference_pb2 as pb
+from cifar10net.protocol import IMAGE_BYTES
 from service.batching.batcher import Priority
-from service.config import IMAGE_BYTES
 from service.errors import InvalidRequestError
-from service.pb import inference_pb2 as pb
 from service.servicers.inference.parameters import whole_number
 from service.servicers.parsing import Limits, check_fields, parse
 

@@ -8,27 +8,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cifar10net.pb import inference_pb2 as pb
 from service.errors import DisabledError
-from service.pb import inference_pb2 as pb
 from service.rpc.method import Method
 from service.servicers.inference.infer import Inference
 from service.servicers.inference.metadata import Metadata
+from service.servicers.inference.model_repository import RepositoryControl
+from service.servicers.inference.model_statistics import Statistics
 from service.servicers.inference.regions import Regions
-from service.servicers.inference.repository import RepositoryControl
 from service.servicers.inference.shared_memory import SharedMemory
-from service.servicers.inference.statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from service.batching.admission import Admission
     from service.config import ServerConfig
-    from service.observing import Observer
+    from service.observability.observers import Observer
+    from service.observability.statistics import StatisticsSource
     from service.repository import Repository
     from service.rpc.call import Call
     from service.rpc.method import UnaryHandler
-    from service.statistics import StatisticsSource
-    from service.workers.intercom import Intercom
+    from service.workers.control_client import Intercom
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 _ALWAYS = (

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from cifar10net.pb import inference_pb2 as pb
 from service.errors import NotServingError, ServiceError
-from service.pb import inference_pb2 as pb
 from service.servicers.inference.regions import Region, check_name
 from service.servicers.parsing import parse
-from service.workers.intercom import Failure
-from service.workers.telephone import LineError
+from service.workers.control_client import Failure
+from service.workers.ipc import LineError
 
 if TYPE_CHECKING:
     from service.rpc.call import Call
     from service.servicers.inference.regions import Regions
-    from service.workers.intercom import Intercom
+    from service.workers.control_client import Intercom
 
 _ADD, _DROP, _TELL = (f"shared_memory.{each}" for each in ("add", "drop", "tell"))
 _log = structlog.get_logger(__name__)

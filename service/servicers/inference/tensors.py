@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.config import IMAGE_BYTES, IMAGE_SIDE
+from cifar10net.protocol import IMAGE_BYTES, IMAGE_SIDE
 from service.errors import InvalidRequestError
 from service.servicers.inference.requests import MOST_CONTENTS_IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from service.batching.calls import Images
-    from service.model import ModelInfo
-    from service.pb import inference_pb2 as pb
+    from cifar10net.pb import inference_pb2 as pb
+    from service.batching.queue import Images
+    from service.runtime.model import ModelInfo
     from service.servicers.inference.regions import Span
 
 DATATYPE = "UINT8"

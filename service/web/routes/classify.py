@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from starlette.routing import Route
 
-from service.config import DEFAULT_TOP_K, LARGEST_TOP_K
-from service.web.parameters import whole, word
-from service.web.pictures import as_url, shifted
-from service.web.telling import all_probabilities, as_json, scores
+from cifar10net.protocol import DEFAULT_TOP_K, LARGEST_TOP_K
+from service.web.query_parameters import whole, word
+from service.web.responses import all_probabilities, as_json, scores
+from service.web.uploads import as_url, shifted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from service.errors import ImageError
-    from service.web.answers import Answer
+    from cifar10net.errors import ImageError
+    from cifar10net.messages import ImageResult
+    from service.web.backend import Answer
     from service.web.catalogue import Catalogue
-    from service.web.pictures import Picture, Reader
-    from service.wire import ImageResult
+    from service.web.uploads import Picture, Reader
 
 FARTHEST = 4
 """Pixels that a picture is moved by at most, as in the comparison of the models."""

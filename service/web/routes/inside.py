@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from starlette.routing import Route
 
-from service.config import IMAGE_SIDE, LARGEST_TOP_K
+from cifar10net.protocol import IMAGE_SIDE, LARGEST_TOP_K
 from service.errors import StartupError
-from service.web.parameters import whole, word
-from service.web.pictures import as_url
-from service.web.problems import ProblemError, not_found
-from service.web.telling import all_probabilities, as_base64, as_json, scores
+from service.web.problem_details import ProblemError, not_found
+from service.web.query_parameters import whole, word
+from service.web.responses import all_probabilities, as_base64, as_json, scores
+from service.web.uploads import as_url
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from cifar10net.messages import ModelDescription
     from service.web.catalogue import Catalogue
-    from service.web.layers import Layers, Shelf
-    from service.web.pictures import Reader
-    from service.wire import ModelDescription
+    from service.web.layer_outputs import Layers, Shelf
+    from service.web.uploads import Reader
 
 _TOP = 3
 _TOLERANCE = 1e-3

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
-from service.errors import ClientError
-from service.web.telling import as_json
+from cifar10net.errors import ClientError
+from service.web.responses import as_json
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from cifar10net.messages import ModelDescription
     from service.web.catalogue import Catalogue
-    from service.web.layers import Shelf
+    from service.web.layer_outputs import Shelf
     from service.web.settings import WebConfig
-    from service.wire import ModelDescription
 
 
 class Models:

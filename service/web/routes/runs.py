@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from service.errors import SourceError
-from service.web.parameters import whole
-from service.web.problems import ProblemError, not_found
-from service.web.runs import find_run, find_runs
-from service.web.telling import as_base64, as_json
+from service.web.problem_details import ProblemError, not_found
+from service.web.query_parameters import whole
+from service.web.responses import as_base64, as_json
+from service.web.training_runs import find_run, find_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from service.web.runs import Run
+    from service.web.training_runs import Run
 
 _MOST_EPOCHS = 10**9
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import FileResponse, JSONResponse
 from starlette.routing import Route
 
-from service.web.problems import not_found
+from service.web.problem_details import not_found
 
 if TYPE_CHECKING:
     from starlette.requests import Request

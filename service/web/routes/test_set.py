@@ -11,21 +11,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.errors import SourceError
-from service.web.assessment import Assessment
-from service.web.parameters import flag, whole, word
-from service.web.pictures import as_png
-from service.web.problems import ProblemError, bad_request, not_found
-from service.web.telling import as_json, scores
-from service.web.testset import load
+from service.web.problem_details import ProblemError, bad_request, not_found
+from service.web.query_parameters import flag, whole, word
+from service.web.responses import as_json, scores
+from service.web.test_evaluation import Assessment
+from service.web.test_split import load
+from service.web.uploads import as_png
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.requests import Request
 
+    from cifar10net.messages import ModelDescription
     from service.web.catalogue import Catalogue
-    from service.web.testset import LabelledImages
-    from service.wire import ModelDescription
+    from service.web.test_split import LabelledImages
 
 _COUNT, _MOST = 24, 200
 _LARGEST_SEED = (1 << 32) - 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.batch.engines.local import LocalEngine
+from service.batch.engines.local_engine import LocalEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable

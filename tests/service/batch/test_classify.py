@@ -19,7 +19,7 @@ from service.batch.journal import Journal
 from service.batch.output import Form
 from service.batch.progress import LINE_EVERY_S, JobProgress
 from service.batch.row import Row, Score, from_line, to_line
-from service.batch.tally import Tally
+from service.batch.summary import Tally
 from service.cli import cli
 from service.errors import JobError, OutputError, SourceError
 

@@ -10,18 +10,19 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from cifar10net import Client
+from cifar10net.errors import ClientError, ImageErrorCode
+from cifar10net.pb import classifier_pb2 as pb
 from service.batch.engines.engine import Subject
-from service.batch.engines.local import LocalEngine
-from service.batch.engines.server import ServerEngine
+from service.batch.engines.local_engine import LocalEngine
+from service.batch.engines.server_engine import ServerEngine
 from service.batch.item import Item
 from service.batch.job import Job
 from service.batch.sources import Sources
 from service.cli import cli
-from service.client import Client
-from service.errors import ClientError, ImageErrorCode, JobError, SourceError
-from service.pb import classifier_pb2 as pb
-from service.process import ServerProcess
-from tests.service.client.scripted import ScriptedServer
+from service.errors import JobError, SourceError
+from service.server.spawn import ServerProcess
+from tests.cifar10net.scripted import ScriptedServer
 from tests.service.colours import fragile_model
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.batch.job import MOST_UNWRITTEN
-from service.process import ServerProcess
+from service.server.spawn import ServerProcess
 from tests.service.batch.jobs import finish, start
 
 if TYPE_CHECKING:

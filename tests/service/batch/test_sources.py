@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cifar10net.errors import ImageError, ImageErrorCode
 from service.batch.item import Reading
-from service.batch.reading import ahead
+from service.batch.prefetch import ahead
 from service.batch.sources import Sources
 from service.batch.sources.selection import Selection
-from service.errors import ImageError, ImageErrorCode, SourceError
+from service.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

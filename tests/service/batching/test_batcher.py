@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from service.batching.batcher import Batcher, Priority
 from service.errors import DeadlineError, NotServingError
-from service.timing import Run, Timing
+from service.observability.timing import Run, Timing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

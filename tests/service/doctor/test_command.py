@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from service import model as model_module
 from service.cli import cli
-from service.process import ServerProcess
-from tests.service.doctor.looking import Looked, look_at
+from service.runtime import model as model_module
+from service.server.spawn import ServerProcess
+from tests.service.doctor.findings import Looked, look_at
 from tests.service.installations import NOT_IN_A_CLIENT
 from tests.service.int8_models import int8_manifest, int8_model
 from tests.service.manifests import publish

@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from service.doctor import Finding, State, installation, machine
-from service.model import _TINY_MODEL
-from service.workers.groups import Memory, memory_limit
+from service.runtime.model import _TINY_MODEL
+from service.system.cgroups import Memory, memory_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -22,7 +22,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from service.pb import classifier_pb2 as pb
+from cifar10net.pb import classifier_pb2 as pb
 from tests.service.raw_client import (
     CLASSIFY,
     EMPTY_MESSAGE,

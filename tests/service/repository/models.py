@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from service.config import ServerConfig
-from service.model import ModelInfo
-from service.repository.served import Maker
+from service.repository.served_model import Maker
+from service.runtime.model import ModelInfo
 
 if TYPE_CHECKING:
-    from service.repository.served import ServedModel
+    from service.repository.served_model import ServedModel
 
 
 class StandIn:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from service.errors import ModelError
-from service.model import ModelInfo
 from service.repository.golden import Golden
+from service.runtime.model import ModelInfo
 
 WANTED = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], np.float32)
 GOLDEN = Golden(np.zeros((2, 32, 32, 3), np.uint8), WANTED)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.repository.background import Background
+from service.repository.background_thread import Background
 from service.repository.folder import FoundVersion
 from service.repository.index import Ledger
-from service.repository.shelf import Shelf
-from service.versions import VersionPolicies
+from service.repository.registry import Shelf
+from service.version_policy import VersionPolicies
 from tests.service.repository.models import StandIn, served
 
 

@@ -9,14 +9,14 @@ import pytest
 from service.config import ServerConfig
 from service.errors import ModelError
 from service.repository.loading import load_models
-from service.versions import VersionPolicies
+from service.version_policy import VersionPolicies
 from tests.service.colours import colour_model
 from tests.service.manifests import manifest, publish, replace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.model import ModelInfo
+    from service.runtime.model import ModelInfo
 
 CONTENT = colour_model()
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import ModelError
-from service.model import ModelFile, ModelInfo
 from service.repository.manifest import parse
+from service.runtime.model import ModelFile, ModelInfo
 from tests.service.colours import colour_model
 from tests.service.manifests import manifest
 

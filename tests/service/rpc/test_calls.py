@@ -13,8 +13,8 @@ import grpc
 import pytest
 from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame
 
-from service.pb import classifier_pb2 as pb
-from service.process import ServerProcess
+from cifar10net.pb import classifier_pb2 as pb
+from service.server.spawn import ServerProcess
 from tests.service.raw_client import (
     CHECK,
     CLASSIFY,

@@ -24,8 +24,8 @@ from service.errors import NotServingError
 from service.http2.connection import MOST_UNSENT_BYTES
 from service.http2.stream import STREAM_WINDOW, Patience
 from service.rpc.call import STREAM_COST_BYTES, Call
-from service.rpc.head import Head
 from service.rpc.method import Method
+from service.rpc.request_head import Head
 from tests.service.in_process import ECHO, HANG, TALK, Line, server_of, settle, until
 from tests.service.raw_client import PREFACE, framed, head, raw_frame, unframed
 

@@ -9,8 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from structlog.testing import capture_logs
 
+from cifar10net.errors import ConfigError
 from service.config import TlsFiles
-from service.errors import CertificateError, ConfigError
+from service.errors import CertificateError
 from service.security.certificates import load_context, opinion_of
 from tests.service.security.authority import EXPIRED, replace
 

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from service.config import SecurityConfig, TlsFiles
 from service.http2.stream import Patience
 from service.rpc.server import RpcLimits, RpcServer
-from service.security.protection import Protection
+from service.security.policy import Protection
 from tests.service.in_process import MemoryTransport, settle
 from tests.service.raw_client import PREFACE, parsed, raw_frame
 from tests.service.rpc.test_server import in_a_loop, now_s

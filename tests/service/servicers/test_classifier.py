@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.pb import classifier_pb2 as pb
-from service.pb import classifier_pb2_grpc
+from cifar10net.pb import classifier_pb2 as pb
+from cifar10net.pb import classifier_pb2_grpc
 from tests.service.colours import COLOURS, expected_probabilities
 
 if TYPE_CHECKING:

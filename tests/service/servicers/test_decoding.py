@@ -8,9 +8,9 @@ import threading
 import numpy as np
 import pytest
 
+from cifar10net.pb import classifier_pb2 as pb
 from service.config import ImageLimits
 from service.errors import NotServingError
-from service.pb import classifier_pb2 as pb
 from service.repository import Repository
 from service.servicers import decoding as decoding_module
 from service.servicers.decoding import Decoder

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hyperframe.frame import DataFrame, SettingsFrame, WindowUpdateFrame
 
+from cifar10net.pb import classifier_pb2 as pb
 from service.batching.admission import Admission
 from service.config import ImageLimits, ServerConfig
 from service.errors import Code, DeadlineError
-from service.model import ModelInfo
-from service.observing import Observer, Request
-from service.pb import classifier_pb2 as pb
+from service.observability.observers import Observer, Request
 from service.repository import Loaded, Repository
+from service.runtime.model import ModelInfo
 from service.servicers import decoding
 from service.servicers.classifier import ClassifierServicer
 from tests.service.in_process import Line, server_of, until

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cifar10net.pb import classifier_pb2 as pb
 from service.errors import InvalidRequestError
-from service.pb import classifier_pb2 as pb
 from service.servicers.parsing import Limits, check_fields, parse, parts
 
 _images = st.lists(st.builds(pb.Image, pixels=st.binary(max_size=5)), max_size=30)

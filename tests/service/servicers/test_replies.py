@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from service.errors import ImageError, ImageErrorCode
-from service.model import ModelInfo
-from service.pb import classifier_pb2 as pb
+from cifar10net.errors import ImageError, ImageErrorCode
+from cifar10net.pb import classifier_pb2 as pb
+from service.runtime.model import ModelInfo
 from service.servicers.replies import ReplyWriter, field
 
 _labels = st.lists(st.text(min_size=1, max_size=300), min_size=1, max_size=12, unique=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.config import ImageLimits
-from service.images import from_encoded
-from service.process import ServerProcess
+from service.images.decode import from_encoded
+from service.server.spawn import ServerProcess
 from tests.service.web.pages import Page
 
 if TYPE_CHECKING:

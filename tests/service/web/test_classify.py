@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.client import Client
+from cifar10net import Client
 from tests.service.web.pages import Page, form
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from service.client import Client
+from cifar10net import Client
 from service.errors import ModelError
-from service.web.layers import Layers, Shelf
+from service.web.layer_outputs import Layers, Shelf
 from tests.service.web.pages import Page, array_of
 
 if TYPE_CHECKING:

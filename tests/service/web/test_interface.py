@@ -15,8 +15,8 @@ from starlette.routing import Mount, Route
 from structlog.testing import capture_logs
 
 from service.web.app import make_app
-from service.web.guard import Guard
-from service.web.running import repositories
+from service.web.browser_security import Guard
+from service.web.local_backend import repositories
 from service.web.settings import WebConfig
 from tests.commands import run
 from tests.service.web.pages import Page

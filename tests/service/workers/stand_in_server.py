@@ -7,7 +7,7 @@ import sys
 
 from service.config import ServerConfig
 from service.errors import StartupError
-from service.logs import configure
+from service.observability.logs import configure
 from service.workers import supervisor
 
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.workers.handoff import FD_VARIABLE, Door
+from service.workers.fd_passing import FD_VARIABLE, Door
 
 if TYPE_CHECKING:
     import socket

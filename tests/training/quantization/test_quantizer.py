@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from service.client import Client
-from service.process import ServerProcess
+from cifar10net import Client
+from service.server.spawn import ServerProcess
 from tests.real_images import few_of
 from training.cli import cli
 from training.data.dataset import DataSet, hold_out

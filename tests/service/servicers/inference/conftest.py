@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from service.pb import inference_pb2_grpc
-from service.process import ServerProcess
+from cifar10net.pb import inference_pb2_grpc
+from service.server.spawn import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

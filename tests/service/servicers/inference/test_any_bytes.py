@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.pb import inference_pb2 as pb
-from tests.service.servicers.inference.asking import SERVICE, infer_request
+from cifar10net.pb import inference_pb2 as pb
+from tests.service.servicers.inference.requests import SERVICE, infer_request
 
 if TYPE_CHECKING:
     import grpc

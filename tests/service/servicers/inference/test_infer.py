@@ -9,10 +9,10 @@ import grpc
 import numpy as np
 import pytest
 
-from service.client import Client
-from service.pb import inference_pb2 as pb
+from cifar10net import Client
+from cifar10net.pb import inference_pb2 as pb
 from tests.service.colours import COLOURS, expected_probabilities
-from tests.service.servicers.inference.asking import (
+from tests.service.servicers.inference.requests import (
     SERVICE,
     infer_request,
     numbers,
@@ -24,7 +24,7 @@ from tests.service.servicers.inference.asking import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.pb import inference_pb2_grpc
+    from cifar10net.pb import inference_pb2_grpc
 
     Stub = inference_pb2_grpc.GRPCInferenceServiceStub
 

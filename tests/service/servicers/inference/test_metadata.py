@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from service.config import MAX_CALL_IMAGES, ServerConfig
-from service.model import ModelInfo
-from service.pb import inference_pb2 as pb
-from service.pb import inference_pb2_grpc
-from service.providers import ProviderConfig
+from cifar10net.pb import inference_pb2 as pb
+from cifar10net.pb import inference_pb2_grpc
+from cifar10net.protocol import MAX_CALL_IMAGES
+from service.config import ServerConfig
+from service.runtime.model import ModelInfo
+from service.runtime.providers import ProviderConfig
 from service.servicers.inference.metadata import describe
-from service.versions import VersionPolicies
-from tests.service.servicers.inference.asking import SERVICE
+from service.version_policy import VersionPolicies
+from tests.service.servicers.inference.requests import SERVICE
 
 if TYPE_CHECKING:
     from pathlib import Path

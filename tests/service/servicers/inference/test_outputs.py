@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from cifar10net.pb import inference_pb2 as pb
 from service.errors import DisabledError, InvalidRequestError, UnknownRegionError
-from service.model import ModelInfo
-from service.pb import inference_pb2 as pb
+from service.runtime.model import ModelInfo
 from service.servicers.inference.classification import Classification
 from service.servicers.inference.outputs import ResponseWriter, Wanted, read_wanted
 from service.servicers.inference.regions import Region, Regions
-from tests.service.servicers.inference.asking import numbers, output, parameters, words
+from tests.service.servicers.inference.requests import numbers, output, parameters, words
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cifar10net.errors import ConfigError
+from cifar10net.pb import inference_pb2 as pb
 from service.errors import (
-    ConfigError,
     InvalidRequestError,
     OverloadedError,
     RegionExistsError,
     ServiceError,
     UnknownRegionError,
 )
-from service.pb import inference_pb2 as pb
 from service.servicers.inference.regions import MOST_REGIONS, Region, Regions, find_span
 
 if TYPE_CHECKING:

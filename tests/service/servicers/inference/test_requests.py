@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cifar10net.pb import inference_pb2 as pb
 from service.batching.batcher import Priority
 from service.errors import InvalidRequestError
-from service.pb import inference_pb2 as pb
 from service.servicers.inference import requests
 from service.servicers.inference.requests import deadline_of, parse_request, priority_of
-from tests.service.servicers.inference.asking import infer_request, parameters
+from tests.service.servicers.inference.requests import infer_request, parameters
 
 
 @pytest.mark.parametrize(

@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from cifar10net.pb import inference_pb2 as pb
+from cifar10net.pb import inference_pb2_grpc
 from service.errors import InvalidRequestError, NotServingError, RegionExistsError
-from service.pb import inference_pb2 as pb
-from service.pb import inference_pb2_grpc
 from service.servicers.inference.regions import Regions
 from service.servicers.inference.shared_memory import SharedMemory as Servicer
-from service.workers.exchange import Exchange
-from service.workers.intercom import Intercom
+from service.workers.control_client import Intercom
+from service.workers.control_hub import Exchange
 from tests.reliability.callers import until
 from tests.reliability.servers import Server
 from tests.service.colours import expected_probabilities
-from tests.service.servicers.inference.asking import infer_request, output, parameters
+from tests.service.servicers.inference.requests import infer_request, output, parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

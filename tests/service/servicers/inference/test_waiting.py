@@ -10,23 +10,24 @@ import numpy as np
 import pytest
 from hyperframe.frame import DataFrame
 
+from cifar10net.pb import inference_pb2 as pb
+from cifar10net.protocol import MAX_CALL_IMAGES
 from service.batching.admission import Admission
-from service.config import MAX_CALL_IMAGES, ServerConfig
+from service.config import ServerConfig
 from service.errors import Code, DeadlineError, OverloadedError
-from service.model import ModelInfo
-from service.observing import Observer
-from service.pb import inference_pb2 as pb
+from service.observability.observers import Observer
 from service.repository import Loaded, Repository
 from service.rpc.method import Method
+from service.runtime.model import ModelInfo
 from service.servicers.inference.infer import Inference
 from tests.service.in_process import Line, server_of, until
 from tests.service.raw_client import framed
-from tests.service.servicers.inference.asking import SERVICE, infer_request, numbers, parameters
+from tests.service.servicers.inference.requests import SERVICE, infer_request, numbers, parameters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from service.observing import Request
+    from service.observability.observers import Request
     from service.rpc.call import Call
 
 ONE = np.zeros((1, 32, 32, 3), np.uint8)

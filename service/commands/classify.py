@@ -1,0 +1,261 @@
+"""``cifar10net classify``: pictures, or whole collections of them, to rows.
+
+In: what click has read. Out: rows on standard output or in a file, what went wrong on standard error, an exit
+code. What a job is, ``service.batch`` knows.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from cifar10net.config import ClientConfig
+from cifar10net.protocol import DEFAULT_TOP_K, LARGEST_TOP_K
+from service.commands import classify_on_ray as clustering
+from service.commands.options import access_options, deadline_option, server_option
+from service.commands.presentation import complete_files, console, echo_object, examples, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from service.batch.engines.engine import Engine
+    from service.batch.job import Job, Target
+    from service.batch.row import Row
+
+_FAILED = 1
+_INTERRUPTED = 130
+_FORMATS = ("bars", "table", "csv", "jsonl", "parquet")  # service.batch.output.Form, imported later
+
+
+@click.command(
+    epilog=examples(
+        "cifar10net classify photo.jpg",
+        "cifar10net classify photo.jpg --server 127.0.0.1:50051 --top 1 --json",
+        "cifar10net classify photos/ --out rows.csv --model exported_models/cifar10net",
+        "cifar10net classify photos.zip/summer --labels folder --out rows.parquet",
+        "cifar10net classify photos.zip/summer --labels folder --out rows.parquet --resume",
+        "cifar10net classify 'photos/**/*.jpg' --format table",
+        "find photos -name '*.jpg' | cifar10net classify - --format jsonl",
+    )
+)
+@click.argument("sources", nargs=-1, required=True, shell_complete=complete_files)
+@server_option
+@access_options
+@click.option("--top", type=click.IntRange(1, LARGEST_TOP_K), default=DEFAULT_TOP_K, help="Classes an image.")
+@click.option(
+    "--model",
+    shell_complete=complete_files,
+    help="Model to ask; default: the server's. With a / or .onnx in it: a model's file or folder, which runs "
+    "in this process, without a server.",
+)
+@click.option("--model-version", help="Its version; default: the newest.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File for the rows, .csv, .jsonl or .parquet; it appears when the job is done. Default: standard "
+    "output. With --engine ray a folder.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(_FORMATS),
+    help="Form of the rows. Default: what --out ends with; bars on standard output.",
+)
+@click.option("--resume", is_flag=True, help="Go on with an interrupted job: same sources, same --out.")
+@click.option("--overwrite", is_flag=True, help="Begin anew, whatever there is at --out.")
+@click.option(
+    "--labels",
+    metavar="folder|COLUMN",
+    help="Say what the images are, by the folder that each lies in or by a column; adds top-1, top-3 and a "
+    "table of confusions at the end.",
+)
+@click.option(
+    "--column",
+    help="Column of Parquet, CSV or JSON lines that holds images, paths or URLs. Default: the first of a "
+    "usual name, such as image or path.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="Batches at a time of a model in this process. Default: the CPUs that there are.",
+)
+@clustering.cluster_options
+@json_option("Rows on standard output as a JSON object a file, one a line; and the summary of a job as one.")
+@click.option(
+    "--timing", is_flag=True, help="Print on standard error how long each call took, and its parts."
+)
+@deadline_option()
+@click.pass_context
+def classify(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - click passes each option by name
+    """Classify pictures, or whole collections.
+
+    SOURCES are picture files, folders (with all pictures below them), zip and tar archives and parts of them
+    (photos.zip/summer), patterns in quotes ('photos/**/*.jpg'), Parquet files with images or paths, lists of
+    paths or URLs (.txt, .csv, .jsonl), URLs, and - for paths or JSON lines on standard input.
+
+    Exit code 0: all were classified; 1: some could not be, which the rows or standard error explain; 2: the
+    job could not run, or not to its end.
+    """
+    options["model"], options["model_version"] = options["model"] or "", options["model_version"] or ""
+    _check(context, options)
+    try:
+        failed = clustering.classify(options) if options["engine"] == "ray" else _classify(options)
+    except KeyboardInterrupt as interruption:
+        click.echo(str(interruption) or "interrupted", err=True)
+        sys.exit(_INTERRUPTED)
+    if failed:
+        sys.exit(_FAILED)
+
+
+def _check(context: click.Context, options: dict[str, Any]) -> None:
+    """Refuse options that contradict each other."""
+    is_local = _is_local(options["model"])
+    clustering.check(context, options, is_local=is_local)
+    if is_local and context.get_parameter_source("server") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--model names a file or folder, and --server a server: which is meant?")
+    if is_local and options["timing"]:
+        raise click.UsageError("--timing is told by a server, and --model names a file or folder")
+    if not is_local and options["threads"] is not None:
+        raise click.UsageError("--threads is for a model in this process, of a file or folder")
+    if options["resume"] and options["overwrite"]:
+        raise click.UsageError("--resume goes on, --overwrite begins anew: which is meant?")
+    if options["out"] is None and (options["resume"] or options["overwrite"]):
+        raise click.UsageError("--resume and --overwrite need --out, the file that they are about")
+    if options["out"] is not None and options["form"] in {"bars", "table"}:
+        raise click.UsageError(f"--format {options['form']} is for standard output, not for --out")
+    if options["out"] is None and options["form"] == "parquet":
+        raise click.UsageError("--format parquet needs --out: it is no text")
+    if options["as_json"] and options["out"] is None and options["form"] is not None:
+        raise click.UsageError("--json and --format both say how rows are printed: which is meant?")
+
+
+def _is_local(model: str) -> bool:
+    from service.batch.engines.engine import is_path  # noqa: PLC0415 - needed by this command alone
+
+    return is_path(model)
+
+
+def _classify(options: dict[str, Any]) -> bool:
+    """Do it; return whether an image failed."""
+    from service.batch.job import Job  # noqa: PLC0415
+    from service.batch.sources import Sources  # noqa: PLC0415
+
+    target = _target(options)
+    if target is not None and not target.check():
+        click.echo(f"{target.out} is there already, and has no journal: it is complete", err=True)
+        return False
+    sources = Sources(options["sources"], options["column"], options["labels"])
+    with ExitStack() as stack:
+        job = Job(sources, _engine(options, stack), options["top"])
+        return _print(job, options) if target is None else _write(job, target, options)
+
+
+def _target(options: dict[str, Any]) -> Target | None:
+    from service.batch.job import Target  # noqa: PLC0415
+    from service.batch.output import Form, form_of, parquet  # noqa: PLC0415
+
+    out = options["out"]
+    if out is None:
+        return None
+    form = form_of(out) if options["form"] is None else Form(options["form"])
+    if form is Form.PARQUET:
+        parquet()  # to learn now that it is missing, not at the end
+    return Target(
+        out=out,
+        form=form,
+        has_labels=options["labels"] is not None,
+        resume=options["resume"],
+        overwrite=options["overwrite"],
+    )
+
+
+def _engine(options: dict[str, Any], stack: ExitStack) -> Engine:
+    config = ClientConfig(deadline_s=options["deadline_s"], access=options["access"])
+    if _is_local(options["model"]):
+        from service.batch.engines.local_engine import LocalEngine  # noqa: PLC0415
+        from service.system.cpus import usable_cpus  # noqa: PLC0415
+
+        threads = options["threads"] or usable_cpus().count
+        engine = LocalEngine(options["model"], options["model_version"], threads)
+        if engine.models[0].info.caution:
+            click.echo(f"warning: {options['model']}: {engine.models[0].info.caution}", err=True)
+        return engine
+    from cifar10net import Client  # noqa: PLC0415
+    from service.batch.bars import as_timing  # noqa: PLC0415
+    from service.batch.engines.server_engine import ServerEngine  # noqa: PLC0415
+
+    client = stack.enter_context(Client(options["server"], config))
+    on_timing = (lambda parts: click.echo(as_timing(parts), err=True)) if options["timing"] else None
+    return ServerEngine(
+        client,
+        options["model"],
+        options["model_version"],
+        priority="interactive" if options["out"] is None else "bulk",
+        on_timing=on_timing,
+    )
+
+
+def _print(job: Job, options: dict[str, Any]) -> bool:
+    """Print each row as it comes, errors on standard error too, and the evaluation if there is one."""
+    from service.batch.summary import Tally  # noqa: PLC0415
+
+    has_labels = options["labels"] is not None
+    subject = job.engine.subject() if has_labels else None
+    tally = Tally(_evaluation(subject.labels, options) if subject is not None else None)
+    write = _writer(options)
+    for row in job.rows(() if subject is None else subject.labels):
+        tally.add(row)
+        for line in write(row):
+            click.echo(line)
+        if row.error:
+            click.echo(f"{row.source}: {row.message}", err=True)
+    if subject is not None:
+        if options["as_json"]:
+            echo_object({"summary": tally.facts(subject, None)})
+        else:
+            _echo(tally.lines(None))
+    return tally.failed > 0
+
+
+def _write(job: Job, target: Target, options: dict[str, Any]) -> bool:
+    """Write all rows to a file, and print the summary."""
+    from service.batch.job import run  # noqa: PLC0415
+    from service.batch.progress import JobProgress  # noqa: PLC0415
+    from service.batch.summary import Tally  # noqa: PLC0415
+
+    subject = job.engine.subject()
+    tally = Tally(_evaluation(subject.labels, options) if target.has_labels else None)
+    facts = {key: options[key] for key in ("labels", "column")} | {"sources": list(options["sources"])}
+    with JobProgress(console(stderr=True), tally, job.sources.count) as progress:
+        run(job, target, subject, tally, facts=facts, on_row=progress.update)
+    if options["as_json"]:
+        echo_object(tally.facts(subject, str(target.out)))
+    else:
+        _echo(tally.lines(str(target.out)))
+    return tally.failed > 0
+
+
+def _evaluation(labels: tuple[str, ...], options: dict[str, Any]) -> Any:  # noqa: ANN401 - imported later
+    from service.batch.evaluation import Evaluation  # noqa: PLC0415
+
+    return Evaluation(labels, options["top"])
+
+
+def _writer(options: dict[str, Any]) -> Callable[[Row], Iterator[str]]:
+    from service.batch import terminal  # noqa: PLC0415
+    from service.batch.output import Form  # noqa: PLC0415
+
+    if options["as_json"]:
+        return terminal.objects
+    form = Form(options["form"] or Form.BARS)
+    return terminal.writer(form, options["top"], has_labels=options["labels"] is not None)
+
+
+def _echo(lines: Iterator[str]) -> None:
+    for line in lines:
+        click.echo(line)

@@ -1,0 +1,165 @@
+"""``cifar10net classify --engine ray``: the same job on a cluster.
+
+In: what click has read. Out: a folder of parts, a summary, whether an image failed. What a cluster is,
+``service.batch.ray`` knows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from service.commands.presentation import console, echo_object
+from service.runtime.providers import ON_DEVICE, PROVIDERS, ProviderConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.batch.engines.engine import Subject
+
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
+_ENGINES = ("local", "server", "ray")
+_OPTIONS = (
+    click.option(
+        "--engine",
+        type=click.Choice(_ENGINES),
+        help="Who classifies: the model in this process, a server, or workers of a Ray cluster. Default: "
+        "local if --model names a file or folder, else server.",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="Ray cluster to join, or auto. Default: one is started on this machine for the job.",
+    ),
+    click.option(
+        "--actors",
+        type=click.IntRange(1, 100_000),
+        help="Workers of a Ray cluster, each with a model of its own. Default: what CPUs or GPUs allow.",
+    ),
+    click.option(
+        "--part-rows",
+        type=click.IntRange(1, 1 << 20),
+        default=4_096,
+        help="Rows of a part, at most: what a worker does at a time.",
+    ),
+    click.option(
+        "--inputs",
+        type=click.Choice(["shared", "here"]),
+        default="shared",
+        help="Whether all machines of a Ray cluster see the sources, or this one alone, which reads them.",
+    ),
+    click.option(
+        "--provider",
+        type=click.Choice(list(PROVIDERS)),
+        default=ProviderConfig.name,
+        help="ONNX Runtime execution provider of the workers of a Ray cluster.",
+    ),
+    click.option(
+        "--gpus-per-actor",
+        type=click.FloatRange(0, 64),
+        help="GPUs, or a share of one, that a worker asks for. Default: 1 with --provider cuda or tensorrt.",
+    ),
+)
+_OF_RAY = ("ray_address", "actors", "part_rows", "inputs", "provider", "gpus_per_actor")
+
+
+def cluster_options(command: _Command) -> _Command:
+    """Add ``--engine``, and what is about clusters."""
+    for option in reversed(_OPTIONS):
+        option(command)
+    return command
+
+
+def check(context: click.Context, options: dict[str, Any], *, is_local: bool) -> None:
+    """Refuse what contradicts ``--engine``, or makes no sense on a cluster."""
+    engine = options["engine"]
+    if engine != "ray":
+        for name in _OF_RAY:
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--{name.replace('_', '-')} is for --engine ray")
+        if engine is not None and is_local != (engine == "local"):
+            wanted = "wants --model with a file or folder" if engine == "local" else "wants a model's name"
+            raise click.UsageError(f"--engine {engine} {wanted}")
+        return
+    if not is_local:
+        raise click.UsageError("--engine ray wants --model with a file or folder, which all machines see")
+    if options["out"] is None:
+        raise click.UsageError("--engine ray wants --out, a folder for the parts, which all machines see")
+    if options["form"] not in {None, "parquet"}:
+        raise click.UsageError(f"--engine ray writes Parquet, and --format asks for {options['form']}")
+    if "-" in options["sources"]:
+        raise click.UsageError(
+            "--engine ray does not read standard input: write it to a file, a .txt or .jsonl"
+        )
+    if (options["ray_address"] or "").startswith("ray://"):
+        raise click.UsageError("--ray-address wants HOST:PORT: run the command on a machine of the cluster")
+
+
+def classify(options: dict[str, Any]) -> bool:
+    """Do it; return whether an image failed."""
+    from service.batch.engines.local_engine import LocalEngine  # noqa: PLC0415
+    from service.batch.output import parquet  # noqa: PLC0415
+    from service.batch.ray.output_folder import Place  # noqa: PLC0415 - needed by this engine alone
+    from service.batch.ray.pool import Pool  # noqa: PLC0415
+
+    place = Place(out=options["out"], resume=options["resume"], overwrite=options["overwrite"])
+    if not place.check():
+        click.echo(f"{place.out} is there already, and has no journal: it is complete", err=True)
+        return False
+    parquet()
+    pool = Pool(_pool_config(options))
+    # Looked at on the CPU: where the job is planned there need be no GPU.
+    subject = LocalEngine(options["model"], options["model_version"], threads=1).subject()
+    return _run(options, place, pool, subject)
+
+
+def _run(options: dict[str, Any], place: Any, pool: Any, subject: Subject) -> bool:  # noqa: ANN401 - imported later
+    from service.batch.evaluation import Evaluation  # noqa: PLC0415
+    from service.batch.progress import JobProgress  # noqa: PLC0415
+    from service.batch.ray.ray_job import ClusterJob, run  # noqa: PLC0415
+    from service.batch.sources import Sources  # noqa: PLC0415
+    from service.batch.summary import Tally  # noqa: PLC0415
+
+    job = ClusterJob(
+        sources=Sources(options["sources"], options["column"], options["labels"]),
+        column=options["column"],
+        labels=options["labels"],
+        model=options["model"],
+        model_version=options["model_version"],
+        provider=options["provider"],
+        threads=options["threads"] or 1,
+        top_k=options["top"],
+        part_rows=options["part_rows"],
+        ships_bytes=options["inputs"] == "here",
+    )
+    tally = Tally(None if options["labels"] is None else Evaluation(subject.labels, options["top"]))
+    facts = {key: options[key] for key in ("labels", "column")} | {"sources": list(options["sources"])}
+    with pool, JobProgress(console(stderr=True), tally, job.sources.count) as progress:
+        run(job, place, subject, pool, tally, facts=facts, on_part=progress.update)
+    out = str(place.out)
+    if options["as_json"]:
+        echo_object(tally.facts(subject, out))
+    else:
+        for line in tally.lines(out):
+            click.echo(line)
+    return tally.failed > 0
+
+
+def _pool_config(options: dict[str, Any]) -> Any:  # noqa: ANN401 - imported later
+    from service.batch.ray.pool import PoolConfig  # noqa: PLC0415
+    from service.system.cpus import usable_cpus  # noqa: PLC0415
+
+    gpus, cpus, workers = options["gpus_per_actor"], options["threads"] or 1, options["actors"]
+    if gpus is None:
+        gpus = 1.0 if options["provider"] in ON_DEVICE else 0.0
+    if workers is None and options["ray_address"] is None:
+        workers = max(1, usable_cpus().count // cpus)
+    return PoolConfig(
+        address=options["ray_address"],
+        workers=workers,
+        cpus=cpus,
+        gpus=gpus,
+        reads_here=options["inputs"] == "here",
+    )

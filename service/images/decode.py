@@ -1,0 +1,162 @@
+"""Any picture becomes 32x32 RGB pixels, or an ImageError that says why not.
+
+In: the bytes of a file somebody sent, or a decoded Pillow image. Out: uint8 (32, 32, 3). The pixels stay
+0 to 255: normalising them is the model's business.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from cifar10net.errors import ImageError, ImageErrorCode
+from cifar10net.protocol import IMAGE_BYTES, IMAGE_SIDE
+from cifar10net.resize import fitted
+from service.images.memory_budget import Room
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from service.config import ImageLimits
+
+MAX_SIDE = 65_535
+"""Pixels; what JPEG can say. Pillow has a pointer for each row: those of a picture that is one pixel wide are
+larger than its pixels."""
+MOST_BYTES_A_PIXEL = 16
+_BYTES_A_PIXEL = {"WEBP": MOST_BYTES_A_PIXEL, "JPEG": 8, "MPO": 8}
+"""The most that Pillow was measured to take while it decodes and reduces a picture; see tests."""
+_BYTES_A_PIXEL_OF_OTHERS = 12
+_SMALL_BYTES = 16 << 20
+"""A picture that takes no more is decoded without waiting for room."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+_SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|BM|GIF8[79]a", re.DOTALL)
+
+
+def rely_on_own_limits() -> None:
+    """Switch off Pillow's process-wide pixel guard, which warns on stderr below its own limit.
+
+    For a process that decodes only through ``from_encoded``, which checks ``ImageLimits`` instead.
+    """
+    Image.MAX_IMAGE_PIXELS = None
+
+
+def decoding_room(limits: ImageLimits) -> Room:
+    """Make room for one picture at the limit, whatever its format, or several that are smaller."""
+    return Room(max(_SMALL_BYTES, MOST_BYTES_A_PIXEL * limits.max_pixels))
+
+
+def from_encoded(data: bytes, limits: ImageLimits, room: Room | None = None) -> npt.NDArray[np.uint8]:
+    """Decode a JPEG, PNG, WebP, BMP or GIF file, recognised by its bytes, and fit it.
+
+    Args:
+        data: the file.
+        limits: what it may be at most.
+        room: bytes of memory that it waits for and shares with other threads.
+
+    Raises:
+        ImageError: EMPTY, UNSUPPORTED_FORMAT, CORRUPT or TOO_LARGE.
+    """
+    if not data:
+        raise ImageError(ImageErrorCode.EMPTY, "has no bytes, wanted an encoded picture or raw pixels")
+    if len(data) > limits.max_bytes:
+        raise ImageError(
+            ImageErrorCode.TOO_LARGE,
+            f"has {len(data):,} bytes, wanted at most {limits.max_bytes:,}; send it smaller",
+        )
+    try:
+        with _opened(data) as image:
+            _check_pixels(image, limits)
+            needed = _decoding_bytes(image)
+            if room is None or needed <= _SMALL_BYTES:
+                return fit(image)
+        del image  # all that it takes it shall take, and give back, while the room is taken
+        with room.taken(needed):
+            return _fit_file(data)
+    except Exception as error:  # noqa: BLE001 - damaged files make Pillow raise a dozen types
+        problem = _problem(error, data, limits)
+    # Not from within: as long as it lives, an error holds the frames that it came through, the picture too.
+    raise problem
+
+
+def _opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _fit_file(data: bytes) -> npt.NDArray[np.uint8]:
+    with _opened(data) as image:
+        return fit(image)
+
+
+def _problem(error: Exception, data: bytes, limits: ImageLimits) -> ImageError:
+    """Say what is wrong with a file, by what its decoding has raised."""
+    if isinstance(error, ImageError):
+        return ImageError(error.code, error.message)
+    if isinstance(error, UnidentifiedImageError):
+        if _SIGNATURES.match(data):
+            return ImageError(
+                ImageErrorCode.CORRUPT, "has a damaged header; the file is damaged or incomplete"
+            )
+        return ImageError(
+            ImageErrorCode.UNSUPPORTED_FORMAT,
+            f"begins with {data[:8].hex(' ')}, which is no JPEG, PNG, WebP, BMP or GIF",
+        )
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning | MemoryError):
+        return ImageError(
+            ImageErrorCode.TOO_LARGE,
+            f"unpacks to more than {limits.max_pixels:,} pixels; send it smaller",
+        )
+    return ImageError(
+        ImageErrorCode.CORRUPT,
+        f"cannot be decoded ({_reason(error)}); the file is damaged or incomplete",
+    )
+
+
+def from_pixels(data: bytes) -> npt.NDArray[np.uint8]:
+    """Take raw pixels as they are.
+
+    Raises:
+        ImageError: EMPTY or WRONG_SIZE.
+    """
+    if len(data) != IMAGE_BYTES:
+        raise ImageError(
+            ImageErrorCode.WRONG_SIZE if data else ImageErrorCode.EMPTY,
+            f"has {len(data):,} bytes, expected {IMAGE_BYTES:,} ({IMAGE_SIDE}x{IMAGE_SIDE} RGB, row by row)",
+        )
+    return np.frombuffer(data, np.uint8).reshape(IMAGE_SIDE, IMAGE_SIDE, 3)
+
+
+def fit(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Reduce a picture as ``cifar10net.resize`` does. Returns uint8 (32, 32, 3). Raises what it raises."""
+    return np.asarray(fitted(image))
+
+
+def _decoding_bytes(image: Image.Image) -> int:
+    """How much memory ``fit`` may take for a picture that is not loaded yet.
+
+    JPEGs that are decoded small count as if they were not: where one comes in several scans, all of its
+    coefficients are read before the first pixel.
+    """
+    return image.width * image.height * _BYTES_A_PIXEL.get(image.format or "", _BYTES_A_PIXEL_OF_OTHERS)
+
+
+def _check_pixels(image: Image.Image, limits: ImageLimits) -> None:
+    if max(image.size) > MAX_SIDE:
+        raise ImageError(
+            ImageErrorCode.TOO_LARGE,
+            f"is {image.width}x{image.height}, wanted no side above {MAX_SIDE:,}; send it smaller",
+        )
+    pixels = image.width * image.height
+    if pixels > limits.max_pixels:
+        raise ImageError(
+            ImageErrorCode.TOO_LARGE,
+            f"is {image.width}x{image.height} = {pixels:,} pixels, wanted at most "
+            f"{limits.max_pixels:,}; send it smaller",
+        )
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,1 @@
+"""Logs, metrics, traces, and the events that they are made from."""

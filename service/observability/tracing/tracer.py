@@ -1,0 +1,218 @@
+"""Which calls are traced, and their spans, made when what they tell of is over.
+
+In: calls and requests as they end. Out: a span for each sampled call below its caller's, and below that the
+decoding, waiting and computing of its request; for a stream a span for each of its requests, with these below
+it. A call that is not sampled costs a look at its metadata and a random number. Knows nothing of where spans
+go.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
+)
+
+from service.errors import Code
+from service.observability.observers import Observer
+from service.observability.request_context import (
+    TraceParent,
+    is_in_unsampled_trace,
+    sent_request_id,
+    sent_trace_parent,
+)
+from service.observability.timing import clock
+from service.observability.tracing.batches import Batches, in_ns, model_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from opentelemetry.trace import Span, Tracer
+
+    from service.observability.observers import ObservedCall, Request
+
+_UNTRACED = "untraced"
+_MOST_REQUESTS = 1_000
+"""Spans of requests that a stream gets: it may go on for days."""
+_MOST_RUNS = 128
+"""Links of a span that OpenTelemetry keeps by default; a call of 4,096 images can have as many runs."""
+# What is the server's fault, by OpenTelemetry's conventions for gRPC; other codes are the caller's.
+_FAULTS = {Code.DEADLINE_EXCEEDED, Code.UNIMPLEMENTED, Code.INTERNAL, Code.UNAVAILABLE}
+
+
+class CallTracer(Observer):
+    """Traces the calls that their callers trace, and a share of those whose callers do not say."""
+
+    def __init__(self, tracer: Tracer, ratio: float) -> None:
+        """Trace through ``tracer``, which is to record all that it is given; ``ratio`` is the share."""
+        self._tracer = tracer
+        self._ratio = ratio
+        self._batches = Batches(tracer)
+
+    def on_request(self, request: Request) -> None:
+        """Make the spans of a request."""
+        trace = self._trace_of(request.call)
+        if trace is not None:
+            trace.add(request)
+
+    def on_call(self, call: ObservedCall) -> None:
+        """End a call's span; its handler, if it was cancelled, may end a request after that."""
+        trace = self._trace_of(call)
+        if trace is not None:
+            trace.end(call)
+
+    def describe(self, call: ObservedCall) -> Mapping[str, str]:
+        """Say in which trace it is."""
+        trace = self._trace_of(call)
+        return {} if trace is None else {"trace_id": trace.id}
+
+    def close(self) -> None:
+        """End what is open."""
+        self._batches.close()
+
+    def _trace_of(self, call: ObservedCall) -> _CallTrace | None:
+        trace = call.context
+        if trace is None:
+            trace = call.context = self._begin(call) or _UNTRACED
+        return trace if isinstance(trace, _CallTrace) else None
+
+    def _begin(self, call: ObservedCall) -> _CallTrace | None:
+        if is_in_unsampled_trace(call.metadata):
+            return None
+        parent = sent_trace_parent(call.metadata)
+        is_sampled = random.random() < self._ratio if parent is None else parent.is_sampled  # noqa: S311 - chance
+        return _CallTrace(self._tracer, self._batches, call, parent) if is_sampled else None
+
+
+class _CallTrace:
+    """The spans of one call."""
+
+    def __init__(
+        self, tracer: Tracer, batches: Batches, call: ObservedCall, parent: TraceParent | None
+    ) -> None:
+        self._tracer = tracer
+        self._batches = batches
+        # Anew for each call, since the system's time may be set; one for all of its spans.
+        self._offset_ns = time.time_ns() - round(clock() * 1e9)
+        self._requests = 0
+        self._span = tracer.start_span(
+            call.path[1:],
+            Context() if parent is None else _context_of(parent, call.metadata),
+            SpanKind.SERVER,
+            _call_attributes(call),
+            start_time=in_ns(call.began_s, self._offset_ns),
+        )
+
+    @property
+    def id(self) -> str:
+        """Of the trace: 32 hexadecimal digits."""
+        return f"{self._span.get_span_context().trace_id:032x}"
+
+    def add(self, request: Request) -> None:
+        """Make spans of a request's parts, below one of its own if the call may have many."""
+        self._requests += 1
+        if self._requests > _MOST_REQUESTS:
+            return
+        attributes = _request_attributes(request)
+        if request.call.is_stream:
+            span = self._start("request", self._span, request.began_s, attributes)
+            self._add_parts(request, span)
+            _conclude(span, request.code, in_ns(request.ended_s, self._offset_ns))
+        else:
+            if self._span.is_recording():
+                self._span.set_attributes(attributes)
+            self._add_parts(request, self._span)
+
+    def end(self, call: ObservedCall) -> None:
+        """End the call's own span."""
+        if call.is_stream:
+            self._span.set_attribute("cifar10net.requests", self._requests)
+        _conclude(self._span, call.code, in_ns(clock(), self._offset_ns))
+
+    def _add_parts(self, request: Request, below: Span) -> None:
+        if request.decode_began_s is not None:
+            self._add("decode", below, request.decode_began_s, request.decode_ended_s or request.ended_s)
+        if request.queued_s is not None:
+            self._add("queue", below, request.queued_s, request.taken_s or request.ended_s)
+        if request.runs:
+            context = below.get_span_context()
+            links = [
+                Link(self._batches.join(run, request.model, context, self._offset_ns))
+                for run in request.runs[:_MOST_RUNS]
+            ]
+            self._add("compute", below, request.runs[0].began_s, request.runs[-1].ended_s, links)
+
+    def _add(
+        self, name: str, below: Span, began_s: float, ended_s: float, links: Sequence[Link] = ()
+    ) -> None:
+        self._start(name, below, began_s, {}, links).end(in_ns(ended_s, self._offset_ns))
+
+    def _start(
+        self,
+        name: str,
+        below: Span,
+        began_s: float,
+        attributes: Mapping[str, str | int],
+        links: Sequence[Link] = (),
+    ) -> Span:
+        context = set_span_in_context(below, Context())
+        start_ns = in_ns(began_s, self._offset_ns)
+        return self._tracer.start_span(
+            name, context, attributes=dict(attributes), links=links, start_time=start_ns
+        )
+
+
+def _context_of(parent: TraceParent, metadata: Mapping[bytes, bytes]) -> Context:
+    state = metadata.get(b"tracestate", b"").decode("ascii", "replace")
+    caller = SpanContext(
+        int(parent.trace_id, 16),
+        int(parent.span_id, 16),
+        is_remote=True,
+        trace_flags=TraceFlags(TraceFlags.SAMPLED),
+        trace_state=TraceState.from_header([state]),
+    )
+    return set_span_in_context(NonRecordingSpan(caller), Context())
+
+
+def _call_attributes(call: ObservedCall) -> dict[str, str | int]:
+    """Name them as OpenTelemetry's conventions for gRPC do."""
+    host, _, port = call.peer.rpartition(":")
+    attributes: dict[str, str | int] = {
+        "rpc.system.name": "grpc",
+        "rpc.method": call.path[1:],
+        "network.peer.address": host,
+    }
+    if port.isdecimal():
+        attributes["network.peer.port"] = int(port)
+    request_id = sent_request_id(call.metadata)
+    if request_id is not None:
+        attributes["cifar10net.request_id"] = request_id
+    return attributes
+
+
+def _request_attributes(request: Request) -> dict[str, str | int]:
+    return {
+        "cifar10net.images": request.images,
+        "cifar10net.bad_images": request.bad_images,
+        "cifar10net.cached_images": request.cached_images,
+        **model_attributes(request.model),
+    }
+
+
+def _conclude(span: Span, code: Code, ended_ns: int) -> None:
+    span.set_attribute("rpc.response.status_code", code.name)
+    if code in _FAULTS:
+        span.set_attribute("error.type", code.name)
+        span.set_status(StatusCode.ERROR)
+    span.end(ended_ns)

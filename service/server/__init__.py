@@ -1,0 +1,1 @@
+"""The server process: its parts, how they are assembled, and its life from start to drain."""

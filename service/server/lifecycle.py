@@ -1,0 +1,145 @@
+"""The server's life: listen, load, warm up, serve, drain.
+
+Health says NOT_SERVING until the models have answered a warm-up, and again from the first sign of a stop.
+Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from service.images.decode import rely_on_own_limits
+from service.server.assembly import Assembly
+from service.system.listener import as_text, listen
+from service.system.malloc import give_back_large_blocks
+from service.system.rlimit import make_room
+from service.workers.control_client import Intercom
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Coroutine
+
+    from service.config import ServerConfig
+    from service.rpc.server import RpcServer
+    from service.servicers.health import HealthServicer
+    from service.workers.fd_passing import Door
+
+_Result = TypeVar("_Result")
+_log = structlog.get_logger(__name__)
+
+
+class Ending(Enum):
+    """How a server came to its end."""
+
+    GRACEFUL = "every admitted call was answered"
+    CUT_OFF = "the grace period passed first; a thread may still be at work"
+    WHILE_LOADING = "it was stopped before it served; a thread may still be at work"
+
+
+async def serve(
+    config: ServerConfig,
+    on_ready: Callable[[str], None],
+    door: Door | None = None,
+    intercom: Intercom | None = None,
+) -> Ending:
+    """Serve until SIGTERM or SIGINT, then finish what is in flight.
+
+    Args:
+        config: how to serve.
+        on_ready: is told the address ``host:port`` once the server answers.
+        door: where connections come from, for a worker of several; None listens at the address.
+        intercom: what reaches the other workers; None for a server of one process.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        StartupError: the address is taken or the models cannot be loaded; nothing was served.
+    """
+    stop = _stop_signal()
+    rely_on_own_limits()
+    give_back_large_blocks()
+    make_room(config.max_connections)
+    listening = listen(config.host, config.port) if door is None else None
+    assembly = Assembly(
+        config,
+        intercom or Intercom(),
+        is_worker=door is not None,
+        on_closed=None if door is None else door.say_connection_closed,
+    )
+    try:
+        await assembly.join()
+        if listening is not None:
+            await assembly.rpc.listen(listening)
+        loaded = await _unless(stop, assembly.load())
+        if loaded is None:
+            return Ending.WHILE_LOADING
+        assembly.open(*loaded)
+        # What is there now stays: the collector need not walk it again and again (5% of a call's time).
+        gc.collect()
+        gc.freeze()
+        if listening is not None:
+            address = as_text(config.host, listening.getsockname()[1])
+            _log.info("serving", address=address, max_batch=config.max_batch)
+            on_ready(address)
+        elif door is not None:
+            _open(door, assembly.rpc, stop)
+        assembly.repository.watch(config.watch_s)
+        await stop.wait()
+        assembly.repository.stop_watching()
+        return await _drain(assembly.rpc, assembly.health, config, door)
+    finally:
+        await assembly.close()
+        if door is not None:
+            door.close()
+
+
+def _open(door: Door, server: RpcServer, stop: asyncio.Event) -> None:
+    """Take connections from a supervisor, until it is gone."""
+    taking: set[asyncio.Task[None]] = set()
+
+    def take(connection: socket.socket) -> None:
+        task = asyncio.get_running_loop().create_task(server.take(connection))
+        taking.add(task)
+        task.add_done_callback(taking.discard)
+
+    door.open(take, stop.set)
+    door.say_ready()
+
+
+async def _drain(
+    server: RpcServer, health: HealthServicer, config: ServerConfig, door: Door | None
+) -> Ending:
+    """Say NOT_SERVING, go on for the drain delay, then refuse new calls and finish the admitted ones."""
+    _log.info("stopping", drain_delay_s=config.drain_delay_s, grace_s=config.grace_s)
+    health.set_not_serving()
+    await asyncio.sleep(config.drain_delay_s)
+    if door is not None:
+        door.say_stopping()
+    if not await server.drain(config.grace_s):
+        _log.warning("grace period over", unanswered_calls=server.calls)
+        return Ending.CUT_OFF
+    _log.info("stopped")
+    return Ending.GRACEFUL
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, _Result]) -> _Result | None:
+    """Wait for some work; None if the stop comes first."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    return working.result() if working.done() else None
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop

@@ -1,0 +1,1 @@
+"""The operating system's part: sockets, limits, memory, CPUs and control groups."""

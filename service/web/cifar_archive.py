@@ -1,0 +1,90 @@
+"""The test batch of CIFAR-10 as https://www.cs.toronto.edu/~kriz/cifar.html publishes it.
+
+In: ``cifar-10-python.tar.gz``, or its folder. Out: pixels and labels by number. The batch is a pickle, of
+which nothing but arrays and plain values is made.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import tarfile
+import zlib
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cifar10net.protocol import IMAGE_BYTES, IMAGE_SIDE
+from service.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+_NAME = "test_batch"
+_FOLDER = "cifar-10-batches-py"
+_ARCHIVES = (".tar.gz", ".tgz", ".tar")
+_LARGEST_BYTES = 256 << 20
+_CLASSES = 10
+_MADE = frozenset({"_reconstruct", "ndarray", "dtype"})
+
+
+def find_batch(path: Path) -> Callable[[], bytes] | None:
+    """Find how the batch is read, if this is the archive or its folder."""
+    if path.is_file() and path.name.lower().endswith(_ARCHIVES):
+        return lambda: _unpacked(path)
+    for folder in (path, path / _FOLDER):
+        if (folder / _NAME).is_file():
+            return (folder / _NAME).read_bytes
+    return None
+
+
+def read_batch(read: Callable[[], bytes]) -> tuple[npt.NDArray[np.uint8], list[int]]:
+    """Read the batch.
+
+    Returns:
+        uint8 (n, 32, 32, 3), and the labels.
+
+    Raises:
+        SourceError: it is damaged, or none.
+    """
+    try:
+        batch = _Plain(io.BytesIO(read()), encoding="bytes").load()
+        pixels, labels = np.asarray(batch[b"data"]), [int(label) for label in batch[b"labels"]]
+        if pixels.dtype != np.uint8 or pixels.shape != (len(labels), IMAGE_BYTES):
+            raise ValueError(f"data is {pixels.dtype} {pixels.shape}, wanted uint8 (n, {IMAGE_BYTES})")
+        if not labels or not 0 <= min(labels) <= max(labels) < _CLASSES:
+            raise ValueError("labels are not numbers from 0 to 9")
+    except SourceError:
+        raise
+    except Exception as error:  # an unpickler of damaged bytes raises anything
+        raise SourceError(f"{_NAME} is no batch of CIFAR-10: {error}") from error
+    channels_last = pixels.reshape(-1, 3, IMAGE_SIDE, IMAGE_SIDE).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(channels_last), labels
+
+
+def _unpacked(path: Path) -> bytes:
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if PurePosixPath(member.name).name == _NAME and member.size <= _LARGEST_BYTES:
+                    file = archive.extractfile(member)
+                    if file is not None:
+                        return file.read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise SourceError(f"{path} is no complete archive: {error}") from error
+    raise SourceError(f"{path} has no {_NAME}: wanted cifar-10-python.tar.gz")
+
+
+class _Plain(pickle.Unpickler):
+    """Makes arrays and plain values alone, so that no archive can run code."""
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) == ("_codecs", "encode"):
+            return super().find_class(module, name)
+        if module.partition(".")[0] != "numpy" or name not in _MADE:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no batch needs")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)

@@ -1,0 +1,87 @@
+"""Runs the page's HTTP server until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+
+from service.system.listener import as_text, is_loopback, listen
+from service.web.app import make_app
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+    from service.web.backend import Answers
+    from service.web.settings import WebConfig
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_BACKLOG = 256
+_log = structlog.get_logger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready; leaves signals to whoever runs it, and ends in the ordinary way."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    def stop(self) -> None:
+        """Let requests under way end, and then it."""
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(
+    config: WebConfig, make_answers: Callable[[], Answers], on_ready: Callable[[str], None]
+) -> None:
+    """Serve the page.
+
+    Args:
+        config: where, and within which bounds.
+        make_answers: makes who answers, within the event loop.
+        on_ready: is told the page's URL once it answers.
+
+    Raises:
+        AddressError: the address cannot be listened on.
+        StartupError, JobError: there is nobody to answer.
+    """
+    listening = listen(config.host, config.port)
+    if not is_loopback(config.host):
+        _log.warning(
+            "others can reach the page",
+            host=config.host,
+            wanted="a proxy in front that encrypts and asks who they are",
+        )
+    address = as_text(config.host, listening.getsockname()[1])
+    server = _Server(
+        uvicorn.Config(
+            make_app(config, make_answers()),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # or callers could choose the address that their rate is counted by
+            ws="none",
+            lifespan="on",
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=round(config.grace_s),
+        ),
+        lambda: on_ready(f"http://{address}/"),
+    )
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, server.stop)
+    await server.serve([listening])

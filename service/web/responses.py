@@ -1,0 +1,45 @@
+"""What models say, as JSON has it."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from starlette.responses import JSONResponse
+
+from cifar10net.protocol import LARGEST_TOP_K
+from service.web.problem_details import bad_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+
+    from cifar10net.messages import ClassScore, ImageResult
+
+
+def as_json(told: object) -> JSONResponse:
+    """Answer with what holds at this moment alone."""
+    return JSONResponse(told, headers={"Cache-Control": "no-store"})
+
+
+def scores(classes: Iterable[ClassScore]) -> list[dict[str, Any]]:
+    """Write classes, in their order."""
+    return [{"index": one.index, "label": one.label, "probability": one.probability} for one in classes]
+
+
+def all_probabilities(result: ImageResult, count: int) -> list[float]:
+    """Sort the probabilities of all ``count`` classes by index.
+
+    Raises:
+        ProblemError: there are more of them than are told at once.
+    """
+    if count > LARGEST_TOP_K:
+        raise bad_request(f"The model has {count} classes, and at most {LARGEST_TOP_K} are told at once")
+    return [one.probability for one in sorted(result.classes, key=lambda one: one.index)]
+
+
+def as_base64(values: npt.NDArray[np.float32]) -> str:
+    """Write numbers as base64 of float32, the lowest byte first, the last axis fastest."""
+    return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode("ascii")

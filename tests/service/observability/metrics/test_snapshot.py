@@ -1,0 +1,100 @@
+"""What processes have counted can be summed up in any order, sent, and never steps back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.observability.metrics.snapshot import BATCHES, MOST_RETIRED, NO_MODEL, Numbers, Snapshot, retired
+from service.observability.metrics.table import CALLS, COMPUTE, CONNECTIONS, LAST_REQUEST, MODEL, REQUESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+COUNTS = st.integers(0, 1 << 60)
+NUMBERS = st.builds(
+    Numbers,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            CALLS.name: st.dictionaries(
+                st.sampled_from(["A", "B"]), st.dictionaries(st.sampled_from(["OK", "CANCELLED"]), COUNTS)
+            ),
+            CONNECTIONS.name: COUNTS,
+        },
+    ),
+    st.dictionaries(
+        st.tuples(st.sampled_from(["m", "n", ""]), st.sampled_from(["1", "2", ""])),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                REQUESTS.name: st.dictionaries(st.sampled_from(["ok", "cancelled"]), COUNTS),
+                COMPUTE.name: st.lists(COUNTS, min_size=4, max_size=4),
+                BATCHES: st.dictionaries(st.sampled_from("18"), st.lists(COUNTS, min_size=2, max_size=2)),
+                LAST_REQUEST.name: COUNTS,
+                MODEL.name: st.dictionaries(st.sampled_from(["cpu", "cuda"]), st.just(1)),
+            },
+        ),
+    ),
+)
+
+
+def _sum(all_numbers: Iterable[Numbers]) -> Numbers:
+    total = Numbers()
+    for numbers in all_numbers:
+        total.add(numbers)
+    return total
+
+
+@given(st.lists(NUMBERS, max_size=4), st.randoms())
+def test_the_order_of_adding_does_not_matter(numbers: list[Numbers], random: Any) -> None:
+    parts = [_sum(numbers[:2]), _sum(numbers[2:])]
+    shuffled = random.sample(numbers, len(numbers))
+
+    assert _sum(numbers) == _sum(parts) == _sum(shuffled)
+
+
+@given(NUMBERS, NUMBERS)
+def test_adding_changes_only_the_total(first: Numbers, second: Numbers) -> None:
+    before = json.dumps([first.as_json(), second.as_json()])
+
+    total = _sum([first, second])
+    total.add(total)
+
+    assert json.dumps([first.as_json(), second.as_json()]) == before
+
+
+@given(NUMBERS, NUMBERS)
+def test_it_arrives_as_it_was_sent(kept: Numbers, living: Numbers) -> None:
+    snapshot = Snapshot(kept, living)
+
+    assert Snapshot.of_json(json.loads(json.dumps(snapshot.as_json()))) == snapshot
+
+
+def test_counts_add_up_and_of_last_times_the_latest_counts() -> None:
+    version = ("colours", "1")
+    parts = [
+        Numbers(
+            models={version: {REQUESTS.name: {"ok": n}, LAST_REQUEST.name: 100 - n, MODEL.name: {"cpu": 1}}}
+        )
+        for n in (1, 2)
+    ]
+
+    total = _sum(parts)
+
+    assert total.models[version] == {
+        REQUESTS.name: {"ok": 3},
+        LAST_REQUEST.name: 99,
+        MODEL.name: {"cpu": 1},
+    }
+
+
+def test_the_oldest_of_many_retired_versions_are_forgotten_and_loaded_ones_never() -> None:
+    versions = [NO_MODEL, *(("colours", str(number)) for number in range(1, 41))]
+
+    gone = retired(versions, loaded=[("colours", "1"), ("colours", "40"), ("shades", "1")])
+
+    assert gone == versions[2 : 2 + 38 - MOST_RETIRED]

@@ -1,0 +1,306 @@
+"""A model is loaded and unloaded in all processes of a server or in none; who starts is like the others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.config import ServerConfig
+from service.errors import ModelBusyError, ModelControlError, ModelLoadError, UnknownModelError
+from service.repository import Repository, load_models, loading
+from service.repository import two_phase_commit as everywhere_module
+from service.repository import version_updates as lifecycle_module
+from service.workers.control_client import Intercom
+from service.workers.control_hub import Exchange
+from tests.service.colours import colour_model
+from tests.service.in_process import until
+from tests.service.manifests import manifest, publish, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+CONTENT = colour_model()
+TOLD = manifest(CONTENT)
+
+
+class _Worker:
+    """A process of a server, as far as its models go."""
+
+    def __init__(self, root: Path, intercom: Intercom) -> None:
+        self.config = ServerConfig(models=root, max_batch=8, model_control=True)
+        self.intercom = intercom
+        self.repository = Repository()
+        self.repository.join(intercom)
+
+    async def open(self) -> None:
+        elsewhere = await self.repository.elsewhere()
+        models = load_models(self.config, *(() if elsewhere is None else (elsewhere.versions,)))
+        self.repository.open(models, self.config, elsewhere=elsewhere)
+
+    def answering(self) -> dict[str, list[int]]:
+        answering: dict[str, list[int]] = {}
+        for info in self.repository.list():
+            answering.setdefault(info.name, []).append(info.version)
+        return answering
+
+    async def close(self) -> None:
+        await self.repository.close()
+        await self.intercom.close()
+
+
+class _Crew:
+    """Workers and the exchange between them."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._exchange = Exchange()
+        self.workers: list[_Worker] = []
+
+    async def join(self) -> _Worker:
+        """Have a worker join that has no models yet."""
+        with self._exchange.add(len(self.workers)) as line:
+            worker = _Worker(self._root, Intercom(os.dup(line.fileno())))
+        self.workers.append(worker)
+        await worker.intercom.join()
+        return worker
+
+    async def start(self) -> _Worker:
+        worker = await self.join()
+        await worker.open()
+        return worker
+
+    async def close(self) -> None:
+        for worker in self.workers:
+            await worker.close()
+        self._exchange.close()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("net", "other"):
+        publish(tmp_path, CONTENT, TOLD, name)
+    return tmp_path
+
+
+def _run(root: Path, scenario: Callable[[_Crew], Awaitable[None]]) -> None:
+    async def main() -> None:
+        crew = _Crew(root)
+        async with asyncio.timeout(60):
+            try:
+                await scenario(crew)
+            finally:
+                await crew.close()
+
+    asyncio.run(main())
+
+
+def test_a_load_and_an_unload_reach_every_worker(root: Path) -> None:
+    async def scenario(crew: _Crew) -> None:
+        workers = [await crew.start() for _ in range(3)]
+        publish(root, CONTENT, TOLD, "net", 2)
+
+        await workers[1].repository.load_everywhere("net")
+        assert [worker.answering()["net"] for worker in workers] == [[2]] * 3
+
+        await workers[2].repository.unload_everywhere("net")
+        assert [worker.answering() for worker in workers] == [{"other": [1]}] * 3
+
+        await workers[0].repository.load_everywhere("net")
+        assert [worker.answering()["net"] for worker in workers] == [[2]] * 3
+
+    _run(root, scenario)
+
+
+def test_a_server_of_one_process_changes_itself(root: Path) -> None:
+    async def main() -> None:
+        worker = _Worker(root, Intercom())
+        await worker.intercom.join()
+        await worker.open()
+        await worker.repository.unload_everywhere("net")
+        assert worker.answering() == {"other": [1]}
+        await worker.repository.load_everywhere("net")
+        assert worker.answering() == {"net": [1], "other": [1]}
+        await worker.close()
+
+    asyncio.run(main())
+
+
+def test_what_one_worker_refuses_happens_in_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verify, tried = loading.verify, []
+
+    def fail_the_second_time(*arguments: Any) -> Any:
+        tried.append(arguments)
+        if len(tried) == 2:
+            raise MemoryError
+        return verify(*arguments)
+
+    async def scenario(crew: _Crew) -> None:
+        workers = [await crew.start() for _ in range(3)]
+        publish(root, CONTENT, TOLD, "net", 2)
+        monkeypatch.setattr(lifecycle_module, "verify", fail_the_second_time)
+
+        with pytest.raises(
+            ModelLoadError,
+            match="nothing has changed: net cannot be loaded; 1 of 2 other processes refused: "
+            f"process {os.getpid()}: ",
+        ):
+            await workers[0].repository.load_everywhere("net")
+        assert [worker.answering()["net"] for worker in workers] == [[1]] * 3
+
+        await workers[0].repository.load_everywhere("net")  # nothing is left of the first attempt
+        assert [worker.answering()["net"] for worker in workers] == [[2]] * 3
+
+    _run(root, scenario)
+
+
+def test_what_this_worker_refuses_is_told_as_it_is(root: Path) -> None:
+    async def scenario(crew: _Crew) -> None:
+        workers = [await crew.start() for _ in range(2)]
+        folder = publish(root, b"broken", None, "net", 2)
+
+        with pytest.raises(ModelLoadError, match=r"^\S+/net/2/model.onnx cannot be loaded"):
+            await workers[0].repository.load_everywhere("net")
+        with pytest.raises(UnknownModelError, match="called 'lenet'"):
+            await workers[0].repository.load_everywhere("lenet")
+        with pytest.raises(UnknownModelError, match="called 'lenet'"):
+            await workers[0].repository.unload_everywhere("lenet")
+
+        replace(folder / "model.onnx", CONTENT)
+        await workers[1].repository.load_everywhere("net")
+        assert [worker.answering()["net"] for worker in workers] == [[2]] * 2
+
+    _run(root, scenario)
+
+
+def test_two_changes_at_a_time_leave_all_workers_alike(root: Path) -> None:
+    async def scenario(crew: _Crew) -> None:
+        workers = [await crew.start() for _ in range(3)]
+
+        outcomes = await asyncio.gather(
+            workers[0].repository.unload_everywhere("net"),
+            workers[1].repository.unload_everywhere("other"),
+            workers[1].repository.load_everywhere("net"),
+            return_exceptions=True,
+        )
+
+        assert all(outcome is None or isinstance(outcome, ModelBusyError) for outcome in outcomes)
+        assert any(isinstance(outcome, ModelBusyError) for outcome in outcomes)
+        assert workers[0].answering() == workers[1].answering() == workers[2].answering()
+        await workers[2].repository.unload_everywhere("net")  # and none is left reserved
+        assert all("net" not in worker.answering() for worker in workers)
+
+    _run(root, scenario)
+
+
+def test_a_worker_that_dies_while_others_prepare_stops_the_change(root: Path) -> None:
+    async def scenario(crew: _Crew) -> None:
+        workers = [await crew.start() for _ in range(2)]
+        dying = await crew.join()  # and never opens, so that it never answers
+
+        loading = asyncio.create_task(workers[0].repository.unload_everywhere("net"))
+        await until(lambda: workers[1].repository._everywhere._reserved is not None)  # type: ignore[union-attr]
+        await dying.intercom.close()
+        with pytest.raises(ModelLoadError, match=r"net cannot be unloaded; 1 of 2 .* worker 2: "):
+            await loading
+        assert [worker.answering()["net"] for worker in workers] == [[1]] * 2
+        await workers[1].repository.load("net")
+        assert workers[1].repository._everywhere._reserved is None  # type: ignore[union-attr]
+
+    _run(root, scenario)
+
+
+def test_a_worker_that_was_given_up_does_the_change_by_itself_when_it_comes(root: Path) -> None:
+    """As one whose reservation ran out, or that came up while the others prepared."""
+
+    async def scenario(crew: _Crew) -> None:
+        workers = [await crew.start() for _ in range(2)]
+        publish(root, CONTENT, TOLD, "net", 2)
+        everywhere = workers[1].repository._everywhere
+        assert everywhere is not None
+        prepare = everywhere._prepare
+
+        async def forget(plan: Any) -> None:
+            await prepare(plan)
+            everywhere._release(plan.ticket)
+
+        crew.workers[1].intercom.answer(everywhere_module._PREPARE, everywhere_module._answering(forget))
+        await workers[0].repository.load_everywhere("net")
+        assert [worker.answering()["net"] for worker in workers] == [[2]] * 2
+
+    _run(root, scenario)
+
+
+def test_a_reservation_of_somebody_who_is_gone_runs_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(everywhere_module, "_RESERVED_S", 0.01)
+
+    async def scenario(crew: _Crew) -> None:
+        workers = [await crew.start() for _ in range(2)]
+        plan = {"action": "unload", "model": "net", "ticket": "of a process that dies"}
+        assert await workers[0].intercom.ask_peers(everywhere_module._PREPARE, plan) == [None]
+        everywhere = workers[1].repository._everywhere
+        assert everywhere is not None
+        await until(lambda: everywhere._reserved is None)
+        assert workers[1].answering()["net"] == [1]
+
+    _run(root, scenario)
+
+
+def test_a_caller_who_hangs_up_does_not_leave_half_a_change(root: Path) -> None:
+    async def scenario(crew: _Crew) -> None:
+        workers = [await crew.start() for _ in range(2)]
+        unloading = asyncio.create_task(workers[0].repository.unload_everywhere("net"))
+        await asyncio.sleep(0)
+        unloading.cancel()
+        await until(lambda: all("net" not in worker.answering() for worker in workers))
+
+    _run(root, scenario)
+
+
+def test_a_worker_that_starts_is_like_the_others(root: Path) -> None:
+    async def scenario(crew: _Crew) -> None:
+        first = await crew.start()
+        publish(root, CONTENT, TOLD, "net", 2)  # which the others do not know
+        publish(root, CONTENT, TOLD, "brand-new")
+        await first.repository.unload_everywhere("other")
+
+        second = await crew.start()
+
+        assert second.answering() == first.answering() == {"net": [1]}
+        assert second.repository.default == "net"
+        await second.repository._opened().look()
+        states = {(entry.name, entry.version): entry.reason for entry in second.repository.index()}
+        assert states["other", 1] == "unloaded"
+
+    _run(root, scenario)
+
+
+def test_a_worker_that_starts_without_the_default_model_keeps_its_name(root: Path) -> None:
+    async def scenario(crew: _Crew) -> None:
+        first = await crew.start()
+        assert first.repository.default == "net"
+        await first.repository.unload_everywhere("net")
+
+        second = await crew.start()
+
+        assert second.repository.default == "net"
+        with pytest.raises(UnknownModelError, match="the default model 'net' is not loaded"):
+            second.repository.get("", "")
+
+    _run(root, scenario)
+
+
+def test_models_are_changed_by_call_only_where_that_is_allowed(root: Path) -> None:
+    async def main() -> None:
+        repository, config = Repository(), ServerConfig(models=root)
+        repository.join(Intercom())
+        repository.open(load_models(config), config)
+        for change in (repository.load_everywhere, repository.unload_everywhere):
+            with pytest.raises(ModelControlError, match="start the server with --model-control to allow it"):
+                await change("net")
+        await repository.close()
+
+    asyncio.run(main())

@@ -1,0 +1,57 @@
+"""Whoever is trusted no longer has to go, whenever that comes to be known."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from service.config import SecurityConfig
+from service.security import file_watcher as watching
+from service.security import policy as protection
+from service.security.certificates import load_context
+from service.security.policy import Protection
+from tests.service.in_process import until
+from tests.service.security.authority import Authority, replace
+
+if TYPE_CHECKING:
+    import ssl
+
+    import pytest
+
+    from service.config import TlsFiles
+
+
+class _Server:
+    """Counts what it is told to do."""
+
+    def __init__(self) -> None:
+        self.partings = 0
+
+    def admit_again(self) -> None:
+        raise AssertionError
+
+    def part(self) -> None:
+        self.partings += 1
+
+
+def test_clients_connect_anew_even_if_one_is_revoked_while_files_are_read(
+    files: TlsFiles, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revoking = iter([authority.revoke(authority.client())])
+
+    def load_slowly(files: TlsFiles) -> ssl.SSLContext:
+        context = load_context(files)
+        for pem in revoking:
+            replace(files.crl, pem)  # type: ignore[arg-type] # it is given
+        return context
+
+    monkeypatch.setattr(protection, "load_context", load_slowly)
+    monkeypatch.setattr(watching, "EVERY_S", 0.005)
+
+    async def scenario() -> None:
+        server, made = _Server(), Protection(SecurityConfig(tls=files), ())
+        following = asyncio.create_task(made.follow(server))
+        await until(lambda: server.partings)
+        following.cancel()
+
+    asyncio.run(scenario())

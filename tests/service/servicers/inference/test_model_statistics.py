@@ -1,0 +1,134 @@
+"""ModelStatistics, of whatever has been counted."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cifar10net.pb import inference_pb2 as pb
+from service.config import ServerConfig
+from service.errors import UnknownModelError
+from service.observability.statistics import BatchTotals, ModelTotals, Spent
+from service.repository import Loaded, Repository
+from service.runtime.model import ModelInfo
+from service.servicers.inference.model_statistics import Statistics
+
+if TYPE_CHECKING:
+    from service.observability.statistics import Totals
+    from service.rpc.call import Call
+
+CALL: Call = None  # type: ignore[assignment] # the handler does not look at it
+COUNTED = ModelTotals(
+    last_inference_ms=1_700_000_000_000,
+    inference_count=70,
+    execution_count=3,
+    success=Spent(6, 60),
+    fail=Spent(1, 2),
+    queue=Spent(7, 5),
+    compute_input=Spent(4, 8),
+    compute_infer=Spent(5, 9),
+    compute_output=Spent(5, 10),
+    cache_hit=Spent(2, 11),
+    cache_miss=Spent(4, 0),
+    batches={
+        64: BatchTotals(Spent(1, 1), Spent(1, 2), Spent(1, 3)),
+        3: BatchTotals(Spent(2, 4), Spent(2, 5), Spent(2, 6)),
+    },
+)
+
+
+class _Model:
+    """A model that nobody runs."""
+
+    def __init__(self, name: str, version: int) -> None:
+        self.info = ModelInfo(name, version, ("a", "b"), "CPUExecutionProvider", {})
+
+    def run(self, images: Any) -> Any:
+        raise NotImplementedError
+
+
+class _Counted:
+    async def totals(self) -> Totals:
+        return {("busy", 2): COUNTED, ("gone", 1): COUNTED}
+
+
+def _ask(name: str = "", version: str = "") -> pb.ModelStatisticsResponse:
+    async def main() -> bytes:
+        repository = Repository()
+        models: Any = [(_Model("idle", 1),), (_Model("busy", 2),)]
+        repository.open(Loaded(models), ServerConfig())
+        request = pb.ModelStatisticsRequest(name=name, version=version)
+        answer = await Statistics(repository, _Counted()).model_statistics(request.SerializeToString(), CALL)
+        await repository.close()
+        return answer
+
+    return pb.ModelStatisticsResponse.FromString(asyncio.run(main()))
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "told"),
+    [
+        ("", "", [("busy", "2"), ("idle", "1")]),
+        ("busy", "", [("busy", "2")]),
+        ("busy", "2", [("busy", "2")]),
+        ("idle", "1", [("idle", "1")]),
+    ],
+)
+def test_every_version_that_is_asked_for_is_told_of(
+    name: str, version: str, told: list[tuple[str, str]]
+) -> None:
+    stats = _ask(name, version).model_stats
+
+    assert [(each.name, each.version) for each in stats] == told
+
+
+@pytest.mark.parametrize(("name", "version"), [("none", ""), ("busy", "1"), ("gone", "1")])
+def test_a_model_that_is_not_served_is_not_found(name: str, version: str) -> None:
+    with pytest.raises(UnknownModelError):
+        _ask(name, version)
+
+
+def test_a_model_that_nobody_asked_has_nothing_but_zeros() -> None:
+    (stats,) = _ask("idle").model_stats
+
+    assert stats.inference_stats.queue == pb.StatisticDuration()
+    assert stats.HasField("inference_stats")
+    assert (stats.inference_count, stats.execution_count, len(stats.batch_stats)) == (0, 0, 0)
+
+
+def test_each_total_is_told_under_its_name() -> None:
+    (stats,) = _ask("busy").model_stats
+
+    def spent(count: int, ns: int) -> pb.StatisticDuration:
+        return pb.StatisticDuration(count=count, ns=ns)
+
+    assert stats == pb.ModelStatistics(
+        name="busy",
+        version="2",
+        last_inference=1_700_000_000_000,
+        inference_count=70,
+        execution_count=3,
+        inference_stats=pb.InferStatistics(
+            success=spent(6, 60),
+            fail=spent(1, 2),
+            queue=spent(7, 5),
+            compute_input=spent(4, 8),
+            compute_infer=spent(5, 9),
+            compute_output=spent(5, 10),
+            cache_hit=spent(2, 11),
+            cache_miss=spent(4, 0),
+        ),
+        batch_stats=[
+            pb.InferBatchStatistics(
+                batch_size=3, compute_input=spent(2, 4), compute_infer=spent(2, 5), compute_output=spent(2, 6)
+            ),
+            pb.InferBatchStatistics(
+                batch_size=64,
+                compute_input=spent(1, 1),
+                compute_infer=spent(1, 2),
+                compute_output=spent(1, 3),
+            ),
+        ],
+    )

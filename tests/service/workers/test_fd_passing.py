@@ -1,0 +1,206 @@
+"""Connections pass from one process' sockets to another's, and each is counted until it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+import uvloop
+
+from service.workers.fd_passing import Door, Hatch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+
+    Pairs = Callable[[], tuple[socket.socket, socket.socket]]
+    Run = Callable[[Coroutine[None, None, None]], None]
+
+
+class _Passage:
+    """A hatch, and the door that belongs to it, in one process."""
+
+    def __init__(self) -> None:
+        self.changes: list[bool] = []
+        self.arrived: list[socket.socket] = []
+        self.closings = 0
+        self.hatch = Hatch(lambda: self.changes.append(self.hatch.is_open))
+        self.door = Door(os.dup(self.hatch.other_fd))
+        self.hatch.close_other()
+
+    def open(self) -> None:
+        self.door.open(self.arrived.append, self._closed)
+        self.door.say_ready()
+
+    def _closed(self) -> None:
+        self.closings += 1
+
+
+@contextlib.asynccontextmanager
+async def _passage() -> AsyncIterator[_Passage]:
+    passage = _Passage()
+    yield passage
+    passage.door.close()
+    for connection in (*passage.arrived, *passage.hatch.close()):
+        connection.close()
+
+
+async def _wait(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not is_so():
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def pairs() -> Iterator[Pairs]:
+    """Return a function that makes a caller and the connection which the supervisor has accepted."""
+    made: list[socket.socket] = []
+
+    def pair() -> tuple[socket.socket, socket.socket]:
+        made.extend(socket.socketpair())
+        return made[-2], made[-1]
+
+    yield pair
+    for each in made:
+        each.close()
+
+
+@pytest.fixture(params=[None, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """Run in the loop of a supervisor, and in that of a worker."""
+    with asyncio.Runner(loop_factory=request.param) as runner:
+        yield runner.run
+
+
+def _lowest_free_fd() -> int:
+    fd = os.dup(0)
+    os.close(fd)
+    return fd
+
+
+def test_a_connection_arrives_whole_and_is_counted_until_it_ends(run: Run, pairs: Pairs) -> None:
+    async def main() -> None:
+        async with _passage() as passage:
+            passage.open()
+            await _wait(lambda: passage.hatch.is_open)
+            caller, connection = pairs()
+            caller.sendall(b"hello")
+
+            assert passage.hatch.pass_on(connection)
+            await _wait(lambda: bool(passage.arrived))
+            [arrived] = passage.arrived
+
+            assert arrived.recv(10) == b"hello"
+            assert not arrived.getblocking()
+            assert not arrived.get_inheritable()
+            assert passage.hatch.connections == 1
+            await _wait(lambda: connection.fileno() < 0)  # the supervisor keeps no copy
+            arrived.close()
+            assert caller.recv(10) == b""
+            passage.door.say_connection_closed()
+            await _wait(lambda: passage.hatch.connections == 0)
+
+    run(main())
+
+
+def test_a_hatch_is_open_from_ready_until_stopping(run: Run, pairs: Pairs) -> None:
+    async def main() -> None:
+        async with _passage() as passage:
+            hatch, door = passage.hatch, passage.door
+            assert not hatch.is_open
+            passage.open()
+            await _wait(lambda: hatch.is_open)
+            hatch.pass_on(pairs()[1])
+
+            door.say_stopping()
+            await _wait(lambda: passage.closings == 1)
+
+            assert len(passage.arrived) == 1  # what was on its way still came
+            assert not hatch.is_open
+            assert hatch.has_been_ready
+            assert passage.changes == [True, False]
+            door.say_connection_closed()  # is still heard
+            await _wait(lambda: hatch.connections == 0)
+
+    run(main())
+
+
+def test_the_door_tells_once_that_the_supervisor_is_gone(run: Run) -> None:
+    async def main() -> None:
+        async with _passage() as passage:
+            passage.hatch.close()
+            passage.open()
+            await _wait(lambda: passage.closings > 0)
+
+            passage.door.say_connection_closed()  # nobody hears it, nothing breaks
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert passage.closings == 1
+
+    run(main())
+
+
+def test_a_hatch_without_room_refuses_and_gives_back_what_was_not_taken(run: Run, pairs: Pairs) -> None:
+    async def main() -> None:
+        async with _passage() as passage:
+            _, connection = pairs()
+            copies = [connection.dup()]
+            while passage.hatch.pass_on(copies[-1]):
+                copies.append(connection.dup())
+            copies.pop().close()
+            passage.door.close()
+
+            untaken = passage.hatch.close()
+
+            assert untaken == copies != []
+            assert passage.hatch.connections == 0
+            for each in untaken:
+                each.close()
+
+    run(main())
+
+
+def test_words_that_find_no_room_are_sent_later(run: Run) -> None:
+    async def main() -> None:
+        async with _passage() as passage:
+            passage.open()
+            await _wait(lambda: passage.hatch.is_open)
+            said = 2_000_000  # more than a socket holds
+
+            passage.hatch.connections = said
+            for _ in range(said // 1_000):
+                passage.door._say(b"c" * 1_000)
+
+            assert passage.hatch.connections == said
+            await _wait(lambda: passage.hatch.connections == 0)
+
+    run(main())
+
+
+def test_a_connection_that_finds_too_many_open_files_is_counted_as_closed(
+    run: Run, pairs: Pairs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def main() -> None:
+        async with _passage() as passage:
+            passage.open()
+            await _wait(lambda: passage.hatch.is_open)
+            callers = [pairs() for _ in range(3)]
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            for _, connection in callers:
+                passage.hatch.pass_on(connection)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (_lowest_free_fd(), limits[1]))
+            try:
+                await _wait(lambda: passage.hatch.connections == 0)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+            assert passage.arrived == []
+            assert [caller.recv(1) for caller, _ in callers] == [b"", b"", b""]
+
+    run(main())
+
+    assert capsys.readouterr().out.count("too many open files") == 1

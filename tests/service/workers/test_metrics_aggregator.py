@@ -1,0 +1,221 @@
+"""What workers count is summed up, and nothing that was told is ever taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from service.observability.metrics.exposition import Exposition
+from service.observability.metrics.snapshot import METRICS_TOPIC, NEWS_TOPIC
+from service.observability.timing import Run
+from service.workers import metrics_aggregator as collector_module
+from service.workers.control_client import Intercom
+from service.workers.control_hub import Exchange
+from service.workers.metrics_aggregator import Collector
+from tests.service.in_process import until
+from tests.service.observability.metrics.scraper import Samples, samples_of, value
+from tests.service.observability.metrics.work import Call, model, recorder, request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pytest
+
+    from service.observability.metrics.recorder import Recorder
+
+
+class _Crew:
+    """Workers in this process, each at the end of a real line."""
+
+    def __init__(self) -> None:
+        self.exchange = Exchange()
+        self.collector = Collector(self.exchange)
+        self._intercoms: dict[int, Intercom] = {}
+
+    async def start(self, number: int, counting: Recorder | None = None, **handlers: Any) -> Recorder:
+        counting = counting or recorder(model())
+        with self.exchange.add(number) as line:
+            intercom = self._intercoms[number] = Intercom(os.dup(line.fileno()))
+        intercom.answer(METRICS_TOPIC, handlers.get("metrics", counting.answer))
+        intercom.answer(NEWS_TOPIC, handlers.get("news", counting.answer_news))
+        await intercom.join()
+        self.collector.add(number)
+        return counting
+
+    async def kill(self, number: int) -> None:
+        await self._intercoms.pop(number).close()
+        self.collector.remove(number)
+        self.exchange.remove(number)
+
+    async def told(self) -> Samples:
+        return samples_of("".join(Exposition("").write(await self.collector.collect())))
+
+
+@contextlib.asynccontextmanager
+async def _crew() -> AsyncIterator[_Crew]:
+    crew = _Crew()
+    async with asyncio.timeout(60):
+        yield crew
+    for number in list(crew._intercoms):
+        await crew.kill(number)
+    crew.collector.close()
+    crew.exchange.close()
+
+
+async def _hang(_: Any = None) -> None:
+    await asyncio.Event().wait()
+
+
+def test_workers_are_summed_up_and_one_that_died_stays_counted() -> None:
+    async def scenario() -> None:
+        async with _crew() as crew:
+            for number in range(2):
+                counting = await crew.start(number)
+                for _ in range(number + 1):
+                    counting.on_call(Call())
+                    counting.on_request(request(model(), Run(1, 106.0, 106.1)))
+            both = await crew.told()
+            await crew.kill(1)
+            one = await crew.told()
+            await crew.start(2)
+            crew.collector.restarts += 1
+            replaced = await crew.told()
+
+        for told, workers in ((both, 2), (one, 1), (replaced, 2)):
+            assert value(told, "calls_total") == 3
+            assert value(told, "compute_seconds_count", version="1") == 3
+            assert value(told, "workers") == workers
+            assert value(told, "connections") == 2 * workers  # how things are dies with who said it
+        assert value(replaced, "worker_restarts_total") == 1
+        sums = [value(told, "compute_seconds_sum") for told in (both, one, replaced)]
+        assert sums[0] == sums[1] == sums[2]
+
+    asyncio.run(scenario())
+
+
+def test_what_a_worker_counted_is_fetched_without_being_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector_module, "_EVERY_S", 0.01)
+    monkeypatch.setattr("service.observability.metrics.recorder._NEWS_EVERY_S", 0.01)
+
+    async def scenario() -> Samples:
+        async with _crew() as crew:
+            counting = await crew.start(0)
+            for _ in range(2):  # news, twice
+                counting.on_call(Call())
+                await until(lambda: not counting._has_news)
+            await until(lambda: _calls(crew) == 2)
+            await crew.kill(0)
+            return await crew.told()
+
+    assert value(asyncio.run(scenario()), "calls_total") == 2
+
+
+def _calls(crew: _Crew) -> Any:
+    [worker] = crew.collector._workers.values()
+    calls: Any = worker.snapshot.kept.server.get("calls_total", {})
+    return sum(count for codes in calls.values() for count in codes.values())
+
+
+def test_a_worker_that_hangs_is_told_of_as_it_was_and_asked_but_once() -> None:
+    asked = 0
+
+    async def scenario() -> None:
+        nonlocal asked
+        async with _crew() as crew:
+            hanging = recorder(model())
+            hanging.on_call(Call())
+            is_hanging = asyncio.Event()
+
+            async def answer(_: Any) -> Any:
+                nonlocal asked
+                if is_hanging.is_set():
+                    asked += 1
+                    await _hang()
+                return await hanging.answer()
+
+            await crew.start(0, metrics=answer, news=_hang)
+            other = await crew.start(1)
+            assert value(await crew.told(), "calls_total") == 1
+            is_hanging.set()
+            for calls in (2, 3, 4):
+                other.on_call(Call())
+                assert value(await crew.told(), "calls_total") == calls
+
+    asyncio.run(scenario())
+    assert asked == 1
+
+
+def test_a_worker_that_is_starting_does_not_keep_others_from_being_told() -> None:
+    async def scenario() -> Samples:
+        async with _crew() as crew:
+            crew.exchange.add(7).close()
+            with crew.exchange.add(8):  # nobody has joined at its other end yet
+                crew.collector.add(7)
+                crew.collector.add(8)
+                counting = await crew.start(0)
+                counting.on_call(Call())
+                return await crew.told()
+
+    assert value(asyncio.run(scenario()), "calls_total") == 1
+
+
+def test_a_scrape_tells_what_was_counted_before_it_however_many_there_are_at_once() -> None:
+    """One that joined a question asked earlier would miss what was answered since."""
+
+    async def scenario() -> tuple[list[float], int]:
+        asked = 0
+        may_go_on = asyncio.Event()
+        counting = recorder(model())
+
+        async def answer(_: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            snapshot = await counting.answer()
+            await may_go_on.wait()  # on its way
+            return snapshot
+
+        async with _crew() as crew:
+            await crew.start(0, counting, metrics=answer, news=_hang)
+            first = asyncio.create_task(crew.told())
+            await until(lambda: asked)
+            counting.on_call(Call())
+            others = [asyncio.create_task(crew.told()) for _ in range(9)]
+            await asyncio.sleep(0)
+            may_go_on.set()
+            return [value(await told, "calls_total") for told in (first, *others)], asked
+
+    calls, asked = asyncio.run(scenario())
+    assert calls[0] in {0, 1}
+    assert calls[1:] == [1] * 9
+    assert asked == 2
+
+
+def test_versions_that_a_worker_forgets_stay_counted_until_there_are_many_newer_ones() -> None:
+    async def scenario() -> list[Samples]:
+        stages = []
+        async with _crew() as crew:
+            one, other = await crew.start(0), await crew.start(1)
+            for counting in (one, other):
+                counting.on_request(request(model(2)))
+            stages.append(await crew.told())
+            for version in range(3, 100):
+                one.on_request(request(model(version)))
+            stages.append(await crew.told())
+            for version in range(3, 100):
+                other.on_request(request(model(version)))
+                if version % 20 == 0:
+                    await crew.told()
+            stages.append(await crew.told())
+            await crew.kill(0)
+            stages.append(await crew.told())
+        return stages
+
+    stages = asyncio.run(scenario())
+    assert [value(told, "requests_total", version="2") for told in stages] == [2, 2, 0, 0]
+    assert [value(told, "requests_total", version="99") for told in stages] == [0, 1, 2, 2]
+    for told in stages:
+        versions = {dict(labels)["version"] for name, labels in told if name == "cifar10net_requests_total"}
+        assert "1" in versions  # it is loaded
+        assert len(versions) < 100
