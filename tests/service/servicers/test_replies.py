@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,10 @@ from cifar10net.errors import ImageError, ImageErrorCode
 from cifar10net.pb import classifier_pb2 as pb
 from service.runtime.model import ModelInfo
 from service.servicers.replies import ReplyWriter, field
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import Descriptor
+    from google.protobuf.message import Message
 
 _labels = st.lists(st.text(min_size=1, max_size=300), min_size=1, max_size=12, unique=True)
 
@@ -48,6 +54,34 @@ def test_a_reply_means_what_the_library_would_have_written(
     reply = ReplyWriter(info).write(answers, errors, n, top_k)
 
     assert pb.ClassifyResponse.FromString(reply) == _expected(info, answers, errors, n, top_k)
+
+
+def _fields(message: Descriptor) -> set[str]:
+    """Return the full names of all fields that a message can hold, those of its parts too."""
+    parts = [each.message_type for each in message.fields if each.message_type is not None]
+    return {each.full_name for each in message.fields}.union(*map(_fields, parts))
+
+
+def _written(message: Message) -> set[str]:
+    """Return the full names of the fields that are set, those of the parts too."""
+    names = set()
+    for each, value in message.ListFields():
+        names.add(each.full_name)
+        if each.message_type is not None:
+            parts = value if each.is_repeated else [value]
+            names.update(*map(_written, parts))
+    return names
+
+
+def test_every_field_of_the_proto_is_written() -> None:
+    """A field that is new in the proto fails here until the writer knows it."""
+    info = ModelInfo("colours", 3, ("red", "green"), "CPUExecutionProvider", {})
+    answers = np.array([[0.25, 0.75]], np.float32)
+    errors = {1: ImageError(ImageErrorCode.CORRUPT, "is broken")}
+
+    reply = pb.ClassifyResponse.FromString(ReplyWriter(info).write(answers, errors, n=2, top_k=2))
+
+    assert _written(reply) == _fields(pb.ClassifyResponse.DESCRIPTOR)
 
 
 @given(content=st.binary(max_size=40_000), number=st.integers(1, 3_000))
