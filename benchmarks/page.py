@@ -1,6 +1,11 @@
-"""Puts a table between the two markers that a page has for it. Knows nothing of what is in it."""
+"""Tables of figures between the two markers that a page has for them."""
 
 from __future__ import annotations
+
+import textwrap
+
+WIDTH = 120
+"""Longest line of prose in a page."""
 
 
 def with_table(page: str, target: str, table: str) -> str:
@@ -15,3 +20,11 @@ def with_table(page: str, target: str, table: str) -> str:
     if not (begin and end):
         raise ValueError(f"the page has no {begin_mark.strip()} and {end_mark} to put the table between")
     return before + begin + table + end + after
+
+
+def wrapped(text: str) -> str:
+    """Break lines of prose after at most 120 characters; rows of tables stay as they are."""
+    return "".join(
+        line if line.startswith("|") or len(line) <= WIDTH else textwrap.fill(line, WIDTH) + "\n"
+        for line in text.splitlines(keepends=True)
+    )

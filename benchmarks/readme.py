@@ -1,8 +1,4 @@
-"""Puts the figures of the last ``make bench`` into the README, so that both are one run's.
-
-In: ``benchmarks/results/serving.json``. Out: the README's table, between its two markers. Knows nothing of
-how the figures were made.
-"""
+"""The figures of the last ``make bench``: all in docs/performance.md, and a table of five rows in README."""
 
 from __future__ import annotations
 
@@ -10,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page import with_table
+from benchmarks.page import with_table, wrapped
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
+PAGE = ROOT / "docs" / "performance.md"
 README = ROOT / "README.md"
-_TITLES = {
+TITLES = {
     "unary_1.images_per_s": "one image a call: images/s",
     "unary_1.cpu_us_an_image": "one image a call: server CPU, µs an image",
     "stream_1.images_per_s": "one image a message of a stream: images/s",
@@ -41,24 +38,43 @@ _TITLES = {
     "memory.one_worker_mb": "resident after load, MB",
     "idle.core_share_percent": "CPU while idle, % of a core",
 }
+OWN_EMPTY_CALL = "28 (23–31)"  # noqa: RUF001 - as decision 12 writes it, which says how it was measured
+EMPTY_CALLS = {
+    "grpcio's server, 16 threads": "226 (215–258)",  # noqa: RUF001 - as decision 7 writes it
+    "grpcio's asyncio server, uvloop": "270 (252–330)",  # noqa: RUF001 - likewise
+}
+"""CPU time of a call with an empty handler, in µs, measured once; no command repeats it."""
+_BESIDE_THE_MODEL = {
+    "one image a call: CPU an image, µs": ("unary_1.cpu_us_an_image", "ceiling_1.cpu_us_an_image", 1),
+    "64 images a call: CPU an image, µs": ("unary_64.cpu_us_an_image", "ceiling_64.cpu_us_an_image", 64),
+    "64 images a call: images/s": ("unary_64.images_per_s", "ceiling_64.images_per_s", 64),
+}
 
 
 def table(results: dict[str, Any]) -> str:
-    """Write the figures as a Markdown table, and what they were measured on."""
+    """Write all figures as a Markdown table with their goals, and what they were measured on."""
     figures = results["figures"]
     lines = ["| one core, by `make bench` | median (smallest-largest), n | goal |", "|---|---|---|"]
-    lines += [line(title, figures[key]) for key, title in _TITLES.items() if key in figures]
+    lines += [line(title, figures[key]) for key, title in TITLES.items() if key in figures]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     stolen = results["stolen_of_kept"]
     kept = f"Of {sum(results['rounds_made'])} rounds the {len(stolen)} were kept during which the hypervisor"
     load = f"load on the other core by h2load ({results['h2load']}) and our own generator"
-    lines += [
-        "",
-        f"{results['machine']}, {results['kernel']}, Python {results['python']}, {versions};",
-        f"{load}, {results['time'][:10]}.",
-        f"{kept} gave least of the cores to others: {min(stolen):.0%} to {max(stolen):.0%} of them.",
+    machine = f"{results['machine']}, {results['kernel']}, Python {results['python']}, {versions}"
+    share = f"{kept} gave least of the cores to others: {min(stolen):.0%} to {max(stolen):.0%} of them."
+    return wrapped("\n".join([*lines, "", f"{machine}; {load}, {results['time'][:10]}. {share}"]) + "\n")
+
+
+def short_table(results: dict[str, Any]) -> str:
+    """Write the five rows of README: our server beside grpcio's, and beside the model without a server."""
+    figures = results["figures"]
+    rows = [("an empty call: CPU, µs", OWN_EMPTY_CALL, name, figure) for name, figure in EMPTY_CALLS.items()]
+    rows += [
+        (title, _range(figures[served]), f"ONNX Runtime alone, batches of {size}", _range(figures[alone]))
+        for title, (served, alone, size) in _BESIDE_THE_MODEL.items()
     ]
-    return "\n".join(lines) + "\n"
+    head = ["| one core | cifar10net | beside it | |", "|---|---|---|---|"]
+    return "\n".join([*head, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
 
 
 def line(title: str, figure: dict[str, Any]) -> str:
@@ -66,6 +82,11 @@ def line(title: str, figure: dict[str, Any]) -> str:
     low, middle, high = (_rounded(figure[name]) for name in ("smallest", "median", "largest"))
     spread = f" ({low}-{high})" if figure["n"] > 1 else ""
     return f"| {title} | **{middle}**{spread}, n={figure['n']} | {_goal(figure)} |"
+
+
+def _range(figure: dict[str, Any]) -> str:
+    low, middle, high = (_rounded(figure[name]) for name in ("smallest", "median", "largest"))
+    return f"{middle} ({low}–{high})"  # noqa: RUF001 - as the decisions write a range
 
 
 def _goal(figure: dict[str, Any]) -> str:
@@ -82,8 +103,10 @@ def _rounded(value: float) -> str:
 
 
 def main() -> None:
-    """Write the table into the README."""
-    README.write_text(with_table(README.read_text(), "bench", table(json.loads(RESULTS.read_text()))))
+    """Write both tables into their pages."""
+    results = json.loads(RESULTS.read_text())
+    PAGE.write_text(with_table(PAGE.read_text(), "bench", table(results)))
+    README.write_text(with_table(README.read_text(), "bench", short_table(results)))
 
 
 if __name__ == "__main__":

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import tomllib
+from collections import defaultdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from benchmarks import readme
+from benchmarks.page import with_table
 from cifar10net.errors import ImageErrorCode
 from cifar10net.pb import classifier_pb2 as pb
 from cifar10net.protocol import IMAGE_BYTES, LARGEST_TOP_K, MAX_CALL_IMAGES, MAX_MESSAGE_BYTES
@@ -22,6 +25,12 @@ if TYPE_CHECKING:
 
 
 PACKAGES = ("cifar10net", "service", "training")
+NAMES_FOUND_TWICE = {
+    "__init__": "every package has one",
+    "options": "what the commands of a package share",
+    "classify": "the verb of the command line, and the path of the HTTP API",
+}
+"""Names of modules that may be used twice within a package, and why."""
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +105,25 @@ def test_every_direct_dependency_is_pinned(root: Path, project: dict[str, Any]) 
     }.items()  # fmt: skip
 
 
-def test_the_readmes_figures_are_the_measured_ones(root: Path) -> None:
+def test_the_figures_of_serving_are_the_measured_ones(root: Path) -> None:
     results = json.loads((root / "benchmarks/results/serving.json").read_text())
+    page, short = ((root / name).read_text() for name in ("docs/performance.md", "README.md"))
 
-    assert readme.table(results) in (root / "README.md").read_text()
-    assert all(key in results["figures"] for key in readme._TITLES)
+    what_to_do = "run: python -m benchmarks.readme"
+    assert with_table(page, "bench", readme.table(results)) == page, what_to_do
+    assert with_table(short, "bench", readme.short_table(results)) == short, what_to_do
+    assert all(key in results["figures"] for key in readme.TITLES)
+
+
+def test_figures_that_were_measured_once_stand_in_the_decisions(root: Path) -> None:
+    front, security = (
+        (root / "docs/decisions" / name).read_text() for name in ("0007-own-front.md", "0012-security.md")
+    )
+    own = readme.OWN_EMPTY_CALL.replace(" (", " µs (")
+
+    assert f"| plain | {own} |" in security
+    for figure in readme.EMPTY_CALLS.values():
+        assert f"| {figure} |" in front
 
 
 def test_sample_photographs_have_sources(root: Path) -> None:
@@ -115,6 +138,27 @@ def test_every_test_module_is_found_by_its_name(root: Path) -> None:
     for path in (root / "tests").rglob("*.py"):
         has_tests = re.search(r"^(async )?def test_|^class .*StateMachine", path.read_text(), re.MULTILINE)
         assert path.name.startswith(("test_", "conftest")) or not has_tests, path
+
+
+@pytest.mark.parametrize("package", ["service", "training"])
+def test_no_name_of_a_module_is_used_twice(root: Path, package: str) -> None:
+    found = defaultdict(list)
+    for path in sorted((root / package).rglob("*.py")):
+        found[path.stem].append(str(path.relative_to(root)))
+
+    twice = {name: paths for name, paths in found.items() if len(paths) > 1}
+    assert {name: paths for name, paths in twice.items() if name not in NAMES_FOUND_TWICE} == {}
+
+
+@pytest.mark.parametrize("package", ["service", "training"])
+def test_no_name_of_a_class_is_used_twice(root: Path, package: str) -> None:
+    found = defaultdict(list)
+    for path in sorted((root / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(f"{path.relative_to(root)}:{node.lineno}")
+
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
 
 
 def test_int8_is_as_fast_as_the_decision_says(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""The README's tables are those of the committed comparison, and that is of the committed models."""
+"""The tables of models are those of the committed comparison, and that is of the committed models."""
 
 from __future__ import annotations
 
@@ -15,10 +15,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_the_readme_shows_the_committed_comparison() -> None:
-    page = models.README.read_text()
+def test_the_pages_show_the_committed_comparison() -> None:
+    page, short, results = (path.read_text() for path in (models.PAGE, models.README, models.RESULTS))
 
-    assert models.with_table(page, models.RESULTS.read_text()) == page, "run: python -m benchmarks.models"
+    assert models.with_table(page, results) == page, "run: python -m benchmarks.models"
+    assert models.with_short_table(short, results) == short, "run: python -m benchmarks.models"
+
+
+def test_the_short_table_has_six_columns_of_every_model() -> None:
+    results = models.RESULTS.read_text()
+
+    titles, _, *rows = models.short_table(results).splitlines()
+
+    assert titles == "| model | parameters | multiply-adds, M | top-1 | top-3 | images/s, one core |"
+    assert len(rows) == len(from_json(results).rows)
+    assert {row.count("|") for row in rows} == {7}
 
 
 def test_the_comparison_is_of_the_committed_models(root: Path) -> None:
