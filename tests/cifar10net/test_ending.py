@@ -10,8 +10,8 @@ import pytest
 
 from cifar10net.asynchronous_stream import AsynchronousStream
 from cifar10net.config import ClientConfig
-from cifar10net.failures import Attempts, Failure
-from cifar10net.request_options import Question
+from cifar10net.failures import Failure, RetryState
+from cifar10net.request_options import RequestOptions
 from tests.cifar10net.scripted import numbered, reply
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _classes(calls: list[type[_Overtaken]], said: tuple[Any, ...], looks: int) -
         return calls.pop(0)(requests, said, looks)
 
     async def ask() -> list[int]:
-        stream = AsynchronousStream(open_stream, "nowhere", Question(), ClientConfig(), 1)
+        stream = AsynchronousStream(open_stream, "nowhere", RequestOptions(), ClientConfig(), 1)
         return [result.classes[0].index async for result in stream.results(numbered(4))]
 
     return asyncio.run(asyncio.wait_for(ask(), 30))
@@ -87,11 +87,11 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[Failure]:
     """Note what streams wait for, without waiting."""
     found: list[Failure] = []
 
-    def pause_s(_: Attempts, failure: Failure) -> float:
+    def delay_s(_: RetryState, failure: Failure) -> float:
         found.append(failure)
         return 0.0
 
-    monkeypatch.setattr(Attempts, "pause_s", pause_s)
+    monkeypatch.setattr(RetryState, "delay_s", delay_s)
     return found
 
 
