@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -18,7 +19,7 @@ from cifar10net.failures import Failure, RefusedError
 from cifar10net.image_reader import JOIN_TIMEOUT_S, ImageReader, may_block, read_image
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 
     from cifar10net.errors import ImageError
     from cifar10net.messages import ImageLike, ImageResult
@@ -85,15 +86,13 @@ class AsynchronousStream(BaseStream):
     def _start_reader(self, images: Iterable[ImageLike]) -> ImageReader:
         loop = asyncio.get_running_loop()
 
-        def deliver(image: pb.Image | ImageError) -> None:
+        def in_loop(method: Callable[[Any], None], argument: Any) -> None:  # noqa: ANN401
             with contextlib.suppress(RuntimeError):  # the loop may be closed by then
-                loop.call_soon_threadsafe(self._add, image)
+                loop.call_soon_threadsafe(method, argument)
 
-        def finish(error: BaseException | None) -> None:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._finish, error)
-
-        reader = ImageReader(images, self._window, deliver, finish)
+        reader = ImageReader(
+            images, self._window, partial(in_loop, self._add), partial(in_loop, self._finish)
+        )
         reader.start()
         return reader
 

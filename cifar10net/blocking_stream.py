@@ -7,7 +7,6 @@ stream when one fails. Closing the generator of results ends all three.
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
@@ -127,13 +126,8 @@ class BlockingStream(BaseStream):
     def _wait_for_images(self) -> bool:
         """Wait for images to send; False if there will be none."""
         with self._to_send:
-            while not self._is_closed:
-                if self._backlog.has_unsent:
-                    return True
-                if self._is_read:
-                    return False
-                self._to_send.wait()
-            return False
+            self._to_send.wait_for(lambda: self._is_closed or self._is_read or self._backlog.has_unsent)
+            return not self._is_closed and self._backlog.has_unsent
 
     def _run_call(self) -> Failure | None:
         """Send and receive on one gRPC call until it ends."""
@@ -174,6 +168,4 @@ class BlockingStream(BaseStream):
             if self._backlog.restart(failure):
                 self._to_take.notify()
                 return
-            resume_s = time.monotonic() + self._retries.delay_s(failure)
-            while not self._is_closed and (remaining_s := resume_s - time.monotonic()) > 0:
-                self._to_send.wait(remaining_s)
+            self._to_send.wait_for(lambda: self._is_closed, self._retries.delay_s(failure))

@@ -227,7 +227,7 @@ def _read(path: Path) -> pb.Image:
 def _check_size(size: int) -> None:
     """Raise ImageError for a file that exceeds a message and would fail its whole call.
 
-    Servers refuse far smaller files.
+    Servers refuse files above 16 MiB, unless started with another limit.
     """
     if size > _LARGEST_IMAGE_BYTES:
         raise ImageError(

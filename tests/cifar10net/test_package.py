@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 
 import cifar10net
 from cifar10net import ClassScore, ModelDescription, ServerStatistics, VersionState
@@ -22,6 +23,7 @@ from cifar10net.statistics import RefusalCount, TimeSpent, VersionStatistics
 if TYPE_CHECKING:
     from types import ModuleType
 
+    import numpy as np
     from google.protobuf.message import Message
 
 PAGES = ("README.md", "docs/clients.md")
@@ -45,11 +47,15 @@ def _imported(code: str, packages: set[str]) -> set[str]:
     }
 
 
+def _blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
 def _shown(root: Path, page: str) -> set[str]:
     """Find the names that a page imports, and the class names in the text about Python."""
     text = (root / page).read_text()
     imported = set()
-    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+    for block in _blocks(text, "python"):
         imported |= _imported(block, {"cifar10net", "service.client"})
     python = re.search(r"^## Python\n(.*?)^## ", text, flags=re.DOTALL | re.MULTILINE)
     prose = re.sub(r"```.*?```", "", python[1], flags=re.DOTALL) if python else ""
@@ -75,6 +81,30 @@ def test_every_name_that_a_page_shows_can_be_imported(
 
 def test_the_text_about_python_shows_more_than_it_imports(root: Path) -> None:
     assert {"Client", "AsyncClient", "ClientConfig", "Access", "ClientError"} <= _shown(root, PAGES[1])
+
+
+def test_the_python_example_runs_as_it_stands(
+    root: Path,
+    server: str,
+    coloured: np.ndarray,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (example,) = _blocks((root / PAGES[1]).read_text(), "python")
+    for name in ("cat.jpg", "ship.png"):
+        Image.fromarray(coloured[0]).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+
+    exec(example.replace("127.0.0.1:50051", server), {"camera": lambda: [*coloured[:3], b"junk"]})  # noqa: S102
+
+    pattern = r"(red [\d.]+\n){2}red\ngreen\nblue\nbegins with 6a .*\n"
+    assert re.fullmatch(pattern, capsys.readouterr().out)
+
+
+def test_commands_for_a_shell_are_well_formed(root: Path) -> None:
+    for block in _blocks((root / PAGES[1]).read_text(), "sh"):
+        subprocess.run(["bash", "-n"], input=block, text=True, check=True)
 
 
 def test_the_former_package_has_the_same_objects(former_package: ModuleType) -> None:
