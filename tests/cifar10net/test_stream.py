@@ -1,4 +1,4 @@
-"""``classify_stream``: every image its result, in order, whatever becomes of streams."""
+"""``classify_stream``: a result for every image, in order, even when streams fail."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_images_of_many_bytes_are_read_one_after_the_other(scripted: Start) -> N
 
     def images() -> Iterator[bytes]:
         for _ in range(3):
-            assert begun.acquire(timeout=60)  # only the result of the image before lets it go on
+            assert begun.acquire(timeout=60)  # released by the result of the image before
             yield bytes(5_000)
 
     config = ClientConfig(call_bytes=4_000)
@@ -258,7 +258,7 @@ def test_attempts_are_bounded_and_count_anew_after_an_answer(scripted: Start, st
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Failure, float]]:
-    """Note how streams fail, and how long it is waited after each failure."""
+    """Record the failures that are retried, and the delay after each."""
     found: list[tuple[Failure, float]] = []
     delay_s = RetryState.delay_s
 
@@ -279,7 +279,7 @@ def test_a_server_that_says_when_to_come_again_is_not_asked_before(
     assert _indices(stream(server.address, numbered(3))) == [0, 1, 2]
     (_, first_s), (_, second_s) = heard
     assert first_s == 0.035
-    assert 0.3 < second_s < 0.5  # the second failure in a row, and nothing said
+    assert 0.3 < second_s < 0.5  # the second backoff, since the server set no delay
 
 
 def test_what_a_server_says_counts_though_messages_could_not_be_written(
