@@ -49,7 +49,7 @@ __all__ = [
     "VersionState",
 ]
 
-# Imported when first used: the server needs a few of these modules, and not gRPC's 20 MiB for each worker.
+# Each module is imported on first use: server workers need only a few of them, and not gRPC's 20 MiB.
 _MODULES = {
     "asynchronous": ("AsyncClient",),
     "blocking": ("Client",),
@@ -61,11 +61,13 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    for module, names in _MODULES.items():
-        if name in names:
-            return globals().setdefault(name, getattr(import_module(f"cifar10net.{module}"), name))
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # else type checkers would accept any name
+
+    def __getattr__(name: str) -> object:
+        for module, names in _MODULES.items():
+            if name in names:
+                return globals().setdefault(name, getattr(import_module(f"cifar10net.{module}"), name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Addresses of servers as people write them: checked before anything is sent there."""
+"""Server addresses: ``host:port``, or several with commas between them."""
 
 from __future__ import annotations
 
@@ -7,33 +7,21 @@ import re
 
 from cifar10net.errors import ConfigError
 
-_FORM = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:/\s]+):(?P<port>\d{1,5})")
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:/\s]+):(?P<port>\d{1,5})")
 _LOOPBACK = re.compile(r"localhost|127\.[\d.]+|\[::1\]")
 
 
-def channel_options(server: str) -> list[tuple[str, int]]:
-    """Check ``host:port``, or several, and return what every channel to it needs.
-
-    A loopback server is never asked through the proxy that ``http_proxy`` may name.
-
-    Raises:
-        ConfigError: it is no ``host:port`` with a port from 1 to 65535, or a list of which some part is not
-            an IP address.
-    """
-    target(server)
-    return [("grpc.enable_http_proxy", 0)] if is_loopback(server) else []
-
-
 def is_loopback(server: str) -> bool:
-    """Whether ``host:port``, or each of several, is on this machine."""
+    """Whether every address is on this machine."""
     return all(_LOOPBACK.fullmatch(each.rpartition(":")[0]) is not None for each in server.split(","))
 
 
 def target(server: str) -> str:
-    """Write an address, or several with commas between them, as gRPC wants it.
+    """Return the addresses as a gRPC target.
 
     Raises:
-        ConfigError: as ``channel_options``.
+        ConfigError: an address is not ``host:port`` with a port from 1 to 65535, or one of several is not an
+            IP address of the same family as the others.
     """
     hosts = [_host(each) for each in server.split(",")]
     if len(hosts) == 1:
@@ -48,7 +36,7 @@ def target(server: str) -> str:
 
 
 def _host(server: str) -> str:
-    match = _FORM.fullmatch(server)
+    match = _ADDRESS.fullmatch(server)
     if match is None or not 1 <= int(match["port"]) <= 65_535:  # noqa: PLR2004 - the largest port
         raise ConfigError(f"server is {server!r}, wanted HOST:PORT such as 127.0.0.1:50051 or [::1]:50051")
     return match["host"]

@@ -1,4 +1,4 @@
-"""``AsyncClient``: the same for asyncio."""
+"""``AsyncClient``: the client for asyncio."""
 
 from __future__ import annotations
 
@@ -6,51 +6,34 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Self
 
 from cifar10net.asynchronous_stream import AsynchronousStream
-from cifar10net.blocking import WISH, OnTiming
-from cifar10net.channel import metadata, open_aio_channel
-from cifar10net.channel_options import options
-from cifar10net.config import DEFAULT_IN_FLIGHT, ClientConfig
+from cifar10net.base_client import BaseClient
+from cifar10net.channel import open_aio_channel
+from cifar10net.config import DEFAULT_IN_FLIGHT
 from cifar10net.failures import client_errors
 from cifar10net.hedging import hedged_async
-from cifar10net.messages import (
-    ImageLike,
-    ImageResult,
-    ModelDescription,
-    VersionState,
-    check_list,
-    chunks,
-    describe_models,
-    describe_versions,
-)
+from cifar10net.messages import ImageLike, ImageResult, ModelDescription, VersionState, chunks, to_dataclass
 from cifar10net.pb import classifier_pb2 as pb
-from cifar10net.pb import classifier_pb2_grpc
-from cifar10net.protocol import DEFAULT_SERVER
-from cifar10net.request_options import Question, check_in_flight
-from cifar10net.server_timing import read
-from cifar10net.statistics import ServerStatistics, describe_statistics
-from cifar10net.trace_context import Metadata, trace_metadata
+from cifar10net.request_options import RequestOptions
+from cifar10net.server_timing import OnTiming, parse_timing
+from cifar10net.statistics import ServerStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
     from typing import Unpack
 
+    import grpc.aio
+
+    from cifar10net.pb.classifier_pb2_grpc import ClassifierAsyncStub
     from cifar10net.request_options import Options
+    from cifar10net.trace_context import Metadata
 
 
-class AsyncClient:
-    """Asks one server, or several alike, from asyncio; to be made and used within one event loop."""
+class AsyncClient(BaseClient):
+    """Client of one server or of several equal ones; to be created and used within one event loop."""
 
-    def __init__(
-        self, server: str | Sequence[str] = DEFAULT_SERVER, config: ClientConfig | None = None
-    ) -> None:
-        """Prepare to ask; arguments and errors as ``Client``."""
-        self._server = server if isinstance(server, str) else ",".join(server)
-        self._config = config or ClientConfig()
-        self._channel = open_aio_channel(
-            self._server, self._config.access, options(self._server, self._config)
-        )
-        self._metadata = metadata(self._config.access)
-        self._stub = classifier_pb2_grpc.ClassifierStub(self._channel)
+    _channel: grpc.aio.Channel
+    _stub: ClassifierAsyncStub
+    _open_channel = staticmethod(open_aio_channel)
 
     async def __aenter__(self) -> Self:
         return self
@@ -59,7 +42,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections; streams that are not at their end fail."""
+        """Close the connections; unfinished streams fail."""
         await self._channel.close()
 
     async def classify(
@@ -67,26 +50,25 @@ class AsyncClient:
         images: Iterable[ImageLike],
         *,
         on_timing: OnTiming | None = None,
-        **asked: Unpack[Options],
+        **options: Unpack[Options],
     ) -> list[ImageResult]:
-        """Classify pictures; arguments, result and errors as ``Client.classify``.
+        """Classify images; arguments, result and errors as ``Client.classify``.
 
-        Files are read and pictures reduced in a thread, so that the event loop goes on.
+        Files are read and images resized in a thread, so as not to block the event loop.
         """
-        question = Question(**asked)
-        wish = () if on_timing is None else WISH
+        request_options = RequestOptions(**options)
         results: list[ImageResult] = []
         pieces = chunks(images, self._config)
         while (chunk := await asyncio.to_thread(next, pieces, None)) is not None:
             response = None
             if chunk.is_sendable:
-                request = question.request(chunk.images, chunk.packed_pixels)
-                sent = (*self._metadata, *trace_metadata(question), *wish)
+                request = request_options.request(chunk.images, chunk.packed_pixels)
+                metadata = self._metadata(request_options, with_timing=on_timing is not None)
                 with client_errors(self._server):
-                    call = await self._classify(request, sent)
+                    call = await self._classify(request, metadata)
                     response = await call
                     if on_timing is not None:
-                        on_timing(read(dict(await call.trailing_metadata())))
+                        on_timing(parse_timing(dict(await call.trailing_metadata())))
             results.extend(chunk.results(response))
         return results
 
@@ -95,49 +77,39 @@ class AsyncClient:
         images: Iterable[ImageLike] | AsyncIterable[ImageLike],
         *,
         in_flight: int = DEFAULT_IN_FLIGHT,
-        **asked: Unpack[Options],
+        **options: Unpack[Options],
     ) -> AsyncGenerator[ImageResult, None]:
         """Classify on one stream; arguments, results and errors as ``Client.classify_stream``.
 
-        An ordinary iterable is read in a thread, an asynchronous one in the loop. To leave early, close
-        the generator (``contextlib.aclosing``): Python drops one that was left some time later.
+        An ordinary iterable is read in a thread, an asynchronous one in the event loop. To leave the loop
+        early, close the generator (``contextlib.aclosing``): Python closes an abandoned one only later.
         """
-        check_list(images)
-        check_in_flight(in_flight)
-        question = Question(**asked)
-        sent = (*self._metadata, *trace_metadata(question))
-        stream = AsynchronousStream(
-            lambda requests, waits: self._stub.ClassifyStream(requests, metadata=sent, wait_for_ready=waits),
-            self._server,
-            question,
-            self._config,
-            in_flight,
-        )
-        return stream.results(images)
+        return self._stream(AsynchronousStream, images, in_flight, options).results(images)
 
     async def models(self) -> list[ModelDescription]:
-        """List the models that the server answers for, default first. Raises as ``classify``."""
-        return describe_models(await self._ask(self._stub.ListModels, pb.ListModelsRequest()))
+        """List the model versions that the server answers for, default first. Raises as ``classify``."""
+        response = await self._ask(self._stub.ListModels, pb.ListModelsRequest())
+        return [to_dataclass(each, ModelDescription) for each in response.models]
 
     async def versions(self) -> list[VersionState]:
-        """List every version in the server's repository, and how it is. Raises as ``classify``."""
-        return describe_versions(await self._ask(self._stub.ListModels, pb.ListModelsRequest()))
+        """List every version in the server's repository and its state. Raises as ``classify``."""
+        response = await self._ask(self._stub.ListModels, pb.ListModelsRequest())
+        return [to_dataclass(each, VersionState) for each in response.versions]
 
     async def statistics(self) -> ServerStatistics:
-        """Ask what the server has done since it started. Raises as ``classify``."""
-        return describe_statistics(await self._ask(self._stub.GetStatistics, pb.GetStatisticsRequest()))
+        """Return the server's counters since its start. Raises as ``classify``."""
+        response = await self._ask(self._stub.GetStatistics, pb.GetStatisticsRequest())
+        return to_dataclass(response, ServerStatistics)
 
     async def _ask(self, method: Callable[..., Awaitable[Any]], request: object) -> Any:  # noqa: ANN401
         with client_errors(self._server):
-            return await method(
-                request, timeout=self._config.deadline_s, metadata=(*self._metadata, *trace_metadata())
-            )
+            return await method(request, timeout=self._config.deadline_s, metadata=self._metadata())
 
-    async def _classify(self, request: pb.ClassifyRequest, sent: Metadata) -> Any:  # noqa: ANN401 - gRPC's
-        """Begin a call, which is not awaited yet."""
+    async def _classify(self, request: pb.ClassifyRequest, metadata: Metadata) -> Any:  # noqa: ANN401 - gRPC's
+        """Start a call; the caller awaits it."""
 
         def begin(timeout_s: float) -> Any:  # noqa: ANN401
-            return self._stub.Classify(request, timeout=timeout_s, metadata=sent)
+            return self._stub.Classify(request, timeout=timeout_s, metadata=metadata)
 
         deadline_s, hedge_after_s = self._config.deadline_s, self._config.hedge_after_s
         return await hedged_async(begin, deadline_s, hedge_after_s) if hedge_after_s else begin(deadline_s)

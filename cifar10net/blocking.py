@@ -1,66 +1,36 @@
-"""``Client``: asks a server from ordinary code, in calls or on a stream."""
+"""``Client``: the blocking client."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
+from cifar10net.base_client import BaseClient
 from cifar10net.blocking_stream import BlockingStream
-from cifar10net.channel import metadata, open_channel
-from cifar10net.channel_options import options
-from cifar10net.config import DEFAULT_IN_FLIGHT, ClientConfig
+from cifar10net.channel import open_channel
+from cifar10net.config import DEFAULT_IN_FLIGHT
 from cifar10net.failures import client_errors
 from cifar10net.hedging import hedged
-from cifar10net.messages import (
-    ImageLike,
-    ImageResult,
-    ModelDescription,
-    VersionState,
-    check_list,
-    chunks,
-    describe_models,
-    describe_versions,
-)
+from cifar10net.messages import ImageLike, ImageResult, ModelDescription, VersionState, chunks, to_dataclass
 from cifar10net.pb import classifier_pb2 as pb
-from cifar10net.pb import classifier_pb2_grpc
-from cifar10net.protocol import DEFAULT_SERVER, TIMING_REQUEST_KEY
-from cifar10net.request_options import Question, check_in_flight
-from cifar10net.server_timing import read
-from cifar10net.statistics import ServerStatistics, describe_statistics
-from cifar10net.trace_context import Metadata, trace_metadata
+from cifar10net.request_options import RequestOptions
+from cifar10net.server_timing import OnTiming, parse_timing
+from cifar10net.statistics import ServerStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable
     from typing import Unpack
 
+    import grpc
+
     from cifar10net.request_options import Options
-
-OnTiming: TypeAlias = "Callable[[dict[str, float]], None]"
-"""Is told of each call how long its parts took in the server: decode, queue, batch, compute, total, in
-milliseconds; those that did not happen are left out."""
-WISH = ((TIMING_REQUEST_KEY, "1"),)
+    from cifar10net.trace_context import Metadata
 
 
-class Client:
-    """Asks one server, or several alike; to be made once rather than for each call, and shared by threads."""
+class Client(BaseClient):
+    """Client of one server or of several equal ones; thread-safe. Create one and reuse it for all calls."""
 
-    def __init__(
-        self, server: str | Sequence[str] = DEFAULT_SERVER, config: ClientConfig | None = None
-    ) -> None:
-        """Prepare to ask; connections are made by the first call.
-
-        Args:
-            server: ``host:port``. Those that DNS knows for a host's name, or that a list of IP addresses
-                names, are asked in turns.
-            config: deadline, attempts, limits, and how to be let in.
-
-        Raises:
-            ConfigError: ``server`` is no ``host:port``, or a file for TLS cannot be read.
-        """
-        self._server = server if isinstance(server, str) else ",".join(server)
-        self._config = config or ClientConfig()
-        self._channel = open_channel(self._server, self._config.access, options(self._server, self._config))
-        self._metadata = metadata(self._config.access)
-        self._stub = classifier_pb2_grpc.ClassifierStub(self._channel)
+    _channel: grpc.Channel
+    _open_channel = staticmethod(open_channel)
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +39,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; streams that are not at their end fail."""
+        """Close the connections; unfinished streams fail."""
         self._channel.close()
 
     def classify(
@@ -77,47 +47,46 @@ class Client:
         images: Iterable[ImageLike],
         *,
         on_timing: OnTiming | None = None,
-        **asked: Unpack[Options],
+        **options: Unpack[Options],
     ) -> list[ImageResult]:
-        """Classify pictures of any size.
+        """Classify images of any size.
 
         Args:
-            images: paths, file bytes, Pillow images, arrays uint8 (height, width, 3), or an array
-                uint8 (n, 32, 32, 3), which is the fastest form.
-            on_timing: is told of each call how long its parts took in the server.
-            asked: ``top_k``, ``model``, ``version``, ``priority``, ``traceparent`` and ``tracestate``, as
-                ``Options`` explains.
+            images: paths, file bytes, Pillow images, arrays uint8 (height, width, 3), or one array
+                uint8 (n, 32, 32, 3), which is the fastest.
+            on_timing: called after each call with the milliseconds that its parts took in the server.
+            options: ``top_k``, ``model``, ``version``, ``priority``, ``traceparent`` and ``tracestate``; see
+                ``Options``.
 
         Returns:
-            A result an image, in order. A picture that cannot be read has its ``error`` set and
-            leaves the others as they are.
+            One result for each image, in order. An image that cannot be read has its ``error`` set and does
+            not affect the others.
 
         Raises:
-            ServerUnavailableError: nobody answered, also after retries.
+            ServerUnavailableError: no server answered, even after retries.
             ClientError: the server refused the call or did not answer within the deadline.
-            TypeError, ValueError: an item is no kind of image, before its call is sent.
+            TypeError, ValueError: an item is not an image; raised before its call is sent.
         """
-        return list(self.classify_iter(images, on_timing=on_timing, **asked))
+        return list(self.classify_iter(images, on_timing=on_timing, **options))
 
     def classify_iter(
         self,
         images: Iterable[ImageLike],
         *,
         on_timing: OnTiming | None = None,
-        **asked: Unpack[Options],
+        **options: Unpack[Options],
     ) -> Generator[ImageResult, None, None]:
-        """Classify as ``classify`` does, reading and answering call by call in flat memory."""
-        question = Question(**asked)
-        wish = () if on_timing is None else WISH
+        """Classify like ``classify``, but read the images and yield the results one call at a time."""
+        request_options = RequestOptions(**options)
         for chunk in chunks(images, self._config):
             response = None
             if chunk.is_sendable:
-                request = question.request(chunk.images, chunk.packed_pixels)
-                sent = (*self._metadata, *trace_metadata(question), *wish)
+                request = request_options.request(chunk.images, chunk.packed_pixels)
+                metadata = self._metadata(request_options, with_timing=on_timing is not None)
                 with client_errors(self._server):
-                    response, call = self._classify(request, sent)
+                    response, call = self._classify(request, metadata)
                 if on_timing is not None:
-                    on_timing(read(dict(call.trailing_metadata())))
+                    on_timing(parse_timing(dict(call.trailing_metadata())))
             yield from chunk.results(response)
 
     def classify_stream(
@@ -125,68 +94,58 @@ class Client:
         images: Iterable[ImageLike],
         *,
         in_flight: int = DEFAULT_IN_FLIGHT,
-        **asked: Unpack[Options],
+        **options: Unpack[Options],
     ) -> Generator[ImageResult, None, None]:
-        """Classify on one stream, lazily and in order: the cheapest way for many images over a long time.
+        """Classify on one stream, lazily and in order; for many images, or for images that come over time.
 
-        A thread of this client's reads ``images``, at most ``in_flight`` images (and ``call_bytes`` bytes,
-        unless one image alone is larger) ahead of the results that were taken. What is unanswered is sent
-        again on another stream when the server was unavailable or busy, ``max_attempts`` times in a row at
-        most; one that has answered before and is gone is waited for. ``deadline_s`` is for the next answer,
-        all of this included, not for the stream. To close the generator early, or to
-        drop it, ends the stream and its threads; a reader whose ``images`` block ends when they go on.
+        A thread reads ``images`` at most ``in_flight`` images ahead of the results taken, and at most
+        ``call_bytes`` bytes unless a single image is larger. When the server is unavailable or busy, the
+        unanswered images are sent again on another stream, in at most ``max_attempts`` consecutive attempts;
+        a server that has answered before is waited for. ``deadline_s`` limits the wait for the next answer,
+        retries included, not the whole stream. Closing or dropping the generator ends the stream and its
+        threads; while ``images`` blocks, its thread stays.
 
         Args:
-            images: as for ``classify``; of any number.
-            in_flight: most images that were read and whose results were not taken yet.
-            asked: as for ``classify``.
+            images: as for ``classify``; any number.
+            in_flight: most images read whose results are not taken yet.
+            options: as for ``classify``.
 
         Returns:
-            A generator of results, one an image; for one thread at a time.
+            A generator of one result for each image; not thread-safe.
 
         Raises:
             ServerUnavailableError, ClientError: as ``classify``, after the results before it.
-            TypeError, ValueError: an item is no kind of image; likewise.
-            Exception: what ``images`` raise, after the results of all images before it.
+            TypeError, ValueError: an item is not an image; after the results before it.
+            Exception: what ``images`` raises, after the results of all images before it.
         """
-        check_list(images)
-        check_in_flight(in_flight)
-        question = Question(**asked)
-        sent = (*self._metadata, *trace_metadata(question))
-        stream = BlockingStream(
-            lambda requests, waits: self._stub.ClassifyStream(requests, metadata=sent, wait_for_ready=waits),
-            self._server,
-            question,
-            self._config,
-            in_flight,
-        )
-        return stream.results(images)
+        return self._stream(BlockingStream, images, in_flight, options).results(images)
 
     def models(self) -> list[ModelDescription]:
-        """List the models that the server answers for, default first. Raises as ``classify``."""
-        return describe_models(self._ask(self._stub.ListModels, pb.ListModelsRequest()))
+        """List the model versions that the server answers for, default first. Raises as ``classify``."""
+        response = self._ask(self._stub.ListModels, pb.ListModelsRequest())
+        return [to_dataclass(each, ModelDescription) for each in response.models]
 
     def versions(self) -> list[VersionState]:
-        """List every version in the server's repository, and how it is. Raises as ``classify``."""
-        return describe_versions(self._ask(self._stub.ListModels, pb.ListModelsRequest()))
+        """List every version in the server's repository and its state. Raises as ``classify``."""
+        response = self._ask(self._stub.ListModels, pb.ListModelsRequest())
+        return [to_dataclass(each, VersionState) for each in response.versions]
 
     def statistics(self) -> ServerStatistics:
-        """Ask what the server has done since it started. Raises as ``classify``."""
-        return describe_statistics(self._ask(self._stub.GetStatistics, pb.GetStatisticsRequest()))
+        """Return the server's counters since its start. Raises as ``classify``."""
+        response = self._ask(self._stub.GetStatistics, pb.GetStatisticsRequest())
+        return to_dataclass(response, ServerStatistics)
 
     def _ask(self, method: Callable[..., Any], request: object) -> Any:  # noqa: ANN401 - the method's own
         with client_errors(self._server):
-            return method(
-                request, timeout=self._config.deadline_s, metadata=(*self._metadata, *trace_metadata())
-            )
+            return method(request, timeout=self._config.deadline_s, metadata=self._metadata())
 
-    def _classify(self, request: pb.ClassifyRequest, sent: Metadata) -> tuple[pb.ClassifyResponse, Any]:
+    def _classify(self, request: pb.ClassifyRequest, metadata: Metadata) -> tuple[pb.ClassifyResponse, Any]:
         deadline_s, hedge_after_s = self._config.deadline_s, self._config.hedge_after_s
         if not hedge_after_s:
-            return self._stub.Classify.with_call(request, timeout=deadline_s, metadata=sent)
+            return self._stub.Classify.with_call(request, timeout=deadline_s, metadata=metadata)
 
         def begin(timeout_s: float) -> Any:  # noqa: ANN401 - gRPC's
-            return self._stub.Classify.future(request, timeout=timeout_s, metadata=sent)
+            return self._stub.Classify.future(request, timeout=timeout_s, metadata=metadata)
 
         call = hedged(begin, deadline_s, hedge_after_s)
         return call.result(), call

@@ -1,80 +1,51 @@
-"""A stream of images for ordinary code: read in one thread, answered in another, taken by the caller.
+"""A stream of images for blocking code, in three threads beside the caller's.
 
-In: an iterable, and how a stream is opened. Out: a generator of results. A reader fills the backlog, gRPC's
-own thread sends what waits in it, a receiver takes the answers and opens another stream when one fails;
-whoever closes the generator ends them all.
+A reader fills the backlog, gRPC's own thread sends it, and a receiver takes the answers and opens another
+stream when one fails. Closing the generator of results ends all three.
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 
-from cifar10net.backlog import Backlog
-from cifar10net.failures import Attempts, Failure, RefusedError
-from cifar10net.image_reader import LEAVE_S, Reader
-from cifar10net.read_ahead import Allowance
-from cifar10net.stream_deadline import late, left_s, unfinished
+from cifar10net.base_stream import BaseStream
+from cifar10net.failures import Failure, RefusedError
+from cifar10net.image_reader import JOIN_TIMEOUT_S, ImageReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
-    from cifar10net.config import ClientConfig
     from cifar10net.errors import ImageError
     from cifar10net.messages import ImageLike, ImageResult
     from cifar10net.pb import classifier_pb2 as pb
-    from cifar10net.request_options import Question
 
     class Call(Protocol):
-        """gRPC's call, as far as it is used here."""
+        """The part of gRPC's call that is used here."""
 
         def __iter__(self) -> Iterator[pb.ClassifyStreamResponse]: ...
         def cancel(self) -> bool: ...  # noqa: D102
 
-    Open = Callable[[Iterator[pb.ClassifyStreamRequest], bool], Call]
 
+class BlockingStream(BaseStream):
+    """One lock guards all state."""
 
-class BlockingStream:
-    """What goes on behind one ``classify_stream``; its state has one lock."""
-
-    def __init__(
-        self, open_stream: Open, server: str, question: Question, config: ClientConfig, in_flight: int
-    ) -> None:
-        """Prepare.
-
-        Args:
-            open_stream: sends requests, and waits for a server first if told to, which is told once one has
-                answered; else it fails where nobody is.
-            server: whose it is, for errors.
-            question: asked of each image.
-            config: of the client.
-            in_flight: most images that were read and not taken.
-        """
-        self._open = open_stream
-        self._server = server
-        self._patience_s = config.deadline_s
-        self._allowance = Allowance(in_flight, config.call_bytes)
-        self._backlog = Backlog(question, self._allowance)
-        self._attempts = Attempts(server, config.max_attempts)
-        # Reentrant, since a generator that nobody holds is closed wherever Python finds it.
+    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401
+        """Create a stream; arguments as ``BaseStream``."""
+        super().__init__(*arguments)
+        # Reentrant: the garbage collector may close the generator in a thread that holds the lock.
         lock = threading.RLock()
         self._to_send = threading.Condition(lock)
         self._to_take = threading.Condition(lock)
         self._call: Call | None = None
-        self._turn = 0
-        """Counts the streams, and the times between them; what was sent for another one is over."""
         self._threads: list[threading.Thread] = []
-        self._is_read = False
         self._is_closed = False
-        self._source_error: BaseException | None = None
-        self._failure: BaseException | None = None
 
     def results(self, images: Iterable[ImageLike]) -> Generator[ImageResult, None, None]:
-        """Give the results in order; raises as ``Client.classify_stream`` says."""
-        reader = Reader(images, self._allowance, self._add, self._finish)
+        """Yield the results in order; raises as ``Client.classify_stream``."""
+        reader = ImageReader(images, self._window, self._add, self._finish)
         receiver = threading.Thread(target=self._receive, name="cifar10net-receiver", daemon=True)
         del images
         try:
@@ -90,17 +61,8 @@ class BlockingStream:
 
     def _next(self) -> ImageResult | None:
         with self._to_take:
-            while (result := self._backlog.take()) is None:
-                if self._failure is not None:
-                    raise self._failure
-                if self._is_read and self._backlog.is_empty:
-                    if self._source_error is not None:
-                        raise self._source_error
-                    return None
-                remaining_s = left_s(self._backlog, self._patience_s)
-                if remaining_s is not None and remaining_s <= 0:
-                    raise late(self._server, self._patience_s, self._backlog, self._attempts.last)
-                self._to_take.wait(remaining_s)
+            while (result := self._take()) is None and not self._is_finished:
+                self._to_take.wait(self._remaining_s())
             return result
 
     def _close(self) -> None:
@@ -108,20 +70,20 @@ class BlockingStream:
             self._is_closed = True
             self._to_send.notify_all()
             call, threads = self._call, tuple(self._threads)
-        self._allowance.close()
+        self._window.close()
         if call is not None:
             call.cancel()
         if threading.current_thread() not in threads:
             for thread in threads:
-                thread.join(LEAVE_S)
+                thread.join(JOIN_TIMEOUT_S)
 
-    # -- the reader's
+    # -- the reader thread
 
     def _add(self, image: pb.Image | ImageError) -> None:
         with self._to_send:
             self._backlog.add(image)
             self._to_send.notify_all()
-            self._to_take.notify()  # it may be an error, or the first one that has to be answered
+            self._to_take.notify()  # an error is a result, and a first image starts the deadline
 
     def _finish(self, error: BaseException | None) -> None:
         with self._to_send:
@@ -129,86 +91,81 @@ class BlockingStream:
             self._to_send.notify_all()
             self._to_take.notify()
 
-    # -- gRPC's, which sends
+    # -- gRPC's thread, which sends
 
-    def _requests(self, turn: int) -> Iterator[pb.ClassifyStreamRequest]:
+    def _requests(self, generation: int) -> Iterator[pb.ClassifyStreamRequest]:
         with self._to_send:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
             self._threads.append(threading.current_thread())
-        while (request := self._next_request(turn)) is not None:
+        while (request := self._next_request(generation)) is not None:
             yield request
 
-    def _next_request(self, turn: int) -> pb.ClassifyStreamRequest | None:
+    def _next_request(self, generation: int) -> pb.ClassifyStreamRequest | None:
         with self._to_send:
-            while not self._is_closed and turn == self._turn:
+            while not self._is_closed and generation == self._generation:
                 if (request := self._backlog.next_request()) is not None:
                     return request
-                if self._is_read and not self._backlog.unanswered:
+                if self._is_answered:
                     return None
                 self._to_send.wait()
             return None
 
-    # -- the receiver's
+    # -- the receiver thread
 
     def _receive(self) -> None:
         try:
             while self._wait_for_images():
-                failure = self._converse()
+                failure = self._run_call()
                 if failure is not None:
                     self._recover(failure)
-        except BaseException as error:  # noqa: BLE001 - it is raised where the caller is
+        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
             with self._to_take:
                 self._failure = error
                 self._to_take.notify()
 
     def _wait_for_images(self) -> bool:
-        """Wait for something to send; False if there will be nothing."""
+        """Wait for images to send; False if there will be none."""
         with self._to_send:
-            while not self._is_closed:
-                if self._backlog.has_unsent:
-                    return True
-                if self._is_read:
-                    return False
-                self._to_send.wait()
-            return False
+            self._to_send.wait_for(lambda: self._is_closed or self._is_read or self._backlog.has_unsent)
+            return not self._is_closed and self._backlog.has_unsent
 
-    def _converse(self) -> Failure | None:
-        """Send and receive on one stream until it ends."""
+    def _run_call(self) -> Failure | None:
+        """Send and receive on one gRPC call until it ends."""
         with self._to_send:
-            self._turn += 1
-            call = self._call = self._open(self._requests(self._turn), self._attempts.has_succeeded)
+            self._generation += 1
+            requests = self._requests(self._generation)
+            call: Call = self._open(requests, self._retries.has_succeeded)
+            self._call = call
             if self._is_closed:
                 call.cancel()
         try:
             for reply in call:
                 self._accept(reply)
         except grpc.RpcError as error:
-            return Failure.raised(error)
+            return Failure.from_error(error)
         except RefusedError as refused:
             call.cancel()
             return refused.failure
         finally:
             with self._to_send:
-                self._turn += 1
+                self._generation += 1
                 self._to_send.notify_all()
-        return unfinished(self._backlog)
+        return self._unfinished()
 
     def _accept(self, reply: pb.ClassifyStreamResponse) -> None:
         with self._to_send:
             self._backlog.accept(reply)
-            self._attempts.succeed()
+            self._retries.record_success()
             self._to_take.notify()
-            if self._backlog.has_unsent or (self._is_read and not self._backlog.unanswered):
+            if self._backlog.has_unsent or self._is_answered:
                 self._to_send.notify_all()
 
     def _recover(self, failure: Failure) -> None:
-        """Prepare another attempt, and wait until it may be made. Raises ClientError if it may not."""
+        """Requeue unanswered images and wait for the next attempt. Raises ClientError if there is none."""
         with self._to_send:
             if self._is_closed:
                 return
             if self._backlog.restart(failure):
                 self._to_take.notify()
                 return
-            goes_on_s = time.monotonic() + self._attempts.pause_s(failure)
-            while not self._is_closed and (remaining_s := goes_on_s - time.monotonic()) > 0:
-                self._to_send.wait(remaining_s)
+            self._to_send.wait_for(lambda: self._is_closed, self._retries.delay_s(failure))

@@ -1,15 +1,12 @@
-"""Channels to a server, encrypted or not, and what is sent with each call.
-
-In: an address, and how the server is reached. Out: gRPC's channels, which connect at their first call.
-"""
+"""gRPC channels to a server, with or without TLS, and the metadata that carries the API key."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 
-from cifar10net.addresses import target
+from cifar10net.addresses import is_loopback, target
 from cifar10net.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,35 +15,36 @@ if TYPE_CHECKING:
 
     from cifar10net.config import Access
 
-    Options = Sequence[tuple[str, str | int]]
+    ChannelOptions = Sequence[tuple[str, str | int]]
 
 
-def open_channel(server: str, access: Access, options: Options) -> grpc.Channel:
-    """Prepare connections to ``host:port``, or to several.
+def open_channel(server: str, access: Access, options: ChannelOptions = ()) -> grpc.Channel:
+    """Create a channel; it connects on its first call. A proxy is never used for loopback addresses.
 
     Raises:
-        ConfigError: a file cannot be read.
+        ConfigError: ``server`` is not ``host:port``, or a TLS file cannot be read.
     """
-    if not access.uses_tls:
-        return grpc.insecure_channel(target(server), options=options)
-    return grpc.secure_channel(target(server), _credentials(access), options=options)
+    return cast("grpc.Channel", _open(grpc, server, access, options))
 
 
-def open_aio_channel(server: str, access: Access, options: Options) -> grpc.aio.Channel:
-    """Prepare the same for asyncio."""
-    if not access.uses_tls:
-        return grpc.aio.insecure_channel(target(server), options=options)
-    return grpc.aio.secure_channel(target(server), _credentials(access), options=options)
+def open_aio_channel(server: str, access: Access, options: ChannelOptions = ()) -> grpc.aio.Channel:
+    """Create a channel for asyncio; otherwise as ``open_channel``."""
+    return cast("grpc.aio.Channel", _open(grpc.aio, server, access, options))
 
 
-def metadata(access: Access) -> tuple[tuple[str, str], ...]:
-    """Return what each call carries."""
+def access_metadata(access: Access) -> tuple[tuple[str, str], ...]:
+    """Return the metadata that every call sends."""
     return () if access.api_key is None else (("authorization", f"Bearer {access.api_key}"),)
 
 
-def _credentials(access: Access) -> grpc.ChannelCredentials:
+def _open(module: Any, server: str, access: Access, options: ChannelOptions) -> Any:  # noqa: ANN401
+    name = target(server)
+    if is_loopback(server):
+        options = [("grpc.enable_http_proxy", 0), *options]
+    if not access.uses_tls:
+        return module.insecure_channel(name, options=options)
     ca, key, cert = (None if path is None else _read(path) for path in (access.ca, access.key, access.cert))
-    return grpc.ssl_channel_credentials(ca, key, cert)
+    return module.secure_channel(name, grpc.ssl_channel_credentials(ca, key, cert), options=options)
 
 
 def _read(path: Path) -> bytes:

@@ -1,7 +1,6 @@
-"""What gRPC itself does for a client: message limits, repeated calls, and turns between addresses.
+"""Channel options of the clients: message limits, retries by gRPC, and load balancing.
 
-In: the client's settings. Out: arguments of a channel. Streams are repeated by the client's own code, since
-gRPC could not after their first answer.
+gRPC retries unary calls. It cannot retry a stream after the first answer, so the client does that itself.
 """
 
 from __future__ import annotations
@@ -9,9 +8,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from cifar10net.addresses import channel_options
 from cifar10net.errors import ConfigError
-from cifar10net.failures import BACKOFF_FACTOR, FIRST_BACKOFF_S, LONGEST_BACKOFF_S, REPEATED_CODES
+from cifar10net.failures import BACKOFF_FACTOR, FIRST_BACKOFF_S, LONGEST_BACKOFF_S, RETRYABLE_CODES
 from cifar10net.pb import classifier_pb2 as pb
 from cifar10net.protocol import MAX_MESSAGE_BYTES
 
@@ -21,29 +19,32 @@ if TYPE_CHECKING:
 _SERVICE = pb.DESCRIPTOR.services_by_name["Classifier"]
 
 
-def options(server: str, config: ClientConfig) -> list[tuple[str, str | int]]:
-    """Make the arguments of a client's channel. Raises ConfigError for what is no address."""
+def channel_options(server: str, config: ClientConfig) -> list[tuple[str, str | int]]:
+    """Return the options of a client's channel.
+
+    Raises:
+        ConfigError: several addresses with TLS, and no ``server_name``.
+    """
     return [
-        *channel_options(server),
-        *_name_options(server, config.access),
+        *_server_name_options(server, config.access),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        # Else clients of a process share connections, and the wait after one of them found nobody.
+        # By default the clients of a process share connections, and the backoff after a failed one.
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.service_config", json.dumps(_service_config(config))),
-        # One that comes back is found soon; by default up to two minutes later.
+        # Find a restarted server within seconds; the default backoff grows to two minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 2_000),
-        # No record in DNS tells clients what to do.
+        # Take no service config from DNS.
         ("grpc.service_config_disable_resolution", 1),
-        # A request larger than the buffer is never repeated; the default is 256 KiB, 85 images.
+        # A request larger than the buffer is never retried; the default is 256 KiB, 85 images.
         ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
         ("grpc.enable_retries", int(config.max_attempts > 1)),
     ]
 
 
-def _name_options(server: str, access: Access) -> list[tuple[str, str]]:
-    """Say whose certificate is wanted where gRPC cannot know it."""
+def _server_name_options(server: str, access: Access) -> list[tuple[str, str]]:
+    """Set the name to expect in certificates, which gRPC cannot derive from a list of IP addresses."""
     if not access.uses_tls or (access.server_name is None and "," not in server):
         return []
     if access.server_name is None:
@@ -55,7 +56,7 @@ def _name_options(server: str, access: Access) -> list[tuple[str, str]]:
 
 
 def _service_config(config: ClientConfig) -> dict[str, Any]:
-    """Write what https://github.com/grpc/grpc/blob/master/doc/service_config.md describes."""
+    """Return a service config: https://github.com/grpc/grpc/blob/master/doc/service_config.md."""
     made: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
     if config.max_attempts > 1:
         policy = {
@@ -63,7 +64,7 @@ def _service_config(config: ClientConfig) -> dict[str, Any]:
             "initialBackoff": f"{FIRST_BACKOFF_S}s",
             "maxBackoff": f"{LONGEST_BACKOFF_S}s",
             "backoffMultiplier": BACKOFF_FACTOR,
-            "retryableStatusCodes": [code.name for code in REPEATED_CODES],
+            "retryableStatusCodes": [code.name for code in RETRYABLE_CODES],
         }
         methods = [
             {"service": _SERVICE.full_name, "method": method.name}

@@ -1,4 +1,4 @@
-"""Settings of a client: frozen, and checked when they are made."""
+"""Client settings: immutable, and validated when they are created."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEFAULT_IN_FLIGHT = 256
-"""Images that a stream reads ahead of the results that were taken: a few batches of the server's."""
+"""Images that a stream reads ahead of the results taken: a few of the server's batches."""
 _API_KEY = re.compile("[!-~]+")
 
 
@@ -25,26 +25,27 @@ def check_range(name: str, value: float, smallest: float, largest: float) -> Non
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """How to reach a server that does not let everybody in."""
+    """TLS and credentials for a server that requires them."""
 
     is_encrypted: bool = False
-    """By TLS; so it is, too, where any file for it is given."""
+    """Use TLS; implied by ``ca`` and ``cert``."""
     ca: Path | None = None
-    """Authorities of servers' certificates, PEM; None: those that gRPC knows."""
+    """PEM file with the certificate authorities to trust; None: gRPC's own list."""
     cert: Path | None = None
-    """The client's certificate, PEM, for servers that want one."""
+    """The client's certificate, PEM, for servers that ask for one."""
     key: Path | None = None
     """Its private key, PEM."""
     api_key: str | None = field(default=None, repr=False)
     """Sent with each call."""
     server_name: str | None = None
-    """That servers' certificates have to carry; None: the host of the address. Several addresses need it."""
+    """Name to expect in the server's certificate; None: the host in the address. Required for several
+    addresses."""
 
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):
-            raise ConfigError("a client's certificate and its key are given together, or neither of them")
+            raise ConfigError("a client certificate and its private key go together: give both or neither")
         if self.api_key is not None and not _API_KEY.fullmatch(self.api_key):
-            raise ConfigError("the API key is none: wanted printable characters without spaces")
+            raise ConfigError("the API key is malformed: wanted printable ASCII characters without spaces")
 
     @property
     def uses_tls(self) -> bool:
@@ -54,19 +55,19 @@ class Access:
 
 @dataclass(frozen=True, kw_only=True)
 class ClientConfig:
-    """How to ask."""
+    """Deadlines, retries, call sizes and access."""
 
     deadline_s: float = 30.0
-    """For each call, retries included; on a stream for the next answer."""
+    """For each call, retries included; on a stream, for the next answer."""
     max_attempts: int = 4
-    """Tries of a call that finds the server unavailable or busy; 1 never retries."""
+    """Attempts at a call while the server is unavailable or busy; 1 disables retries."""
     hedge_after_s: float = 0.0
-    """How long a call may go unanswered until the same is asked once more, elsewhere if there are several
-    addresses, and the sooner answer is taken; 0 never asks twice. Streams are not hedged."""
+    """Send a call a second time if it is unanswered after this long, to another address if there are several,
+    and take the first answer; 0 disables hedging. Streams are never hedged."""
     call_images: int = 1_024
-    """Most images a call; longer lists become several calls."""
+    """Most images in a call; longer lists become several calls."""
     call_bytes: int = 8 << 20
-    """Most image bytes a call, unless one image alone is larger."""
+    """Most image bytes in a call; a single larger image still gets a call of its own."""
     access: Access = Access()
 
     def __post_init__(self) -> None:

@@ -1,9 +1,9 @@
-"""Everything that can go wrong while asking a server.
+"""Errors that callers of the client see.
 
-* ImageError               one image cannot be read: its own error in the answer, its neighbours are unharmed
-* ClientError              a call failed as a whole, with its gRPC ``code``
+* ImageError               one image cannot be classified; the others are unaffected
+* ClientError              a whole call failed, with its gRPC ``code``
   * ServerUnavailableError no server answers at the address, even after retries
-* ConfigError              a setting is out of its range; the command line exits with 2
+* ConfigError              a setting is invalid; the command line exits with 2
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ImageErrorCode(Enum):
-    """Kinds of ImageError; names and numbers as in the proto, where each is explained."""
+    """Kinds of ImageError; names and numbers as in the proto, which explains each."""
 
     UNSPECIFIED = 0
     EMPTY = 1
@@ -25,11 +25,11 @@ class ImageErrorCode(Enum):
     TOO_LARGE = 4
     WRONG_SIZE = 5
     UNREADABLE_FILE = -1
-    """Found by the client, never on the wire: a path that cannot be read."""
+    """A path that the client cannot read; never on the wire."""
 
 
 class ImageError(Exception):
-    """One image has no prediction; the message says what is wrong with it, for people."""
+    """One image cannot be classified; the message says why, for people."""
 
     def __init__(self, code: ImageErrorCode, message: str) -> None:
         super().__init__(message)
@@ -38,11 +38,11 @@ class ImageError(Exception):
 
 
 class ConfigError(Exception):
-    """A setting is out of its range."""
+    """A setting is invalid."""
 
 
 class ClientError(Exception):
-    """A call failed as a whole."""
+    """A whole call failed."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)

@@ -1,7 +1,6 @@
-"""Asking the same once more when an answer is late, and taking the sooner one.
+"""Hedged calls: send a late call a second time and take the first answer.
 
-In: how a call is begun, and after how long a second one. Out: the call that was answered, or that failed for
-good. gRPC's own hedging (gRFC A6) is not in the library that Python's gRPC is built on.
+gRPC's own hedging (gRFC A6) is missing from the C core that Python's gRPC is built on.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import asyncio
 import queue
 from typing import TYPE_CHECKING, Any
 
-from cifar10net.failures import REPEATED_CODES
+from cifar10net.failures import RETRYABLE_CODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def hedged(begin: Callable[[float], Any], deadline_s: float, after_s: float) -> Any:  # noqa: ANN401 - gRPC's
-    """Begin a call, and another one if it is late.
+    """Start a call, and a second one if it is late.
 
     Args:
-        begin: starts a call that has so many seconds, as a future.
-        deadline_s: for both.
-        after_s: until the second.
+        begin: starts a call with a timeout in seconds and returns its future.
+        deadline_s: for both calls together.
+        after_s: delay before the second call.
 
     Returns:
-        A call that has ended; the other one is cancelled.
+        The first call to end, or the other one if that has a retryable code. What still runs is cancelled.
     """
     ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
     calls = [begin(deadline_s)]
@@ -39,14 +38,14 @@ def hedged(begin: Callable[[float], Any], deadline_s: float, after_s: float) -> 
             calls.append(begin(max(0, deadline_s - after_s)))
             calls[1].add_done_callback(ended.put)
         call = ended.get()
-        return ended.get() if call.code() in REPEATED_CODES else call
+        return ended.get() if call.code() in RETRYABLE_CODES else call
     finally:
         for call in calls:
             call.cancel()
 
 
 async def hedged_async(begin: Callable[[float], Any], deadline_s: float, after_s: float) -> Any:  # noqa: ANN401
-    """Do the same in an event loop; the call was not awaited yet."""
+    """Do the same in an event loop; ``begin`` returns a call that nobody awaits yet."""
     calls = [begin(deadline_s)]
     codes = [asyncio.ensure_future(calls[0].code())]
     try:
@@ -63,10 +62,10 @@ async def hedged_async(begin: Callable[[float], Any], deadline_s: float, after_s
 
 
 async def _first(codes: list[asyncio.Future[grpc.StatusCode]]) -> int:
-    """Wait for the first that ends in another way than a call that may be repeated, else for the last."""
+    """Return the index of the first call that ends without a retryable code, else of the last to end."""
     waiting = set(codes)
     while True:
         done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        good = [code for code in done if code.result() not in REPEATED_CODES]
+        good = [code for code in done if code.result() not in RETRYABLE_CODES]
         if good or not waiting:
             return codes.index((good or list(done))[0])

@@ -1,8 +1,4 @@
-"""A thread that reads a caller's images, as far ahead as is allowed.
-
-In: an iterable of anything that is an image. Out: each as a message, or why it cannot be sent; and at the end
-the exception that the iterable raised, if any. Knows nothing of streams.
-"""
+"""Reads a caller's images for a stream: a thread for iterables, and ``read_image`` for each image."""
 
 from __future__ import annotations
 
@@ -18,33 +14,33 @@ if TYPE_CHECKING:
 
     from cifar10net.messages import ImageLike
     from cifar10net.pb import classifier_pb2 as pb
-    from cifar10net.read_ahead import Allowance
+    from cifar10net.read_ahead import ReadAheadWindow
 
-LEAVE_S = 1.0
-"""How long the end of a stream waits for it: an iterable that blocks keeps it until it goes on."""
+JOIN_TIMEOUT_S = 1.0
+"""How long closing a stream waits for its threads: an iterable that blocks keeps its thread."""
 
 
-class Reader(threading.Thread):
-    """Reads until the images end, or nobody wants them any more."""
+class ImageReader(threading.Thread):
+    """Reads until the images end or the window is closed."""
 
     def __init__(
         self,
         images: Iterable[ImageLike],
-        allowance: Allowance,
+        window: ReadAheadWindow,
         deliver: Callable[[pb.Image | ImageError], None],
         finish: Callable[[BaseException | None], None],
     ) -> None:
-        """Prepare to read.
+        """Create the thread.
 
         Args:
             images: the caller's.
-            allowance: how far ahead of the answers.
-            deliver: is given each image.
-            finish: is told the end, and what the iterable raised.
+            window: how far to read ahead.
+            deliver: called with each image.
+            finish: called at the end, with the exception that ``images`` raised, if any.
         """
         super().__init__(name="cifar10net-reader", daemon=True)
         self._images = images
-        self._allowance = allowance
+        self._window = window
         self._deliver = deliver
         self._finish = finish
 
@@ -53,38 +49,41 @@ class Reader(threading.Thread):
         failure = None
         try:
             self._read()
-        except BaseException as error:  # noqa: BLE001 - it is the caller's, and raised where the caller is
+        except BaseException as error:  # noqa: BLE001 - the caller's, and raised in the caller's thread
             failure = error
         finally:
             del self._images  # and what it holds
         self._finish(failure)
 
     def _read(self) -> None:
-        images = enumerate(self._images)
-        while self._allowance.wait():
-            index, image = next(images, (-1, None))
-            if image is None and index < 0:
+        images = iter(self._images)
+        index = 0
+        while self._window.wait():
+            try:
+                image = next(images)
+            except StopIteration:
                 return
-            self._deliver(read(image, index, self._allowance))  # type: ignore[arg-type]  # None is refused
+            self._deliver(read_image(image, index, self._window))
+            index += 1
 
 
 def may_block(image: ImageLike) -> bool:
-    """Whether ``read`` may take long: a file, or a picture to be reduced."""
+    """Whether ``read_image`` may take long: to read a file, or to resize an image."""
     if is_array(image):
         return image.shape[:2] != (IMAGE_SIDE, IMAGE_SIDE)
     return not isinstance(image, bytes)
 
 
-def read(image: ImageLike, index: int, allowance: Allowance) -> pb.Image | ImageError:
-    """Make an image's message, or say why there is none, and take its room.
+def read_image(image: ImageLike, index: int, window: ReadAheadWindow) -> pb.Image | ImageError:
+    """Convert an image to a message, or to the reason why it cannot be sent, and count it in the window.
 
     Raises:
-        TypeError, ValueError: it is no kind of image.
+        TypeError, ValueError: it is not an image.
     """
     try:
         message = to_message(image, index)
     except ImageError as error:
-        allowance.take(0)
+        window.acquire(0)
         return error
-    allowance.take(image_cost(message))
+    window.acquire(image_cost(message))
     return message

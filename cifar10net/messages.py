@@ -1,16 +1,12 @@
-"""Plain Python values to messages and back, for the clients.
-
-In: pictures as callers have them (paths, file bytes, Pillow images, NumPy arrays). Out: requests that
-stay below the message limit, and answers as dataclasses. Knows nothing of channels.
-"""
+"""Images to protobuf messages, lists to requests below the message limit, and responses to dataclasses."""
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import grpc
 from PIL import Image
@@ -26,12 +22,14 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
+    from google.protobuf.message import Message
 
     from cifar10net.config import ClientConfig
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]"
-"""A path to a picture file, its bytes, a Pillow image, or an array uint8 (height, width, 3)."""
+"""A path to an image file, its bytes, a Pillow image, or an array uint8 (height, width, 3)."""
 
+T = TypeVar("T")
 _PACKED_AXES = 4  # n, height, width, channels
 _LARGEST_IMAGE_BYTES = MAX_MESSAGE_BYTES - (1 << 20)
 _IMAGE_MESSAGE_BYTES = 16  # tags and lengths around an image's bytes, rounded up
@@ -48,7 +46,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What the server says of one image: classes, best first, or an error."""
+    """The answer to one image: classes, best first, or an error."""
 
     classes: tuple[ClassScore, ...]
     error: ImageError | None
@@ -58,7 +56,7 @@ class ImageResult:
 
     @property
     def best(self) -> ClassScore:
-        """The most likely class. Raises the image's ImageError if it has none."""
+        """The most likely class. Raises ``error`` if the image has one."""
         if self.error is not None:
             raise self.error
         return self.classes[0]
@@ -66,7 +64,7 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """One model version that a server answers for; as ``Model`` in the proto."""
+    """One model version that a server answers for; ``Model`` in the proto."""
 
     name: str
     version: str
@@ -78,7 +76,7 @@ class ModelDescription:
 
 @dataclass(frozen=True)
 class VersionState:
-    """How a version in a server's repository is; as ``VersionState`` in the proto."""
+    """State of one version in a server's repository; ``VersionState`` in the proto."""
 
     name: str
     version: str
@@ -89,14 +87,14 @@ class VersionState:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive images of a longer list: those that can be sent, and why the others cannot."""
+    """Consecutive images of a list, for one call."""
 
     size: int
-    """How many images of the list it stands for."""
+    """Images of the list, those with an error included."""
     images: tuple[pb.Image, ...] = ()
     packed_pixels: bytes = b""
     errors: Mapping[int, ImageError] = field(default_factory=dict)
-    """By position in the chunk; these images are not sent."""
+    """By position in the chunk; images that cannot be sent."""
 
     @property
     def is_sendable(self) -> bool:
@@ -104,18 +102,15 @@ class Chunk:
         return bool(self.images or self.packed_pixels)
 
     def results(self, response: pb.ClassifyResponse | None) -> list[ImageResult]:
-        """Pair the answers with the images, in the order of the list.
+        """Merge the response with the errors, in the order of the list.
 
         Raises:
-            ClientError: the server did not answer as many images as it was sent.
+            ClientError: the response has more or fewer results than images were sent.
         """
         response = response or pb.ClassifyResponse()
-        if len(response.results) != self.size - len(self.errors):
-            raise ClientError(
-                grpc.StatusCode.INTERNAL,
-                f"the server answered {len(response.results)} of {self.size - len(self.errors)} images; "
-                "it breaks its own contract",
-            )
+        sent = self.size - len(self.errors)
+        if len(response.results) != sent:
+            raise protocol_error(f"the server answered {len(response.results)} of {sent} images")
         answers = (result_of(response, index, result) for index, result in enumerate(response.results))
         return [
             failed(self.errors[index]) if index in self.errors else next(answers)
@@ -124,11 +119,11 @@ class Chunk:
 
 
 def chunks(images: Iterable[ImageLike], config: ClientConfig) -> Iterator[Chunk]:
-    """Read images one by one and gather them into requests of bounded size.
+    """Read images one by one and group them into chunks of bounded size.
 
     Raises:
-        TypeError: an item is no kind of image; the message names its position.
-        ValueError: an array is not uint8 (height, width, 3), or (n, 32, 32, 3) for all at once.
+        TypeError: an item is not an image; the message has its index.
+        ValueError: an array is not uint8 (height, width, 3), or (n, 32, 32, 3) for all images.
     """
     check_list(images)
     if is_array(images):
@@ -156,11 +151,7 @@ def chunks(images: Iterable[ImageLike], config: ClientConfig) -> Iterator[Chunk]
 
 
 def check_list(images: object) -> None:
-    """Refuse what is one image, or an array of something else.
-
-    Raises:
-        TypeError, ValueError: say what it is.
-    """
+    """Raise TypeError for a single image, ValueError for a batch array of the wrong dtype or shape."""
     if is_array(images) and images.ndim == _PACKED_AXES:
         if images.dtype != "uint8" or images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE, 3):
             raise ValueError(f"images is an array {images.dtype} {images.shape}, wanted uint8 (n, 32, 32, 3)")
@@ -175,43 +166,37 @@ def _packed_chunks(images: npt.NDArray[np.uint8], config: ClientConfig) -> Itera
         yield Chunk(len(rows), packed_pixels=rows.tobytes())
 
 
-def describe_models(response: pb.ListModelsResponse) -> list[ModelDescription]:
-    """Convert the answer of ListModels."""
-    return [
-        ModelDescription(
-            name=model.name,
-            version=model.version,
-            labels=tuple(model.labels),
-            provider=model.provider,
-            is_default=model.is_default,
-            metadata=dict(model.metadata),
-        )
-        for model in response.models
-    ]
+def to_dataclass(message: Message, kind: type[T]) -> T:
+    """Copy a message to a dataclass with the same field names; nested messages become dataclasses, too."""
+    hints = get_type_hints(kind)
+    return kind(**{name: _to_plain(getattr(message, name), hint) for name, hint in hints.items()})
 
 
-def describe_versions(response: pb.ListModelsResponse) -> list[VersionState]:
-    """Convert likewise what it says of every version."""
-    return [VersionState(each.name, each.version, each.state, each.reason) for each in response.versions]
+def _to_plain(value: Any, hint: Any) -> Any:  # noqa: ANN401
+    if is_dataclass(hint):
+        return to_dataclass(value, cast("type[Any]", hint))
+    if get_origin(hint) is tuple:
+        return tuple(_to_plain(each, get_args(hint)[0]) for each in value)
+    return dict(value) if get_origin(hint) is dict else value
 
 
 def is_array(images: object) -> TypeGuard[npt.NDArray[np.uint8]]:
-    """Whether it is NumPy's; a program that has not loaded NumPy has none."""
+    """Whether this is a NumPy array; without importing NumPy, which clients may lack."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(images, numpy.ndarray)
 
 
 def image_cost(image: pb.Image) -> int:
-    """Count its bytes in a request."""
+    """Return the image's bytes in a request, rounded up."""
     return len(image.encoded) + len(image.pixels) + _IMAGE_MESSAGE_BYTES
 
 
 def to_message(image: ImageLike, index: int) -> pb.Image:
-    """Make an image's message.
+    """Convert an image to a message.
 
     Raises:
-        ImageError: a file cannot be read, or a Pillow image not be loaded, or no message can carry it.
-        TypeError, ValueError: it is no kind of image; ``index`` is named.
+        ImageError: a file cannot be read, a Pillow image cannot be decoded, or the file exceeds a message.
+        TypeError, ValueError: it is not an image; the message has ``index``.
     """
     if isinstance(image, bytes):
         _check_size(len(image))
@@ -230,7 +215,7 @@ def to_message(image: ImageLike, index: int) -> pb.Image:
 def _read(path: Path) -> pb.Image:
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
-            raise ImageError(ImageErrorCode.UNREADABLE_FILE, "cannot be read: it is no regular file")
+            raise ImageError(ImageErrorCode.UNREADABLE_FILE, "cannot be read: it is not a regular file")
         _check_size(path.stat().st_size)
         return pb.Image(encoded=path.read_bytes())
     except OSError as error:
@@ -240,7 +225,10 @@ def _read(path: Path) -> pb.Image:
 
 
 def _check_size(size: int) -> None:
-    """Keep what no message can carry from failing its whole call; servers refuse far smaller pictures."""
+    """Raise ImageError for a file that exceeds a message and would fail its whole call.
+
+    Servers refuse files above 16 MiB, unless started with another limit.
+    """
     if size > _LARGEST_IMAGE_BYTES:
         raise ImageError(
             ImageErrorCode.TOO_LARGE,
@@ -259,26 +247,26 @@ def _array_pixels(image: npt.NDArray[np.uint8], index: int) -> bytes:
 
 
 def _fitted(image: Image.Image) -> pb.Image:
-    """Reduce a decoded picture here, as the server would, rather than encode and send it large."""
+    """Resize a decoded image as the server would, rather than encode and send it in full size."""
     try:
-        # draft() would change the caller's image; a copy is loaded first.
+        # A copy, since fitted() calls draft(), which changes the image.
         return pb.Image(pixels=fitted(image.copy()).tobytes())
-    except Exception as error:  # a lazily opened file fails here with any type
+    except Exception as error:  # a lazily opened file can raise anything
         raise ImageError(ImageErrorCode.CORRUPT, f"cannot be decoded: {error}") from error
 
 
 def failed(error: ImageError) -> ImageResult:
-    """Make the result of an image that could not be sent."""
+    """Return the result of an image that could not be sent."""
     return ImageResult((), error, "", "")
 
 
 def result_of(response: pb.ClassifyResponse, index: int, result: pb.ImageResult) -> ImageResult:
-    """Convert what a response says of its image number ``index``."""
+    """Convert the result of a response's image ``index``."""
     error = None
     if result.WhichOneof("outcome") is None:
-        error = ImageError(ImageErrorCode.UNSPECIFIED, "was given neither classes nor an error by the server")
+        error = ImageError(ImageErrorCode.UNSPECIFIED, "got neither classes nor an error from the server")
     elif result.WhichOneof("outcome") == "error":
-        # The server counts within the call; here the caller knows which image it is.
+        # The index counts within the call; the caller has its own.
         message = result.error.message.removeprefix(f"images[{index}] ")
         error = ImageError(_error_code(result.error.code), message)
     classes = tuple(
@@ -288,8 +276,13 @@ def result_of(response: pb.ClassifyResponse, index: int, result: pb.ImageResult)
 
 
 def _error_code(number: int) -> ImageErrorCode:
-    """A newer server may know codes that this client does not."""
+    """Return the code, or UNSPECIFIED for one of a newer server."""
     try:
         return ImageErrorCode(number)
     except ValueError:
         return ImageErrorCode.UNSPECIFIED
+
+
+def protocol_error(what: str) -> ClientError:
+    """Return the error for a response that violates the proto."""
+    return ClientError(grpc.StatusCode.INTERNAL, f"{what}, which violates classifier.proto")

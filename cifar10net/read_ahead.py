@@ -1,49 +1,45 @@
-"""How far a stream may read ahead of what its caller has taken: so many images, so many bytes.
-
-In: what is read, answered and taken, from any thread. Out: whether one more may be read. Knows nothing of
-what is read.
-"""
+"""How far a stream reads ahead of the results that its caller has taken."""
 
 from __future__ import annotations
 
 import threading
 
 
-class Allowance:
-    """Safe to share between threads."""
+class ReadAheadWindow:
+    """Images and bytes that may still be read; thread-safe."""
 
     def __init__(self, images: int, size_bytes: int) -> None:
         self._images = images
         self._bytes = size_bytes
-        self._freed = threading.Condition()
+        self._released = threading.Condition()
         self._is_closed = False
 
     @property
     def has_room(self) -> bool:
-        """Whether one more image may be read; the last one may be of any size."""
+        """Whether another image may be read; the last one may exceed the bytes."""
         return self._images > 0 and self._bytes > 0
 
     def wait(self) -> bool:
-        """Wait for room; False if there will be none, since nobody wants further images."""
-        with self._freed:
-            self._freed.wait_for(lambda: self._is_closed or self.has_room)
+        """Block until there is room; False if the window was closed."""
+        with self._released:
+            self._released.wait_for(lambda: self._is_closed or self.has_room)
             return not self._is_closed
 
-    def take(self, size_bytes: int) -> None:
-        """Count an image that was read."""
-        with self._freed:
+    def acquire(self, size_bytes: int) -> None:
+        """Count an image that was read, without waiting."""
+        with self._released:
             self._images -= 1
             self._bytes -= size_bytes
 
-    def give(self, images: int, size_bytes: int) -> None:
-        """Count back images that were taken, and bytes that were answered."""
-        with self._freed:
+    def release(self, images: int, size_bytes: int) -> None:
+        """Return the images that were taken and the bytes that were answered."""
+        with self._released:
             self._images += images
             self._bytes += size_bytes
-            self._freed.notify_all()
+            self._released.notify_all()
 
     def close(self) -> None:
-        """Have nothing read any more."""
-        with self._freed:
+        """Stop reading."""
+        with self._released:
             self._is_closed = True
-            self._freed.notify_all()
+            self._released.notify_all()

@@ -1,7 +1,4 @@
-"""What is asked of each image, and how a call is named in its caller's trace.
-
-In: keywords of the clients' methods. Out: requests. Knows nothing of channels.
-"""
+"""Keyword arguments of the classify methods, and the requests that they become."""
 
 from __future__ import annotations
 
@@ -9,36 +6,36 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 from cifar10net.pb import classifier_pb2 as pb
-from cifar10net.protocol import DEFAULT_TOP_K, MAX_CALL_IMAGES
+from cifar10net.protocol import DEFAULT_TOP_K
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Priority: TypeAlias = Literal["interactive", "bulk"]
-"""Who goes first when images have to wait; ``bulk`` gets what ``interactive`` leaves free."""
+"""Which images go first when some must wait: ``bulk`` images use what ``interactive`` ones leave free."""
 _PRIORITIES = {"interactive": pb.PRIORITY_INTERACTIVE, "bulk": pb.PRIORITY_BULK}
 
 
 class Options(TypedDict, total=False):
-    """Keywords that every way of classifying takes."""
+    """Keyword arguments of every classify method."""
 
     top_k: int
-    """Classes an image, 1 to 10; by default 3."""
+    """Classes for each image, 1 to 10; by default 3."""
     model: str
-    """A name from ``models``; by default the server's own choice."""
+    """A name from ``models``; by default the server's default model."""
     version: str
-    """A version of it; by default the newest."""
+    """A version of the model; by default the newest."""
     priority: Priority
     """``"interactive"``, the default, or ``"bulk"``."""
     traceparent: str
-    """The caller's place in a trace (W3C Trace Context); by default that of OpenTelemetry's current span."""
+    """The parent span (W3C Trace Context); by default OpenTelemetry's current span."""
     tracestate: str
-    """What goes with ``traceparent``."""
+    """The vendor data that belongs to ``traceparent``."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
-    """The same with its defaults."""
+class RequestOptions:
+    """``Options`` with the defaults filled in."""
 
     top_k: int = DEFAULT_TOP_K
     model: str = ""
@@ -52,7 +49,7 @@ class Question:
             raise ValueError(f"priority is {self.priority!r}, wanted one of {', '.join(_PRIORITIES)}")
 
     def request(self, images: Sequence[pb.Image], packed_pixels: bytes = b"") -> pb.ClassifyRequest:
-        """Ask it of some images."""
+        """Build a request."""
         return pb.ClassifyRequest(
             model=self.model,
             version=self.version,
@@ -61,9 +58,3 @@ class Question:
             images=images,
             packed_pixels=packed_pixels,
         )
-
-
-def check_in_flight(images: int) -> None:
-    """Refuse a stream that could read nothing, or everything. Raises ValueError."""
-    if not 1 <= images <= MAX_CALL_IMAGES:
-        raise ValueError(f"in_flight is {images}, wanted 1 to {MAX_CALL_IMAGES}")

@@ -1,6 +1,6 @@
-"""A decoded picture becomes 32x32 RGB: the same in the server, the client and nobody else.
+"""Resizing of a decoded image to 32x32 RGB; client and server share this code, so their results are equal.
 
-In: a Pillow image. Out: another one. Needs no NumPy, but for pictures of 16 bits a value.
+Uses NumPy only for images with 16 bits per channel.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from PIL import Image
 from cifar10net.protocol import IMAGE_SIDE
 
 _ORIENTATION_TAG = 0x0112
-_TRANSPOSE = {  # EXIF orientation (CIPA DC-008, table 6) to what turns the picture upright
+_TRANSPOSE = {  # EXIF orientation (CIPA DC-008, table 6) to the transform that turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -22,21 +22,21 @@ _TRANSPOSE = {  # EXIF orientation (CIPA DC-008, table 6) to what turns the pict
 
 
 def fitted(image: Image.Image) -> Image.Image:
-    """Turn upright, lay on white, convert to RGB, crop the central square, reduce to 32x32.
+    """Crop the central square, resize to 32x32, composite on white, convert to RGB, turn upright.
 
-    A picture that is 32x32 already is not resampled. Large JPEGs are decoded at a reduced size, never
-    below twice the target.
+    An image that is 32x32 already is not resampled. Large JPEGs are decoded at a reduced size, never below
+    twice the target.
 
     Args:
-        image: any Pillow image, not necessarily loaded.
+        image: any Pillow image, loaded or not; ``draft`` may change it.
 
     Returns:
         32x32, RGB.
 
     Raises:
-        Exception: whatever Pillow raises for pixels that cannot be decoded.
+        Exception: what Pillow raises for pixels that cannot be decoded.
     """
-    image.draft(None, (2 * IMAGE_SIDE, 2 * IMAGE_SIDE))  # JPEG only; no effect on the others
+    image.draft(None, (2 * IMAGE_SIDE, 2 * IMAGE_SIDE))  # JPEG only
     image.load()
     turn = _TRANSPOSE.get(_orientation(image))
     image = _resampleable(image)
@@ -45,30 +45,30 @@ def fitted(image: Image.Image) -> Image.Image:
         left, top = (image.width - side) / 2, (image.height - side) / 2
         image = image.resize(
             (IMAGE_SIDE, IMAGE_SIDE),
-            Image.Resampling.BICUBIC,  # with antialiasing, as all of Pillow's filters but NEAREST
+            Image.Resampling.BICUBIC,  # antialiased, as all of Pillow's filters but NEAREST
             box=(left, top, left + side, top + side),
             reducing_gap=3.0,
         )
     image = _on_white(image)
-    if turn is not None:  # a square crop about the centre may be turned after it is small
+    if turn is not None:  # cheaper after resizing, and equal for a central square
         image = image.transpose(turn)
     return image
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8; a picture with damaged EXIF is taken to be upright, as viewers do."""
+    """Return the EXIF orientation, 1 to 8; damaged EXIF counts as upright, as in image viewers."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # noqa: BLE001 - the pixels are fine, and EXIF is parsed with any error
+    except Exception:  # noqa: BLE001 - parsing EXIF can raise anything, and the pixels are fine
         return 1
 
 
 def _resampleable(image: Image.Image) -> Image.Image:
-    """Convert to L, RGB, LA or RGBA, the modes that can be resampled."""
+    """Convert to L, RGB, LA or RGBA, which can be resampled."""
     if image.mode.startswith("I;16"):
-        import numpy as np  # noqa: PLC0415 - clients need it for this alone, and may lack it
+        import numpy as np  # noqa: PLC0415 - clients may lack it
 
-        # 16 bits a value; Pillow's own conversion clips instead of keeping the upper half.
+        # Pillow's own conversion clips instead of keeping the upper 8 bits.
         values = np.array(image)
         values[values == image.info.get("transparency", -1)] = 0xFFFF  # white, as _on_white makes it
         return Image.fromarray((values >> 8).astype(np.uint8))

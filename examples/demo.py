@@ -20,7 +20,7 @@ PHOTOGRAPHS = sorted(
 
 
 def main() -> int:
-    """Return the exit code: 0 if every photograph was classified and the server ended gracefully."""
+    """Return 0 if every photograph was classified and the server stopped with exit code 0."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
         server = ServerProcess("--models", str(ROOT / "exported_models"), log=log)

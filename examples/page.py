@@ -1,4 +1,4 @@
-"""Start a server and the page that asks it, and stop both with the page, at Ctrl-C or SIGTERM."""
+"""Start a server and its web page; stop both on Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MODELS = Path(__file__).parent.parent / "exported_models"
 
 
 def main() -> int:
-    """Pass the arguments on to ``cifar10net web``. Returns its exit code."""
+    """Run ``cifar10net web`` with the given arguments and return its exit code."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
         try:
@@ -32,7 +32,7 @@ def _show(address: str) -> int:
     page = subprocess.Popen([sys.executable, "-m", "service.cli", "web", *models, *sys.argv[1:]])  # noqa: S603
     signal.signal(signal.SIGTERM, lambda *_: page.terminate())
     while page.returncode is None:
-        with contextlib.suppress(KeyboardInterrupt):  # the terminal has told the page, too
+        with contextlib.suppress(KeyboardInterrupt):  # the terminal sends Ctrl-C to the page as well
             page.wait()
     return page.returncode
 

@@ -1,8 +1,8 @@
-"""The client's former place, kept for one release: import ``cifar10net`` instead."""
+"""Deprecated alias of ``cifar10net``, kept for one release."""
 
 import warnings
 
-from cifar10net import *  # noqa: F403 - the same names, whatever they are
+from cifar10net import *  # noqa: F403
 from cifar10net import __all__ as __all__  # noqa: PLC0414
 
 warnings.warn(

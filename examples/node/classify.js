@@ -1,6 +1,6 @@
 // Classifies picture files: node classify.js HOST:PORT classifier.proto [--model NAME] FILE...
 //
-// Prints a JSON object a file, from one call, and then again from a stream. Exit code 2 if the server refuses.
+// Prints a JSON object for each file, first from one call, then from a stream. Exits with 2 if the server refuses.
 "use strict";
 
 const fs = require("node:fs");
@@ -49,7 +49,7 @@ function classify(client, request) {
   });
 }
 
-// A request an image; answers come in the order of the requests. A deadline would be the whole stream's.
+// One image per request; answers come in the order of the requests. A deadline would cover the whole stream.
 function classifyStream(client, requests) {
   return new Promise((resolve, reject) => {
     const answers = [];

@@ -1,4 +1,4 @@
-"""Servers that do as a test tells them, and both clients behind one face."""
+"""Scripted servers, and both clients behind one interface."""
 
 from __future__ import annotations
 
@@ -72,6 +72,6 @@ def _asynchronous(
 
 @pytest.fixture(params=[_blocking, _asynchronous], ids=["Client", "AsyncClient"])
 def stream(request: pytest.FixtureRequest) -> Ask:
-    """Return a function that classifies on a stream; ``results`` keeps those before an error."""
+    """Return a function that classifies on a stream; ``results`` collects the results before an error."""
     asked: Ask = request.param
     return asked

@@ -1,4 +1,4 @@
-"""A name server of one name, on loopback: whatever is asked for has the IPv4 addresses it was given."""
+"""A DNS server on loopback that gives every name the same IPv4 addresses."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _HEAD = struct.Struct("!6H")  # RFC 1035, 4.1.1: id, flags, questions, answers, 
 _KIND = struct.Struct("!2H")
 _RECORD = struct.Struct("!3HIH")  # name, type, class, seconds, length
 _A, _IN = 1, 1
-_ANSWER = 0x8580  # authoritative, and recursion as wished
-_FIRST_NAME = 0xC00C  # where the question's name stands
+_ANSWER = 0x8580  # authoritative answer, recursion desired and available
+_FIRST_NAME = 0xC00C  # pointer to the name in the question
 
 
 class NameServer:
-    """A context manager; answers by UDP at ``address``."""
+    """Context manager; answers on UDP at ``address``."""
 
     def __init__(self, hosts: Sequence[str]) -> None:
         self._hosts = [socket.inet_aton(host) for host in hosts]
@@ -28,7 +28,7 @@ class NameServer:
         self._thread = threading.Thread(target=self._answer_all)
         self.address = "127.0.0.1:{1}".format(*self._socket.getsockname())
         self.names: list[str] = []
-        """That were asked for."""
+        """Names that clients looked up."""
 
     def __enter__(self) -> Self:
         self._thread.start()

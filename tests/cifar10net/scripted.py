@@ -1,6 +1,6 @@
-"""A server that does as a test tells it: each stream, or each call, has a line of a script.
+"""A server that follows a test's script, with one line for each stream.
 
-An image's class is its first byte, so that answers show whose they are.
+The class of an image is its first byte, so an answer shows which image it belongs to.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def numbered(n: int) -> list[np.ndarray]:
-    """Make images whose classes are 0, 1, 2 and so on, modulo 256."""
+    """Return images with the classes 0, 1, 2 and so on, modulo 256."""
     return [np.full((32, 32, 3), number % 256, np.uint8) for number in range(n)]
 
 
 def pixels_of(request: pb.ClassifyRequest) -> list[bytes]:
-    """Find the images of a request."""
+    """Return the bytes of each image in a request."""
     if request.images:
         return [image.pixels or image.encoded for image in request.images]
     packed = request.packed_pixels
@@ -56,19 +56,19 @@ def refuse(
 
 
 def echo(requests: Iterator[pb.ClassifyStreamRequest], context: Any) -> Iterator[pb.ClassifyStreamResponse]:  # noqa: ARG001
-    """Answer every message: the line of a stream without trouble."""
+    """Answer every message."""
     yield from map(reply, requests)
 
 
 def then(answers: int, code: grpc.StatusCode, pushback_ms: int | None = None) -> Line:
-    """Answer so many messages and end with a status."""
+    """Return a line that answers so many messages and then ends with a status."""
 
     def line(
         requests: Iterator[pb.ClassifyStreamRequest], context: Any
     ) -> Iterator[pb.ClassifyStreamResponse]:
         for _ in range(answers):
             yield reply(next(requests))
-        next(requests, None)  # one at least is left unanswered
+        next(requests, None)  # leave at least one unanswered
         if pushback_ms is not None:
             context.set_trailing_metadata((("grpc-retry-pushback-ms", str(pushback_ms)),))
         context.abort(code, "not now")
@@ -77,7 +77,7 @@ def then(answers: int, code: grpc.StatusCode, pushback_ms: int | None = None) ->
 
 
 class Script(classifier_pb2_grpc.ClassifierServicer):
-    """Plays lines to streams, the last one to all that follow."""
+    """Plays one line to each stream, and the last line to all later streams."""
 
     def __init__(self) -> None:
         self.lines: list[Line] = [echo]
@@ -89,7 +89,7 @@ class Script(classifier_pb2_grpc.ClassifierServicer):
             request
         )
         self.ended = threading.Semaphore(0)
-        """Released when a stream has ended, however it has."""
+        """Released when a stream ends, for whatever reason."""
 
     def ClassifyStream(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
         context.add_callback(self.ended.release)
@@ -117,7 +117,7 @@ class Script(classifier_pb2_grpc.ClassifierServicer):
 
 
 class ScriptedServer:
-    """Plays a script on a port of its own."""
+    """Serves a script on its own port."""
 
     def __init__(self, script: Script | None = None, address: str = "127.0.0.1:0") -> None:
         self.script = script or Script()
@@ -130,6 +130,6 @@ class ScriptedServer:
         self._server.start()
 
     def stop(self) -> None:
-        """End it, and all calls."""
+        """Stop the server and cancel its calls."""
         self._server.stop(None).wait()
         self._pool.shutdown()

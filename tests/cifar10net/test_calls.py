@@ -1,4 +1,4 @@
-"""The client library: any picture in, plain answers out, long lists cut, only safe calls repeated."""
+"""Calls of the clients: kinds of images, results and errors, chunking, retries and deadlines."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_models_are_listed_alike(server: str) -> None:
 
 
 class _Flaky(classifier_pb2_grpc.ClassifierServicer):
-    """Fails a number of times before it answers; counts every attempt."""
+    """Fails a few times before it answers, and counts the attempts."""
 
     def __init__(self) -> None:
         self.failures: list[grpc.StatusCode] = []
@@ -216,7 +216,7 @@ def flaky() -> Iterator[tuple[_Flaky, str]]:
 
 
 @either
-@pytest.mark.parametrize("n", [1, 1000])  # a call above gRPC's default retry buffer is repeated too
+@pytest.mark.parametrize("n", [1, 1000])  # 1000 exceed gRPC's default retry buffer
 def test_unavailable_is_retried(
     flaky: tuple[_Flaky, str], classify: Callable[..., list[ImageResult]], n: int
 ) -> None:
@@ -258,7 +258,7 @@ def test_retries_can_be_switched_off_and_the_last_failure_is_told(flaky: tuple[_
 @either
 def test_the_deadline_is_kept(flaky: tuple[_Flaky, str], classify: Callable[..., list[ImageResult]]) -> None:
     servicer, address = flaky
-    servicer.answering.clear()  # it holds its answer back until the end of the test
+    servicer.answering.clear()  # no answer until the end of the test
 
     with pytest.raises(ClientError) as caught:
         classify(address, np.zeros((1, 32, 32, 3), np.uint8), ClientConfig(deadline_s=0.2))

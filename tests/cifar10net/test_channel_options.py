@@ -1,4 +1,4 @@
-"""What clients do by themselves: turns between addresses, attempts, second calls, traces."""
+"""What clients do on their own: load balancing, retries, hedging and traces."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _blocking(
     is_enough: Callable[[], bool] = _once,
     **asked: Any,
 ) -> list[ImageResult]:
-    """Ask call after call until it is enough."""
+    """Repeat a call until it is enough."""
     with Client(server, config) as client:
         results = client.classify(ONE, **asked)
         while not is_enough():
@@ -73,7 +73,7 @@ either = pytest.mark.parametrize("classify", [_blocking, _asynchronous], ids=["C
 
 
 def _refusing(code: grpc.StatusCode, times: int, pushback_ms: int | None) -> Script:
-    """Refuse calls so many times."""
+    """Return a script that refuses so many calls."""
     script = Script()
 
     def call(request: pb.ClassifyRequest, context: Any) -> pb.ClassifyResponse:

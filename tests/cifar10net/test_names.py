@@ -1,7 +1,6 @@
-"""A name that DNS knows several addresses for: calls take turns between all of them.
+"""A host name with several addresses in DNS: calls rotate between all of them.
 
-gRPC asks a real name server, of ours, since its targets may name one: ``dns://SERVER/NAME:PORT``. All else is
-as for every name.
+gRPC queries a DNS server of the test, which a target may name: ``dns://SERVER/NAME:PORT``.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ ONE = np.zeros((1, 32, 32, 3), np.uint8)
 
 @pytest.fixture
 def nameserver(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
-    """Have gRPC ask a name server that knows three addresses, and no proxy."""
+    """Have gRPC query a DNS server with three addresses, and no proxy."""
     for variable in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.delenv(variable, raising=False)
     with NameServer(HOSTS) as server:

@@ -1,4 +1,4 @@
-"""``classify_stream``: every image its result, in order, whatever becomes of streams."""
+"""``classify_stream``: a result for every image, in order, even when streams fail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cifar10net import (
     ImageErrorCode,
     ServerUnavailableError,
 )
-from cifar10net.failures import Attempts, Failure
+from cifar10net.failures import Failure, RetryState
 from service.server.spawn import ServerProcess
 from tests.cifar10net.scripted import echo, numbered, pixels_of, refuse, reply, then
 
@@ -115,7 +115,7 @@ def test_images_of_many_bytes_are_read_one_after_the_other(scripted: Start) -> N
 
     def images() -> Iterator[bytes]:
         for _ in range(3):
-            assert begun.acquire(timeout=60)  # only the result of the image before lets it go on
+            assert begun.acquire(timeout=60)  # released by the result of the image before
             yield bytes(5_000)
 
     config = ClientConfig(call_bytes=4_000)
@@ -258,15 +258,15 @@ def test_attempts_are_bounded_and_count_anew_after_an_answer(scripted: Start, st
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Failure, float]]:
-    """Note how streams fail, and how long it is waited after each failure."""
+    """Record the failures that are retried, and the delay after each."""
     found: list[tuple[Failure, float]] = []
-    pause_s = Attempts.pause_s
+    delay_s = RetryState.delay_s
 
-    def noted(self: Attempts, failure: Failure) -> float:
-        found.append((failure, pause_s(self, failure)))
+    def noted(self: RetryState, failure: Failure) -> float:
+        found.append((failure, delay_s(self, failure)))
         return found[-1][1]
 
-    monkeypatch.setattr(Attempts, "pause_s", noted)
+    monkeypatch.setattr(RetryState, "delay_s", noted)
     return found
 
 
@@ -279,7 +279,7 @@ def test_a_server_that_says_when_to_come_again_is_not_asked_before(
     assert _indices(stream(server.address, numbered(3))) == [0, 1, 2]
     (_, first_s), (_, second_s) = heard
     assert first_s == 0.035
-    assert 0.3 < second_s < 0.5  # the second failure in a row, and nothing said
+    assert 0.3 < second_s < 0.5  # the second backoff, since the server set no delay
 
 
 def test_what_a_server_says_counts_though_messages_could_not_be_written(
@@ -367,7 +367,7 @@ def test_a_server_that_breaks_its_contract_is_an_error(scripted: Start, stream: 
 
     server.script.lines = [forgetful]
 
-    with pytest.raises(ClientError, match="breaks its own contract"):
+    with pytest.raises(ClientError, match=r"violates classifier\.proto"):
         stream(server.address, numbered(3))
 
 
@@ -377,7 +377,7 @@ def test_the_next_answer_has_a_deadline(scripted: Start, stream: Ask) -> None:
 
     server.script.lines = [lambda requests, _: iter([reply(next(requests))] * never.wait(60))]
     try:
-        with pytest.raises(ClientError, match=r"answered nothing for 0.2 seconds, with \d images") as caught:
+        with pytest.raises(ClientError, match=r"sent no answer for 0.2 seconds, with \d images") as caught:
             stream(server.address, numbered(5), ClientConfig(deadline_s=0.2), in_flight=2)
     finally:
         never.set()

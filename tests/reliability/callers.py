@@ -16,8 +16,7 @@ import grpc
 import grpc.aio
 
 from cifar10net import AsyncClient, Client
-from cifar10net.addresses import channel_options
-from cifar10net.channel import metadata, open_aio_channel
+from cifar10net.channel import access_metadata, open_aio_channel
 from cifar10net.config import Access, ClientConfig
 from cifar10net.errors import ClientError, ServerUnavailableError
 from cifar10net.pb import classifier_pb2 as pb
@@ -47,7 +46,6 @@ def open_channel(address: str, access: Access = _EVERYBODYS, *, repeats: bool = 
         address,
         access,
         [
-            *channel_options(address),
             ("grpc.enable_retries", int(repeats)),
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.initial_reconnect_backoff_ms", 50),
@@ -125,7 +123,7 @@ class Caller(Asker):
         self._images = images
         self._may_see = frozenset(may_see)
         self._timeout_s = timeout_s
-        self._metadata = metadata(access)
+        self._metadata = access_metadata(access)
         self._fields = fields
 
     async def close(self) -> None:

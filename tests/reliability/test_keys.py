@@ -308,7 +308,7 @@ def test_the_command_line_makes_keys_and_shows_them(
     for done, problem in (
         (wrong, "answered UNAUTHENTICATED: the API key is not known here"),
         (none, "answered UNAUTHENTICATED: this server wants an API key"),
-        (damaged, "the API key is none: wanted printable characters without spaces"),
+        (damaged, "the API key is malformed: wanted printable ASCII characters without spaces"),
     ):
         assert (done.returncode, done.stdout) == (2, "")
         assert problem in done.stderr

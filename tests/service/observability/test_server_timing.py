@@ -16,7 +16,7 @@ from cifar10net import AsyncClient, Client
 from cifar10net.errors import ClientError
 from cifar10net.pb import classifier_pb2 as pb
 from cifar10net.pb import classifier_pb2_grpc, inference_pb2, inference_pb2_grpc
-from cifar10net.server_timing import read
+from cifar10net.server_timing import parse_timing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +77,7 @@ def test_only_a_call_that_wants_it_is_told(server: str, coloured: np.ndarray) ->
         _, wanted = ask(request, timeout=60, metadata=(("cifar10net-timing", "1"),))
 
     assert "server-timing" not in dict(plain.trailing_metadata())
-    assert set(read(dict(wanted.trailing_metadata()))) == PARTS - {"decode"}
+    assert set(parse_timing(dict(wanted.trailing_metadata()))) == PARTS - {"decode"}
 
 
 def test_tensors_are_told_likewise(server: str, coloured: np.ndarray) -> None:
@@ -92,7 +92,7 @@ def test_tensors_are_told_likewise(server: str, coloured: np.ndarray) -> None:
         ask = inference_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer.with_call
         _, call = ask(request, timeout=60, metadata=(("cifar10net-timing", "1"),))
 
-    assert set(read(dict(call.trailing_metadata()))) == PARTS - {"decode"}
+    assert set(parse_timing(dict(call.trailing_metadata()))) == PARTS - {"decode"}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_tensors_are_told_likewise(server: str, coloured: np.ndarray) -> None:
     ],
 )
 def test_the_syntax_is_that_of_server_timing(written: str, parts: dict[str, float]) -> None:
-    assert read({"server-timing": written}) == parts
+    assert parse_timing({"server-timing": written}) == parts
 
 
 def test_classify_prints_them_beside_its_answers(server: str, tmp_path: Path) -> None:

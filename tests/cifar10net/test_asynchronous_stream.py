@@ -1,4 +1,4 @@
-"""What a server says at a stream's end counts, though gRPC puts an error of its own in its place."""
+"""The server's status at the end of a stream counts, even where gRPC replaces it by an error of its own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from cifar10net.asynchronous_stream import AsynchronousStream
 from cifar10net.config import ClientConfig
-from cifar10net.failures import Attempts, Failure
-from cifar10net.request_options import Question
+from cifar10net.failures import Failure, RetryState
+from cifar10net.request_options import RequestOptions
 from tests.cifar10net.scripted import numbered, reply
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ _OF_GRPC = (Status.INTERNAL, "Internal error from Core", ())
 
 
 class _Overtaken:
-    """A call that is over while a message of it is written: gRPC's asyncio client does so now and then.
+    """A call that ends while a message is being written, as happens in gRPC's asyncio client now and then.
 
-    The server's status is there first and is then replaced, or comes only after some looks.
+    The server's status either comes first and is then replaced, or comes only after some polls.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class _Overtaken:
         self._noting = callback
 
     def cancel(self) -> None:
-        """Do nothing: it is over."""
+        """Do nothing: the call has ended."""
 
     async def __aiter__(self) -> AsyncIterator[pb.ClassifyStreamResponse]:
         yield reply(await anext(self._requests))
@@ -64,7 +64,7 @@ class _Overtaken:
 
 
 class _Echo(_Overtaken):
-    """A call without trouble."""
+    """A call that answers every message."""
 
     async def __aiter__(self) -> AsyncIterator[pb.ClassifyStreamResponse]:
         async for request in self._requests:
@@ -76,7 +76,7 @@ def _classes(calls: list[type[_Overtaken]], said: tuple[Any, ...], looks: int) -
         return calls.pop(0)(requests, said, looks)
 
     async def ask() -> list[int]:
-        stream = AsynchronousStream(open_stream, "nowhere", Question(), ClientConfig(), 1)
+        stream = AsynchronousStream(open_stream, "nowhere", RequestOptions(), ClientConfig(), 1)
         return [result.classes[0].index async for result in stream.results(numbered(4))]
 
     return asyncio.run(asyncio.wait_for(ask(), 30))
@@ -84,14 +84,14 @@ def _classes(calls: list[type[_Overtaken]], said: tuple[Any, ...], looks: int) -
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[Failure]:
-    """Note what streams wait for, without waiting."""
+    """Record the failures that are retried, and retry at once."""
     found: list[Failure] = []
 
-    def pause_s(_: Attempts, failure: Failure) -> float:
+    def delay_s(_: RetryState, failure: Failure) -> float:
         found.append(failure)
         return 0.0
 
-    monkeypatch.setattr(Attempts, "pause_s", pause_s)
+    monkeypatch.setattr(RetryState, "delay_s", delay_s)
     return found
 
 
