@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cifar10net import Client
 from cifar10net.errors import ClientError
 from service.doctor.finding import Finding, State
-from service.server.spawn import check_health
+from service.server.health_check import check_health
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

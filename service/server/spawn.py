@@ -1,28 +1,25 @@
-"""A real server, or a page, in a process of its own, for demonstrations, benchmarks and tests."""
+"""Runs ``cifar10net serve`` or ``cifar10net web`` in a child process, for examples, benchmarks and tests."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-from cifar10net.addresses import channel_options
-from cifar10net.channel import open_channel
-from cifar10net.config import Access
 from service.config import PAGE_PREFIX, READY_PREFIX
 from service.errors import StartupError
+from service.server.health_check import check_health
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from cifar10net.config import Access
+
 
 class CommandProcess:
-    """Runs a command that prints where it answers; a context manager, which stops it."""
+    """A command of ``cifar10net`` that prints its address once it answers; leaving the context stops it."""
 
     def __init__(
         self,
@@ -33,15 +30,15 @@ class CommandProcess:
         stop_s: float = 60.0,
         log: Path | None = None,
     ) -> None:
-        """Prepare it.
+        """Prepare the process; ``start`` runs it.
 
         Args:
-            arguments: the command of ``cifar10net`` and its options beside the port.
+            arguments: the command and its options except ``--port``.
             prefix: what it prints before its address.
-            port: 0 takes one that is free.
-            start_s: how long it may take until it answers.
-            stop_s: how long it may take to end after SIGTERM, before it is killed.
-            log: where its log goes; None leaves it on standard error.
+            port: 0 takes a free one.
+            start_s: most seconds until it answers.
+            stop_s: seconds after SIGTERM until it is killed.
+            log: file for its log; None leaves it on standard error.
         """
         self._arguments = (*arguments, "--port", str(port))
         self._prefix = prefix
@@ -53,7 +50,7 @@ class CommandProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id while it runs."""
+        """The process id."""
         return self._running().pid
 
     def __enter__(self) -> Self:
@@ -65,11 +62,7 @@ class CommandProcess:
             self.stop()
 
     def start(self) -> None:
-        """Start the process and wait for its address.
-
-        Raises:
-            StartupError: it ended, or did not answer in time.
-        """
+        """Start the process and wait for its address. Raises StartupError if it ends or takes too long."""
         self._process = _spawn(self._arguments, self._log)
         line = _first_line(self._process, self._start_s)
         if not line.startswith(self._prefix):
@@ -84,7 +77,7 @@ class CommandProcess:
         self._running().terminate()
 
     def wait(self) -> int:
-        """Wait until the process has ended; kill it if it takes too long. Returns its exit code."""
+        """Wait for the end of the process, killing it after ``stop_s``; return its exit code."""
         process = self._running()
         try:
             return process.wait(self._stop_s)
@@ -96,7 +89,7 @@ class CommandProcess:
                 process.stdout.close()
 
     def stop(self) -> int:
-        """Send SIGTERM and wait. Returns the exit code: 0 for a graceful end."""
+        """Send SIGTERM and wait; return the exit code, 0 after a graceful shutdown."""
         self.terminate()
         return self.wait()
 
@@ -107,7 +100,7 @@ class CommandProcess:
 
 
 class ServerProcess(CommandProcess):
-    """Runs ``cifar10net serve`` on a loopback port."""
+    """``cifar10net serve`` on a loopback port."""
 
     def __init__(
         self,
@@ -118,14 +111,14 @@ class ServerProcess(CommandProcess):
         log: Path | None = None,
         access: Access | None = None,
     ) -> None:
-        """Prepare a server with options of ``cifar10net serve``, which is reached by ``access``."""
+        """Prepare a server, given options of ``cifar10net serve``; ``access`` is for its health check."""
         super().__init__(
             "serve", *arguments, prefix=READY_PREFIX, port=port, start_s=start_s, stop_s=stop_s, log=log
         )
         self._access = access
 
     def start(self) -> None:
-        """Start the process and wait until its health says SERVING. Raises StartupError."""
+        """Start the process and wait until its health is SERVING. Raises StartupError."""
         super().start()
         status = check_health(self.address, self._start_s, access=self._access)
         if status != "SERVING":
@@ -134,31 +127,11 @@ class ServerProcess(CommandProcess):
 
 
 class PageProcess(CommandProcess):
-    """Runs ``cifar10net web`` on a loopback port; its address is a URL."""
+    """``cifar10net web`` on a loopback port; its address is a URL."""
 
     def __init__(self, *arguments: str, port: int = 0, log: Path | None = None) -> None:
-        """Prepare a page with options of ``cifar10net web``."""
+        """Prepare a page, given options of ``cifar10net web``."""
         super().__init__("web", *arguments, prefix=PAGE_PREFIX, port=port, log=log)
-
-
-def check_health(address: str, timeout_s: float, service: str = "", access: Access | None = None) -> str:
-    """Ask ``grpc.health.v1`` once the server accepts connections.
-
-    Returns:
-        ``SERVING``, ``NOT_SERVING``, or the gRPC status of a check that got no answer:
-        ``DEADLINE_EXCEEDED`` where nobody listens.
-
-    Raises:
-        ConfigError: ``address`` is no ``host:port``, or a file for TLS cannot be read.
-    """
-    with open_channel(address, access or Access(), channel_options(address)) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)  # its type stubs lack the methods
-        request = health_pb2.HealthCheckRequest(service=service)
-        try:
-            response = stub.Check(request, timeout=timeout_s, wait_for_ready=True)
-        except grpc.RpcError as error:
-            return str(error.code().name)
-        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
 
 
 def _spawn(arguments: Sequence[str], log: Path | None) -> subprocess.Popen[str]:
@@ -172,7 +145,7 @@ def _spawn(arguments: Sequence[str], log: Path | None) -> subprocess.Popen[str]:
 
 
 def _first_line(process: subprocess.Popen[str], timeout_s: float) -> str:
-    """Wait for a line on standard output; empty when the process ends or time runs out first."""
+    """Read a line of standard output; empty if the process ends or time runs out first."""
     lines: list[str] = []
 
     def read() -> None:

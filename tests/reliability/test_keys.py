@@ -303,8 +303,8 @@ def test_the_command_line_makes_keys_and_shows_them(
     assert made.stdout.strip() not in keys.read_text()
     assert by_file.returncode == by_environment.returncode == health.returncode == 0
     assert "colours" in by_environment.stdout
-    assert "whoever can read along can take the API key" in abroad.stderr
-    assert "read along" not in by_environment.stderr + encrypted.stderr
+    assert "the API key is sent unencrypted" in abroad.stderr
+    assert "unencrypted" not in by_environment.stderr + encrypted.stderr
     for done, problem in (
         (wrong, "answered UNAUTHENTICATED: the API key is not known here"),
         (none, "answered UNAUTHENTICATED: this server wants an API key"),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cifar10net import Client
-from service.server.spawn import ServerProcess, check_health
+from service.server.health_check import check_health
+from service.server.spawn import ServerProcess
 from tests.service.colours import colour_model
 from tests.service.int8_models import int8_manifest, int8_model
 from tests.service.manifests import manifest, publish
