@@ -60,7 +60,7 @@ def test_a_server_that_nobody_runs_is_bad() -> None:
 
     assert found.code == 1
     assert found.value("server", "health") == "127.0.0.1:1: DEADLINE_EXCEEDED"
-    assert "start it by cifar10net serve" in found.advice("server", "health")
+    assert "start it with cifar10net serve" in found.advice("server", "health")
 
 
 def test_a_server_that_wants_a_key_is_bad_without_and_well_with_it(repository: Path, tmp_path: Path) -> None:
