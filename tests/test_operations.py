@@ -1,4 +1,4 @@
-"""docs/operations.md says what the code does: its tables, events, options, examples, and what shows them."""
+"""docs/operations.md agrees with the code: its tables, log events, options, examples and the tests it cites."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
 _REFUSALS = {"refused", "_refused_head", "note"}
-"""Functions of service.rpc.server that take an event and have it written by service.rpc.refusals."""
+"""Functions of service.rpc.server whose argument is an event that service.rpc.refusals logs."""
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_the_tree_of_errors_is_that_of_the_classes() -> None:
 
 
 def _events(root: Path) -> Iterator[tuple[str, str]]:
-    """Find every event that the server's code writes into its log, and its level."""
+    """Find every event that the code of the server logs, and its level."""
     for path in (root / "service").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not node.args or (event := _text(node.args[0])) is None:
@@ -96,7 +96,7 @@ def _events(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _text(node: ast.expr) -> str | None:
-    """Return a text of the code, with … for what it leaves open."""
+    """Return a string of the code, with … for the values in an f-string."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -113,7 +113,7 @@ def test_every_event_of_the_log_is_explained_with_its_level(root: Path, page: st
 
 
 def _failures(page: str) -> list[list[str]]:
-    """Return the cells of the table of what may fail, without its head."""
+    """Return the rows of the table of failures, without its head."""
     lines = [line for line in _section(page, "What may fail").splitlines() if line.startswith("| ")]
     return [line.strip("| ").split(" | ") for line in lines[1:]]
 

@@ -1,4 +1,4 @@
-"""Every command speaks alike: help, examples that work, variables, objects, errors, colours."""
+"""All commands have the same kind of help, examples, variables, JSON, errors and colours."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OPTIONS = [
     if isinstance(option, click.Option) and not option.hidden
 ]
 _PLAIN = re.compile(r"cifar10net [\w ./:-]+")
-"""Examples in which a shell would find nothing to do."""
+"""Examples that need no shell."""
 WITH_JSON = sorted(set(cli.commands) - {"completion"})
 
 
@@ -44,7 +44,7 @@ def _examples(command: click.Command) -> list[str]:
 
 
 def _is_run(example: str) -> bool:
-    """Servers and pages serve for ever, and example.org is not ours."""
+    """Whether a test runs the example: not servers and pages, which run on, nor what needs example.org."""
     return (
         not any(each in example for each in ("cifar10net serve", "cifar10net web"))
         and "example.org" not in example
@@ -53,7 +53,7 @@ def _is_run(example: str) -> bool:
 
 @pytest.fixture(scope="module")
 def answering(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Run a server with the model of the examples."""
+    """Run a server with the model that the examples name."""
     folder = tmp_path_factory.mktemp("answering")
     shutil.copytree(root / "exported_models" / "cifar10net", folder / "models" / "cifar10net")
     with ServerProcess("--models", str(folder / "models"), log=folder / "log") as server:
@@ -62,7 +62,7 @@ def answering(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def desk(root: Path, tmp_path: Path) -> Path:
-    """Make a folder with everything that the examples name."""
+    """Make a folder with the files that the examples name."""
     photo = root / "examples" / "images" / "dog.jpg"
     (tmp_path / "photos" / "summer").mkdir(parents=True)
     (tmp_path / ".config" / "fish" / "completions").mkdir(parents=True)
