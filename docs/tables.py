@@ -1,4 +1,4 @@
-"""The tables of docs/operations.md as Markdown, made from options, settings, errors and metrics in the code."""
+"""The tables of docs/operations.md as Markdown, from options, settings, errors and metrics in the code."""
 
 from __future__ import annotations
 
@@ -41,10 +41,7 @@ _ADVICE = {
     Code.RESOURCE_EXHAUSTED: ("", "retry after `grpc-retry-pushback-ms`; do not, if that is -1"),
     Code.FAILED_PRECONDITION: ("", "retry only after something has changed on the server"),
     Code.ABORTED: ("", "retry"),
-    Code.UNIMPLEMENTED: (
-        "no such method, or a compression that the server does not know",
-        "do not retry",
-    ),
+    Code.UNIMPLEMENTED: ("no such method, or a compression that the server does not know", "do not retry"),
     Code.INTERNAL: (
         "a fault of the server, or a model that fails on these images",
         "look for the response's `x-request-id` in the log, at `call failed`",

@@ -44,7 +44,7 @@ class Setting:
     """Smallest and largest allowed value of a number."""
     metavar: str | None
     is_derived: bool
-    """Whether the command works out the value where the option is not given."""
+    """Whether ``service.system.cpus.plan`` works out the value where the option is not given."""
 
 
 def setting(  # noqa: PLR0913 - each says one thing about the option
@@ -183,7 +183,7 @@ class ServerConfig:
     )
     strict_models: bool = flag(
         "Do not start if any version is refused. Default: the others are served, and `cifar10net models` "
-        "says why one is not.",
+        "says why one is not."
     )
     versions: VersionPolicies = field(default_factory=VersionPolicies)
     """Which versions of each model answer."""
@@ -260,9 +260,7 @@ class ServerConfig:
         (0, 1 << 31),
     )
     max_connection_idle_s: float = setting(
-        0.0,
-        "Seconds without a call until a client is asked to close its connection; 0: never.",
-        (0, 1 << 31),
+        0.0, "Seconds without a call until a client is asked to close its connection; 0: never.", (0, 1 << 31)
     )
     min_ping_interval_s: float = setting(
         5.0,
@@ -273,7 +271,7 @@ class ServerConfig:
     limits: ImageLimits = ImageLimits()
     shared_memory: bool = flag(
         "Let clients of the Open Inference Protocol name POSIX shared memory to read images from and write "
-        "answers to: any that the server's user may open.",
+        "answers to: any that the server's user may open."
     )
     grace_s: float = setting(
         30.0, "Seconds that calls in flight may take to finish after SIGTERM.", (0, _DAY_S)

@@ -1,4 +1,4 @@
-"""docs/operations.md agrees with the code: its tables, log events, options, examples and the tests it cites."""
+"""docs/operations.md agrees with the code: tables, log events, options, examples and the tests it cites."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from service.commands.options import (
     version_options,
 )
 from service.commands.presentation import echo_object, examples, json_option
-from service.config import READY_PREFIX, ServerConfig
+from service.config import READY_PREFIX, ServerConfig, settings
 from service.observability.logs import configure as configure_logs
 from service.system.cpus import plan, usable_cpus
 from service.system.listener import is_loopback
@@ -57,16 +57,12 @@ _log = structlog.get_logger(__name__)
 def serve(  # noqa: PLR0913 - click passes each option by name
     *,
     provider: ProviderConfig,
-    workers: int | None,
-    instances: int | None,
-    threads: int | None,
-    decode_threads: int | None,
     door_fd: int | None,
     intercom_fd: int | None,
     log_format: Any,  # noqa: ANN401 - checked by click
     log_level: str,
     as_json: bool,
-    **settings: Any,  # noqa: ANN401 - checked by ServerConfig
+    **given: Any,  # noqa: ANN401 - checked by ServerConfig
 ) -> None:
     """Serve the models of a repository until SIGTERM.
 
@@ -74,22 +70,9 @@ def serve(  # noqa: PLR0913 - click passes each option by name
     before all calls were answered.
     """
     configure_logs(log_format, log_level, is_worker=door_fd is not None)
-    shares = plan(
-        usable_cpus(),
-        provider.name,
-        workers=workers,
-        instances=instances,
-        threads=threads,
-        decode_threads=decode_threads,
-    )
-    config = ServerConfig(
-        provider=provider,
-        workers=shares.workers,
-        instances=shares.instances,
-        threads=shares.threads,
-        decode_threads=shares.decode_threads,
-        **settings,
-    )
+    derived = [name for name, shown in settings(ServerConfig) if shown.is_derived]
+    shares = plan(usable_cpus(), provider.name, **{name: given.pop(name) for name in derived})
+    config = ServerConfig(provider=provider, **{name: getattr(shares, name) for name in derived}, **given)
 
     def announce(address: str) -> None:
         # Logged only once the server runs: a start that fails prints one sentence and no more.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Self
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from service.config import PAGE_PREFIX, READY_PREFIX
 from service.errors import StartupError
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 class CommandProcess:
     """A command of ``cifar10net`` that prints its address once it answers; leaving the context stops it."""
 
+    _command: ClassVar[str]
+    _prefix: ClassVar[str]
+    """What it prints before its address."""
+
     def __init__(
         self,
         *arguments: str,
-        prefix: str,
         port: int = 0,
         start_s: float = 120.0,
         stop_s: float = 60.0,
@@ -33,15 +37,13 @@ class CommandProcess:
         """Prepare the process; ``start`` runs it.
 
         Args:
-            arguments: the command and its options except ``--port``.
-            prefix: what it prints before its address.
+            arguments: options of the command, except ``--port``.
             port: 0 takes a free one.
             start_s: most seconds until it answers.
             stop_s: seconds after SIGTERM until it is killed.
             log: file for its log; None leaves it on standard error.
         """
-        self._arguments = (*arguments, "--port", str(port))
-        self._prefix = prefix
+        self._arguments = (self._command, *arguments, "--port", str(port))
         self._start_s = start_s
         self._stop_s = stop_s
         self._log = log
@@ -68,7 +70,7 @@ class CommandProcess:
         if not line.startswith(self._prefix):
             code = self.stop()
             raise StartupError(
-                f"cifar10net {self._arguments[0]} did not start (exit code {code}); its log says why"
+                f"cifar10net {self._command} did not start (exit code {code}); its log says why"
             )
         self.address = line.removeprefix(self._prefix).strip()
 
@@ -95,26 +97,18 @@ class CommandProcess:
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
-            raise StartupError(f"cifar10net {self._arguments[0]} has not been started")
+            raise StartupError(f"cifar10net {self._command} has not been started")
         return self._process
 
 
 class ServerProcess(CommandProcess):
     """``cifar10net serve`` on a loopback port."""
 
-    def __init__(
-        self,
-        *arguments: str,
-        port: int = 0,
-        start_s: float = 120.0,
-        stop_s: float = 60.0,
-        log: Path | None = None,
-        access: Access | None = None,
-    ) -> None:
-        """Prepare a server, given options of ``cifar10net serve``; ``access`` is for its health check."""
-        super().__init__(
-            "serve", *arguments, prefix=READY_PREFIX, port=port, start_s=start_s, stop_s=stop_s, log=log
-        )
+    _command, _prefix = "serve", READY_PREFIX
+
+    def __init__(self, *arguments: str, access: Access | None = None, **others: Any) -> None:  # noqa: ANN401 - as above
+        """Prepare a server; ``access`` is for its health check, the rest as for ``CommandProcess``."""
+        super().__init__(*arguments, **others)
         self._access = access
 
     def start(self) -> None:
@@ -129,19 +123,13 @@ class ServerProcess(CommandProcess):
 class PageProcess(CommandProcess):
     """``cifar10net web`` on a loopback port; its address is a URL."""
 
-    def __init__(self, *arguments: str, port: int = 0, log: Path | None = None) -> None:
-        """Prepare a page, given options of ``cifar10net web``."""
-        super().__init__("web", *arguments, prefix=PAGE_PREFIX, port=port, log=log)
+    _command, _prefix = "web", PAGE_PREFIX
 
 
 def _spawn(arguments: Sequence[str], log: Path | None) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "service.cli", *arguments]
-    if log is None:
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours
-    with log.open("ab") as file:
-        return subprocess.Popen(  # noqa: S603 - our own command
-            command, stdout=subprocess.PIPE, stderr=file, text=True
-        )
+    with nullcontext() if log is None else log.open("ab") as errors:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)  # noqa: S603 - ours
 
 
 def _first_line(process: subprocess.Popen[str], timeout_s: float) -> str:

@@ -307,7 +307,7 @@ def test_a_job_that_could_not_begin_leaves_nothing(run: Callable[..., Result], a
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("a.png", "--server", "127.0.0.1:1"), "--model names a file or folder, and --server a server"),
+        (("a.png", "--server", "127.0.0.1:1"), "--model names a file or folder and --server a server"),
         (("a.png", "--timing"), "--timing needs a server"),
         (("a.png", "--out", "a.csv", "--resume", "--overwrite"), "give one of the two"),
         (("a.png", "--resume"), "need --out"),
