@@ -37,28 +37,24 @@ _DAY_S = 86_400
 class Setting:
     """What the command line and the documentation show of a field."""
 
-    option: str
-    """Such as ``--max-batch``; errors call it ``max_batch``."""
     help: str
     bounds: tuple[float, float] | None
     """Smallest and largest allowed value of a number."""
-    metavar: str | None
-    is_derived: bool
+    option: str = ""
+    """Such as ``--max-batch``, by default from the field's name; errors call it ``max_batch``."""
+    metavar: str | None = None
+    is_derived: bool = False
     """Whether ``service.system.cpus.plan`` works out the value where the option is not given."""
 
 
-def setting(  # noqa: PLR0913 - each says one thing about the option
+def setting(
     default: _Value,
     meaning: str,
     bounds: tuple[float, float] | None = None,
-    *,
-    option: str = "",
-    metavar: str | None = None,
-    is_derived: bool = False,
+    **others: Any,  # noqa: ANN401 - of Setting
 ) -> _Value:
-    """Declare a field of a dataclass that is an option, by default of the field's name."""
-    shown = Setting(option=option, help=meaning, bounds=bounds, metavar=metavar, is_derived=is_derived)
-    return field(default=default, metadata={"setting": shown})
+    """Declare a field of a dataclass that is an option; the arguments are those of ``Setting``."""
+    return field(default=default, metadata={"setting": Setting(help=meaning, bounds=bounds, **others)})
 
 
 def flag(meaning: str) -> bool:
@@ -118,7 +114,9 @@ class TlsFiles:
 
     def __post_init__(self) -> None:
         if self.crl is not None and self.client_ca is None:
-            raise ConfigError("a list of revoked client certificates needs the authorities that sign them")
+            raise ConfigError(
+                "a revocation list of client certificates needs the authorities that sign them: give both"
+            )
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -139,7 +137,9 @@ class SecurityConfig:
 
     def __post_init__(self) -> None:
         if self.open_services and self.api_keys is None:
-            raise ConfigError("open services are those that need no API key, but no file of keys is given")
+            raise ConfigError(
+                "open services need no API key, but no other service needs one either: give a file of keys"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,17 +64,17 @@ def test_each_option_comes_from_the_variable_that_is_named(
 
 
 def test_the_tree_of_errors_is_that_of_the_classes() -> None:
-    told = dict(tables.error_tree())
+    meanings = dict(tables.error_tree())
     classes = {
         name: value
         for name, value in vars(errors).items()
         if isinstance(value, type) and issubclass(value, Exception)
     }
 
-    assert told.keys() == classes.keys()
+    assert meanings.keys() == classes.keys()
     for name, error in classes.items():
         if issubclass(error, ServiceError) and error is not ServiceError:
-            assert told[name].startswith(f"{error.code.name}: "), name
+            assert meanings[name].startswith(f"{error.code.name}: "), name
 
 
 def _events(root: Path) -> Iterator[tuple[str, str]]:
@@ -105,11 +105,11 @@ def _text(node: ast.expr) -> str | None:
 
 
 def test_every_event_of_the_log_is_explained_with_its_level(root: Path, page: str) -> None:
-    told = re.findall(r"(?m)^\| `([^`]+)` \| (debug|info|warning|error) \| \S", _section(page, "Log"))
+    explained = re.findall(r"(?m)^\| `([^`]+)` \| (debug|info|warning|error) \| \S", _section(page, "Log"))
 
-    assert len(told) > 35
-    assert sorted(told) == sorted(set(_events(root)))
-    assert [event for event, _ in told] == sorted(event for event, _ in told)
+    assert len(explained) > 35
+    assert sorted(explained) == sorted(set(_events(root)))
+    assert [event for event, _ in explained] == sorted(event for event, _ in explained)
 
 
 def _failures(page: str) -> list[list[str]]:
@@ -157,9 +157,9 @@ def test_the_python_example_brings_what_it_says(
     with ServerProcess("--models", str(root / "exported_models"), log=tmp_path / "log") as server:
         exec(example.replace("127.0.0.1:50051", server.address), {})  # noqa: S102 - the page's own code
 
-    told = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
-    assert told["x-request-id"] == "order-66"
-    parts = [part.partition(";dur=")[0] for part in told["server-timing"].split(", ")]
+    printed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert printed["x-request-id"] == "order-66"
+    parts = [part.partition(";dur=")[0] for part in printed["server-timing"].split(", ")]
     assert parts == ["queue", "batch", "compute", "total"]
 
 

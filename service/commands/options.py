@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Decorator = Callable[[Any], Any]
 
-API_KEY_VARIABLE = "CIFAR10NET_API_KEY"
+_API_KEY_VARIABLE = "CIFAR10NET_API_KEY"
 """Environment variable that holds the key itself; a command's arguments can be read by every user of the
 machine."""
 _FILE = click.Path(path_type=Path)
@@ -128,7 +128,7 @@ def _access(  # noqa: PLR0913 - one for each option
     api_key_file: Path | None,
     server: str | None,
 ) -> Access:
-    api_key = os.environ.get(API_KEY_VARIABLE) if api_key_file is None else _read_key(api_key_file)
+    api_key = os.environ.get(_API_KEY_VARIABLE) if api_key_file is None else _read_key(api_key_file)
     access = Access(is_encrypted=tls, ca=tls_ca, cert=tls_cert, key=tls_key, api_key=api_key)
     if api_key is not None and not access.uses_tls and server and not is_loopback(server):
         click.echo("warning: the API key is sent unencrypted; use --tls or --tls-ca", err=True)
@@ -152,7 +152,7 @@ access_options = _made_of(
     click.option(
         "--api-key-file",
         type=_FILE,
-        help=f"File that holds the API key. Default: the key in {API_KEY_VARIABLE}, if it is set.",
+        help=f"File that holds the API key. Default: the key in {_API_KEY_VARIABLE}, if it is set.",
     ),
     keeps="server",
 )

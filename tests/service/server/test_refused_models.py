@@ -78,9 +78,9 @@ def test_the_command_lists_them(server: str) -> None:
     command = [sys.executable, "-m", "service.cli", "models", "--server", server, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
 
-    told = {each["name"]: each for each in map(json.loads, done.stdout.splitlines())}
-    assert told["truncated"]["state"] == "UNAVAILABLE"
-    assert "it is not whole" in told["truncated"]["reason"]
+    models = {each["name"]: each for each in map(json.loads, done.stdout.splitlines())}
+    assert models["truncated"]["state"] == "UNAVAILABLE"
+    assert "it is not whole" in models["truncated"]["reason"]
 
 
 def test_each_has_one_line_in_the_log_and_a_metric(server: str, log: Path) -> None:  # noqa: ARG001 - it serves
