@@ -114,9 +114,7 @@ class TlsFiles:
 
     def __post_init__(self) -> None:
         if self.crl is not None and self.client_ca is None:
-            raise ConfigError(
-                "a revocation list of client certificates needs the authorities that sign them: give both"
-            )
+            raise ConfigError("a list of revoked client certificates needs the authorities that sign them")
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -137,9 +135,7 @@ class SecurityConfig:
 
     def __post_init__(self) -> None:
         if self.open_services and self.api_keys is None:
-            raise ConfigError(
-                "open services need no API key, but no other service needs one either: give a file of keys"
-            )
+            raise ConfigError("open services are exempt from API keys, but no file of keys is given")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ _API_KEY_VARIABLE = "CIFAR10NET_API_KEY"
 """Environment variable that holds the key itself; a command's arguments can be read by every user of the
 machine."""
 _FILE = click.Path(path_type=Path)
+_file_option = functools.partial(click.option, type=_FILE)
 
 
 def _in_order(*options: Decorator) -> Decorator:
@@ -146,12 +147,11 @@ access_options = _made_of(
     "access",
     _access,
     click.option("--tls", is_flag=True, help="Encrypt; trust the authorities that gRPC trusts by default."),
-    click.option("--tls-ca", type=_FILE, help="Encrypt; trust the authorities of this file, PEM."),
-    click.option("--tls-cert", type=_FILE, help="Encrypt, and show this client certificate, PEM."),
-    click.option("--tls-key", type=_FILE, help="Private key of that certificate, PEM."),
-    click.option(
+    _file_option("--tls-ca", help="Encrypt; trust the authorities of this file, PEM."),
+    _file_option("--tls-cert", help="Encrypt, and show this client certificate, PEM."),
+    _file_option("--tls-key", help="Private key of that certificate, PEM."),
+    _file_option(
         "--api-key-file",
-        type=_FILE,
         help=f"File that holds the API key. Default: the key in {_API_KEY_VARIABLE}, if it is set.",
     ),
     keeps="server",
@@ -219,10 +219,8 @@ provider_options = _made_of(
         type=int,
         help="Device memory of each session (cuda), or workspace of an engine (tensorrt), in MiB.",
     ),
-    click.option(
-        "--engine-cache",
-        type=_FILE,
-        help="Folder that keeps compiled engines for the next start (tensorrt, openvino).",
+    _file_option(
+        "--engine-cache", help="Folder that keeps compiled engines for the next start (tensorrt, openvino)."
     ),
     click.option(
         "--provider-option",
@@ -255,17 +253,15 @@ def _security(  # noqa: PLR0913 - one for each option
 security_options = _made_of(
     "security",
     _security,
-    click.option("--tls-cert", type=_FILE, help="Certificate and its chain, PEM; turns TLS on."),
-    click.option("--tls-key", type=_FILE, help="Private key of the certificate, PEM, without a passphrase."),
-    click.option(
+    _file_option("--tls-cert", help="Certificate and its chain, PEM; turns TLS on."),
+    _file_option("--tls-key", help="Private key of the certificate, PEM, without a passphrase."),
+    _file_option(
         "--tls-client-ca",
-        type=_FILE,
         help="Authorities, PEM; each client must show a certificate that one of them signed.",
     ),
-    click.option("--tls-crl", type=_FILE, help="Revocation lists of client certificates, PEM."),
-    click.option(
+    _file_option("--tls-crl", help="Revocation lists of client certificates, PEM."),
+    _file_option(
         "--api-keys",
-        type=_FILE,
         help="File of API keys, with lines from `cifar10net key`; every service but health then needs a key.",
     ),
     click.option(

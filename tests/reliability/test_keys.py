@@ -321,7 +321,7 @@ def test_the_command_line_makes_keys_and_shows_them(
     [
         (("--api-keys", "{folder}/none"), "none cannot be read: No such file", 1),
         (("--api-keys", "{folder}/bad"), "bad, line 1: has 1 words, wanted NAME sha256:HASH RIGHTS", 1),
-        (("--open-service", "x.Y"), "open services need no API key, but no other service", 2),
+        (("--open-service", "x.Y"), "open services are exempt from API keys, but no file", 2),
         (("--api-keys", "{folder}/good", "--open-service", "x.Y"), "no service is called 'x.Y'", 2),
     ],
 )
