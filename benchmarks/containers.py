@@ -26,7 +26,7 @@ from cifar10net import Client
 from cifar10net.config import ClientConfig
 from cifar10net.errors import ClientError
 from deploy.images import layers
-from service.server.spawn import check_health
+from service.server.health_check import check_health
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results" / "containers.json"

@@ -1,7 +1,4 @@
-"""Writes the tables of docs/operations.md anew: ``python -m docs.generate``.
-
-In: the page. Out: the page, with what stands between its markers as the code says it now.
-"""
+"""Regenerates the tables of docs/operations.md from the code: ``python -m docs.generate``."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ _TABLES = {
 
 
 def filled(page: str) -> str:
-    """Put each table between its markers, which must be there."""
+    """Return the page with each table between its markers. Raises SystemExit if a marker is missing."""
     for name, make in _TABLES.items():
         begin, end = f"<!-- make docs: {name}: begin -->\n", f"<!-- make docs: {name}: end -->\n"
         before, found, rest = page.partition(begin)

@@ -1,12 +1,7 @@
-"""The tables of docs/operations.md, made from the code that they tell of.
-
-In: the command line, the settings, the errors and the metrics, as they are. Out: Markdown. Knows nothing of
-the page around them.
-"""
+"""The tables of docs/operations.md as Markdown, from options, settings, errors and metrics in the code."""
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 from pathlib import Path
@@ -14,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cifar10net.errors import ConfigError
 from service import errors
 from service.cli import cli
-from service.config import ImageLimits, ServerConfig
+from service.config import ImageLimits, ServerConfig, settings
 from service.errors import Code, ServiceError, StartupError
 from service.http2.connection import MOST_UNSENT_BYTES
 from service.http2.headers import MAX_HEADER_LIST_BYTES
@@ -35,31 +29,31 @@ if TYPE_CHECKING:
 _COMMANDS = ("serve", "classify", "web", "models", "stats", "health", "doctor", "key", "completion")
 _ADVICE = {
     Code.OK: ("answered", "look at each image's outcome: one may have an `error` of its own"),
-    Code.CANCELLED: ("the client gave up, or its connection ended; only log and metrics know", ""),
-    Code.INVALID_ARGUMENT: ("", "mend the request; the message says what is wrong, with the image's index"),
-    Code.DEADLINE_EXCEEDED: ("", "wait longer, or send less; more of the same makes it worse"),
-    Code.NOT_FOUND: ("", "the message names what there is"),
+    Code.CANCELLED: ("the client gave up, or its connection ended; only the log and the metrics show it", ""),
+    Code.INVALID_ARGUMENT: (
+        "",
+        "correct the request; the message says what is wrong, with the image's index",
+    ),
+    Code.DEADLINE_EXCEEDED: ("", "set a longer deadline or send less; retrying at once makes it worse"),
+    Code.NOT_FOUND: ("", "choose one that exists; the message names them"),
     Code.ALREADY_EXISTS: ("", "unregister it first"),
     Code.PERMISSION_DENIED: ("", "ask for a key with that right"),
-    Code.RESOURCE_EXHAUSTED: ("", "come again after `grpc-retry-pushback-ms`; never, if that is -1"),
-    Code.FAILED_PRECONDITION: ("", "not before something has changed on the server"),
-    Code.ABORTED: ("", "repeat it"),
-    Code.UNIMPLEMENTED: (
-        "no such method, or a compression that the server does not know",
-        "do not repeat it",
-    ),
+    Code.RESOURCE_EXHAUSTED: ("", "retry after `grpc-retry-pushback-ms`; do not, if that is -1"),
+    Code.FAILED_PRECONDITION: ("", "retry only after something has changed on the server"),
+    Code.ABORTED: ("", "retry"),
+    Code.UNIMPLEMENTED: ("no such method, or a compression that the server does not know", "do not retry"),
     Code.INTERNAL: (
         "a fault of the server, or a model that fails on these images",
-        "look up the answer's `x-request-id` in the log, at `call failed`",
+        "look for the response's `x-request-id` in the log, at `call failed`",
     ),
-    Code.UNAVAILABLE: ("", "repeat it; clients of gRPC do so by themselves where that is safe"),
-    Code.UNAUTHENTICATED: ("", "send a key that is valid"),
+    Code.UNAVAILABLE: ("", "retry; gRPC clients do so by themselves where that is safe"),
+    Code.UNAUTHENTICATED: ("", "send a valid key"),
 }
-"""What else a status comes from than the errors that have it, and what its receiver should do."""
+"""By status: a cause that is no error class, and what the caller should do."""
 
 
 def options() -> str:
-    """Make a table of each command's options."""
+    """Return a table of options for each command."""
     root = click.Context(cli, info_name="cifar10net", auto_envvar_prefix="CIFAR10NET")
     return "\n".join(_command(cli.commands[name], root) for name in _COMMANDS)
 
@@ -91,7 +85,7 @@ def _name(option: click.Option) -> str:
 
 
 def variable(option: click.Option, context: click.Context) -> str:
-    """Name the environment variable that sets an option."""
+    """Return the environment variable that sets an option."""
     if isinstance(option.envvar, str):
         return option.envvar
     return f"{context.auto_envvar_prefix}_{str(option.name).upper()}"
@@ -107,83 +101,57 @@ def _default(option: click.Option, context: click.Context) -> str:
 
 
 def limits() -> str:
-    """Make a table of the settings that are numbers, with what they may be."""
-    rows = []
-    for config in (ServerConfig, ImageLimits):
-        for name, meaning in _field_docstrings(config).items():
-            found = _range(config, name)
-            if found is not None:
-                rows.append((*found, _plain(meaning)))
-    return _table(("setting", "range", "of what"), rows)
-
-
-def _range(config: type[Any], name: str) -> tuple[str, str] | None:
-    """Return the option's name and the bounds of a setting, as its refusal tells them."""
-    try:
-        config(**{name: -1})
-    except ConfigError as error:
-        match = re.fullmatch(r"(\w+) is -1, wanted (\S+) to (\S+)", str(error))
-        if match is not None:
-            smallest, largest = (f"{int(bound):,}" for bound in match.groups()[1:])
-            return f"`--{match[1].replace('_', '-')}`", f"{smallest} to {largest}"
-    return None
-
-
-def _field_docstrings(config: type[Any]) -> dict[str, str]:
-    [body] = ast.parse(inspect.getsource(config)).body
-    fields: dict[str, str] = {}
-    name = None
-    for statement in body.body if isinstance(body, ast.ClassDef) else []:
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            name = statement.target.id
-            fields[name] = ""
-        elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and name:
-            fields[name] = str(statement.value.value)
-            name = None
-    return fields
+    """Return the table of the ranges of the server's settings."""
+    rows = [
+        (f"`{shown.option}`", "{:,} to {:,}".format(*shown.bounds), _plain(shown.help))
+        for config in (ServerConfig, ImageLimits)
+        for _, shown in settings(config)
+        if shown.bounds is not None
+    ]
+    return _table(("setting", "range", "meaning"), rows)
 
 
 def fixed_limits() -> str:
-    """Make a table of the limits that no option sets."""
+    """Return the table of the limits that no option sets."""
     patience = Patience()
     rows = (
         ("metadata of a call", f"{MAX_HEADER_LIST_BYTES >> 10} KiB", "RESOURCE_EXHAUSTED"),
-        ("request id", "128 printable characters", "it counts as none"),
-        ("from a connection to its first HTTP/2", _seconds(patience.handshake_s), "the connection is ended"),
+        ("request id", "128 printable characters", "it is ignored"),
         (
-            "silence of a connection",
-            _seconds(patience.silence_s),
-            "it is asked by a PING whether it is there",
+            "time from connecting to the HTTP/2 preface",
+            _seconds(patience.handshake_s),
+            "the connection is closed",
         ),
-        ("reply to that", _seconds(patience.reply_s), "the connection is ended"),
+        ("silence of a connection", _seconds(patience.silence_s), "the server sends a PING"),
+        ("time until the reply to that PING", _seconds(patience.reply_s), "the connection is closed"),
         (
-            "a request that does not go on, an answer that is not read",
+            "a request that stalls, or a response that is not read",
             _seconds(patience.stall_s),
-            "DEADLINE_EXCEEDED, or the end of the connection",
+            "DEADLINE_EXCEEDED, or the connection is closed",
         ),
-        ("unanswered bytes of a stream", f"{STREAM_WINDOW >> 20} MiB", "the client has to wait"),
+        ("flow-control window of a stream", f"{STREAM_WINDOW >> 20} MiB", "the client has to wait"),
         (
-            "answers of a connection that its client does not read",
+            "responses that a client does not read, per connection",
             f"{MOST_UNSENT_BYTES >> 20} MiB",
             "RESOURCE_EXHAUSTED, or the stream is refused",
         ),
         (
-            "memory for pictures that are being decoded",
+            "memory for decoding pictures",
             f"{MOST_BYTES_A_PIXEL} bytes for each of `--max-image-pixels`",
             "further pictures wait",
         ),
         ("message of a status", f"{status._LONGEST_MESSAGE:,} characters", "the rest is cut off"),
         ("images in `contents`, Open Inference", f"{MOST_CONTENTS_IMAGES:,}", "INVALID_ARGUMENT"),
-        ("regions of shared memory", f"{MOST_REGIONS:,}", "RESOURCE_EXHAUSTED"),
+        ("shared-memory regions", f"{MOST_REGIONS:,}", "RESOURCE_EXHAUSTED"),
         (
-            "scrapes at a time",
+            "concurrent scrapes",
             f"{endpoint._MOST_CONNECTIONS}, of {_seconds(endpoint._PATIENCE_S)} each",
-            "the oldest is ended",
+            "the oldest is closed",
         ),
         (
-            "lines of a kind in the log, about refusals and failures",
+            "log lines of one kind, about refusals and failures",
             f"one in {_seconds(refusals._EVERY_S)}",
-            "they are counted, and told by the next",
+            "the next line has their number",
         ),
     )
     return _table(("what", "at most", "beyond that"), rows)
@@ -194,12 +162,12 @@ def _seconds(value: float) -> str:
 
 
 def statuses() -> str:
-    """Make a table of the status codes that the server gives, from the errors that have them."""
-    told = dict(error_tree())
+    """Return the table of status codes, with the errors that have them."""
+    meanings = dict(error_tree())
     rows = []
     for code in Code:
         causes = [
-            told[error.__name__].removeprefix(f"{code.name}: ")
+            meanings[error.__name__].removeprefix(f"{code.name}: ")
             for error in _descendants(ServiceError)
             if error.code is code
         ]
@@ -211,15 +179,15 @@ def statuses() -> str:
 
 
 def startup_errors() -> str:
-    """Make a table of what keeps the server from starting."""
-    told = dict(error_tree())
+    """Return the table of errors that keep the server from starting."""
+    meanings = dict(error_tree())
     rows = [("`ConfigError`", "2", "a setting is out of its range")]
-    rows += [(f"`{error.__name__}`", "1", told[error.__name__]) for error in _descendants(StartupError)]
+    rows += [(f"`{error.__name__}`", "1", meanings[error.__name__]) for error in _descendants(StartupError)]
     return _table(("error", "exit code", "because"), rows)
 
 
 def error_tree() -> Iterator[tuple[str, str]]:
-    """Read the tree in the docstring of service.errors: each error's name, and what is said of it."""
+    """Yield each error's name and meaning, from the tree in the docstring of service.errors."""
     for line in (errors.__doc__ or "").splitlines():
         match = re.fullmatch(r" *\* (\w+) +(.+)", line)
         if match:
@@ -234,7 +202,7 @@ def _descendants(error: type[Any]) -> Iterator[type[Any]]:
 
 
 def metrics() -> str:
-    """Make a table of the metrics."""
+    """Return the table of metrics."""
     rows = [
         (
             f"`{metric.full_name}`",
@@ -248,11 +216,11 @@ def metrics() -> str:
     seconds, images = (
         ", ".join(f"{bound:g}" for bound in bounds) for bounds in (SECONDS_BOUNDS, IMAGES_BOUNDS)
     )
-    return f"{table}\nBuckets of times end at {seconds} seconds, those of batch sizes at {images} images.\n"
+    return f"{table}\nHistogram buckets: {seconds} seconds; for batch sizes {images} images.\n"
 
 
 def _plain(text: str) -> str:
-    """Keep Markdown from taking ``<model>`` for HTML, but for what stands in backquotes."""
+    """Escape ``<model>`` for Markdown, except in backquotes."""
     parts = text.replace("``", "`").split("`")
     return "`".join(part if index % 2 else part.replace("<", "&lt;") for index, part in enumerate(parts))
 

@@ -1,6 +1,6 @@
-"""``cifar10net``: the group of its commands; reads flags, then environment, then defaults.
+"""``cifar10net``: the command line; an option comes from its flag, else its variable, else its default.
 
-What a command needs is imported by the command alone: the supervisor of a server stays small.
+Each command imports what only it needs, so that the supervisor of a server stays small.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ _INTERRUPTED = 130
 @click.version_option(version(_NAME), prog_name=_NAME)
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Serve image classifiers by gRPC, and classify by them.
+    """Serve image classifiers over gRPC, and classify with them.
 
-    Every option can be set by an environment variable, which its help names; the command line comes first.
-    Errors are one sentence on standard error. Exit code 0: all is well; 1: not all; 2: it could not be done.
-    Colours are for terminals alone, and for none where NO_COLOR is set.
+    Every option can also be set by an environment variable, which its help names; the command line wins.
+    Errors are one sentence on standard error. Exit code 0: all is well; 1: not all is well; 2: the command
+    could not run. Colours are for terminals, and turned off by NO_COLOR.
     """
     if not wants_colours():
         context.color = False
 
 
 def main() -> None:
-    """Run the command line; exit 1 if the server cannot start, 2 for what could not be asked or set."""
+    """Run the command line; exit with 1 if a server cannot start, with 2 if a command cannot run."""
     try:
         sys.exit(cli(prog_name=_NAME, standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -82,10 +82,10 @@ def _fail(sentence: str, code: int) -> None:
 
 
 def _sentence(error: click.ClickException) -> str:
-    """Say in one line what is wrong with the command line, and where help is."""
-    said = " ".join(error.format_message().split())
+    """Return in one line what is wrong with the command line, and how to get help."""
+    message = " ".join(error.format_message().split())
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return said if context is None else f"{said.rstrip('.')}; see {context.command_path} --help"
+    return message if context is None else f"{message.rstrip('.')}; see {context.command_path} --help"
 
 
 for command in (serve, classify, web, models, stats, health, doctor, key, completion):

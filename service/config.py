@@ -1,10 +1,15 @@
-"""Settings of the server: frozen, and checked when they are made."""
+"""Settings of the server: frozen dataclasses that check their values when they are made.
+
+A field made by ``setting`` is also an option of the command line: its name, help, range and default stand
+here, and ``service.commands.options`` and the documentation read them.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cifar10net.config import check_range
 from cifar10net.errors import ConfigError
@@ -12,39 +17,100 @@ from cifar10net.protocol import DEFAULT_PORT, IMAGE_BYTES, IMAGE_SIDE, MAX_CALL_
 from service.runtime.providers import ProviderConfig
 from service.version_policy import VersionPolicies
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_Value = TypeVar("_Value")
 READY_PREFIX = "serving on "
 """What ``cifar10net serve`` prints on standard output, before its address, once it answers."""
 PAGE_PREFIX = "page on "
 """What ``cifar10net web`` prints on standard output, before the page's URL, once it answers."""
-MOST_MESSAGE_MIB = 512
+_MAX_MESSAGE_MIB = 512
+_MAX_PENDING_MIB = 1 << 20
+_MAX_MODEL_MIB = 2_047  # protobuf's own limit is 2 GiB
+_PORTS = (0, 65_535)
+_COUNTS = (1, 1_024)
+_DAY_S = 86_400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the command line and the documentation show of a field."""
+
+    help: str
+    bounds: tuple[float, float] | None
+    """Smallest and largest allowed value of a number."""
+    option: str = ""
+    """Such as ``--max-batch``, by default from the field's name; errors call it ``max_batch``."""
+    metavar: str | None = None
+    is_derived: bool = False
+    """Whether ``service.system.cpus.plan`` works out the value where the option is not given."""
+
+
+def setting(
+    default: _Value,
+    meaning: str,
+    bounds: tuple[float, float] | None = None,
+    **others: Any,  # noqa: ANN401 - of Setting
+) -> _Value:
+    """Declare a field of a dataclass that is an option; the arguments are those of ``Setting``."""
+    return field(default=default, metadata={"setting": Setting(help=meaning, bounds=bounds, **others)})
+
+
+def flag(meaning: str) -> bool:
+    """Declare a setting that is off unless its option is given."""
+    return setting(default=False, meaning=meaning)
+
+
+def settings(config: type[Any]) -> Iterator[tuple[str, Setting]]:
+    """Yield the fields of a dataclass that are options: their names, and what is shown of them."""
+    for each in fields(config):
+        if (shown := each.metadata.get("setting")) is not None:
+            option = shown.option or f"--{each.name.replace('_', '-')}"
+            yield each.name, replace(shown, option=option)
+
+
+def check_settings(config: object) -> None:
+    """Raise ConfigError for a number outside its range."""
+    for name, shown in settings(type(config)):
+        value: Any = getattr(config, name)
+        if shown.bounds is not None and value is not None:
+            check_range(shown.option.removeprefix("--").replace("-", "_"), value, *shown.bounds)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLimits:
-    """What a picture may be at most, checked before its pixels are decoded."""
+    """Largest pictures that are accepted, checked before their pixels are decoded."""
 
-    max_bytes: int = 16 << 20
-    """Of an encoded image."""
-    max_pixels: int = 64_000_000
-    """Width times height."""
+    max_bytes: int = setting(
+        16 << 20,
+        "Largest encoded image, in bytes.",
+        (IMAGE_BYTES, _MAX_MESSAGE_MIB << 20),
+        option="--max-image-bytes",
+    )
+    max_pixels: int = setting(
+        64_000_000,
+        "Largest picture, width times height.",
+        (IMAGE_SIDE**2, 1 << 30),
+        option="--max-image-pixels",
+    )
 
     def __post_init__(self) -> None:
-        check_range("max_image_bytes", self.max_bytes, IMAGE_BYTES, MOST_MESSAGE_MIB << 20)
-        check_range("max_image_pixels", self.max_pixels, IMAGE_SIDE**2, 1 << 30)
+        check_settings(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TlsFiles:
-    """What the server's side of TLS is made from, all PEM."""
+    """The server's side of TLS, all files PEM."""
 
     cert: Path
-    """The server's certificate, followed by those between it and its authority."""
+    """The server's certificate, followed by the intermediate ones."""
     key: Path
-    """Its private key, without passphrase."""
+    """Its private key, without a passphrase."""
     client_ca: Path | None = None
-    """Certificates of authorities; with them, each client has to show one that they have signed."""
+    """Certificates of authorities. If given, each client must show a certificate that one of them signed."""
     crl: Path | None = None
-    """Lists of revoked client certificates: one of each authority that signs them."""
+    """Revocation lists of client certificates: one for each authority that signs them."""
 
     def __post_init__(self) -> None:
         if self.crl is not None and self.client_ca is None:
@@ -58,134 +124,162 @@ class TlsFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class SecurityConfig:
-    """Whom a server lets in."""
+    """Encryption and authentication."""
 
     tls: TlsFiles | None = None
     """None: connections are not encrypted."""
     api_keys: Path | None = None
-    """File of API keys; None: callers need none."""
+    """File of API keys; None: callers need no key."""
     open_services: tuple[str, ...] = ()
-    """Full names of those that need none beside health, such as ``grpc.reflection.v1.ServerReflection``."""
+    """Full names of services that need no key, such as ``grpc.reflection.v1.ServerReflection``."""
 
     def __post_init__(self) -> None:
         if self.open_services and self.api_keys is None:
-            raise ConfigError("open services are those that need no API key, but no file of keys is given")
+            raise ConfigError("open services are exempt from API keys, but no file of keys is given")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TracingConfig:
-    """What is traced, and who collects it."""
+    """Which calls are traced, and where their spans go."""
 
     endpoint: str
-    """Of an OTLP collector, gRPC: ``http://HOST:PORT``, or https for TLS."""
-    ratio: float = 0.01
-    """Share of the calls that are traced, of those whose callers do not say whether they trace theirs."""
+    """An OTLP collector, gRPC: ``http://HOST:PORT``, or https for TLS."""
+    ratio: float = setting(
+        0.01,
+        "Share of calls to trace, 0 to 1, of those whose callers do not say whether they are traced.",
+        (0, 1),
+        option="--trace-ratio",
+    )
 
     def __post_init__(self) -> None:
         if not re.fullmatch("https?://[^/]+/?", self.endpoint):
             raise ConfigError(
                 f"the OTLP endpoint is {self.endpoint!r}, wanted http://HOST:PORT, or https for TLS"
             )
-        check_range("trace_ratio", self.ratio, 0, 1)
+        check_settings(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
-    """How to serve."""
+    """How to serve; the help lists the options in the order of these fields."""
 
-    models: Path = Path("exported_models")
-    """Model repository: ``<model>/<version>/model.onnx``."""
-    default_model: str | None = None
-    """Answers requests that name no model; None: cifar10net if it is there, else the first that answers."""
-    require_models: tuple[str, ...] = ()
-    """Models without which the server does not start, beside the default one."""
-    strict_models: bool = False
-    """Whether any version that is refused at the start ends it."""
+    models: Path = setting(  # noqa: RUF009 - a path does not change
+        Path("exported_models"), "Model repository: <model>/<version>/model.onnx."
+    )
+    default_model: str | None = setting(
+        None,
+        "Model for requests that name none. Default: cifar10net if it is in the repository, else the first "
+        "by name that answers.",
+    )
+    require_models: tuple[str, ...] = setting(
+        (),
+        "Do not start unless this model answers; the default model always has to. Can be repeated.",
+        option="--require-model",
+        metavar="MODEL",
+    )
+    strict_models: bool = flag(
+        "Do not start if any version is refused. Default: the others are served, and `cifar10net models` "
+        "says why one is not."
+    )
     versions: VersionPolicies = field(default_factory=VersionPolicies)
     """Which versions of each model answer."""
-    watch_s: float = 0.0
-    """Between looks at the repository for versions that are new, changed or gone; 0 never looks again."""
-    model_control: bool = False
-    """Whether clients may load and unload models."""
-    require_manifest: bool = False
-    """Whether a model without a manifest is refused."""
-    max_model_mib: int = 1_024
-    """Of a model's file, in MiB."""
-    host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
-    """0 lets the system choose."""
+    watch_s: float = setting(
+        0.0,
+        "Seconds between checks of the repository for new, changed and removed versions; 0: no checks.",
+        (0, _DAY_S),
+    )
+    model_control: bool = flag("Let clients load and unload models.")
+    require_manifest: bool = flag("Refuse models without manifest.json instead of warning.")
+    max_model_mib: int = setting(1_024, "Largest model file, in MiB.", (1, _MAX_MODEL_MIB))
+    host: str = setting("127.0.0.1", "Address to listen on; 0.0.0.0 or :: for all interfaces.")
+    port: int = setting(DEFAULT_PORT, "Port to listen on; 0 lets the system choose.", _PORTS)
+    metrics_host: str = setting("127.0.0.1", "Address that the metrics port listens on.")
+    metrics_port: int | None = setting(
+        None,
+        "Port for metrics, at http://HOST:PORT/metrics; 0 lets the system choose, and the log says which. "
+        "Default: no metrics port.",
+        _PORTS,
+    )
     provider: ProviderConfig = field(default_factory=ProviderConfig)
-    workers: int = 1
-    """Processes; each has all that follows to itself."""
-    instances: int = 1
-    """Sessions of each model, each of which runs a batch at a time."""
-    threads: int = 1
-    """Of ONNX Runtime for one batch."""
-    decode_threads: int = 1
-    """Pictures decoded at the same time."""
-    max_batch: int = 64
-    """Images a run of the model."""
-    max_pending_images: int = 16_384
-    """Images admitted and not yet answered; a call beyond is refused."""
-    max_pending_mib: int = 512
-    """Of all requests under way, in MiB; a call beyond is refused."""
-    max_message_mib: int = MAX_MESSAGE_BYTES >> 20
-    """Of one message, in MiB; one beyond is refused."""
-    max_call_images: int = MAX_CALL_IMAGES
-    """In one call, or one message of a stream; one beyond is refused."""
-    max_connections: int = 8_192
-    """At a time; one beyond is turned away."""
-    max_streams: int = 1_024
-    """Calls at a time on one connection; clients wait with more."""
-    max_connection_age_s: float = 0.0
-    """Until a client has to connect anew, give or take a tenth; its calls then have grace_s. 0: never."""
-    max_connection_idle_s: float = 0.0
-    """Without a call, until a client is asked to go; 0: never."""
-    min_ping_interval_s: float = 5.0
-    """Between PINGs of a client that says nothing else; the third in a row that comes sooner is the end."""
-    metrics_host: str = "127.0.0.1"
-    metrics_port: int | None = None
-    """Where metrics are told over HTTP; 0 lets the system choose, None tells them nowhere."""
-    max_queue_delay_s: float = 0.0
-    """How long a batch that is not full may wait for more images while a session is free."""
-    cache_mib: int = 0
-    """Memory for answers to images that come again, in MiB; 0 keeps none."""
+    workers: int = setting(
+        1, "Worker processes. Default: one for every 4 CPUs; 1 on a GPU.", _COUNTS, is_derived=True
+    )
+    instances: int = setting(
+        1,
+        "Sessions of each model, per worker; each runs one batch at a time. Default: what the CPUs allow.",
+        _COUNTS,
+        is_derived=True,
+    )
+    threads: int = setting(1, "ONNX Runtime threads of each session. Default: 1.", _COUNTS, is_derived=True)
+    decode_threads: int = setting(
+        1,
+        "Pictures decoded at the same time, per worker. Default: the worker's share of the CPUs.",
+        _COUNTS,
+        is_derived=True,
+    )
+    max_batch: int = setting(64, "Images per run of a model.", (1, MAX_CALL_IMAGES))
+    max_queue_delay_s: float = setting(
+        0.0, "Seconds that a batch may wait for more images while a session is free; 0: no wait.", (0, 60)
+    )
+    cache_mib: int = setting(
+        0, "Memory for the response cache, per worker, in MiB; 0: no cache.", (0, 1 << 20)
+    )
+    max_pending_images: int = setting(
+        16_384,
+        "Images admitted and not yet answered, per worker; further calls get RESOURCE_EXHAUSTED.",
+        (MAX_CALL_IMAGES, 1 << 24),
+    )
+    max_pending_mib: int = setting(
+        512,
+        "Requests under way, per worker, in MiB as sent, at least twice --max-message-mib; they take up to "
+        "three times that in memory. Further calls get RESOURCE_EXHAUSTED.",
+        (2, _MAX_PENDING_MIB),
+    )
+    max_message_mib: int = setting(
+        MAX_MESSAGE_BYTES >> 20,
+        "Largest message of a call or stream, in MiB; larger ones get RESOURCE_EXHAUSTED.",
+        (1, _MAX_MESSAGE_MIB),
+    )
+    max_call_images: int = setting(
+        MAX_CALL_IMAGES,
+        "Images per call, or per message of a stream; more get INVALID_ARGUMENT.",
+        (1, MAX_CALL_IMAGES),
+    )
+    max_connections: int = setting(8_192, "Open connections per worker; more are turned away.", (1, 1 << 20))
+    max_streams: int = setting(
+        1_024, "Concurrent calls on one connection; clients hold further ones back.", (1, 1 << 16)
+    )
+    max_connection_age_s: float = setting(
+        0.0,
+        "Seconds until a client is asked to reconnect, give or take a tenth; its calls then have --grace-s "
+        "to finish. 0: never.",
+        (0, 1 << 31),
+    )
+    max_connection_idle_s: float = setting(
+        0.0, "Seconds without a call until a client is asked to close its connection; 0: never.", (0, 1 << 31)
+    )
+    min_ping_interval_s: float = setting(
+        5.0,
+        "Seconds between PINGs of a client that sends nothing else; the third in a row that comes sooner "
+        "ends the connection.",
+        (0, _DAY_S),
+    )
     limits: ImageLimits = ImageLimits()
-    shared_memory: bool = False
-    """Whether clients of the Open Inference Protocol may have the server read and write shared memory."""
-    log_calls: bool = False
-    """Whether each call has a line of its own in the log."""
-    grace_s: float = 30.0
-    """How long calls in flight may take to finish after SIGTERM."""
-    drain_delay_s: float = 0.0
-    """How long to go on accepting calls after SIGTERM, once health says NOT_SERVING."""
+    shared_memory: bool = flag(
+        "Let clients of the Open Inference Protocol name POSIX shared memory to read images from and write "
+        "answers to: any that the server's user may open."
+    )
+    grace_s: float = setting(
+        30.0, "Seconds that calls in flight may take to finish after SIGTERM.", (0, _DAY_S)
+    )
+    drain_delay_s: float = setting(
+        0.0, "Seconds to go on accepting calls after SIGTERM, while health says NOT_SERVING.", (0, _DAY_S)
+    )
     security: SecurityConfig = SecurityConfig()
+    log_calls: bool = flag("Log a line for every call, at level info.")
     tracing: TracingConfig | None = None
     """None: calls are not traced."""
 
     def __post_init__(self) -> None:
-        for name, value, smallest, largest in (
-            ("port", self.port, 0, 65_535),
-            ("metrics_port", self.metrics_port or 0, 0, 65_535),
-            ("workers", self.workers, 1, 1_024),
-            ("instances", self.instances, 1, 1_024),
-            ("threads", self.threads, 1, 1_024),
-            ("decode_threads", self.decode_threads, 1, 1_024),
-            ("max_batch", self.max_batch, 1, MAX_CALL_IMAGES),
-            ("max_pending_images", self.max_pending_images, MAX_CALL_IMAGES, 1 << 24),
-            ("max_message_mib", self.max_message_mib, 1, MOST_MESSAGE_MIB),
-            ("max_call_images", self.max_call_images, 1, MAX_CALL_IMAGES),
-            ("max_pending_mib", self.max_pending_mib, 2 * self.max_message_mib, 1 << 20),
-            ("max_connections", self.max_connections, 1, 1 << 20),
-            ("max_streams", self.max_streams, 1, 1 << 16),
-            ("max_connection_age_s", self.max_connection_age_s, 0, 1 << 31),
-            ("max_connection_idle_s", self.max_connection_idle_s, 0, 1 << 31),
-            ("min_ping_interval_s", self.min_ping_interval_s, 0, 86_400),
-            ("max_queue_delay_s", self.max_queue_delay_s, 0, 60),
-            ("watch_s", self.watch_s, 0, 86_400),
-            ("max_model_mib", self.max_model_mib, 1, 2_047),  # protobuf's own limit is 2 GiB
-            ("cache_mib", self.cache_mib, 0, 1 << 20),
-            ("grace_s", self.grace_s, 0, 86_400),
-            ("drain_delay_s", self.drain_delay_s, 0, 86_400),
-        ):
-            check_range(name, value, smallest, largest)
+        check_settings(self)
+        check_range("max_pending_mib", self.max_pending_mib, 2 * self.max_message_mib, _MAX_PENDING_MIB)

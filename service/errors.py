@@ -1,33 +1,33 @@
-"""Everything that can go wrong while serving, and the gRPC status or exit code it becomes.
+"""The errors of the service, and the gRPC status or exit code that each becomes.
 
-``cifar10net.errors`` has what client and server share: ImageError and ConfigError.
+``cifar10net.errors`` has those that client and server share: ImageError and ConfigError.
 
-* ServiceError             a call as a whole fails: sent to the caller with its ``code``
+* ServiceError             the whole call fails: sent to the caller with its ``code``
   * InvalidRequestError    INVALID_ARGUMENT: the request breaks a rule of the proto
-  * UnauthenticatedError   UNAUTHENTICATED: no key, or none that is valid
-  * PermissionDeniedError  PERMISSION_DENIED: the key may not be used for this
+  * UnauthenticatedError   UNAUTHENTICATED: no API key, or an invalid one
+  * PermissionDeniedError  PERMISSION_DENIED: the API key does not allow this call
   * UnknownModelError      NOT_FOUND: no such model or version
-  * ModelLoadError         FAILED_PRECONDITION: a model that was to be loaded is refused; nothing changed
-  * ModelControlError      FAILED_PRECONDITION: models are not to be loaded or unloaded by call
-  * ModelBusyError         ABORTED: another load or unload is under way, repeat it later
-  * UnknownServiceError    NOT_FOUND: asked for the health of a service that is not served
-  * UnknownRegionError     NOT_FOUND: no region of shared memory has that name
-  * RegionExistsError      ALREADY_EXISTS: a region of shared memory has that name
-  * DisabledError          FAILED_PRECONDITION: the server was started without what the call needs
+  * ModelLoadError         FAILED_PRECONDITION: the model to load is refused; nothing changed
+  * ModelControlError      FAILED_PRECONDITION: the server does not let clients load and unload models
+  * ModelBusyError         ABORTED: another load or unload is under way, retry later
+  * UnknownServiceError    NOT_FOUND: a health check of a service that is not served
+  * UnknownRegionError     NOT_FOUND: no shared-memory region has that name
+  * RegionExistsError      ALREADY_EXISTS: a shared-memory region has that name
+  * DisabledError          FAILED_PRECONDITION: the call needs a feature that the server was started without
   * OverloadedError        RESOURCE_EXHAUSTED: too much is queued, retry later
-    * MessageTooLargeError RESOURCE_EXHAUSTED: a message is over a limit, no retry helps
-  * DeadlineError          DEADLINE_EXCEEDED: the answer would come too late, it is not worked out
+    * MessageTooLargeError RESOURCE_EXHAUSTED: a message is over a limit, retrying does not help
+  * DeadlineError          DEADLINE_EXCEEDED: the answer would come too late, so it is not computed
     * StalledRequestError  DEADLINE_EXCEEDED: the client went silent in the middle of a call
-  * NotServingError        UNAVAILABLE: starting or stopping, safe to retry
-* StartupError             the process exits with 1 and this one sentence; nothing is served
+  * NotServingError        UNAVAILABLE: the server is starting or stopping, safe to retry
+* StartupError             the server does not start: exit code 1 and this one sentence
   * ModelError             a model file is missing, damaged or of another signature
-  * ProviderError          the execution provider that was asked for is not active
-  * AddressError           the address cannot be listened on
-  * CertificateError       a certificate, a key or a list of revoked ones is missing, damaged or no match
-  * ApiKeysError           the file of API keys is missing, or a line of it makes no sense
-* JobError                 a batch job cannot run, or cannot go on: exit code 2, what was written stays
-  * SourceError            a source of images is missing, damaged or of a form that nobody knows
-  * OutputError            rows cannot be written where they should be
+  * ProviderError          the requested execution provider is not active
+  * AddressError           the server cannot listen on the address
+  * CertificateError       a certificate, key or revocation list is missing, damaged or does not match
+  * ApiKeysError           the file of API keys is missing or has an invalid line
+* JobError                 a batch job cannot start or continue: exit code 2, rows already written stay
+  * SourceError            a source of images is missing, damaged or of an unknown format
+  * OutputError            the rows cannot be written
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-_COME_AGAIN_MS = (100, 400)
+_RETRY_AFTER_MS = (100, 400)
 
 
 class Code(IntEnum):
-    """The gRPC status codes that the server uses; grpc itself, 20 MiB, is for the client."""
+    """The gRPC status codes that the server uses; importing grpc for them would take 20 MiB."""
 
     OK = 0
     CANCELLED = 1
@@ -65,13 +65,13 @@ class Code(IntEnum):
 
 
 class ServiceError(Exception):
-    """A call that fails as a whole; ``code`` and the message go to the caller."""
+    """The whole call fails; ``code`` and the message go to the caller."""
 
     code: ClassVar[Code] = Code.INTERNAL
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """Trailing metadata that goes with the status."""
+        """Trailing metadata that is sent with the status."""
         return {}
 
 
@@ -82,13 +82,13 @@ class InvalidRequestError(ServiceError):
 
 
 class UnauthenticatedError(ServiceError):
-    """The call comes without a key, or with none that is valid."""
+    """The call has no API key, or an invalid one."""
 
     code = Code.UNAUTHENTICATED
 
 
 class PermissionDeniedError(ServiceError):
-    """The call's key is valid, and not for this."""
+    """The API key is valid, but does not allow this call."""
 
     code = Code.PERMISSION_DENIED
 
@@ -100,64 +100,64 @@ class UnknownModelError(ServiceError):
 
 
 class ModelLoadError(ServiceError):
-    """A model that was to be loaded is refused, somewhere."""
+    """A worker refuses the model to load."""
 
     code = Code.FAILED_PRECONDITION
 
 
 class ModelControlError(ServiceError):
-    """The server does not let models be loaded or unloaded by call."""
+    """The server does not let clients load and unload models."""
 
     code = Code.FAILED_PRECONDITION
 
 
 class ModelBusyError(ServiceError):
-    """Another model is being loaded or unloaded."""
+    """Another load or unload is under way."""
 
     code = Code.ABORTED
 
 
 class UnknownServiceError(ServiceError):
-    """The server has no such service to tell the health of."""
+    """A health check names a service that is not served."""
 
     code = Code.NOT_FOUND
 
 
 class UnknownRegionError(ServiceError):
-    """No region of shared memory has that name."""
+    """No shared-memory region has that name."""
 
     code = Code.NOT_FOUND
 
 
 class RegionExistsError(ServiceError):
-    """A region of shared memory has that name."""
+    """A shared-memory region has that name."""
 
     code = Code.ALREADY_EXISTS
 
 
 class DisabledError(ServiceError):
-    """The server was started without what the call needs."""
+    """The call needs a feature that the server was started without."""
 
     code = Code.FAILED_PRECONDITION
 
 
 class OverloadedError(ServiceError):
-    """More is waiting than the server is allowed to hold."""
+    """The server holds as much as it is allowed to."""
 
     code = Code.RESOURCE_EXHAUSTED
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """When to come again, so that those refused together do not come together (gRFC A6, "pushback")."""
-        return {RETRY_PUSHBACK: str(random.randint(*_COME_AGAIN_MS))}  # noqa: S311 - nothing is secret
+        """A random pushback (gRFC A6), so that calls refused together do not retry together."""
+        return {RETRY_PUSHBACK: str(random.randint(*_RETRY_AFTER_MS))}  # noqa: S311 - nothing is secret
 
 
 class MessageTooLargeError(OverloadedError):
-    """A message is over the limit, or unfolds to more."""
+    """A message is over the limit, as sent or decompressed."""
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """Not to come again."""
+        """A pushback that says not to retry."""
         return {RETRY_PUSHBACK: "-1"}
 
 
@@ -168,7 +168,7 @@ class DeadlineError(ServiceError):
 
 
 class StalledRequestError(DeadlineError):
-    """The client neither goes on with its request nor reads its answer."""
+    """The client neither continues its request nor reads its answer."""
 
 
 class NotServingError(ServiceError):
@@ -178,7 +178,7 @@ class NotServingError(ServiceError):
 
 
 class StartupError(Exception):
-    """The server cannot start; the message is the whole story."""
+    """The server cannot start; the message is all that is printed."""
 
 
 class ModelError(StartupError):
@@ -186,28 +186,28 @@ class ModelError(StartupError):
 
 
 class ProviderError(StartupError):
-    """The execution provider that was asked for is not active."""
+    """The requested execution provider is not active."""
 
 
 class AddressError(StartupError):
-    """The address cannot be listened on."""
+    """The server cannot listen on the address."""
 
 
 class CertificateError(StartupError):
-    """A certificate, a key or a list of revoked ones is missing, damaged or does not fit the others."""
+    """A certificate, key or revocation list is missing, damaged or does not match."""
 
 
 class ApiKeysError(StartupError):
-    """The file of API keys is missing, or makes no sense."""
+    """The file of API keys is missing or has an invalid line."""
 
 
 class JobError(Exception):
-    """A batch job cannot run or go on; the message is the whole story."""
+    """A batch job cannot start or continue; the message is all that is printed."""
 
 
 class SourceError(JobError):
-    """A source of images cannot be read as such; one image that cannot be read is an ImageError."""
+    """A source of images cannot be read; a single unreadable image is an ImageError."""
 
 
 class OutputError(JobError):
-    """Rows cannot be written, or something is in their place."""
+    """The rows cannot be written, or something else is in their place."""

@@ -1,8 +1,4 @@
-"""Which versions of a model a server wants, of those that there are.
-
-In: words such as ``latest:2``, ``all`` or ``1,3``, for all models or for one. Out: version numbers. Knows
-nothing of folders.
-"""
+"""Version policies: which versions of a model are served, such as ``latest:2``, ``all`` or ``1,3``."""
 
 from __future__ import annotations
 
@@ -21,47 +17,43 @@ _NUMBERS = re.compile(r"[1-9][0-9]{0,17}(,[1-9][0-9]{0,17})*")
 
 @dataclass(frozen=True)
 class VersionPolicy:
-    """A choice among versions; the default is the newest one."""
+    """A choice of versions; by default the newest."""
 
     latest: int | None = 1
-    """So many of the newest; None for all of them, or for those below."""
+    """How many of the newest; None for all, or for ``numbers``."""
     numbers: frozenset[int] = frozenset()
-    """These and no others, if there are any."""
+    """Exactly these, if there are any."""
 
     @classmethod
-    def parse(cls, words: str) -> Self:
-        """Read ``latest:N``, ``all``, or numbers with commas between them.
-
-        Raises:
-            ConfigError: it is none of these.
-        """
-        if words == "all":
+    def parse(cls, text: str) -> Self:
+        """Parse ``latest:N``, ``all``, or numbers separated by commas. Raises ConfigError."""
+        if text == "all":
             return cls(None)
-        if latest := _LATEST.fullmatch(words):
+        if latest := _LATEST.fullmatch(text):
             return cls(int(latest[1]))
-        if _NUMBERS.fullmatch(words):
-            return cls(None, frozenset(map(int, words.split(","))))
-        raise ConfigError(f"versions is {words!r}, wanted latest:N, all, or numbers such as 1,3")
+        if _NUMBERS.fullmatch(text):
+            return cls(None, frozenset(map(int, text.split(","))))
+        raise ConfigError(f"versions is {text!r}, wanted latest:N, all, or numbers such as 1,3")
 
-    def choose(self, there: Iterable[int]) -> set[int]:
-        """Choose among the versions that there are."""
+    def choose(self, available: Iterable[int]) -> set[int]:
+        """Select from the versions in the repository."""
         if self.numbers:
-            return set(self.numbers.intersection(there))
-        newest = sorted(there, reverse=True)
+            return set(self.numbers.intersection(available))
+        newest = sorted(available, reverse=True)
         return set(newest[: self.latest])
 
-    def in_place_of(self, chosen: Iterable[int], there: Iterable[int]) -> list[int]:
-        """List what may take the place of a chosen version that is refused: older ones, the newest first.
+    def fallbacks(self, chosen: Iterable[int], available: Iterable[int]) -> list[int]:
+        """List the fallbacks for a chosen version that is refused: older ones, newest first.
 
-        Nothing, where versions are chosen by number, or all of them are.
+        Empty where the policy names numbers or takes all.
         """
         if self.numbers or self.latest is None:
             return []
-        return sorted(set(there).difference(chosen), reverse=True)
+        return sorted(set(available).difference(chosen), reverse=True)
 
-    def missing(self, there: Iterable[int]) -> set[int]:
-        """Name the versions that are asked for by number and are not there."""
-        return set(self.numbers.difference(there))
+    def missing(self, available: Iterable[int]) -> set[int]:
+        """Return the numbers that the policy names and the repository lacks."""
+        return set(self.numbers.difference(available))
 
     def __str__(self) -> str:
         if self.numbers:
@@ -71,23 +63,23 @@ class VersionPolicy:
 
 @dataclass(frozen=True)
 class VersionPolicies:
-    """A policy for every model, and others for some."""
+    """A general policy, and overrides for some models."""
 
     general: VersionPolicy = field(default_factory=VersionPolicy)
     by_model: Mapping[str, VersionPolicy] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, options: Iterable[str]) -> Self:
-        """Read options such as ``latest:2`` for every model and ``cifar10net=1,3`` for one.
+        """Parse options such as ``latest:2`` for every model and ``cifar10net=1,3`` for one.
 
         Raises:
-            ConfigError: an option is of neither form, or one is given twice.
+            ConfigError: an option has neither form, or a model has two.
         """
         general: VersionPolicy | None = None
         by_model: dict[str, VersionPolicy] = {}
         for option in options:
-            model, is_for_one, words = option.rpartition("=")
-            policy = VersionPolicy.parse(words)
+            model, is_for_one, text = option.rpartition("=")
+            policy = VersionPolicy.parse(text)
             if model in by_model or (not model and general is not None):
                 raise ConfigError(f"versions are given twice for {model or 'every model'}: {option!r}")
             if is_for_one:
@@ -97,5 +89,5 @@ class VersionPolicies:
         return cls(general or VersionPolicy(), by_model)
 
     def of(self, model: str) -> VersionPolicy:
-        """Find the policy of a model."""
+        """Return the policy of a model."""
         return self.by_model.get(model, self.general)

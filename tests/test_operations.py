@@ -1,4 +1,4 @@
-"""docs/operations.md says what the code does: its tables, events, options, examples, and what shows them."""
+"""docs/operations.md agrees with the code: tables, log events, options, examples and the tests it cites."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
 _REFUSALS = {"refused", "_refused_head", "note"}
-"""Functions of service.rpc.server that take an event and have it written by service.rpc.refusals."""
+"""Functions of service.rpc.server whose argument is an event that service.rpc.refusals logs."""
 
 
 @pytest.fixture(scope="module")
@@ -64,21 +64,21 @@ def test_each_option_comes_from_the_variable_that_is_named(
 
 
 def test_the_tree_of_errors_is_that_of_the_classes() -> None:
-    told = dict(tables.error_tree())
+    meanings = dict(tables.error_tree())
     classes = {
         name: value
         for name, value in vars(errors).items()
         if isinstance(value, type) and issubclass(value, Exception)
     }
 
-    assert told.keys() == classes.keys()
+    assert meanings.keys() == classes.keys()
     for name, error in classes.items():
         if issubclass(error, ServiceError) and error is not ServiceError:
-            assert told[name].startswith(f"{error.code.name}: "), name
+            assert meanings[name].startswith(f"{error.code.name}: "), name
 
 
 def _events(root: Path) -> Iterator[tuple[str, str]]:
-    """Find every event that the server's code writes into its log, and its level."""
+    """Find every event that the code of the server logs, and its level."""
     for path in (root / "service").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not node.args or (event := _text(node.args[0])) is None:
@@ -96,7 +96,7 @@ def _events(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _text(node: ast.expr) -> str | None:
-    """Return a text of the code, with … for what it leaves open."""
+    """Return a string of the code, with … for the values in an f-string."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -105,15 +105,15 @@ def _text(node: ast.expr) -> str | None:
 
 
 def test_every_event_of_the_log_is_explained_with_its_level(root: Path, page: str) -> None:
-    told = re.findall(r"(?m)^\| `([^`]+)` \| (debug|info|warning|error) \| \S", _section(page, "Log"))
+    explained = re.findall(r"(?m)^\| `([^`]+)` \| (debug|info|warning|error) \| \S", _section(page, "Log"))
 
-    assert len(told) > 35
-    assert sorted(told) == sorted(set(_events(root)))
-    assert [event for event, _ in told] == sorted(event for event, _ in told)
+    assert len(explained) > 35
+    assert sorted(explained) == sorted(set(_events(root)))
+    assert [event for event, _ in explained] == sorted(event for event, _ in explained)
 
 
 def _failures(page: str) -> list[list[str]]:
-    """Return the cells of the table of what may fail, without its head."""
+    """Return the rows of the table of failures, without its head."""
     lines = [line for line in _section(page, "What may fail").splitlines() if line.startswith("| ")]
     return [line.strip("| ").split(" | ") for line in lines[1:]]
 
@@ -157,9 +157,9 @@ def test_the_python_example_brings_what_it_says(
     with ServerProcess("--models", str(root / "exported_models"), log=tmp_path / "log") as server:
         exec(example.replace("127.0.0.1:50051", server.address), {})  # noqa: S102 - the page's own code
 
-    told = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
-    assert told["x-request-id"] == "order-66"
-    parts = [part.partition(";dur=")[0] for part in told["server-timing"].split(", ")]
+    printed = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert printed["x-request-id"] == "order-66"
+    parts = [part.partition(";dur=")[0] for part in printed["server-timing"].split(", ")]
     assert parts == ["queue", "batch", "compute", "total"]
 
 

@@ -1,1 +1,1 @@
-"""The commands of ``cifar10net``, one by one; what each needs it imports when it runs."""
+"""The commands of ``cifar10net``, a module each; a command imports what it needs when it runs."""

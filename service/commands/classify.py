@@ -1,8 +1,4 @@
-"""``cifar10net classify``: pictures, or whole collections of them, to rows.
-
-In: what click has read. Out: rows on standard output or in a file, what went wrong on standard error, an exit
-code. What a job is, ``service.batch`` knows.
-"""
+"""``cifar10net classify``: classifies pictures and whole collections, to standard output or a file."""
 
 from __future__ import annotations
 
@@ -16,9 +12,17 @@ from click.core import ParameterSource
 
 from cifar10net.config import ClientConfig
 from cifar10net.protocol import DEFAULT_TOP_K, LARGEST_TOP_K
-from service.commands import classify_on_ray as clustering
+from service.commands import classify_on_ray
 from service.commands.options import access_options, deadline_option, server_option
-from service.commands.presentation import complete_files, console, echo_object, examples, json_option
+from service.commands.presentation import (
+    complete_files,
+    console,
+    echo_lines,
+    echo_object,
+    echo_summary,
+    examples,
+    json_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,65 +50,65 @@ _FORMATS = ("bars", "table", "csv", "jsonl", "parquet")  # service.batch.output.
 @click.argument("sources", nargs=-1, required=True, shell_complete=complete_files)
 @server_option
 @access_options
-@click.option("--top", type=click.IntRange(1, LARGEST_TOP_K), default=DEFAULT_TOP_K, help="Classes an image.")
+@click.option(
+    "--top", type=click.IntRange(1, LARGEST_TOP_K), default=DEFAULT_TOP_K, help="Classes per image."
+)
 @click.option(
     "--model",
     shell_complete=complete_files,
-    help="Model to ask; default: the server's. With a / or .onnx in it: a model's file or folder, which runs "
-    "in this process, without a server.",
+    help="Name of a model on the server; default: the server's default model. With a / or .onnx in it, a "
+    "model file or folder to run in this process, without a server.",
 )
-@click.option("--model-version", help="Its version; default: the newest.")
+@click.option("--model-version", help="Version of the model; default: the newest.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File for the rows, .csv, .jsonl or .parquet; it appears when the job is done. Default: standard "
-    "output. With --engine ray a folder.",
+    help="File for the rows, .csv, .jsonl or .parquet, which appears when the job is done; with --engine ray "
+    "a folder. Default: standard output.",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(_FORMATS),
-    help="Form of the rows. Default: what --out ends with; bars on standard output.",
+    help="Format of the rows. Default: by the suffix of --out; bars on standard output.",
 )
-@click.option("--resume", is_flag=True, help="Go on with an interrupted job: same sources, same --out.")
-@click.option("--overwrite", is_flag=True, help="Begin anew, whatever there is at --out.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted job: same sources, same --out.")
+@click.option("--overwrite", is_flag=True, help="Start over and replace what is at --out.")
 @click.option(
     "--labels",
     metavar="folder|COLUMN",
-    help="Say what the images are, by the folder that each lies in or by a column; adds top-1, top-3 and a "
-    "table of confusions at the end.",
+    help="Where the true labels are: the folder of each image, or a column. Adds top-1, top-3 and the "
+    "confusions at the end.",
 )
 @click.option(
     "--column",
-    help="Column of Parquet, CSV or JSON lines that holds images, paths or URLs. Default: the first of a "
-    "usual name, such as image or path.",
+    help="Column of Parquet, CSV or JSON lines with images, paths or URLs. Default: the first with a usual "
+    "name, such as image or path.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
-    help="Batches at a time of a model in this process. Default: the CPUs that there are.",
+    help="Batches that a model in this process runs at the same time. Default: the number of CPUs.",
 )
-@clustering.cluster_options
-@json_option("Rows on standard output as a JSON object a file, one a line; and the summary of a job as one.")
-@click.option(
-    "--timing", is_flag=True, help="Print on standard error how long each call took, and its parts."
-)
+@classify_on_ray.cluster_options
+@json_option("Print a JSON object per image, one a line, and the summary of a job as another.")
+@click.option("--timing", is_flag=True, help="Print the time of each call and its parts on standard error.")
 @deadline_option()
 @click.pass_context
 def classify(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - click passes each option by name
-    """Classify pictures, or whole collections.
+    """Classify pictures or whole collections.
 
     SOURCES are picture files, folders (with all pictures below them), zip and tar archives and parts of them
     (photos.zip/summer), patterns in quotes ('photos/**/*.jpg'), Parquet files with images or paths, lists of
     paths or URLs (.txt, .csv, .jsonl), URLs, and - for paths or JSON lines on standard input.
 
-    Exit code 0: all were classified; 1: some could not be, which the rows or standard error explain; 2: the
-    job could not run, or not to its end.
+    Exit code 0: all images were classified; 1: some could not be, and the rows or standard error say why; 2:
+    the job could not start or finish.
     """
     options["model"], options["model_version"] = options["model"] or "", options["model_version"] or ""
     _check(context, options)
     try:
-        failed = clustering.classify(options) if options["engine"] == "ray" else _classify(options)
+        failed = classify_on_ray.classify(options) if options["engine"] == "ray" else _classify(options)
     except KeyboardInterrupt as interruption:
         click.echo(str(interruption) or "interrupted", err=True)
         sys.exit(_INTERRUPTED)
@@ -115,23 +119,23 @@ def classify(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401
 def _check(context: click.Context, options: dict[str, Any]) -> None:
     """Refuse options that contradict each other."""
     is_local = _is_local(options["model"])
-    clustering.check(context, options, is_local=is_local)
+    classify_on_ray.check(context, options, is_local=is_local)
     if is_local and context.get_parameter_source("server") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("--model names a file or folder, and --server a server: which is meant?")
+        raise click.UsageError("--model names a file or folder and --server a server: give one of the two")
     if is_local and options["timing"]:
-        raise click.UsageError("--timing is told by a server, and --model names a file or folder")
+        raise click.UsageError("--timing needs a server, and --model names a file or folder")
     if not is_local and options["threads"] is not None:
-        raise click.UsageError("--threads is for a model in this process, of a file or folder")
+        raise click.UsageError("--threads needs --model with a file or folder")
     if options["resume"] and options["overwrite"]:
-        raise click.UsageError("--resume goes on, --overwrite begins anew: which is meant?")
+        raise click.UsageError("--resume continues a job and --overwrite starts over: give one of the two")
     if options["out"] is None and (options["resume"] or options["overwrite"]):
-        raise click.UsageError("--resume and --overwrite need --out, the file that they are about")
+        raise click.UsageError("--resume and --overwrite need --out")
     if options["out"] is not None and options["form"] in {"bars", "table"}:
         raise click.UsageError(f"--format {options['form']} is for standard output, not for --out")
     if options["out"] is None and options["form"] == "parquet":
-        raise click.UsageError("--format parquet needs --out: it is no text")
+        raise click.UsageError("--format parquet needs --out: it is a binary format")
     if options["as_json"] and options["out"] is None and options["form"] is not None:
-        raise click.UsageError("--json and --format both say how rows are printed: which is meant?")
+        raise click.UsageError("--json and --format both set how rows are printed: give one of the two")
 
 
 def _is_local(model: str) -> bool:
@@ -141,13 +145,13 @@ def _is_local(model: str) -> bool:
 
 
 def _classify(options: dict[str, Any]) -> bool:
-    """Do it; return whether an image failed."""
+    """Run the job; return whether an image failed."""
     from service.batch.job import Job  # noqa: PLC0415
     from service.batch.sources import Sources  # noqa: PLC0415
 
     target = _target(options)
     if target is not None and not target.check():
-        click.echo(f"{target.out} is there already, and has no journal: it is complete", err=True)
+        click.echo(f"{target.out} exists and has no journal: the job is complete", err=True)
         return False
     sources = Sources(options["sources"], options["column"], options["labels"])
     with ExitStack() as stack:
@@ -164,7 +168,7 @@ def _target(options: dict[str, Any]) -> Target | None:
         return None
     form = form_of(out) if options["form"] is None else Form(options["form"])
     if form is Form.PARQUET:
-        parquet()  # to learn now that it is missing, not at the end
+        parquet()  # a missing package is found now, not at the end
     return Target(
         out=out,
         form=form,
@@ -201,7 +205,7 @@ def _engine(options: dict[str, Any], stack: ExitStack) -> Engine:
 
 
 def _print(job: Job, options: dict[str, Any]) -> bool:
-    """Print each row as it comes, errors on standard error too, and the evaluation if there is one."""
+    """Print each row as it comes, errors on standard error too, and the summary where there are labels."""
     from service.batch.summary import Tally  # noqa: PLC0415
 
     has_labels = options["labels"] is not None
@@ -210,15 +214,14 @@ def _print(job: Job, options: dict[str, Any]) -> bool:
     write = _writer(options)
     for row in job.rows(() if subject is None else subject.labels):
         tally.add(row)
-        for line in write(row):
-            click.echo(line)
+        echo_lines(write(row))
         if row.error:
             click.echo(f"{row.source}: {row.message}", err=True)
     if subject is not None:
         if options["as_json"]:
             echo_object({"summary": tally.facts(subject, None)})
         else:
-            _echo(tally.lines(None))
+            echo_lines(tally.lines(None))
     return tally.failed > 0
 
 
@@ -233,10 +236,7 @@ def _write(job: Job, target: Target, options: dict[str, Any]) -> bool:
     facts = {key: options[key] for key in ("labels", "column")} | {"sources": list(options["sources"])}
     with JobProgress(console(stderr=True), tally, job.sources.count) as progress:
         run(job, target, subject, tally, facts=facts, on_row=progress.update)
-    if options["as_json"]:
-        echo_object(tally.facts(subject, str(target.out)))
-    else:
-        _echo(tally.lines(str(target.out)))
+    echo_summary(tally, subject, str(target.out), as_json=options["as_json"])
     return tally.failed > 0
 
 
@@ -254,8 +254,3 @@ def _writer(options: dict[str, Any]) -> Callable[[Row], Iterator[str]]:
         return terminal.objects
     form = Form(options["form"] or Form.BARS)
     return terminal.writer(form, options["top"], has_labels=options["labels"] is not None)
-
-
-def _echo(lines: Iterator[str]) -> None:
-    for line in lines:
-        click.echo(line)

@@ -1,8 +1,4 @@
-"""``cifar10net classify --engine ray``: the same job on a cluster.
-
-In: what click has read. Out: a folder of parts, a summary, whether an image failed. What a cluster is,
-``service.batch.ray`` knows.
-"""
+"""``cifar10net classify --engine ray``: the same job on a Ray cluster, written as a folder of parts."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from service.commands.presentation import console, echo_object
+from service.commands.presentation import console, echo_summary
 from service.runtime.providers import ON_DEVICE, PROVIDERS, ProviderConfig
 
 if TYPE_CHECKING:
@@ -25,13 +21,13 @@ _OPTIONS = (
     click.option(
         "--engine",
         type=click.Choice(_ENGINES),
-        help="Who classifies: the model in this process, a server, or workers of a Ray cluster. Default: "
+        help="Where the model runs: in this process, on a server, or in workers of a Ray cluster. Default: "
         "local if --model names a file or folder, else server.",
     ),
     click.option(
         "--ray-address",
         metavar="HOST:PORT",
-        help="Ray cluster to join, or auto. Default: one is started on this machine for the job.",
+        help="Ray cluster to join, or auto. Default: start one on this machine for the job.",
     ),
     click.option(
         "--actors",
@@ -42,13 +38,13 @@ _OPTIONS = (
         "--part-rows",
         type=click.IntRange(1, 1 << 20),
         default=4_096,
-        help="Rows of a part, at most: what a worker does at a time.",
+        help="Most rows of a part, which is what a worker does at a time.",
     ),
     click.option(
         "--inputs",
         type=click.Choice(["shared", "here"]),
         default="shared",
-        help="Whether all machines of a Ray cluster see the sources, or this one alone, which reads them.",
+        help="Whether every machine of a Ray cluster can read the sources, or this one reads them for all.",
     ),
     click.option(
         "--provider",
@@ -59,21 +55,21 @@ _OPTIONS = (
     click.option(
         "--gpus-per-actor",
         type=click.FloatRange(0, 64),
-        help="GPUs, or a share of one, that a worker asks for. Default: 1 with --provider cuda or tensorrt.",
+        help="GPUs, or a fraction of one, per worker. Default: 1 with --provider cuda or tensorrt, else 0.",
     ),
 )
 _OF_RAY = ("ray_address", "actors", "part_rows", "inputs", "provider", "gpus_per_actor")
 
 
 def cluster_options(command: _Command) -> _Command:
-    """Add ``--engine``, and what is about clusters."""
+    """Add ``--engine`` and the options of a Ray cluster."""
     for option in reversed(_OPTIONS):
         option(command)
     return command
 
 
 def check(context: click.Context, options: dict[str, Any], *, is_local: bool) -> None:
-    """Refuse what contradicts ``--engine``, or makes no sense on a cluster."""
+    """Raise UsageError for options that contradict ``--engine`` or do not work on a cluster."""
     engine = options["engine"]
     if engine != "ray":
         for name in _OF_RAY:
@@ -84,9 +80,9 @@ def check(context: click.Context, options: dict[str, Any], *, is_local: bool) ->
             raise click.UsageError(f"--engine {engine} {wanted}")
         return
     if not is_local:
-        raise click.UsageError("--engine ray wants --model with a file or folder, which all machines see")
+        raise click.UsageError("--engine ray wants --model with a file or folder that all machines can read")
     if options["out"] is None:
-        raise click.UsageError("--engine ray wants --out, a folder for the parts, which all machines see")
+        raise click.UsageError("--engine ray wants --out, a folder for the parts that all machines can write")
     if options["form"] not in {None, "parquet"}:
         raise click.UsageError(f"--engine ray writes Parquet, and --format asks for {options['form']}")
     if "-" in options["sources"]:
@@ -98,7 +94,7 @@ def check(context: click.Context, options: dict[str, Any], *, is_local: bool) ->
 
 
 def classify(options: dict[str, Any]) -> bool:
-    """Do it; return whether an image failed."""
+    """Run the job; return whether an image failed."""
     from service.batch.engines.local_engine import LocalEngine  # noqa: PLC0415
     from service.batch.output import parquet  # noqa: PLC0415
     from service.batch.ray.output_folder import Place  # noqa: PLC0415 - needed by this engine alone
@@ -106,11 +102,11 @@ def classify(options: dict[str, Any]) -> bool:
 
     place = Place(out=options["out"], resume=options["resume"], overwrite=options["overwrite"])
     if not place.check():
-        click.echo(f"{place.out} is there already, and has no journal: it is complete", err=True)
+        click.echo(f"{place.out} exists and has no journal: the job is complete", err=True)
         return False
     parquet()
     pool = Pool(_pool_config(options))
-    # Looked at on the CPU: where the job is planned there need be no GPU.
+    # Loaded on the CPU: the machine that plans the job need not have a GPU.
     subject = LocalEngine(options["model"], options["model_version"], threads=1).subject()
     return _run(options, place, pool, subject)
 
@@ -138,12 +134,7 @@ def _run(options: dict[str, Any], place: Any, pool: Any, subject: Subject) -> bo
     facts = {key: options[key] for key in ("labels", "column")} | {"sources": list(options["sources"])}
     with pool, JobProgress(console(stderr=True), tally, job.sources.count) as progress:
         run(job, place, subject, pool, tally, facts=facts, on_part=progress.update)
-    out = str(place.out)
-    if options["as_json"]:
-        echo_object(tally.facts(subject, out))
-    else:
-        for line in tally.lines(out):
-            click.echo(line)
+    echo_summary(tally, subject, str(place.out), as_json=options["as_json"])
     return tally.failed > 0
 
 

@@ -1,4 +1,4 @@
-"""``cifar10net completion``: what makes a shell complete our commands and options."""
+"""``cifar10net completion``: prints the script that completes commands and options in a shell."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(context: click.Context, /, *, shell: str) -> None:
-    """Print what makes SHELL complete our commands.
+    """Print the completion script of SHELL.
 
-    Commands, options, choices and files are completed from the next shell on, if SHELL reads the script when
-    it starts, as below. Bash has to be 4.4 or newer.
+    It completes commands, options, choices and files. Load it when SHELL starts, as below. Bash has to be 4.4
+    or newer.
     """
     root = context.find_root()
     name = str(root.info_name)

@@ -1,8 +1,4 @@
-"""``cifar10net doctor``: says whether everything is well, and what to do where it is not.
-
-In: what click has read. Out: a table or an object on standard output, an exit code. Needs no more than the
-client does. What is looked at, ``service.doctor`` knows.
-"""
+"""``cifar10net doctor``: prints the findings of ``service.doctor``; needs only what the client needs."""
 
 from __future__ import annotations
 
@@ -36,7 +32,7 @@ _COLOURS = {"ok": "green", "absent": "bright_black", "note": "yellow", "bad": "r
         "cifar10net doctor --server example.org:50051 --tls-ca ca.pem --api-key-file alice.key",
     )
 )
-@click.option("--server", metavar="HOST:PORT", help="Ask this server too. Default: none.")
+@click.option("--server", metavar="HOST:PORT", help="Check this server too. Default: none.")
 @access_options
 @deadline_option(5.0)
 @click.option(
@@ -47,10 +43,10 @@ _COLOURS = {"ok": "green", "absent": "bright_black", "note": "yellow", "bad": "r
 @click.option(
     "--provider",
     type=click.Choice(list(PROVIDERS)),
-    help="Execution provider that has to be usable, and that --models are run by. Default: whichever are "
-    "usable are told; cpu for --models.",
+    help="Execution provider that must be usable, and that runs --models. Default: none has to be usable; "
+    "cpu runs --models.",
 )
-@json_option("One JSON object: whether all is well, and everything that was found.")
+@json_option("Print one JSON object: whether all is well, and every finding.")
 def doctor(  # noqa: PLR0913 - click passes each option by name
     *,
     server: str | None,
@@ -60,10 +56,10 @@ def doctor(  # noqa: PLR0913 - click passes each option by name
     provider: str | None,
     as_json: bool,
 ) -> None:
-    """Say what is installed and usable, and what is not well.
+    """Check the installation, the machine, a server and models.
 
-    Versions, execution providers (each is tried with a tiny model), CPU features, and what the control group
-    grants; if asked for, whether a server answers and whether models verify.
+    Prints versions, usable execution providers (each runs a tiny model), CPU features and the limits of the
+    control group; on request, whether a server answers and whether models verify.
 
     Exit code 0: all is well; 1: something that was asked for is not.
     """
@@ -95,7 +91,7 @@ def _examine(
 
 
 def _lines(found: list[Finding]) -> Iterator[str]:
-    """Write a line a finding, by sections, and below it what to do where it is not well."""
+    """Format findings by section, one a line, with advice below those that need it."""
     width = max(len(each.name) for each in found)
     for section, those in groupby(found, lambda each: each.section):
         yield click.style(section, bold=True)

@@ -20,21 +20,23 @@ from service.commands.presentation import echo_object, examples, json_option
     "--rights",
     default="*",
     metavar="PATTERN,...",
-    help="Services, or package.Service/Method, that it may be used for; * stands for anything.",
+    help="Services, or package.Service/Method, that the key may call; * matches anything.",
 )
-@click.option("--until", metavar="TIME", help="Date or time (ISO 8601, UTC) when it expires. Default: never.")
+@click.option(
+    "--until", metavar="TIME", help="When the key expires: date or time, ISO 8601, UTC. Default: never."
+)
 @click.option(
     "--to",
     "path",
     type=click.Path(path_type=Path),
-    help="File of keys that gets the line; then only the key is printed.",
+    help="File of keys to append the line to; then only the key is printed.",
 )
-@json_option("One JSON object: name, key and line.")
+@json_option("Print a JSON object: name, key and line.")
 def key(*, name: str, rights: str, until: str | None, path: Path | None, as_json: bool) -> None:
     """Make an API key for NAME.
 
-    And the line for the file of `cifar10net serve --api-keys`. The key is shown this once: the file holds its
-    hash alone.
+    Also prints the line for the file of `cifar10net serve --api-keys`. The key is shown only this once: the
+    file has its hash.
     """
     from service.security.key_generation import add_line, make_key  # noqa: PLC0415 - needed by this command alone
 

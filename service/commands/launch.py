@@ -1,6 +1,6 @@
-"""Runs a server in this process, or its supervisor, and ends the process with it.
+"""Runs a server or a supervisor until it ends, and exits with its code.
 
-In: a configuration. Out: an exit code. Imports what each needs when it runs: a supervisor stays small.
+Each imports what it needs when it runs, so that a supervisor stays small.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _FAILED = 1
 
 
 def supervise_workers(config: ServerConfig, on_ready: Callable[[str], None]) -> None:
-    """Keep worker processes at work; ends this process with their exit code."""
+    """Run worker processes; exits with their exit code."""
     from service.workers.supervisor import supervise  # noqa: PLC0415 - needed by this command alone
 
-    # A worker is this very command, told apart by the door in its environment.
+    # A worker runs this same command; the descriptors in its environment make it a worker.
     command = [sys.executable, *sys.orig_argv[1:]]
     sys.exit(asyncio.run(supervise(config, command, on_ready)))
 
@@ -35,7 +35,7 @@ def run_alone(
 ) -> None:
     """Serve in this process, which is a worker if it has a door.
 
-    It ends here and now if a thread may still be at work.
+    Exits at once where a thread may still be running a model.
     """
     from service.server.lifecycle import Ending  # noqa: PLC0415
     from service.server.lifecycle import serve as serve_forever  # noqa: PLC0415
@@ -46,7 +46,7 @@ def run_alone(
         door = None if door_fd is None else Door(door_fd)
         ending = runner.run(serve_forever(config, on_ready, door, Intercom(intercom_fd)))
         if ending is not Ending.GRACEFUL:
-            # A thread that is stuck in a model would hold the interpreter's ordinary end up for ever.
+            # A thread that is stuck in a model would keep the interpreter from exiting.
             sys.stdout.flush()
             os._exit(_FAILED if ending is Ending.CUT_OFF else 0)
 
@@ -54,7 +54,7 @@ def run_alone(
 def _new_event_loop() -> Any:  # noqa: ANN401 - uvloop's and asyncio's loops share no exported type
     """Use uvloop where it exists: every system but Windows."""
     try:
-        import uvloop  # noqa: PLC0415 - it is not installed on Windows
+        import uvloop  # noqa: PLC0415 - not installed on Windows
     except ImportError:
         return None
     return uvloop.new_event_loop

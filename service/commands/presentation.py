@@ -1,7 +1,4 @@
-"""How every command speaks: examples and variables in its help, colours, objects for programs.
-
-In: a command, or what it has found. Out: what click and rich make of it. Knows no command.
-"""
+"""What all commands share: examples and variables in their help, colours, JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,18 +10,21 @@ import click
 from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from rich.console import Console
 
+    from service.batch.engines.engine import Subject
+    from service.batch.summary import Tally
+
 
 def examples(*lines: str) -> str:
-    """Make the end of a command's help, an example a line."""
+    """Format the examples at the end of a command's help."""
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
 
 
 def name_variables(command: click.Command, prefix: str) -> None:
-    """Let the environment set each option of a command by its name, as its help says then."""
+    """Give each option of a command an environment variable, ``PREFIX_NAME``, which its help names."""
     for parameter in command.params:
         if isinstance(parameter, click.Option) and not parameter.hidden:
             name = parameter.opts[0].removeprefix("--").replace("-", "_").upper()
@@ -33,23 +33,37 @@ def name_variables(command: click.Command, prefix: str) -> None:
 
 
 def json_option(text: str) -> Callable[[Any], Any]:
-    """Make the option ``--json`` of a command, which gets it as ``as_json``."""
+    """Make the option ``--json``, which the command gets as ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help=text)
 
 
-def echo_object(told: object) -> None:
-    """Print a JSON object in a line of its own."""
-    click.echo(json.dumps(told, ensure_ascii=False))
+def echo_object(value: object) -> None:
+    """Print a JSON object on one line."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def echo_lines(lines: Iterable[str]) -> None:
+    """Print each line."""
+    for line in lines:
+        click.echo(line)
+
+
+def echo_summary(tally: Tally, subject: Subject, out: str, *, as_json: bool) -> None:
+    """Print the summary of a batch job whose rows are in ``out``."""
+    if as_json:
+        echo_object(tally.facts(subject, out))
+    else:
+        echo_lines(tally.lines(out))
 
 
 def wants_colours() -> bool:
-    """Whether colours may be used where there is a terminal: https://no-color.org."""
+    """Whether a terminal gets colours: https://no-color.org."""
     return not os.environ.get("NO_COLOR")
 
 
 def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
-    """Make what prints tables; plain unless on a terminal, and there too if NO_COLOR is set."""
-    from rich.console import Console  # noqa: PLC0415 - the client lives without it
+    """Make a rich console; plain unless it is a terminal and NO_COLOR is not set."""
+    from rich.console import Console  # noqa: PLC0415 - a client may lack it
 
     return Console(
         stderr=stderr,
@@ -60,6 +74,8 @@ def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
     )
 
 
-def complete_files(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Let the shell offer files for what is a name of something else as well."""
-    return [CompletionItem(begun, type="file")]
+def complete_files(
+    _context: click.Context, _option: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete file names for an argument that is not always a file."""
+    return [CompletionItem(incomplete, type="file")]

@@ -1,7 +1,4 @@
-"""``cifar10net models`` and ``health``: what a running server can be asked for.
-
-In: what click has read. Out: lines on standard output, what went wrong on standard error, an exit code.
-"""
+"""``cifar10net models`` and ``cifar10net health``: ask a running server."""
 
 from __future__ import annotations
 
@@ -32,11 +29,11 @@ _FAILED = 1
 @server_option
 @access_options
 @deadline_option()
-@json_option("A JSON object a model, one a line.")
+@json_option("Print a JSON object per model, one a line.")
 def models(*, server: str, access: Access, deadline_s: float, as_json: bool) -> None:
     """List a server's models.
 
-    Those that it answers for, and the versions in its repository that do not answer, with the reason.
+    Also the versions in its repository that it does not serve, with the reason.
     """
     from cifar10net import Client  # noqa: PLC0415 - needed when it runs alone
 
@@ -93,18 +90,16 @@ def _print(
 )
 @server_option
 @access_options
-@click.option("--service", help="gRPC service, or model, to ask about. Default: the server as a whole.")
+@click.option("--service", help="gRPC service or model to check. Default: the server as a whole.")
 @deadline_option(5.0)
-@json_option("A JSON object: server, service and status.")
+@json_option("Print a JSON object: server, service and status.")
 def health(*, server: str, access: Access, service: str | None, deadline_s: float, as_json: bool) -> None:
     """Print a server's health.
 
-    SERVING, NOT_SERVING, or the gRPC status of a question that got no answer. Exit code 0: SERVING; 1:
-    anything else.
+    SERVING, NOT_SERVING, or the gRPC status of a check that failed. Exit code 0: SERVING; 1: anything else.
     """
-    from service.server.spawn import check_health  # noqa: PLC0415 - needed by this command alone
+    from service.server.health_check import check_health  # noqa: PLC0415 - needed by this command alone
 
-    # The range is the other commands'.
     config = ClientConfig(deadline_s=deadline_s, access=access)
     status = check_health(server, config.deadline_s, service or "", config.access)
     if as_json:

@@ -1,7 +1,4 @@
-"""``cifar10net web``: the page, in this process.
-
-In: what click has read. Out: the page's URL on standard output, its log on standard error.
-"""
+"""``cifar10net web``: serves the page from this process."""
 
 from __future__ import annotations
 
@@ -14,9 +11,15 @@ import click
 from click.core import ParameterSource
 
 from cifar10net.addresses import target
-from service.commands.options import access_options, deadline_option, log_options, server_option
+from service.commands.options import (
+    access_options,
+    deadline_option,
+    image_options,
+    log_options,
+    server_option,
+)
 from service.commands.presentation import complete_files, echo_object, examples, json_option
-from service.config import PAGE_PREFIX, ImageLimits
+from service.config import PAGE_PREFIX
 from service.observability.logs import configure as configure_logs
 from service.web.settings import WebConfig
 
@@ -45,14 +48,14 @@ _PATH = click.Path(path_type=Path)
     "local",
     multiple=True,
     shell_complete=complete_files,
-    help="A model's file or folder, or a whole repository, that runs in this process; no server is asked "
-    "then. Can be repeated.",
+    help="Model file or folder, or a repository, to run in this process instead of asking a server. Can be "
+    "repeated.",
 )
 @click.option(
     "--models",
     type=_PATH,
     default=Path("exported_models"),
-    help="Repository with inside.onnx beside the models that the server has, to look inside them.",
+    help="Repository whose inside.onnx files show the layers of the server's models.",
 )
 @click.option(
     "--data",
@@ -61,65 +64,71 @@ _PATH = click.Path(path_type=Path)
     "CIFAR-10, or a Parquet file. Default: none.",
 )
 @click.option("--runs", type=_PATH, help="Folder of runs of cifar10net-train fit. Default: none.")
-@click.option("--host", default=WebConfig.host, help="Address to listen on; 0.0.0.0 or :: for all.")
-@click.option("--port", type=int, default=WebConfig.port, help="0 lets the system choose.")
+@click.option(
+    "--host", default=WebConfig.host, help="Address to listen on; 0.0.0.0 or :: for all interfaces."
+)
+@click.option("--port", type=int, default=WebConfig.port, help="Port to listen on; 0 lets the system choose.")
 @click.option(
     "--allow-host",
     "allowed_hosts",
     multiple=True,
     metavar="NAME",
-    help="A name that browsers may ask the page by, beside localhost and IP addresses; can be repeated.",
+    help="Host name that browsers may use for the page, besides localhost and IP addresses. Can be repeated.",
 )
 @click.option(
-    "--max-upload-mib", "upload_mib", type=int, default=WebConfig.upload_mib, help="Largest upload."
+    "--max-upload-mib", "upload_mib", type=int, default=WebConfig.upload_mib, help="Largest upload, in MiB."
 )
-@click.option("--max-pictures", "pictures", type=int, default=WebConfig.pictures, help="Pictures an upload.")
-@click.option("--max-image-bytes", type=int, default=ImageLimits.max_bytes, help="Largest encoded picture.")
-@click.option(
-    "--max-image-pixels",
-    type=int,
-    default=ImageLimits.max_pixels,
-    help="Largest picture, width times height.",
-)
+@click.option("--max-pictures", "pictures", type=int, default=WebConfig.pictures, help="Pictures per upload.")
+@image_options
 @click.option(
     "--max-rate",
     "rate",
     type=float,
     default=WebConfig.rate,
-    help="Requests with pictures that each address may send a second, on average.",
+    help="Requests with pictures per second that each address may send, on average.",
 )
 @click.option(
-    "--max-burst", "burst", type=int, default=WebConfig.burst, help="Of them, how many at once after a pause."
+    "--max-burst",
+    "burst",
+    type=int,
+    default=WebConfig.burst,
+    help="Requests with pictures that an address may send at once after a pause.",
 )
 @click.option(
     "--max-requests",
     "under_way",
     type=int,
     default=WebConfig.under_way,
-    help="With pictures, worked on at a time; those beyond are asked to come again.",
+    help="Requests with pictures that are handled at a time; further ones are refused, to be repeated later.",
 )
-@click.option("--grace-s", type=float, default=WebConfig.grace_s, help="For requests under way at SIGTERM.")
+@click.option(
+    "--grace-s",
+    type=float,
+    default=WebConfig.grace_s,
+    help="Seconds that requests under way may take to finish after SIGTERM.",
+)
 @deadline_option(_DEADLINE_S)
 @log_options
-@json_option("The line on standard output as a JSON object: URL and process id.")
+@json_option("Print the URL and the process id as a JSON object.")
 @click.pass_context
 def web(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - click passes each option by name
-    """Show the service in a browser, until SIGTERM.
+    """Serve a page for browsers until SIGTERM.
 
-    A page to classify pictures, compare models, look inside them, see a test set, and watch trainings; and
-    its interface over HTTP and JSON, which /v1/openapi.json describes. It asks a running server, or, with
-    --model, runs models in this process.
+    The page classifies pictures, compares models, shows their layers, browses a test set and follows
+    training runs. Its HTTP and JSON interface is described by /v1/openapi.json. It asks a running server or,
+    with --model, runs models in this process.
 
-    Exit code 0: it was asked to end; 1: it could not start.
+    Exit code 0: it was stopped by a signal; 1: it could not start.
     """
     if options["local"] and context.get_parameter_source("server") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("--model names models to run here, and --server a server: which is meant?")
+        raise click.UsageError(
+            "--model runs models in this process and --server asks a server: give one of the two"
+        )
     from service.web.http_server import serve  # noqa: PLC0415 - needed by this command alone
 
     configure_logs(options.pop("log_format"), options.pop("log_level"))
     as_json, make_answers, models = options.pop("as_json"), *_answering(options)
-    limits = ImageLimits(max_bytes=options.pop("max_image_bytes"), max_pixels=options.pop("max_image_pixels"))
-    config = WebConfig(limits=limits, models=models, **options)
+    config = WebConfig(models=models, **options)
 
     def announce(url: str) -> None:
         if as_json:
@@ -131,7 +140,7 @@ def web(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - cl
 
 
 def _answering(options: dict[str, Any]) -> tuple[Callable[[], Answers], tuple[Path, ...]]:
-    """Take out of the options who answers; say how they are made, and where their layers may be told."""
+    """Pop the options of the backend; return what makes it, and the repositories with its layers."""
     server, access, deadline_s = options.pop("server"), options.pop("access"), options.pop("deadline_s")
     local, models = options.pop("local"), options.pop("models")
     if local:
@@ -140,5 +149,5 @@ def _answering(options: dict[str, Any]) -> tuple[Callable[[], Answers], tuple[Pa
         return lambda: LocalAnswers(local), repositories(local)
     from service.web.remote_backend import ServerAnswers  # noqa: PLC0415
 
-    target(server)  # whether it is an address can be said now
+    target(server)  # refuses now what is not an address
     return lambda: ServerAnswers(server, access, deadline_s), (models,)

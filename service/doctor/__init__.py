@@ -1,13 +1,13 @@
-"""Looks at an installation, its machine, a server and a repository, and says what is not well.
+"""Checks an installation, its machine, a server and a model repository.
 
-Each of these functions yields findings. They need no more than the client does: what is missing is a finding.
+Each function yields findings. They need only what the client needs: a missing package is a finding.
 """
 
-from service.doctor.finding import Finding, State
+from service.doctor.finding import Finding, Verdict
 from service.doctor.installation import installation
 from service.doctor.machine_checks import machine
 from service.doctor.model_checks import models
 from service.doctor.provider_checks import providers
 from service.doctor.server_checks import server
 
-__all__ = ["Finding", "State", "installation", "machine", "models", "providers", "server"]
+__all__ = ["Finding", "Verdict", "installation", "machine", "models", "providers", "server"]

@@ -1,4 +1,4 @@
-"""One thing that was looked at, and how it is. Knows nothing of how it was found."""
+"""What a check found."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class State(StrEnum):
-    """How something is."""
+class Verdict(StrEnum):
+    """Whether something is as it should be."""
 
     OK = "ok"
     ABSENT = "absent"
-    """Not there, and nobody has asked for it."""
+    """Missing, and not asked for."""
     NOTE = "note"
-    """It works, and could be better."""
+    """It works, but could be better."""
     BAD = "bad"
-    """It was asked for, or cannot be done without, and is not well."""
+    """Asked for or indispensable, and missing or broken."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
-    """What was found of one thing."""
+    """The result of one check."""
 
     section: str
     name: str
-    state: State = State.OK
+    state: Verdict = Verdict.OK
     value: str = ""
     advice: str = ""
-    """What to do about it: a sentence, of everything that is not well."""
+    """What to do; set for every ``NOTE`` and ``BAD``."""

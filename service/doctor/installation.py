@@ -1,6 +1,6 @@
-"""What is installed: this package, Python, what its extras bring, and which build of ONNX Runtime.
+"""What is installed: this package, Python, the extras, and which build of ONNX Runtime.
 
-In: the metadata of the packages in this environment; nothing of them is imported. Out: findings.
+Read from the metadata of the packages, without importing them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import TYPE_CHECKING
 
-from service.doctor.finding import Finding, State
+from service.doctor.finding import Finding, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,11 +23,11 @@ _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)[^;]*;.*\bextra == [\"'](?P<extra>[
 
 
 def installation() -> Iterator[Finding]:
-    """Look at the packages of this environment."""
-    yield _there(_PACKAGE, version(_PACKAGE))
-    yield _there("Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
+    """Check the packages of this environment."""
+    yield _ok(_PACKAGE, version(_PACKAGE))
+    yield _ok("Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
     for package in _CLIENT:
-        yield _there(package, _version(package))
+        yield _ok(package, _version(package))
     yield _runtime()
     extras = _extras(requires(_PACKAGE) or ())
     for extra, packages in extras.items():
@@ -36,40 +36,25 @@ def installation() -> Iterator[Finding]:
             yield _extra(extra, theirs or packages)
 
 
-def is_there(package: str) -> bool:
-    """Whether a package is installed."""
-    return bool(_version(package))
-
-
 def has_runtime() -> bool:
-    """Whether what the server computes with is there."""
-    return is_there("numpy") and any(map(is_there, _RUNTIMES.values()))
+    """Whether NumPy and a build of ONNX Runtime are installed."""
+    return bool(_version("numpy")) and any(map(_version, _RUNTIMES.values()))
 
 
 def _runtime() -> Finding:
-    builds = {extra: package for extra, package in _RUNTIMES.items() if is_there(package)}
-    value = ", ".join(f"{package} {_version(package)}" for package in builds.values())
+    builds = [package for package in _RUNTIMES.values() if _version(package)]
+    value = ", ".join(f"{package} {_version(package)}" for package in builds)
     if not builds:
-        return Finding(
-            section=SECTION,
-            name="ONNX Runtime",
-            state=State.ABSENT,
-            value="a client asks servers without it",
-            advice=f"to serve: pip install '{_PACKAGE}[cpu]', or one of {', '.join(list(_RUNTIMES)[1:])}",
-        )
+        advice = f"to serve: pip install '{_PACKAGE}[cpu]', or one of {', '.join(list(_RUNTIMES)[1:])}"
+        return Finding(SECTION, "ONNX Runtime", Verdict.ABSENT, "not needed by clients", advice)
     if len(builds) > 1:
-        return Finding(
-            section=SECTION,
-            name="ONNX Runtime",
-            state=State.BAD,
-            value=value,
-            advice="these builds overwrite each other's files: make an environment with one of them",
-        )
-    return _there("ONNX Runtime", value)
+        advice = "these builds overwrite each other's files: make an environment with only one of them"
+        return Finding(SECTION, "ONNX Runtime", Verdict.BAD, value, advice)
+    return _ok("ONNX Runtime", value)
 
 
 def _extras(requirements: Iterable[str]) -> dict[str, list[str]]:
-    """Sort the packages of the extras, as this package's metadata tell them, by extra."""
+    """Group the packages of the extras, from this package's metadata, by extra."""
     found: dict[str, list[str]] = {}
     for requirement in requirements:
         match = _REQUIREMENT.fullmatch(requirement)
@@ -79,24 +64,19 @@ def _extras(requirements: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _extra(extra: str, packages: list[str]) -> Finding:
-    missing = [package for package in packages if not is_there(package)]
-    there = ", ".join(f"{package} {_version(package)}" for package in packages if package not in missing)
+    missing = [package for package in packages if not _version(package)]
     if not missing:
-        return _there(f"extra {extra}", there)
-    return Finding(
-        section=SECTION,
-        name=f"extra {extra}",
-        state=State.ABSENT,
-        value=f"without {', '.join(missing)}",
-        advice=f"if you need it: pip install '{_PACKAGE}[{extra}]'",
-    )
+        return _ok(f"extra {extra}", ", ".join(f"{package} {_version(package)}" for package in packages))
+    advice = f"if you need it: pip install '{_PACKAGE}[{extra}]'"
+    return Finding(SECTION, f"extra {extra}", Verdict.ABSENT, f"without {', '.join(missing)}", advice)
 
 
-def _there(name: str, value: str) -> Finding:
-    return Finding(section=SECTION, name=name, value=value)
+def _ok(name: str, value: str) -> Finding:
+    return Finding(SECTION, name, value=value)
 
 
 def _version(package: str) -> str:
+    """Return the version of a package; empty if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,6 +1,6 @@
-"""What the machine has: instructions that make networks fast, and the CPUs and memory that are granted.
+"""CPU features that ONNX Runtime uses, and the CPUs and memory that the control groups allow.
 
-In: ``/proc`` and ``/sys``. Out: findings.
+Read from ``/proc`` and ``/sys``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.doctor.finding import Finding, State
+from service.doctor.finding import Finding, Verdict
 from service.system.cgroups import memory_limit
 from service.system.cpus import plan, usable_cpus
 
@@ -32,28 +32,25 @@ _FEATURES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "bfloat16": ("bf16",),
     },
 }
-"""By architecture, what ONNX Runtime makes use of, and the names that Linux has for it."""
+"""By architecture, what ONNX Runtime uses, and what Linux calls it."""
 _MIB = 1 << 20
-_LEAST_BYTES = 512 * _MIB  # a server under load has 114 MB, beside pictures that are decoded
+_LEAST_BYTES = 512 * _MIB  # a server under load takes 114 MB, and pictures being decoded more
 
 
 def machine(provider: str, root: Path = Path("/")) -> Iterator[Finding]:
-    """Look at the machine.
+    """Check the machine.
 
     Args:
-        provider: that a server would use, for how it would share the CPUs out.
-        root: where ``proc`` and ``sys`` are looked for.
+        provider: the execution provider that a server would use, which decides how it shares out the CPUs.
+        root: the folder that has ``proc`` and ``sys``.
     """
     yield from _features(root)
     cpus = usable_cpus(root)
     shares = plan(cpus, provider)
-    of = os.cpu_count() or cpus.count
-    yield Finding(section=SECTION, name="CPUs", value=f"{cpus.count} of {of}, by {cpus.source}")
-    yield Finding(
-        section=SECTION,
-        name="a server's default",
-        value=f"{shares.workers} workers, {shares.instances} sessions of {shares.threads} threads each",
-    )
+    total = os.cpu_count() or cpus.count
+    yield Finding(SECTION, "CPUs", value=f"{cpus.count} of {total}, by {cpus.source}")
+    default = f"{shares.workers} workers, {shares.instances} sessions of {shares.threads} threads each"
+    yield Finding(SECTION, "a server's default", value=default)
     yield _memory(root)
 
 
@@ -61,22 +58,12 @@ def _features(root: Path) -> Iterator[Finding]:
     wanted = _FEATURES.get(platform.machine(), {})
     flags = _flags(root)
     if flags is None or not wanted:
-        yield Finding(
-            section=SECTION,
-            name="CPU features",
-            state=State.ABSENT,
-            value="unknown",
-            advice="they are read from /proc/cpuinfo of Linux on x86_64 and aarch64 alone",
-        )
+        advice = "they are read from /proc/cpuinfo, on Linux on x86_64 and aarch64"
+        yield Finding(SECTION, "CPU features", Verdict.ABSENT, "unknown", advice)
         return
     for name, any_of in wanted.items():
         has = flags.intersection(any_of)
-        yield Finding(
-            section=SECTION,
-            name=name,
-            state=State.OK if has else State.ABSENT,
-            value="yes" if has else "no",
-        )
+        yield Finding(SECTION, name, Verdict.OK if has else Verdict.ABSENT, "yes" if has else "no")
 
 
 def _flags(root: Path) -> set[str] | None:
@@ -94,14 +81,9 @@ def _flags(root: Path) -> set[str] | None:
 def _memory(root: Path) -> Finding:
     limit = memory_limit(root)
     if limit is None:
-        return Finding(section=SECTION, name="memory", state=State.ABSENT, value="unknown")
+        return Finding(SECTION, "memory", Verdict.ABSENT, "unknown")
     value = f"{limit.limit_bytes / _MIB:,.0f} MiB, by {limit.source}"
     if limit.limit_bytes >= _LEAST_BYTES:
-        return Finding(section=SECTION, name="memory", value=value)
-    return Finding(
-        section=SECTION,
-        name="memory",
-        state=State.NOTE,
-        value=value,
-        advice="serve with less: --max-image-pixels, --max-pending-mib, --workers 1; or grant more",
-    )
+        return Finding(SECTION, "memory", value=value)
+    advice = "lower --max-image-pixels, --max-pending-mib or --workers; or allow more memory"
+    return Finding(SECTION, "memory", Verdict.NOTE, value, advice)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.config import ServerConfig
-from service.doctor.finding import Finding, State
+from service.doctor.finding import Finding, Verdict
 from service.doctor.installation import has_runtime
 from service.errors import ModelError, ProviderError
 from service.runtime.providers import ProviderConfig
@@ -60,7 +60,7 @@ def _version(found: FoundVersion, config: ServerConfig) -> Finding:
         return Finding(
             section=SECTION,
             name=name,
-            state=State.NOTE,
+            state=Verdict.NOTE,
             value=f"loads and answers, {digest}, but nothing vouches for it",
             advice="; ".join(filter(None, (advice, model.info.caution))),
         )
@@ -70,7 +70,7 @@ def _version(found: FoundVersion, config: ServerConfig) -> Finding:
         return Finding(
             section=SECTION,
             name=name,
-            state=State.NOTE,
+            state=Verdict.NOTE,
             value=f"verified, but it saturates: {checked}",
             advice=model.info.caution,
         )
@@ -78,4 +78,4 @@ def _version(found: FoundVersion, config: ServerConfig) -> Finding:
 
 
 def _bad(name: str, value: str, advice: str) -> Finding:
-    return Finding(section=SECTION, name=name, state=State.BAD, value=value, advice=advice)
+    return Finding(section=SECTION, name=name, state=Verdict.BAD, value=value, advice=advice)

@@ -1,15 +1,14 @@
-"""Which execution providers are really usable: a tiny model is run on each.
+"""Which execution providers are usable: each runs a tiny model.
 
-In: the provider that is asked for, if one is. Out: findings. A provider that ONNX Runtime only lists, or
-replaces by another in silence, does not count as usable. Of a usable one, a second tiny model tells whether
-it adds products of int8 exactly, which is found by asking it and not by the CPU's name.
+A provider that ONNX Runtime lists but silently replaces by another is not usable. A second tiny model shows
+whether a provider adds int8 products exactly, whatever the CPU is called.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.doctor.finding import Finding, State
+from service.doctor.finding import Finding, Verdict
 from service.doctor.installation import has_runtime
 from service.errors import ModelError, ProviderError
 from service.runtime.providers import PROVIDERS, ProviderConfig
@@ -21,12 +20,12 @@ SECTION = "execution providers"
 
 
 def providers(asked: str | None) -> Iterator[Finding]:
-    """Try each provider; one that is not usable is bad if it is the one that was asked for."""
+    """Try each provider; an unusable one is bad only if it was asked for."""
     for name in PROVIDERS:
-        refused = State.BAD if name == asked else State.ABSENT
+        refused = Verdict.BAD if name == asked else Verdict.ABSENT
         if not has_runtime():
-            advice = f"to serve by it: pip install 'cifar10net[{PROVIDERS[name].extra}]'"
-            yield _finding(name, "ONNX Runtime is not installed", refused, advice)
+            advice = f"to use it: pip install 'cifar10net[{PROVIDERS[name].extra}]'"
+            yield Finding(SECTION, name, refused, "ONNX Runtime is not installed", advice)
             continue
         from service.runtime.model import saturates, try_provider, why_saturating  # noqa: PLC0415 - want NumPy
 
@@ -34,13 +33,9 @@ def providers(asked: str | None) -> Iterator[Finding]:
         try:
             active = try_provider(provider)
         except (ModelError, ProviderError) as error:
-            yield _finding(name, "not usable", refused, str(error))
+            yield Finding(SECTION, name, refused, "not usable", str(error))
             continue
         sums = "adds int8 products exactly"
         if saturates(provider):
             sums = f"int8 models need 7-bit weights, because {why_saturating()}"
-        yield _finding(name, f"usable: {active} is active; {sums}")
-
-
-def _finding(name: str, value: str, state: State = State.OK, advice: str = "") -> Finding:
-    return Finding(section=SECTION, name=name, state=state, value=value, advice=advice)
+        yield Finding(SECTION, name, value=f"usable: {active} is active; {sums}")

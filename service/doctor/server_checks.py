@@ -1,7 +1,4 @@
-"""Whether a server answers, and what it answers for.
-
-In: an address, and how the server is reached. Out: findings.
-"""
+"""Whether a server answers, and which models it serves."""
 
 from __future__ import annotations
 
@@ -9,63 +6,50 @@ from typing import TYPE_CHECKING
 
 from cifar10net import Client
 from cifar10net.errors import ClientError
-from service.doctor.finding import Finding, State
-from service.server.spawn import check_health
+from service.doctor.finding import Finding, Verdict
+from service.server.health_check import check_health
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cifar10net.config import ClientConfig
-    from cifar10net.messages import VersionState
 
 SECTION = "server"
 _ADVICE = {
-    "NOT_SERVING": "it starts or stops, or a model does not answer: wait, or look into its log",
-    "DEADLINE_EXCEEDED": "nobody answers there: start it by cifar10net serve, or look at address, firewall, "
-    "and whether both sides use TLS (--tls, --tls-ca)",
-    "UNAVAILABLE": "it cannot be reached: look at address, firewall, and whether both sides use TLS "
+    "NOT_SERVING": "it is starting or stopping, or a model does not answer: wait, or read its log",
+    "DEADLINE_EXCEEDED": "nothing answers there: start it with cifar10net serve, or check the address, the "
+    "firewall, and whether both sides use TLS (--tls, --tls-ca)",
+    "UNAVAILABLE": "it cannot be reached: check the address, the firewall, and whether both sides use TLS "
     "(--tls, --tls-ca)",
-    "UNIMPLEMENTED": "this is a gRPC server, and none of ours: look at the address",
+    "UNIMPLEMENTED": "this gRPC server is not a cifar10net server: check the address",
 }
 
 
 def server(address: str, config: ClientConfig) -> Iterator[Finding]:
-    """Ask a server how it is and for its models.
+    """Check a server's health and its models.
 
     Raises:
-        ConfigError: the address is none, or a file for TLS cannot be read.
+        ConfigError: the address is not ``host:port``, or a file for TLS cannot be read.
     """
     status = check_health(address, config.deadline_s, access=config.access)
     is_well = status == "SERVING"
-    advice = "" if is_well else _ADVICE.get(status, "look into the server's log for this status")
-    state = State.OK if is_well else State.BAD
-    yield Finding(section=SECTION, name="health", state=state, value=f"{address}: {status}", advice=advice)
+    advice = "" if is_well else _ADVICE.get(status, "look for this status in the server's log")
+    state = Verdict.OK if is_well else Verdict.BAD
+    yield Finding(SECTION, "health", state, f"{address}: {status}", advice)
     if not is_well:
         return
     with Client(address, config) as client:
         try:
             answering, versions = client.models(), client.versions()
         except ClientError as error:
-            yield Finding(
-                section=SECTION, name="models", state=State.BAD, value=error.code.name, advice=str(error)
-            )
+            yield Finding(SECTION, "models", Verdict.BAD, error.code.name, str(error))
             return
     for model in answering:
         top1 = model.metadata.get("accuracy_top1")
         facts = [f"{len(model.labels)} classes", model.provider, *([f"top-1 {top1}"] if top1 else [])]
-        yield Finding(section=SECTION, name=f"{model.name} {model.version}", value=", ".join(facts))
+        yield Finding(SECTION, f"{model.name} {model.version}", value=", ".join(facts))
     there = {(model.name, model.version) for model in answering}
     for version in versions:
         if (version.name, version.version) not in there:
-            yield _silent(version)
-
-
-def _silent(version: VersionState) -> Finding:
-    """Tell of a version that lies in the server's repository and does not answer."""
-    return Finding(
-        section=SECTION,
-        name=f"{version.name} {version.version}",
-        state=State.NOTE,
-        value=version.state,
-        advice=version.reason,
-    )
+            name = f"{version.name} {version.version}"
+            yield Finding(SECTION, name, Verdict.NOTE, version.state, version.reason)

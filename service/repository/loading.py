@@ -78,7 +78,7 @@ def load_models(config: ServerConfig, like: Mapping[str, Collection[int]] | None
     refusals: list[Refusal] = []
     for name, there in contents.items():
         wanted = {ALL_OF_IT} if ALL_OF_IT in there else _wanted(name, there, config, like)
-        older = config.versions.of(name).in_place_of(wanted, there) if like is None else []
+        older = config.versions.of(name).fallbacks(wanted, there) if like is None else []
         answering: list[tuple[OnnxModel, ...]] = []
         for version in [*sorted(wanted, reverse=True), *older]:
             if len(answering) == len(wanted):

@@ -210,7 +210,7 @@ class Lifecycle:
         async with self._turn:
             for version in sorted(change.wanted):
                 await self._try_if_new(there[version], change, is_asked_for=is_asked_for)
-            for version in policy.in_place_of(change.wanted, there):
+            for version in policy.fallbacks(change.wanted, there):
                 answering = {*served, *(found.version for found in change.fresh)}
                 if len(answering) >= len(change.wanted):
                     break

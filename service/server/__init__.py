@@ -1,1 +1,1 @@
-"""The server process: its parts, how they are assembled, and its life from start to drain."""
+"""The server process: its parts, how they are assembled, and its lifecycle from start to drain."""

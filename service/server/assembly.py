@@ -1,7 +1,6 @@
-"""The parts of a server, made as its configuration says and fitted together.
+"""Builds the parts of a server from its configuration and connects them.
 
-In: a configuration, and what connects this process to others. Out: parts that are ready to be used in the
-order of a server's life, and let go of in the reverse one. Knows nothing of signals or of when what happens.
+``service.server.lifecycle`` decides when each of them starts and stops.
 """
 
 from __future__ import annotations
@@ -43,11 +42,11 @@ if TYPE_CHECKING:
     from service.rpc.method import Method
     from service.workers.control_client import Intercom
 
-_LAST_SPANS_S = 3.0  # for a collector that does not take what is left in the end
+_FLUSH_S = 3.0  # at shutdown, for a collector that does not take the last spans
 
 
 class Assembly:
-    """A server that can be called once ``open`` has succeeded."""
+    """The parts of one server process; it answers calls once ``open`` has succeeded."""
 
     def __init__(
         self,
@@ -57,16 +56,16 @@ class Assembly:
         is_worker: bool,
         on_closed: Callable[[], None] | None = None,
     ) -> None:
-        """Make the parts; called within the event loop.
+        """Build the parts; called within the event loop.
 
         Args:
             config: how to serve.
-            intercom: what reaches the other workers.
-            is_worker: whether there are others.
-            on_closed: is told of each connection that has ended.
+            intercom: reaches the other workers.
+            is_worker: whether there are other workers.
+            on_closed: called after each connection has ended.
 
         Raises:
-            StartupError: a file of the configuration cannot be read, or a port not be listened on.
+            StartupError: a configured file cannot be read, or a port cannot be listened on.
         """
         self._config = config
         self._intercom = intercom
@@ -94,13 +93,13 @@ class Assembly:
         self._following = None if protection is None else _follow(protection, self.rpc)
 
     async def join(self) -> None:
-        """Take part in what the server's processes tell each other and the world."""
+        """Connect to the other processes, and open the metrics port."""
         await self._intercom.join()
         await self._inference.join()
         await self._telemetry.open()
 
     async def load(self) -> tuple[Loaded, Elsewhere | None]:
-        """Load what the other processes answer with, if there are any, else what is configured.
+        """Load the versions that the other processes serve, or the configured ones if there are none.
 
         Raises:
             ModelError, ProviderError: the repository or the provider cannot be used.
@@ -110,12 +109,12 @@ class Assembly:
         return await asyncio.to_thread(load_models, self._config, *like), elsewhere
 
     def open(self, loaded: Loaded, elsewhere: Elsewhere | None) -> None:
-        """Answer with what was loaded. Raises ModelError if that is not enough."""
+        """Serve what was loaded. Raises ModelError if a required model is missing."""
         self.repository.open(loaded, self._config, self._observer, elsewhere)
         self.health.set_serving(info.provider for info in self.repository.list())
 
     async def close(self) -> None:
-        """End at once whatever is left."""
+        """End at once what is still running."""
         if self._following is not None:
             self._following.cancel()
         await self.rpc.close()
@@ -124,10 +123,10 @@ class Assembly:
         await self._telemetry.close()
         await self._intercom.close()
         if self._tracing is not None:
-            await self._tracing.close(min(self._config.grace_s, _LAST_SPANS_S))
+            await self._tracing.close(min(self._config.grace_s, _FLUSH_S))
 
     def _all_observers(self) -> Observer:
-        """Make what is asked for, and nothing that would cost calls without a use."""
+        """Build only the observers that are configured: each costs every call something."""
         observers: list[Observer] = [self._telemetry.observer]
         if self._config.log_calls:
             observers.append(AccessLog())
@@ -148,7 +147,7 @@ class Assembly:
         )
 
     def _methods(self) -> tuple[Method, ...]:
-        """Make the servicers that nobody but their callers needs; what can be called, of all of them."""
+        """Build the stateless servicers and return the methods of all servicers."""
         classifier = ClassifierServicer(
             self.repository, self._admission, self._decoder, self._observer, self._config.max_call_images
         )
@@ -178,12 +177,12 @@ def _patience(config: ServerConfig) -> Patience:
 
 
 def _trace(config: TracingConfig) -> Tracing:
-    """Begin to export traces. Raises StartupError."""
-    # Read when grpc is imported, which nothing else here does: its log is not in our format, and the exporter
-    # tells what goes wrong.
+    """Start exporting traces. Raises StartupError."""
+    # Read when grpc is imported, which only tracing does. Its log has another format than ours, and the
+    # exporter reports what goes wrong.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        from service.observability.tracing.export import Tracing  # noqa: PLC0415 - an extra that others need not have
+        from service.observability.tracing.export import Tracing  # noqa: PLC0415 - needs an extra
     except ImportError as error:
         raise StartupError(
             f"--otlp-endpoint needs the extra otel ({error}): pip install 'cifar10net[otel]'"
@@ -192,7 +191,7 @@ def _trace(config: TracingConfig) -> Tracing:
 
 
 def _protection(config: SecurityConfig, methods: Iterable[Method]) -> Protection | None:
-    """Load what keeps others out. Raises StartupError."""
+    """Load certificates and API keys. Raises StartupError, and ConfigError for an unknown open service."""
     if config == SecurityConfig():
         return None
     services = {method.path.split("/")[1] for method in methods}
@@ -203,7 +202,7 @@ def _protection(config: SecurityConfig, methods: Iterable[Method]) -> Protection
 
 
 def _follow(protection: Protection, server: RpcServer) -> asyncio.Task[None]:
-    """Have certificates and keys read anew when they change, and at SIGHUP."""
+    """Reload certificates and keys when their files change, and at SIGHUP."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, protection.reload)
     return loop.create_task(protection.follow(server))

@@ -1,7 +1,6 @@
-"""The server's life: listen, load, warm up, serve, drain.
+"""The lifecycle of a server process: listen, load, warm up, serve, drain.
 
-Health says NOT_SERVING until the models have answered a warm-up, and again from the first sign of a stop.
-Knows nothing of requests.
+Health is NOT_SERVING until the models have answered a warm-up, and again from the stop signal on.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Ending(Enum):
-    """How a server came to its end."""
+    """How a server ended."""
 
     GRACEFUL = "every admitted call was answered"
     CUT_OFF = "the grace period passed first; a thread may still be at work"
@@ -48,16 +47,13 @@ async def serve(
     door: Door | None = None,
     intercom: Intercom | None = None,
 ) -> Ending:
-    """Serve until SIGTERM or SIGINT, then finish what is in flight.
+    """Serve until SIGTERM or SIGINT, then finish the calls in flight.
 
     Args:
         config: how to serve.
-        on_ready: is told the address ``host:port`` once the server answers.
-        door: where connections come from, for a worker of several; None listens at the address.
-        intercom: what reaches the other workers; None for a server of one process.
-
-    Returns:
-        How it ended.
+        on_ready: called with the address ``host:port`` once the server answers.
+        door: hands over connections, for one of several workers; None listens at the address.
+        intercom: reaches the other workers; None for a server of one process.
 
     Raises:
         StartupError: the address is taken or the models cannot be loaded; nothing was served.
@@ -81,7 +77,7 @@ async def serve(
         if loaded is None:
             return Ending.WHILE_LOADING
         assembly.open(*loaded)
-        # What is there now stays: the collector need not walk it again and again (5% of a call's time).
+        # These objects stay: the garbage collector need not visit them again (5% of a call's time).
         gc.collect()
         gc.freeze()
         if listening is not None:
@@ -101,7 +97,7 @@ async def serve(
 
 
 def _open(door: Door, server: RpcServer, stop: asyncio.Event) -> None:
-    """Take connections from a supervisor, until it is gone."""
+    """Accept connections from the supervisor; stop when it is gone."""
     taking: set[asyncio.Task[None]] = set()
 
     def take(connection: socket.socket) -> None:
@@ -116,7 +112,7 @@ def _open(door: Door, server: RpcServer, stop: asyncio.Event) -> None:
 async def _drain(
     server: RpcServer, health: HealthServicer, config: ServerConfig, door: Door | None
 ) -> Ending:
-    """Say NOT_SERVING, go on for the drain delay, then refuse new calls and finish the admitted ones."""
+    """Turn health to NOT_SERVING, wait for the drain delay, then refuse new calls and finish the others."""
     _log.info("stopping", drain_delay_s=config.drain_delay_s, grace_s=config.grace_s)
     health.set_not_serving()
     await asyncio.sleep(config.drain_delay_s)
@@ -130,7 +126,7 @@ async def _drain(
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[None, None, _Result]) -> _Result | None:
-    """Wait for some work; None if the stop comes first."""
+    """Return the result of some work; None if the stop signal comes first."""
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()

@@ -1,49 +1,57 @@
-"""A real server, or a page, in a process of its own, for demonstrations, benchmarks and tests."""
+"""Runs ``cifar10net serve`` or ``cifar10net web`` in a child process, for examples, benchmarks and tests."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+<<<<<<< HEAD
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cifar10net.channel import open_channel
 from cifar10net.config import Access
+=======
+>>>>>>> h-d2
 from service.config import PAGE_PREFIX, READY_PREFIX
 from service.errors import StartupError
+from service.server.health_check import check_health
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from cifar10net.config import Access
+
 
 class CommandProcess:
-    """Runs a command that prints where it answers; a context manager, which stops it."""
+    """A command of ``cifar10net`` that prints its address once it answers; leaving the context stops it."""
+
+    _command: ClassVar[str]
+    _prefix: ClassVar[str]
+    """What it prints before its address."""
 
     def __init__(
         self,
         *arguments: str,
-        prefix: str,
         port: int = 0,
         start_s: float = 120.0,
         stop_s: float = 60.0,
         log: Path | None = None,
     ) -> None:
-        """Prepare it.
+        """Prepare the process; ``start`` runs it.
 
         Args:
-            arguments: the command of ``cifar10net`` and its options beside the port.
-            prefix: what it prints before its address.
-            port: 0 takes one that is free.
-            start_s: how long it may take until it answers.
-            stop_s: how long it may take to end after SIGTERM, before it is killed.
-            log: where its log goes; None leaves it on standard error.
+            arguments: options of the command, except ``--port``.
+            port: 0 takes a free one.
+            start_s: most seconds until it answers.
+            stop_s: seconds after SIGTERM until it is killed.
+            log: file for its log; None leaves it on standard error.
         """
-        self._arguments = (*arguments, "--port", str(port))
-        self._prefix = prefix
+        self._arguments = (self._command, *arguments, "--port", str(port))
         self._start_s = start_s
         self._stop_s = stop_s
         self._log = log
@@ -52,7 +60,7 @@ class CommandProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id while it runs."""
+        """The process id."""
         return self._running().pid
 
     def __enter__(self) -> Self:
@@ -64,17 +72,13 @@ class CommandProcess:
             self.stop()
 
     def start(self) -> None:
-        """Start the process and wait for its address.
-
-        Raises:
-            StartupError: it ended, or did not answer in time.
-        """
+        """Start the process and wait for its address. Raises StartupError if it ends or takes too long."""
         self._process = _spawn(self._arguments, self._log)
         line = _first_line(self._process, self._start_s)
         if not line.startswith(self._prefix):
             code = self.stop()
             raise StartupError(
-                f"cifar10net {self._arguments[0]} did not start (exit code {code}); its log says why"
+                f"cifar10net {self._command} did not start (exit code {code}); its log says why"
             )
         self.address = line.removeprefix(self._prefix).strip()
 
@@ -83,7 +87,7 @@ class CommandProcess:
         self._running().terminate()
 
     def wait(self) -> int:
-        """Wait until the process has ended; kill it if it takes too long. Returns its exit code."""
+        """Wait for the end of the process, killing it after ``stop_s``; return its exit code."""
         process = self._running()
         try:
             return process.wait(self._stop_s)
@@ -95,36 +99,28 @@ class CommandProcess:
                 process.stdout.close()
 
     def stop(self) -> int:
-        """Send SIGTERM and wait. Returns the exit code: 0 for a graceful end."""
+        """Send SIGTERM and wait; return the exit code, 0 after a graceful shutdown."""
         self.terminate()
         return self.wait()
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
-            raise StartupError(f"cifar10net {self._arguments[0]} has not been started")
+            raise StartupError(f"cifar10net {self._command} has not been started")
         return self._process
 
 
 class ServerProcess(CommandProcess):
-    """Runs ``cifar10net serve`` on a loopback port."""
+    """``cifar10net serve`` on a loopback port."""
 
-    def __init__(
-        self,
-        *arguments: str,
-        port: int = 0,
-        start_s: float = 120.0,
-        stop_s: float = 60.0,
-        log: Path | None = None,
-        access: Access | None = None,
-    ) -> None:
-        """Prepare a server with options of ``cifar10net serve``, which is reached by ``access``."""
-        super().__init__(
-            "serve", *arguments, prefix=READY_PREFIX, port=port, start_s=start_s, stop_s=stop_s, log=log
-        )
+    _command, _prefix = "serve", READY_PREFIX
+
+    def __init__(self, *arguments: str, access: Access | None = None, **others: Any) -> None:  # noqa: ANN401 - as above
+        """Prepare a server; ``access`` is for its health check, the rest as for ``CommandProcess``."""
+        super().__init__(*arguments, **others)
         self._access = access
 
     def start(self) -> None:
-        """Start the process and wait until its health says SERVING. Raises StartupError."""
+        """Start the process and wait until its health is SERVING. Raises StartupError."""
         super().start()
         status = check_health(self.address, self._start_s, access=self._access)
         if status != "SERVING":
@@ -133,8 +129,9 @@ class ServerProcess(CommandProcess):
 
 
 class PageProcess(CommandProcess):
-    """Runs ``cifar10net web`` on a loopback port; its address is a URL."""
+    """``cifar10net web`` on a loopback port; its address is a URL."""
 
+<<<<<<< HEAD
     def __init__(self, *arguments: str, port: int = 0, log: Path | None = None) -> None:
         """Prepare a page with options of ``cifar10net web``."""
         super().__init__("web", *arguments, prefix=PAGE_PREFIX, port=port, log=log)
@@ -158,20 +155,19 @@ def check_health(address: str, timeout_s: float, service: str = "", access: Acce
         except grpc.RpcError as error:
             return str(error.code().name)
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
+=======
+    _command, _prefix = "web", PAGE_PREFIX
+>>>>>>> h-d2
 
 
 def _spawn(arguments: Sequence[str], log: Path | None) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "service.cli", *arguments]
-    if log is None:
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours
-    with log.open("ab") as file:
-        return subprocess.Popen(  # noqa: S603 - our own command
-            command, stdout=subprocess.PIPE, stderr=file, text=True
-        )
+    with nullcontext() if log is None else log.open("ab") as errors:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)  # noqa: S603 - ours
 
 
 def _first_line(process: subprocess.Popen[str], timeout_s: float) -> str:
-    """Wait for a line on standard output; empty when the process ends or time runs out first."""
+    """Read a line of standard output; empty if the process ends or time runs out first."""
     lines: list[str] = []
 
     def read() -> None:

@@ -1,8 +1,4 @@
-"""What this process counts, brought to all who want to know: supervisor, callers, and the metrics port.
-
-In: the parts of a server. Out: an observer for them, and the numbers of the whole server, all of its
-processes together. Knows nothing of how anything is counted.
-"""
+"""Publishes what this process counts: to the supervisor, to callers and on the metrics port."""
 
 from __future__ import annotations
 
@@ -31,13 +27,13 @@ if TYPE_CHECKING:
 
 
 class Telemetry:
-    """Of one process."""
+    """The metrics of one server process, and through its supervisor those of the whole server."""
 
     def __init__(self, config: ServerConfig, intercom: Intercom, *, is_worker: bool) -> None:
-        """Bind the metrics port, if there is to be one; that of several workers is their supervisor's.
+        """Bind the metrics port, if one is configured; for several workers, their supervisor has it.
 
         Raises:
-            AddressError: it cannot be listened on.
+            AddressError: the port cannot be listened on.
         """
         build = Build(
             version=version("cifar10net"), python=platform.python_version(), onnxruntime=runtime_version()
@@ -53,7 +49,7 @@ class Telemetry:
     def watch(
         self, server: RpcServer, methods: Iterable[Method], admission: Admission, repository: Repository
     ) -> None:
-        """Tell how things are with these, too."""
+        """Report the gauges of these parts as well, and count calls of these methods."""
 
         def state() -> State:
             infos = [] if repository.default is None else repository.list()
@@ -70,10 +66,10 @@ class Telemetry:
         self.observer.watch(state, [method.path for method in methods])
 
     async def snapshot(self) -> Snapshot:
-        """Return the numbers of the whole server.
+        """Return the metrics of the whole server.
 
         Raises:
-            NotServingError: its supervisor does not tell them.
+            NotServingError: the supervisor does not answer.
         """
         try:
             return Snapshot.of_json(await self._intercom.ask_supervisor(TOTALS_TOPIC))
@@ -81,13 +77,13 @@ class Telemetry:
             raise NotServingError(f"the server's processes cannot be asked: {error}; ask again") from error
 
     async def totals(self) -> Totals:
-        """Return what has become of requests to each version, as a StatisticsSource; raises likewise."""
+        """Return the totals of requests by version. Raises NotServingError."""
         return totals_of((await self.snapshot()).kept)
 
     async def open(self) -> None:
-        """Begin to answer on the metrics port."""
+        """Start answering on the metrics port."""
         await self._endpoint.open()
 
     async def close(self) -> None:
-        """Close it."""
+        """Close the metrics port."""
         await self._endpoint.close()

@@ -19,7 +19,7 @@ from cifar10net.config import ClientConfig
 from cifar10net.errors import ClientError, ConfigError, ImageError, ImageErrorCode, ServerUnavailableError
 from cifar10net.pb import classifier_pb2 as pb
 from cifar10net.pb import classifier_pb2_grpc
-from service.server.spawn import check_health
+from service.server.health_check import check_health
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

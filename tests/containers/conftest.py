@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from service.server.spawn import check_health
+from service.server.health_check import check_health
 from tests.containers.engine import SERVICES, Engine, find
 
 if TYPE_CHECKING:

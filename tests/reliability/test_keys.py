@@ -303,8 +303,8 @@ def test_the_command_line_makes_keys_and_shows_them(
     assert made.stdout.strip() not in keys.read_text()
     assert by_file.returncode == by_environment.returncode == health.returncode == 0
     assert "colours" in by_environment.stdout
-    assert "whoever can read along can take the API key" in abroad.stderr
-    assert "read along" not in by_environment.stderr + encrypted.stderr
+    assert "the API key is sent unencrypted" in abroad.stderr
+    assert "unencrypted" not in by_environment.stderr + encrypted.stderr
     for done, problem in (
         (wrong, "answered UNAUTHENTICATED: the API key is not known here"),
         (none, "answered UNAUTHENTICATED: this server wants an API key"),
@@ -321,7 +321,7 @@ def test_the_command_line_makes_keys_and_shows_them(
     [
         (("--api-keys", "{folder}/none"), "none cannot be read: No such file", 1),
         (("--api-keys", "{folder}/bad"), "bad, line 1: has 1 words, wanted NAME sha256:HASH RIGHTS", 1),
-        (("--open-service", "x.Y"), "open services are those that need no API key, but no file", 2),
+        (("--open-service", "x.Y"), "open services are exempt from API keys, but no file", 2),
         (("--api-keys", "{folder}/good", "--open-service", "x.Y"), "no service is called 'x.Y'", 2),
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 
 from cifar10net.pb import classifier_pb2 as pb
 from cifar10net.pb import inference_pb2, inference_pb2_grpc
-from service.server.spawn import check_health
+from service.server.health_check import check_health
 from tests.reliability.callers import LIMIT_S, Caller, Status, all_go_on, at_work, until
 from tests.reliability.servers import MIB, files, memory, threads
 from tests.service.colours import colour_model

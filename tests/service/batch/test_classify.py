@@ -186,7 +186,7 @@ def test_what_is_there_is_kept_unless_somebody_says_otherwise(
     assert "rows.csv is there already: --overwrite replaces it" in str(again.exception)
     assert (resumed.exit_code, resumed.stderr) == (
         0,
-        "rows.csv is there already, and has no journal: it is complete\n",
+        "rows.csv exists and has no journal: the job is complete\n",
     )
     assert (album.parent / "rows.csv").read_bytes() == rows
     assert run("album/green", "--out", "rows.csv", "--overwrite").exit_code == 0
@@ -307,13 +307,13 @@ def test_a_job_that_could_not_begin_leaves_nothing(run: Callable[..., Result], a
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("a.png", "--server", "127.0.0.1:1"), "--model names a file or folder, and --server a server"),
-        (("a.png", "--timing"), "--timing is told by a server"),
-        (("a.png", "--out", "a.csv", "--resume", "--overwrite"), "which is meant?"),
+        (("a.png", "--server", "127.0.0.1:1"), "--model names a file or folder and --server a server"),
+        (("a.png", "--timing"), "--timing needs a server"),
+        (("a.png", "--out", "a.csv", "--resume", "--overwrite"), "give one of the two"),
         (("a.png", "--resume"), "need --out"),
         (("a.png", "--out", "a.csv", "--format", "table"), "is for standard output"),
         (("a.png", "--format", "parquet"), "needs --out"),
-        (("a.png", "--json", "--format", "csv"), "both say how rows are printed"),
+        (("a.png", "--json", "--format", "csv"), "both set how rows are printed"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(

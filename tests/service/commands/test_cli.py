@@ -1,4 +1,4 @@
-"""``cifar10net`` as a user meets it: real processes, exit codes, errors on standard error."""
+"""``cifar10net`` as its users run it: real processes, exit codes, errors on standard error."""
 
 from __future__ import annotations
 

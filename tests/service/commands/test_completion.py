@@ -1,4 +1,4 @@
-"""Shells complete commands, options, choices and files: asked as bash, zsh and fish ask, and by real ones."""
+"""Shells complete commands, options, choices and files, in a real bash, zsh and fish too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _variables(**more: str) -> dict[str, str]:
 
 
 def _ask(shell: str, words: list[str]) -> list[str]:
-    """Ask for completions of the last word, by what the scripts of click set."""
+    """Ask for completions of the last word, with the variables that click's scripts set."""
     current = words[-1] if shell == "fish" else str(len(words) - 1)
     asked = {
         "_CIFAR10NET_COMPLETE": f"{shell}_complete",

@@ -1,4 +1,4 @@
-"""Every command speaks alike: help, examples that work, variables, objects, errors, colours."""
+"""All commands have the same kind of help, examples, variables, JSON, errors and colours."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OPTIONS = [
     if isinstance(option, click.Option) and not option.hidden
 ]
 _PLAIN = re.compile(r"cifar10net [\w ./:-]+")
-"""Examples in which a shell would find nothing to do."""
+"""Examples that need no shell."""
 WITH_JSON = sorted(set(cli.commands) - {"completion"})
 
 
@@ -44,7 +44,7 @@ def _examples(command: click.Command) -> list[str]:
 
 
 def _is_run(example: str) -> bool:
-    """Servers and pages serve for ever, and example.org is not ours."""
+    """Whether a test runs the example: not servers and pages, which run on, nor what needs example.org."""
     return (
         not any(each in example for each in ("cifar10net serve", "cifar10net web"))
         and "example.org" not in example
@@ -53,7 +53,7 @@ def _is_run(example: str) -> bool:
 
 @pytest.fixture(scope="module")
 def answering(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Run a server with the model of the examples."""
+    """Run a server with the model that the examples name."""
     folder = tmp_path_factory.mktemp("answering")
     shutil.copytree(root / "exported_models" / "cifar10net", folder / "models" / "cifar10net")
     with ServerProcess("--models", str(folder / "models"), log=folder / "log") as server:
@@ -62,7 +62,7 @@ def answering(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def desk(root: Path, tmp_path: Path) -> Path:
-    """Make a folder with everything that the examples name."""
+    """Make a folder with the files that the examples name."""
     photo = root / "examples" / "images" / "dog.jpg"
     (tmp_path / "photos" / "summer").mkdir(parents=True)
     (tmp_path / ".config" / "fish" / "completions").mkdir(parents=True)
@@ -130,10 +130,10 @@ def test_the_help_of_each_command_begins_with_a_short_sentence(name: str) -> Non
 def test_each_option_has_a_sentence_and_names_its_variable(name: str, option: click.Option) -> None:
     [long] = option.opts
     variable = f"CIFAR10NET_{name}_{long[2:]}".replace("-", "_").upper()
-    told = option.get_help_record(click.Context(cli.commands[name], show_default=True))
+    record = option.get_help_record(click.Context(cli.commands[name], show_default=True))
 
-    assert told is not None
-    assert f"env var: {variable}" in told[1]
+    assert record is not None
+    assert f"env var: {variable}" in record[1]
     assert str(option.help)[0].isalnum()
     assert str(option.help)[-1] in ".;)"
 
@@ -162,9 +162,9 @@ def test_health_and_keys_are_objects_for_programs(server: str, tmp_path: Path) -
     key = CliRunner().invoke(cli, ["key", "alice", "--to", str(tmp_path / "keys.txt"), "--json"])
 
     assert json.loads(health.stdout) == {"server": server, "service": "colours", "status": "SERVING"}
-    told = json.loads(key.stdout)
-    assert told.keys() == {"name", "key", "line"}
-    assert (tmp_path / "keys.txt").read_text() == f"{told['line']}\n"
+    printed = json.loads(key.stdout)
+    assert printed.keys() == {"name", "key", "line"}
+    assert (tmp_path / "keys.txt").read_text() == f"{printed['line']}\n"
 
 
 def test_a_server_announces_itself_to_programs(repository: Path) -> None:
@@ -181,11 +181,11 @@ def test_a_server_announces_itself_to_programs(repository: Path) -> None:
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
-        told = json.loads(server.stdout.readline())
+        printed = json.loads(server.stdout.readline())
         server.terminate()
 
-    assert told["pid"] == server.pid
-    assert told["address"].startswith("127.0.0.1:")
+    assert printed["pid"] == server.pid
+    assert printed["address"].startswith("127.0.0.1:")
     assert server.returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""``cifar10net stats`` as a user meets it."""
+"""``cifar10net stats`` as its users run it."""
 
 from __future__ import annotations
 

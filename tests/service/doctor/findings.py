@@ -1,4 +1,4 @@
-"""What ``cifar10net doctor`` has said, to be asked for one thing at a time."""
+"""Runs ``cifar10net doctor --json`` and looks findings up in its output."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from service.cli import cli
 
 
 @dataclass(frozen=True)
-class Looked:
-    """An exit code, and the object that was printed."""
+class Report:
+    """The exit code of ``cifar10net doctor --json``, and the object that it printed."""
 
     code: int
-    told: dict[str, Any]
+    output: dict[str, Any]
 
     @property
     def is_well(self) -> bool:
-        """Whether it says so."""
-        return bool(self.told["is_well"])
+        """Whether all is well."""
+        return bool(self.output["is_well"])
 
     def state(self, section: str, name: str) -> str:
-        """Return how something is."""
+        """Return the state of a finding."""
         return self._one(section, name)["state"]
 
     def value(self, section: str, name: str) -> str:
-        """Return what was found of it."""
+        """Return the value of a finding."""
         return self._one(section, name)["value"]
 
     def advice(self, section: str, name: str) -> str:
-        """Return what to do about it."""
+        """Return the advice of a finding."""
         return self._one(section, name)["advice"]
 
     def _one(self, section: str, name: str) -> dict[str, str]:
         [found] = [
-            each for each in self.told["findings"] if (each["section"], each["name"]) == (section, name)
+            each for each in self.output["findings"] if (each["section"], each["name"]) == (section, name)
         ]
         return dict(found)
 
 
-def look_at(*arguments: str) -> Looked:
-    """Run it in this process."""
+def run_doctor(*arguments: str) -> Report:
+    """Run the command in this process."""
     done = CliRunner().invoke(cli, ["doctor", "--json", *arguments])
     assert done.stderr == ""
-    return Looked(done.exit_code, json.loads(done.stdout))
+    return Report(done.exit_code, json.loads(done.stdout))

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from service.cli import cli
 from service.runtime import model as model_module
 from service.server.spawn import ServerProcess
-from tests.service.doctor.findings import Looked, look_at
+from tests.service.doctor.findings import Report, run_doctor
 from tests.service.installations import NOT_IN_A_CLIENT
 from tests.service.int8_models import int8_manifest, int8_model
 from tests.service.manifests import publish
@@ -33,7 +33,7 @@ def repository_of_ours(root: Path, tmp_path: Path) -> Path:
 
 
 def test_all_is_well_with_a_server_and_models_that_are(server: str, repository_of_ours: Path) -> None:
-    found = look_at("--server", server, "--models", str(repository_of_ours), "--provider", "cpu")
+    found = run_doctor("--server", server, "--models", str(repository_of_ours), "--provider", "cpu")
 
     assert found.code == 0
     assert found.is_well
@@ -47,8 +47,8 @@ def test_all_is_well_with_a_server_and_models_that_are(server: str, repository_o
 
 
 def test_what_is_not_there_is_no_fault_unless_asked_for() -> None:
-    plain = look_at()
-    asked = look_at("--provider", "cuda")
+    plain = run_doctor()
+    asked = run_doctor("--provider", "cuda")
 
     assert (plain.code, plain.state("execution providers", "cuda")) == (0, "absent")
     assert (asked.code, asked.state("execution providers", "cuda")) == (1, "bad")
@@ -56,19 +56,19 @@ def test_what_is_not_there_is_no_fault_unless_asked_for() -> None:
 
 
 def test_a_server_that_nobody_runs_is_bad() -> None:
-    found = look_at("--server", "127.0.0.1:1", "--deadline-s", "0.2")
+    found = run_doctor("--server", "127.0.0.1:1", "--deadline-s", "0.2")
 
     assert found.code == 1
     assert found.value("server", "health") == "127.0.0.1:1: DEADLINE_EXCEEDED"
-    assert "start it by cifar10net serve" in found.advice("server", "health")
+    assert "start it with cifar10net serve" in found.advice("server", "health")
 
 
 def test_a_server_that_wants_a_key_is_bad_without_and_well_with_it(repository: Path, tmp_path: Path) -> None:
     keys, key = tmp_path / "keys.txt", tmp_path / "alice.key"
     key.write_text(CliRunner().invoke(cli, ["key", "alice", "--to", str(keys)]).stdout)
     with ServerProcess("--models", str(repository), "--api-keys", str(keys), log=tmp_path / "log") as server:
-        without = look_at("--server", server.address)
-        with_key = look_at("--server", server.address, "--api-key-file", str(key))
+        without = run_doctor("--server", server.address)
+        with_key = run_doctor("--server", server.address, "--api-key-file", str(key))
 
     assert (without.code, without.value("server", "models")) == (1, "UNAUTHENTICATED")
     assert with_key.code == 0
@@ -80,10 +80,10 @@ def _cut(model: Path) -> None:
 
 def _change_an_answer(model: Path) -> None:
     manifest = model.with_name("manifest.json")
-    told = json.loads(manifest.read_text())
-    golden = told["golden"][0]["probabilities"]
-    told["golden"][0]["probabilities"] = golden[1:] + golden[:1]
-    manifest.write_text(json.dumps(told))
+    content = json.loads(manifest.read_text())
+    golden = content["golden"][0]["probabilities"]
+    content["golden"][0]["probabilities"] = golden[1:] + golden[:1]
+    manifest.write_text(json.dumps(content))
 
 
 def _rename_a_label(model: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_broken_model_is_bad_and_leaves_the_others_alone(
     shutil.copytree(repository_of_ours / "cifar10net" / "1", repository_of_ours / "cifar10net" / "2")
     damage(repository_of_ours / "cifar10net" / "2" / "model.onnx")
 
-    found = look_at("--models", str(repository_of_ours))
+    found = run_doctor("--models", str(repository_of_ours))
 
     assert found.code == 1
     assert found.state("models", "cifar10net 1") == "ok"
@@ -114,14 +114,14 @@ def test_a_broken_model_is_bad_and_leaves_the_others_alone(
 
 
 def test_a_model_that_nothing_vouches_for_is_noted(repository: Path) -> None:
-    found = look_at("--models", str(repository))
+    found = run_doctor("--models", str(repository))
 
     assert (found.code, found.state("models", "colours 1")) == (0, "note")
     assert "cifar10net-train manifest" in found.advice("models", "colours 1")
 
 
 def test_a_repository_that_is_not_there_is_bad(tmp_path: Path) -> None:
-    found = look_at("--models", str(tmp_path / "none"))
+    found = run_doctor("--models", str(tmp_path / "none"))
 
     assert found.code == 1
     assert "the folder does not exist" in found.advice("models", str(tmp_path / "none"))
@@ -141,12 +141,12 @@ def test_a_client_alone_is_looked_at_without_what_a_server_needs(server: str) ->
         "from service.cli import main; main()"
     )
 
-    def run(*more: str) -> Looked:
+    def run(*more: str) -> Report:
         done = subprocess.run(
             [sys.executable, "-c", code, *more], capture_output=True, text=True, check=False
         )
         assert done.stderr == ""
-        return Looked(done.returncode, json.loads(done.stdout))
+        return Report(done.returncode, json.loads(done.stdout))
 
     plain, asked = run(), run("--provider", "cpu", "--models", "exported_models")
     assert plain.code == 0
@@ -180,7 +180,7 @@ def test_saturating_sums_are_told_of_the_provider_and_of_each_model_that_suffers
     publish(tmp_path, wrong, int8_manifest(wrong, saturated=True), "wrong")
     publish(tmp_path, portable, int8_manifest(portable, 64), "portable")
 
-    found = look_at("--models", str(tmp_path))
+    found = run_doctor("--models", str(tmp_path))
 
     assert found.value("execution providers", "cpu") == (
         "usable: CPUExecutionProvider is active; int8 models need 7-bit weights, because this CPU has no "

@@ -27,8 +27,9 @@ from service.config import ImageLimits, ServerConfig
 from service.repository import Loaded
 from service.runtime.model import ModelInfo
 from service.server import assembly
+from service.server.health_check import check_health
 from service.server.lifecycle import Ending, serve
-from service.server.spawn import ServerProcess, check_health
+from service.server.spawn import ServerProcess
 from tests.service.colours import colour_model
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cifar10net import Client
-from service.server.spawn import ServerProcess, check_health
+from service.server.health_check import check_health
+from service.server.spawn import ServerProcess
 from tests.service.colours import colour_model
 from tests.service.int8_models import int8_manifest, int8_model
 from tests.service.manifests import manifest, publish
@@ -77,9 +78,9 @@ def test_the_command_lists_them(server: str) -> None:
     command = [sys.executable, "-m", "service.cli", "models", "--server", server, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
 
-    told = {each["name"]: each for each in map(json.loads, done.stdout.splitlines())}
-    assert told["truncated"]["state"] == "UNAVAILABLE"
-    assert "it is not whole" in told["truncated"]["reason"]
+    models = {each["name"]: each for each in map(json.loads, done.stdout.splitlines())}
+    assert models["truncated"]["state"] == "UNAVAILABLE"
+    assert "it is not whole" in models["truncated"]["reason"]
 
 
 def test_each_has_one_line_in_the_log_and_a_metric(server: str, log: Path) -> None:  # noqa: ARG001 - it serves

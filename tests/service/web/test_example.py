@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.server.spawn import check_health
+from service.server.health_check import check_health
 
 if TYPE_CHECKING:
     from pathlib import Path

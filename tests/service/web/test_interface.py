@@ -70,7 +70,7 @@ def test_it_ends_at_sigterm_and_says_nothing_else(answering: str) -> None:
     ("arguments", "code", "sentence"),
     [
         (("--server", "nowhere"), 2, "server is 'nowhere', wanted HOST:PORT"),
-        (("--server", "127.0.0.1:1", "--model", "x.onnx"), 2, "which is meant?"),
+        (("--server", "127.0.0.1:1", "--model", "x.onnx"), 2, "give one of the two"),
         (("--model", "none.onnx"), 2, "no model at none.onnx"),
         (("--data", "none.zip"), 2, "no test set at none.zip"),
         (("--max-pictures", "0"), 2, "max_pictures is 0, wanted 1 to 1024"),

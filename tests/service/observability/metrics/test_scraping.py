@@ -15,7 +15,8 @@ from PIL import Image
 
 from cifar10net.pb import classifier_pb2 as pb
 from cifar10net.pb import classifier_pb2_grpc
-from service.server.spawn import ServerProcess, check_health
+from service.server.health_check import check_health
+from service.server.spawn import ServerProcess
 from tests.service.observability.metrics.scraper import (
     PREFIX,
     Samples,
