@@ -7,7 +7,6 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from cifar10net.addresses import channel_options
 from cifar10net.channel import open_channel
 from cifar10net.config import Access
 
@@ -22,7 +21,7 @@ def check_health(address: str, timeout_s: float, service: str = "", access: Acce
     Raises:
         ConfigError: ``address`` is no ``host:port``, or a file for TLS cannot be read.
     """
-    with open_channel(address, access or Access(), channel_options(address)) as channel:
+    with open_channel(address, access or Access()) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # its type stubs lack the methods
         request = health_pb2.HealthCheckRequest(service=service)
         try:

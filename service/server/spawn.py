@@ -8,14 +8,6 @@ import threading
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-<<<<<<< HEAD
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-from cifar10net.channel import open_channel
-from cifar10net.config import Access
-=======
->>>>>>> h-d2
 from service.config import PAGE_PREFIX, READY_PREFIX
 from service.errors import StartupError
 from service.server.health_check import check_health
@@ -131,33 +123,7 @@ class ServerProcess(CommandProcess):
 class PageProcess(CommandProcess):
     """``cifar10net web`` on a loopback port; its address is a URL."""
 
-<<<<<<< HEAD
-    def __init__(self, *arguments: str, port: int = 0, log: Path | None = None) -> None:
-        """Prepare a page with options of ``cifar10net web``."""
-        super().__init__("web", *arguments, prefix=PAGE_PREFIX, port=port, log=log)
-
-
-def check_health(address: str, timeout_s: float, service: str = "", access: Access | None = None) -> str:
-    """Ask ``grpc.health.v1`` once the server accepts connections.
-
-    Returns:
-        ``SERVING``, ``NOT_SERVING``, or the gRPC status of a check that got no answer:
-        ``DEADLINE_EXCEEDED`` where nobody listens.
-
-    Raises:
-        ConfigError: ``address`` is no ``host:port``, or a file for TLS cannot be read.
-    """
-    with open_channel(address, access or Access()) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)  # its type stubs lack the methods
-        request = health_pb2.HealthCheckRequest(service=service)
-        try:
-            response = stub.Check(request, timeout=timeout_s, wait_for_ready=True)
-        except grpc.RpcError as error:
-            return str(error.code().name)
-        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
-=======
     _command, _prefix = "web", PAGE_PREFIX
->>>>>>> h-d2
 
 
 def _spawn(arguments: Sequence[str], log: Path | None) -> subprocess.Popen[str]:
