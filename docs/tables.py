@@ -177,7 +177,7 @@ def fixed_limits() -> str:
         ("regions of shared memory", f"{MOST_REGIONS:,}", "RESOURCE_EXHAUSTED"),
         (
             "scrapes at a time",
-            f"{endpoint._MOST_CONNECTIONS}, of {_seconds(endpoint._PATIENCE_S)} each",
+            f"{endpoint.MAX_CONNECTIONS}, of {_seconds(endpoint.TIMEOUT_S)} each",
             "the oldest is ended",
         ),
         (

@@ -26,8 +26,8 @@ from service.runtime.providers import PROVIDERS, ProviderConfig
 from service.system.cpus import plan, usable_cpus
 from service.system.listener import is_loopback
 from service.version_policy import VersionPolicies
-from service.workers.control_client import FD_VARIABLE as INTERCOM_FD_VARIABLE
-from service.workers.fd_passing import FD_VARIABLE as DOOR_FD_VARIABLE
+from service.workers.control_client import CONTROL_FD_VARIABLE
+from service.workers.fd_passing import CONNECTIONS_FD_VARIABLE
 
 _FAILED = 1
 _log = structlog.get_logger(__name__)
@@ -127,8 +127,8 @@ _log = structlog.get_logger(__name__)
 @click.option("--instances", type=int, help="Sessions of each model, a worker. Default: what CPUs allow.")
 @click.option("--threads", type=int, help="Of each session. Default: 1.")
 @click.option("--decode-threads", type=int, help="Pictures decoded at a time, a worker. Default: its CPUs.")
-@click.option("--door-fd", type=int, envvar=DOOR_FD_VARIABLE, hidden=True)
-@click.option("--intercom-fd", type=int, envvar=INTERCOM_FD_VARIABLE, hidden=True)
+@click.option("--door-fd", type=int, envvar=CONNECTIONS_FD_VARIABLE, hidden=True)
+@click.option("--intercom-fd", type=int, envvar=CONTROL_FD_VARIABLE, hidden=True)
 @click.option("--max-batch", type=int, default=ServerConfig.max_batch, help="Images a run.")
 @click.option(
     "--max-queue-delay-s",

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from service.observability.tracing.export import Tracing
     from service.repository import Elsewhere, Loaded
     from service.rpc.method import Method
-    from service.workers.control_client import Intercom
+    from service.workers.control_client import ControlClient
 
 _LAST_SPANS_S = 3.0  # for a collector that does not take what is left in the end
 
@@ -52,7 +52,7 @@ class Assembly:
     def __init__(
         self,
         config: ServerConfig,
-        intercom: Intercom,
+        control: ControlClient,
         *,
         is_worker: bool,
         on_closed: Callable[[], None] | None = None,
@@ -61,7 +61,7 @@ class Assembly:
 
         Args:
             config: how to serve.
-            intercom: what reaches the other workers.
+            control: what reaches the other workers.
             is_worker: whether there are others.
             on_closed: is told of each connection that has ended.
 
@@ -69,12 +69,12 @@ class Assembly:
             StartupError: a file of the configuration cannot be read, or a port not be listened on.
         """
         self._config = config
-        self._intercom = intercom
+        self._control = control
         self._tracing = None if config.tracing is None else _trace(config.tracing)
-        self._telemetry = Telemetry(config, intercom, is_worker=is_worker)
+        self._telemetry = Telemetry(config, control, is_worker=is_worker)
         self._observer = self._all_observers()
         self.repository = Repository()
-        self.repository.join(intercom)
+        self.repository.join(control)
         self._decoder = Decoder(config.decode_threads, config.limits)
         self._admission = Admission(config.max_pending_images)
         self.health = HealthServicer((CLASSIFIER, INFERENCE))
@@ -95,7 +95,7 @@ class Assembly:
 
     async def join(self) -> None:
         """Take part in what the server's processes tell each other and the world."""
-        await self._intercom.join()
+        await self._control.join()
         await self._inference.join()
         await self._telemetry.open()
 
@@ -122,7 +122,7 @@ class Assembly:
         self._decoder.close()
         await self.repository.close()
         await self._telemetry.close()
-        await self._intercom.close()
+        await self._control.close()
         if self._tracing is not None:
             await self._tracing.close(min(self._config.grace_s, _LAST_SPANS_S))
 
@@ -141,7 +141,7 @@ class Assembly:
             self._admission,
             self._observer,
             self._config,
-            self._intercom,
+            self._control,
             is_ready=lambda: self.health.is_serving,
             version=version("cifar10net"),
             statistics=self._telemetry,

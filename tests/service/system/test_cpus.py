@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.runtime.providers import PROVIDERS
-from service.system.cpus import Cpus, Plan, plan, usable_cpus
+from service.system.cpus import CpuPlan, Cpus, plan, usable_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +112,7 @@ def test_this_machine_has_a_cpu() -> None:
     assert 1 <= usable_cpus().count <= (os.cpu_count() or 1)
 
 
-def _numbers(made: Plan) -> tuple[int, int, int, int]:
+def _numbers(made: CpuPlan) -> tuple[int, int, int, int]:
     return made.workers, made.instances, made.threads, made.decode_threads
 
 

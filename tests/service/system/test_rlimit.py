@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 
-from service.system.rlimit import make_room
+from service.system.rlimit import raise_open_files_limit
 
 
 def test_room_is_made_for_connections_but_never_beyond_what_the_system_allows() -> None:
@@ -12,12 +12,12 @@ def test_room_is_made_for_connections_but_never_beyond_what_the_system_allows() 
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (300, before[1]))
 
-        make_room(200)
+        raise_open_files_limit(200)
 
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 200 + 256
-        make_room(10)
+        raise_open_files_limit(10)
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 200 + 256
-        make_room(1 << 40)
+        raise_open_files_limit(1 << 40)
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= before[1]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)

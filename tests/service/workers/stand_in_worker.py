@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.workers.fd_passing import FD_VARIABLE, Door
+from service.workers.fd_passing import CONNECTIONS_FD_VARIABLE, ConnectionReceiver
 
 if TYPE_CHECKING:
     import socket
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class _Worker:
     """Answers until it is told to stop, then until its last connection ends."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, receiver: ConnectionReceiver) -> None:
+        self._receiver = receiver
         self._is_stopping = False
         self._conversations: set[asyncio.Task[None]] = set()
         self.ended = asyncio.Event()
@@ -36,12 +36,12 @@ class _Worker:
     def stop(self) -> None:
         if not self._is_stopping:
             self._is_stopping = True
-            self._door.say_stopping()
+            self._receiver.report_stopping()
         self._end_if_idle()
 
     def _conversation_ended(self, task: asyncio.Task[None]) -> None:
         self._conversations.discard(task)
-        self._door.say_connection_closed()
+        self._receiver.report_connection_closed()
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
@@ -62,12 +62,12 @@ async def main(folder: Path) -> None:
         sys.exit("this worker cannot start")
     if (folder / "hang").exists():
         await asyncio.sleep(3_600)
-    door = Door(int(os.environ[FD_VARIABLE]))
-    worker = _Worker(door)
+    receiver = ConnectionReceiver(int(os.environ[CONNECTIONS_FD_VARIABLE]))
+    worker = _Worker(receiver)
     on_sigterm = (lambda: None) if (folder / "stubborn").exists() else worker.stop
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, on_sigterm)
-    door.open(worker.take, worker.stop)
-    door.say_ready()
+    receiver.open(worker.take, worker.stop)
+    receiver.report_ready()
     await worker.ended.wait()
 
 

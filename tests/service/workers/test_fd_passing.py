@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
-from service.workers.fd_passing import Door, Hatch
+from service.workers.fd_passing import ConnectionReceiver, ConnectionSender
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 class _Passage:
-    """A hatch, and the door that belongs to it, in one process."""
+    """A sender, and the receiver that belongs to it, in one process."""
 
     def __init__(self) -> None:
         self.changes: list[bool] = []
         self.arrived: list[socket.socket] = []
         self.closings = 0
-        self.hatch = Hatch(lambda: self.changes.append(self.hatch.is_open))
-        self.door = Door(os.dup(self.hatch.other_fd))
-        self.hatch.close_other()
+        self.sender = ConnectionSender(lambda: self.changes.append(self.sender.is_ready))
+        self.receiver = ConnectionReceiver(os.dup(self.sender.worker_fd))
+        self.sender.close_workers_end()
 
     def open(self) -> None:
-        self.door.open(self.arrived.append, self._closed)
-        self.door.say_ready()
+        self.receiver.open(self.arrived.append, self._closed)
+        self.receiver.report_ready()
 
     def _closed(self) -> None:
         self.closings += 1
@@ -44,8 +44,8 @@ class _Passage:
 async def _passage() -> AsyncIterator[_Passage]:
     passage = _Passage()
     yield passage
-    passage.door.close()
-    for connection in (*passage.arrived, *passage.hatch.close()):
+    passage.receiver.close()
+    for connection in (*passage.arrived, *passage.sender.close()):
         connection.close()
 
 
@@ -86,23 +86,23 @@ def test_a_connection_arrives_whole_and_is_counted_until_it_ends(run: Run, pairs
     async def main() -> None:
         async with _passage() as passage:
             passage.open()
-            await _wait(lambda: passage.hatch.is_open)
+            await _wait(lambda: passage.sender.is_ready)
             caller, connection = pairs()
             caller.sendall(b"hello")
 
-            assert passage.hatch.pass_on(connection)
+            assert passage.sender.send(connection)
             await _wait(lambda: bool(passage.arrived))
             [arrived] = passage.arrived
 
             assert arrived.recv(10) == b"hello"
             assert not arrived.getblocking()
             assert not arrived.get_inheritable()
-            assert passage.hatch.connections == 1
+            assert passage.sender.connections == 1
             await _wait(lambda: connection.fileno() < 0)  # the supervisor keeps no copy
             arrived.close()
             assert caller.recv(10) == b""
-            passage.door.say_connection_closed()
-            await _wait(lambda: passage.hatch.connections == 0)
+            passage.receiver.report_connection_closed()
+            await _wait(lambda: passage.sender.connections == 0)
 
     run(main())
 
@@ -110,21 +110,21 @@ def test_a_connection_arrives_whole_and_is_counted_until_it_ends(run: Run, pairs
 def test_a_hatch_is_open_from_ready_until_stopping(run: Run, pairs: Pairs) -> None:
     async def main() -> None:
         async with _passage() as passage:
-            hatch, door = passage.hatch, passage.door
-            assert not hatch.is_open
+            sender, receiver = passage.sender, passage.receiver
+            assert not sender.is_ready
             passage.open()
-            await _wait(lambda: hatch.is_open)
-            hatch.pass_on(pairs()[1])
+            await _wait(lambda: sender.is_ready)
+            sender.send(pairs()[1])
 
-            door.say_stopping()
+            receiver.report_stopping()
             await _wait(lambda: passage.closings == 1)
 
             assert len(passage.arrived) == 1  # what was on its way still came
-            assert not hatch.is_open
-            assert hatch.has_been_ready
+            assert not sender.is_ready
+            assert sender.has_been_ready
             assert passage.changes == [True, False]
-            door.say_connection_closed()  # is still heard
-            await _wait(lambda: hatch.connections == 0)
+            receiver.report_connection_closed()  # is still heard
+            await _wait(lambda: sender.connections == 0)
 
     run(main())
 
@@ -132,11 +132,11 @@ def test_a_hatch_is_open_from_ready_until_stopping(run: Run, pairs: Pairs) -> No
 def test_the_door_tells_once_that_the_supervisor_is_gone(run: Run) -> None:
     async def main() -> None:
         async with _passage() as passage:
-            passage.hatch.close()
+            passage.sender.close()
             passage.open()
             await _wait(lambda: passage.closings > 0)
 
-            passage.door.say_connection_closed()  # nobody hears it, nothing breaks
+            passage.receiver.report_connection_closed()  # nobody hears it, nothing breaks
             for _ in range(10):
                 await asyncio.sleep(0)
             assert passage.closings == 1
@@ -149,15 +149,15 @@ def test_a_hatch_without_room_refuses_and_gives_back_what_was_not_taken(run: Run
         async with _passage() as passage:
             _, connection = pairs()
             copies = [connection.dup()]
-            while passage.hatch.pass_on(copies[-1]):
+            while passage.sender.send(copies[-1]):
                 copies.append(connection.dup())
             copies.pop().close()
-            passage.door.close()
+            passage.receiver.close()
 
-            untaken = passage.hatch.close()
+            untaken = passage.sender.close()
 
             assert untaken == copies != []
-            assert passage.hatch.connections == 0
+            assert passage.sender.connections == 0
             for each in untaken:
                 each.close()
 
@@ -168,15 +168,15 @@ def test_words_that_find_no_room_are_sent_later(run: Run) -> None:
     async def main() -> None:
         async with _passage() as passage:
             passage.open()
-            await _wait(lambda: passage.hatch.is_open)
+            await _wait(lambda: passage.sender.is_ready)
             said = 2_000_000  # more than a socket holds
 
-            passage.hatch.connections = said
+            passage.sender.connections = said
             for _ in range(said // 1_000):
-                passage.door._say(b"c" * 1_000)
+                passage.receiver._report(b"c" * 1_000)
 
-            assert passage.hatch.connections == said
-            await _wait(lambda: passage.hatch.connections == 0)
+            assert passage.sender.connections == said
+            await _wait(lambda: passage.sender.connections == 0)
 
     run(main())
 
@@ -187,14 +187,14 @@ def test_a_connection_that_finds_too_many_open_files_is_counted_as_closed(
     async def main() -> None:
         async with _passage() as passage:
             passage.open()
-            await _wait(lambda: passage.hatch.is_open)
+            await _wait(lambda: passage.sender.is_ready)
             callers = [pairs() for _ in range(3)]
             limits = resource.getrlimit(resource.RLIMIT_NOFILE)
             for _, connection in callers:
-                passage.hatch.pass_on(connection)
+                passage.sender.send(connection)
             resource.setrlimit(resource.RLIMIT_NOFILE, (_lowest_free_fd(), limits[1]))
             try:
-                await _wait(lambda: passage.hatch.connections == 0)
+                await _wait(lambda: passage.sender.connections == 0)
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 

@@ -8,12 +8,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from service.observability.metrics.exposition import Exposition
-from service.observability.metrics.snapshot import METRICS_TOPIC, NEWS_TOPIC
-from service.observability.timing import Run
-from service.workers import metrics_aggregator as collector_module
-from service.workers.control_client import Intercom
-from service.workers.control_hub import Exchange
-from service.workers.metrics_aggregator import Collector
+from service.observability.metrics.snapshot import CHANGED_METRICS_TOPIC, METRICS_TOPIC
+from service.observability.timing import ModelRun
+from service.workers import metrics_aggregator as aggregator_module
+from service.workers.control_client import ControlClient
+from service.workers.control_hub import ControlHub
+from service.workers.metrics_aggregator import MetricsAggregator
 from tests.service.in_process import until
 from tests.service.observability.metrics.scraper import Samples, samples_of, value
 from tests.service.observability.metrics.work import Call, model, recorder, request
@@ -30,27 +30,27 @@ class _Crew:
     """Workers in this process, each at the end of a real line."""
 
     def __init__(self) -> None:
-        self.exchange = Exchange()
-        self.collector = Collector(self.exchange)
-        self._intercoms: dict[int, Intercom] = {}
+        self.hub = ControlHub()
+        self.aggregator = MetricsAggregator(self.hub)
+        self._control_clients: dict[int, ControlClient] = {}
 
     async def start(self, number: int, counting: Recorder | None = None, **handlers: Any) -> Recorder:
         counting = counting or recorder(model())
-        with self.exchange.add(number) as line:
-            intercom = self._intercoms[number] = Intercom(os.dup(line.fileno()))
-        intercom.answer(METRICS_TOPIC, handlers.get("metrics", counting.answer))
-        intercom.answer(NEWS_TOPIC, handlers.get("news", counting.answer_news))
-        await intercom.join()
-        self.collector.add(number)
+        with self.hub.add(number) as line:
+            control = self._control_clients[number] = ControlClient(os.dup(line.fileno()))
+        control.handle(METRICS_TOPIC, handlers.get("metrics", counting.answer))
+        control.handle(CHANGED_METRICS_TOPIC, handlers.get("news", counting.answer_when_changed))
+        await control.join()
+        self.aggregator.add(number)
         return counting
 
     async def kill(self, number: int) -> None:
-        await self._intercoms.pop(number).close()
-        self.collector.remove(number)
-        self.exchange.remove(number)
+        await self._control_clients.pop(number).close()
+        self.aggregator.remove(number)
+        self.hub.remove(number)
 
     async def told(self) -> Samples:
-        return samples_of("".join(Exposition("").write(await self.collector.collect())))
+        return samples_of("".join(Exposition("").write(await self.aggregator.collect())))
 
 
 @contextlib.asynccontextmanager
@@ -58,10 +58,10 @@ async def _crew() -> AsyncIterator[_Crew]:
     crew = _Crew()
     async with asyncio.timeout(60):
         yield crew
-    for number in list(crew._intercoms):
+    for number in list(crew._control_clients):
         await crew.kill(number)
-    crew.collector.close()
-    crew.exchange.close()
+    crew.aggregator.close()
+    crew.hub.close()
 
 
 async def _hang(_: Any = None) -> None:
@@ -75,12 +75,12 @@ def test_workers_are_summed_up_and_one_that_died_stays_counted() -> None:
                 counting = await crew.start(number)
                 for _ in range(number + 1):
                     counting.on_call(Call())
-                    counting.on_request(request(model(), Run(1, 106.0, 106.1)))
+                    counting.on_request(request(model(), ModelRun(1, 106.0, 106.1)))
             both = await crew.told()
             await crew.kill(1)
             one = await crew.told()
             await crew.start(2)
-            crew.collector.restarts += 1
+            crew.aggregator.restarts += 1
             replaced = await crew.told()
 
         for told, workers in ((both, 2), (one, 1), (replaced, 2)):
@@ -96,15 +96,15 @@ def test_workers_are_summed_up_and_one_that_died_stays_counted() -> None:
 
 
 def test_what_a_worker_counted_is_fetched_without_being_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector_module, "_EVERY_S", 0.01)
-    monkeypatch.setattr("service.observability.metrics.recorder._NEWS_EVERY_S", 0.01)
+    monkeypatch.setattr(aggregator_module, "_EVERY_S", 0.01)
+    monkeypatch.setattr("service.observability.metrics.recorder._CHECK_EVERY_S", 0.01)
 
     async def scenario() -> Samples:
         async with _crew() as crew:
             counting = await crew.start(0)
             for _ in range(2):  # news, twice
                 counting.on_call(Call())
-                await until(lambda: not counting._has_news)
+                await until(lambda: not counting._has_changed)
             await until(lambda: _calls(crew) == 2)
             await crew.kill(0)
             return await crew.told()
@@ -113,8 +113,8 @@ def test_what_a_worker_counted_is_fetched_without_being_asked_for(monkeypatch: p
 
 
 def _calls(crew: _Crew) -> Any:
-    [worker] = crew.collector._workers.values()
-    calls: Any = worker.snapshot.kept.server.get("calls_total", {})
+    [worker] = crew.aggregator._workers.values()
+    calls: Any = worker.snapshot.cumulative.server.get("calls_total", {})
     return sum(count for codes in calls.values() for count in codes.values())
 
 
@@ -150,10 +150,10 @@ def test_a_worker_that_hangs_is_told_of_as_it_was_and_asked_but_once() -> None:
 def test_a_worker_that_is_starting_does_not_keep_others_from_being_told() -> None:
     async def scenario() -> Samples:
         async with _crew() as crew:
-            crew.exchange.add(7).close()
-            with crew.exchange.add(8):  # nobody has joined at its other end yet
-                crew.collector.add(7)
-                crew.collector.add(8)
+            crew.hub.add(7).close()
+            with crew.hub.add(8):  # nobody has joined at its other end yet
+                crew.aggregator.add(7)
+                crew.aggregator.add(8)
                 counting = await crew.start(0)
                 counting.on_call(Call())
                 return await crew.told()

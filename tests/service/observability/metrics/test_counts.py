@@ -11,7 +11,7 @@ import pytest
 from service.errors import Code
 from service.observability.metrics import table
 from service.observability.metrics.exposition import Exposition
-from service.observability.timing import Run
+from service.observability.timing import ModelRun
 from tests.service.observability.metrics.scraper import Samples, samples_of, value
 from tests.service.observability.metrics.work import ASK, Call, model, recorder, request
 
@@ -28,14 +28,14 @@ def _told(recorder: Recorder) -> Samples:
 @pytest.mark.parametrize(
     ("runs", "batch_wait_s", "compute_s", "reply_s"),
     [
-        ([Run(8, 106.0, 110.0)], 1, 4, 10),
-        ([Run(8, 106.0, 108.0), Run(8, 111.0, 112.0)], 4, 3, 8),
-        ([Run(8, 106.0, 110.0), Run(8, 107.0, 112.0)], 1, 6, 8),  # two sessions at a time
-        ([Run(8, 107.0, 109.0), Run(8, 106.0, 112.0)], 1, 6, 8),
+        ([ModelRun(8, 106.0, 110.0)], 1, 4, 10),
+        ([ModelRun(8, 106.0, 108.0), ModelRun(8, 111.0, 112.0)], 4, 3, 8),
+        ([ModelRun(8, 106.0, 110.0), ModelRun(8, 107.0, 112.0)], 1, 6, 8),  # two sessions at a time
+        ([ModelRun(8, 107.0, 109.0), ModelRun(8, 106.0, 112.0)], 1, 6, 8),
     ],
 )
 def test_the_parts_of_a_request_are_told_apart(
-    runs: list[Run], batch_wait_s: float, compute_s: float, reply_s: float
+    runs: list[ModelRun], batch_wait_s: float, compute_s: float, reply_s: float
 ) -> None:
     asked = request(COLOURS, *runs)
     asked.decode_began_s, asked.decode_ended_s = 100.5, 101.5
@@ -58,7 +58,7 @@ def test_the_parts_of_a_request_are_told_apart(
 @pytest.mark.parametrize("n", [255, 256, 600])
 def test_what_is_counted_many_at_a_time_is_all_counted(n: int) -> None:
     counting = recorder(COLOURS)
-    run = Run(2, 106.0, 110.0)
+    run = ModelRun(2, 106.0, 110.0)
 
     for _ in range(n):
         counting.on_run(COLOURS, run)
@@ -95,7 +95,7 @@ def test_what_did_not_happen_is_not_counted() -> None:
 
 def test_images_are_counted_by_what_became_of_them() -> None:
     counting = recorder(COLOURS)
-    asked = request(COLOURS, Run(10, 106.0, 110.0), images=10)
+    asked = request(COLOURS, ModelRun(10, 106.0, 110.0), images=10)
     asked.bad_images = 2
     asked.cached_images, asked.uncached_images = 3, 5
 
@@ -125,7 +125,7 @@ def test_runs_are_counted_by_the_size_of_their_batch() -> None:
     counting = recorder(COLOURS)
 
     for images in (1, 2, 3, 64, 64):
-        counting.on_run(COLOURS, Run(images, 10.0, 10.5))
+        counting.on_run(COLOURS, ModelRun(images, 10.0, 10.5))
 
     told = _told(counting)
     assert value(told, "runs_total") == 5
@@ -138,7 +138,7 @@ def test_runs_are_counted_by_the_size_of_their_batch() -> None:
 def test_a_time_at_the_end_of_a_bucket_is_in_it() -> None:
     counting = recorder(COLOURS)
 
-    counting.on_request(request(COLOURS, Run(1, 106.0, 106.25)))
+    counting.on_request(request(COLOURS, ModelRun(1, 106.0, 106.25)))
 
     told = _told(counting)
     assert value(told, "compute_seconds_bucket", le="0.1") == 0
@@ -192,7 +192,7 @@ def test_when_the_last_request_was_changes_with_the_next_one_alone(monkeypatch: 
     monkeypatch.setattr(time, "time_ns", lambda: 1_000_000_000)
 
     assert value(_told(counting), "last_request_timestamp_seconds") == told_s > 0
-    counting.on_request(request(COLOURS, Run(1, 106.0, 107.0)))
+    counting.on_request(request(COLOURS, ModelRun(1, 106.0, 107.0)))
     assert value(_told(counting), "last_request_timestamp_seconds") == told_s
     later = request(COLOURS)
     later.ended_s += 1
@@ -232,7 +232,7 @@ def test_a_hundred_reloads_leave_a_bounded_number_of_versions() -> None:
     for version in range(1, 101):
         counting.on_model("colours", version, "loaded")
         for _ in range(2):
-            counting.on_request(request(model(version), Run(1, 106.0, 107.0)))
+            counting.on_request(request(model(version), ModelRun(1, 106.0, 107.0)))
     counting.on_request(request(None, code=Code.NOT_FOUND))
 
     told = _told(counting)

@@ -9,9 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from service.errors import Code
 from service.observability.metrics.exposition import Exposition
-from service.observability.metrics.snapshot import Numbers, Snapshot
+from service.observability.metrics.snapshot import MetricValues, Snapshot
 from service.observability.metrics.table import METRICS, REFUSALS, Kind
-from service.observability.timing import Run
+from service.observability.timing import ModelRun
 from tests.service.observability.metrics.scraper import parse_open_metrics
 from tests.service.observability.metrics.work import model, recorder, request
 
@@ -26,7 +26,7 @@ PROMETHEUS = (
 @pytest.fixture
 def snapshot() -> Snapshot:
     counting = recorder(model(), model(2))
-    for run in (Run(3, 105.5, 107.25), Run(64, 105.0001, 105.5)):
+    for run in (ModelRun(3, 105.5, 107.25), ModelRun(64, 105.0001, 105.5)):
         counting.on_request(request(model(), run))
         counting.on_run(model(), run)
     counting.on_request(request(None, code=Code.NOT_FOUND))
@@ -74,7 +74,7 @@ def test_the_format_is_the_one_that_is_accepted(accept: str, content_type: str) 
 @pytest.mark.parametrize("accept", ["text/plain", PROMETHEUS])
 def test_whatever_a_label_says_comes_back(accept: str) -> None:
     odd = 'a "quoted" back\\nslash, a new\nline \u2603 {x="1"} #'
-    told = Snapshot(Numbers({REFUSALS.name: {odd: {"": 7}}}))
+    told = Snapshot(MetricValues({REFUSALS.name: {odd: {"": 7}}}))
 
     text = "".join(Exposition(accept).write(told))
 
