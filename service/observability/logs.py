@@ -38,24 +38,22 @@ def configure(log_format: LogFormat, level: str, *, is_worker: bool = False) -> 
         level: ``debug``, ``info``, ``warning`` or ``error``.
         is_worker: whether to add ``pid`` to each line, to tell several workers apart.
     """
-    as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
-    with_colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    shared: list[structlog.typing.Processor] = [
+    processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if is_worker:
-        shared.append(_add_pid)
-    rendering: list[structlog.typing.Processor] = [
-        structlog.dev.ConsoleRenderer(colors=with_colours, exception_formatter=_write_traceback)
-    ]
-    if as_json:
-        rendering = [
+        processors.append(_add_pid)
+    if log_format == "json" or (log_format == "auto" and not sys.stderr.isatty()):
+        processors += [
             structlog.processors.ExceptionRenderer(_as_objects),
             structlog.processors.JSONRenderer(),
         ]
+    else:
+        colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        processors.append(structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_write_traceback))
     structlog.configure(
-        processors=[*shared, *rendering],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         # Not PrintLogger, which writes the newline separately: lines of several workers would mix.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),

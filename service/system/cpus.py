@@ -54,14 +54,8 @@ class CpuPlan:
 
     def fields(self) -> dict[str, int | str]:
         """Return the fields of the log line at start-up."""
-        return {
-            "cpus": self.cpus.count,
-            "source": self.cpus.source,
-            "workers": self.workers,
-            "instances": self.instances,
-            "threads": self.threads,
-            "decode_threads": self.decode_threads,
-        }
+        numbers = {key: value for key, value in vars(self).items() if key != "cpus"}
+        return {"cpus": self.cpus.count, "source": self.cpus.source, **numbers}
 
 
 def plan(  # noqa: PLR0913 - one for each number of a plan

@@ -35,8 +35,6 @@ _FIELDS = 7
 class Histogram:
     """A histogram of times in seconds."""
 
-    __slots__ = ("_buckets", "_sum_s")
-
     def __init__(self) -> None:
         self._buckets = [0] * (len(SECONDS_BOUNDS) + 1)
         self._sum_s = 0.0
@@ -59,8 +57,6 @@ class Histogram:
 
 class MethodCounts:
     """Counts of the calls of one method."""
-
-    __slots__ = ("_codes", "_duration", "_later")
 
     def __init__(self) -> None:
         self._codes = [0] * _CODES
@@ -99,26 +95,6 @@ class MethodCounts:
 
 class ModelCounts:
     """Counts of the requests and runs of one model version."""
-
-    __slots__ = (
-        "_answered",
-        "_bad_images",
-        "_batch_wait",
-        "_batches",
-        "_cache_images",
-        "_cache_requests",
-        "_compute",
-        "_decode",
-        "_failed",
-        "_images",
-        "_last",
-        "_last_s",
-        "_later",
-        "_queue",
-        "_reply_s",
-        "_requests",
-        "_runs",
-    )
 
     def __init__(self) -> None:
         self._requests = [0] * _CODES
@@ -246,8 +222,6 @@ class ModelCounts:
 
 class _BatchCounts:
     """Runs with one number of images."""
-
-    __slots__ = ("busy_s", "runs")
 
     def __init__(self) -> None:
         self.runs = 0

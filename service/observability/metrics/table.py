@@ -55,13 +55,20 @@ class Metric:
         return f"cifar10net_{self.name}"
 
 
+def _counter(name: str, labels: tuple[str, ...], text: str, unit: str = "") -> Metric:
+    return Metric(name, Kind.COUNTER, labels, text, unit)
+
+
 def _seconds(name: str, labels: tuple[str, ...], text: str) -> Metric:
     return Metric(name, Kind.HISTOGRAM, labels, text, "seconds", SECONDS_BOUNDS)
 
 
-CALLS = Metric(
+def _gauge(name: str, labels: tuple[str, ...], text: str, unit: str = "") -> Metric:
+    return Metric(name, Kind.GAUGE, labels, text, unit)
+
+
+CALLS = _counter(
     "calls_total",
-    Kind.COUNTER,
     ("method", "code"),
     "Finished calls, by gRPC status code. CANCELLED: the client gave up or its connection ended.",
 )
@@ -70,16 +77,14 @@ CALL_DURATION = _seconds(
     ("method",),
     "From a call's headers to its end; for a streaming call its whole duration.",
 )
-REQUESTS = Metric(
+REQUESTS = _counter(
     "requests_total",
-    Kind.COUNTER,
     (*MODEL_LABELS, "outcome"),
     "Finished prediction requests: unary calls and messages of a stream. The outcome is ok or the gRPC "
     "status in lower case; model and version are empty if the request ended before its model was known.",
 )
-IMAGES = Metric(
+IMAGES = _counter(
     "images_total",
-    Kind.COUNTER,
     (*MODEL_LABELS, "outcome"),
     "Images of these requests: ok, bad_image if unreadable, else the outcome of the request.",
     "images",
@@ -111,17 +116,15 @@ COMPUTE = _seconds(
     MODEL_LABELS,
     "Time during which at least one batch with images of the request was running.",
 )
-REPLY = Metric(
+REPLY = _counter(
     "reply_seconds_total",
-    Kind.COUNTER,
     MODEL_LABELS,
     "From the end of a request's last run to its answer, for the requests in compute_seconds.",
     "seconds",
 )
-RUNS = Metric("runs_total", Kind.COUNTER, MODEL_LABELS, "Batches that were run, including failed ones.")
-RUN_TIME = Metric(
+RUNS = _counter("runs_total", MODEL_LABELS, "Batches that were run, including failed ones.")
+RUN_TIME = _counter(
     "run_seconds_total",
-    Kind.COUNTER,
     MODEL_LABELS,
     "Time spent in these runs, summed over all sessions of the model.",
     "seconds",
@@ -129,52 +132,39 @@ RUN_TIME = Metric(
 BATCH_IMAGES = Metric(
     "batch_images", Kind.HISTOGRAM, MODEL_LABELS, "Images in each of these batches.", "images", IMAGES_BOUNDS
 )
-CACHE_IMAGES = Metric(
+CACHE_IMAGES = _counter(
     "cache_images_total",
-    Kind.COUNTER,
     (*MODEL_LABELS, "result"),
     "Images of answered requests that were looked up in the response cache (hit or miss); 0 without "
     "--cache-mib.",
     "images",
 )
-CACHE_REQUESTS = Metric(
+CACHE_REQUESTS = _counter(
     "cache_requests_total",
-    Kind.COUNTER,
     (*MODEL_LABELS, "result"),
     "Requests with these images: hit if all of their images were found, else miss.",
 )
-WAITING_IMAGES = Metric(
-    "waiting_images", Kind.GAUGE, MODEL_LABELS, "Images waiting to be taken into a batch.", "images"
-)
-ADMITTED_IMAGES = Metric(
+WAITING_IMAGES = _gauge("waiting_images", MODEL_LABELS, "Images waiting to be taken into a batch.", "images")
+ADMITTED_IMAGES = _gauge(
     "admitted_images",
-    Kind.GAUGE,
     (),
     "Images admitted and not yet answered, including those waiting (limit: --max-pending-images a worker).",
     "images",
 )
-CONNECTIONS = Metric(
-    "connections", Kind.GAUGE, (), "Open client connections (limit: --max-connections a worker)."
+CONNECTIONS = _gauge("connections", (), "Open client connections (limit: --max-connections a worker).")
+ACTIVE_CALLS = _gauge("active_calls", (), "Calls in progress, including streams.")
+ACTIVE_STREAMS = _gauge("active_streams", (), "Streaming calls in progress.")
+HELD_BYTES = _gauge(
+    "held_bytes", (), "Bytes held for requests in progress (limit: --max-pending-mib a worker).", "bytes"
 )
-ACTIVE_CALLS = Metric("active_calls", Kind.GAUGE, (), "Calls in progress, including streams.")
-ACTIVE_STREAMS = Metric("active_streams", Kind.GAUGE, (), "Streaming calls in progress.")
-HELD_BYTES = Metric(
-    "held_bytes",
-    Kind.GAUGE,
-    (),
-    "Bytes held for requests in progress (limit: --max-pending-mib a worker).",
-    "bytes",
-)
-REFUSALS = Metric(
+REFUSALS = _counter(
     "refusals_total",
-    Kind.COUNTER,
     ("event", "reason"),
     "Refusals, by the log's event and reason: for calls and messages of a stream the status code, for "
     "requests that are not a gRPC call HEAD, for connections why they were refused or closed.",
 )
-MODEL_EVENTS = Metric(
+MODEL_EVENTS = _counter(
     "model_events_total",
-    Kind.COUNTER,
     ("model", "event"),
     "Model versions that were loaded, refused or retired, counted in each process of the server. Beyond a "
     "thousand pairs of model and event, the model is other.",
@@ -198,25 +188,15 @@ BUILD = Metric(
     ("version", "python", "onnxruntime"),
     "Versions of the server, Python and ONNX Runtime.",
 )
-WORKERS = Metric("workers", Kind.GAUGE, (), "Processes that answer calls.")
-WORKER_RESTARTS = Metric(
-    "worker_restarts_total", Kind.COUNTER, (), "Workers started to replace one that had ended."
+WORKERS = _gauge("workers", (), "Processes that answer calls.")
+WORKER_RESTARTS = _counter("worker_restarts_total", (), "Workers started to replace one that had ended.")
+CPU = _counter(
+    "process_cpu_seconds_total", (), "User and system CPU time of all processes of the server.", "seconds"
 )
-CPU = Metric(
-    "process_cpu_seconds_total",
-    Kind.COUNTER,
-    (),
-    "User and system CPU time of all processes of the server.",
-    "seconds",
+MEMORY = _gauge(
+    "process_resident_memory_bytes", (), "Resident memory of all processes of the server.", "bytes"
 )
-MEMORY = Metric(
-    "process_resident_memory_bytes",
-    Kind.GAUGE,
-    (),
-    "Resident memory of all processes of the server.",
-    "bytes",
-)
-OPEN_FDS = Metric("process_open_fds", Kind.GAUGE, (), "Open file descriptors of all processes of the server.")
+OPEN_FDS = _gauge("process_open_fds", (), "Open file descriptors of all processes of the server.")
 
 METRICS = (
     *(CALLS, CALL_DURATION, REQUESTS, IMAGES, REQUEST_DURATION),

@@ -90,7 +90,7 @@ class CallTracer(Observer):
         if is_in_unsampled_trace(call.metadata):
             return None
         parent = sent_trace_parent(call.metadata)
-        is_sampled = random.random() < self._ratio if parent is None else parent.is_sampled  # noqa: S311 - not a secret
+        is_sampled = random.random() < self._ratio if parent is None else parent.is_sampled  # noqa: S311 - no secret
         return _CallTrace(self._tracer, self._batches, call, parent) if is_sampled else None
 
 
@@ -140,35 +140,35 @@ class _CallTrace:
         _conclude(self._span, call.code, in_ns(clock(), self._offset_ns))
 
     def _add_parts(self, request: Request, below: Span) -> None:
+        def add(name: str, began_s: float, ended_s: float, links: Sequence[Link] = ()) -> None:
+            self._start(name, below, began_s, links=links).end(in_ns(ended_s, self._offset_ns))
+
         if request.decode_began_s is not None:
-            self._add("decode", below, request.decode_began_s, request.decode_ended_s or request.ended_s)
+            add("decode", request.decode_began_s, request.decode_ended_s or request.ended_s)
         if request.queued_s is not None:
-            self._add("queue", below, request.queued_s, request.taken_s or request.ended_s)
+            add("queue", request.queued_s, request.taken_s or request.ended_s)
         if request.runs:
             context = below.get_span_context()
             links = [
                 Link(self._batches.join(run, request.model, context, self._offset_ns))
                 for run in request.runs[:_MAX_RUNS]
             ]
-            self._add("compute", below, request.runs[0].began_s, request.runs[-1].ended_s, links)
-
-    def _add(
-        self, name: str, below: Span, began_s: float, ended_s: float, links: Sequence[Link] = ()
-    ) -> None:
-        self._start(name, below, began_s, {}, links).end(in_ns(ended_s, self._offset_ns))
+            add("compute", request.runs[0].began_s, request.runs[-1].ended_s, links)
 
     def _start(
         self,
         name: str,
         below: Span,
         began_s: float,
-        attributes: Mapping[str, str | int],
+        attributes: dict[str, str | int] | None = None,
         links: Sequence[Link] = (),
     ) -> Span:
-        context = set_span_in_context(below, Context())
-        start_ns = in_ns(began_s, self._offset_ns)
         return self._tracer.start_span(
-            name, context, attributes=dict(attributes), links=links, start_time=start_ns
+            name,
+            set_span_in_context(below, Context()),
+            attributes=attributes,
+            links=links,
+            start_time=in_ns(began_s, self._offset_ns),
         )
 
 

@@ -1,4 +1,4 @@
-"""CPUs are counted within what the system grants, and are never promised twice."""
+"""CPUs are counted within the system's limits, and never assigned twice."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pat
             2,
             "app.service/cpu.max",
         ),
-        # A container that is told the host's name of its group, or one outside of its namespace.
+        # A container that sees the host's name of its group, or a name outside its namespace.
         (NESTED, {"cpu.max": "200000 100000"}, 2, "cpu.max"),
         ("0::/../../other", {"cpu.max": "200000 100000"}, 2, "cpu.max"),
         # Version 1, in its own folder and as a container sees it.

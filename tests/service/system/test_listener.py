@@ -1,4 +1,4 @@
-"""A port is opened for all that its address says, or refused in one sentence."""
+"""A socket listens on all addresses of a host, or the error is one sentence."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A worker that answers each line with its process id: a supervisor's other half, without models.
 
-Its argument is a folder, where files say what befalls it: ``fail`` ends it before it is ready, ``hang`` keeps
-it from becoming ready, ``stubborn`` makes it ignore SIGTERM.
+Its argument is a folder whose files control it: ``fail`` ends it before it is ready, ``hang`` keeps it from
+becoming ready, ``stubborn`` makes it ignore SIGTERM.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Worker:
-    """Answers until it is told to stop, then until its last connection ends."""
+    """Answers until it is stopped and its last connection has ended."""
 
     def __init__(self, receiver: ConnectionReceiver) -> None:
         self._receiver = receiver

@@ -50,7 +50,7 @@ def test_every_worker_answers_and_the_one_that_asks_is_first() -> None:
     assert asyncio.run(scenario()) == [["1", {"of": ["x"]}], ["0", {"of": ["x"]}], ["2", {"of": ["x"]}]]
 
 
-def test_a_server_of_one_process_talks_to_itself() -> None:
+def test_a_server_of_one_process_answers_itself() -> None:
     async def scenario() -> tuple[Any, ...]:
         control = ControlClient()
         control.handle("name", _named("alone"))
@@ -66,7 +66,7 @@ def test_a_server_of_one_process_talks_to_itself() -> None:
     assert asyncio.run(scenario()) == ([["alone", 1]], [], ["alone", 1])
 
 
-def test_a_worker_that_ends_meanwhile_is_a_failure_and_the_others_still_answer() -> None:
+def test_a_worker_that_ends_meanwhile_has_no_answer_and_the_others_still_answer() -> None:
     async def scenario() -> list[Any]:
         hub = ControlHub()
         is_asked = asyncio.Event()
@@ -111,7 +111,7 @@ def test_a_question_that_comes_before_a_worker_listens_is_answered_once_it_does(
     assert asyncio.run(scenario()) == [["late", None]]
 
 
-def test_a_worker_that_does_not_answer_in_time_is_a_failure() -> None:
+def test_a_worker_that_does_not_answer_in_time_has_no_answer() -> None:
     async def scenario() -> list[Any]:
         hub = ControlHub()
         asking = await _join(hub, 0)
@@ -125,7 +125,7 @@ def test_a_worker_that_does_not_answer_in_time_is_a_failure() -> None:
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_the_supervisor_answers_what_it_was_told_to(is_known: bool) -> None:  # noqa: FBT001
+def test_the_supervisor_answers_what_it_has_a_handler_for(is_known: bool) -> None:  # noqa: FBT001
     async def scenario() -> Any:
         hub = ControlHub()
         if is_known:
@@ -143,7 +143,7 @@ def test_the_supervisor_answers_what_it_was_told_to(is_known: bool) -> None:  # 
     assert asyncio.run(scenario()) == expected
 
 
-def test_what_a_handler_raises_becomes_a_failure_with_a_fixed_sentence() -> None:
+def test_what_a_handler_raises_becomes_a_fixed_sentence() -> None:
     async def scenario() -> list[Any]:
         hub = ControlHub()
 
@@ -162,7 +162,7 @@ def test_what_a_handler_raises_becomes_a_failure_with_a_fixed_sentence() -> None
     ]
 
 
-def test_what_is_too_long_or_cannot_be_said_is_a_failure_and_the_line_goes_on() -> None:
+def test_a_message_that_is_too_long_or_not_json_fails_and_the_connection_goes_on() -> None:
     async def scenario() -> list[Any]:
         hub = ControlHub()
 
@@ -190,14 +190,14 @@ def test_what_is_too_long_or_cannot_be_said_is_a_failure_and_the_line_goes_on() 
 
 
 @pytest.mark.parametrize("turns", range(6))
-def test_a_question_to_a_line_that_breaks_at_that_moment_is_a_failure(turns: int) -> None:
+def test_a_question_on_a_connection_that_breaks_at_that_moment_fails(turns: int) -> None:
     async def scenario() -> str:
         ours, theirs = socket.socketpair()
         connection = IpcConnection({})
         await connection.connect(ours)
         writer = connection._writer
         assert writer is not None
-        writer.transport.abort()  # as the event loop does when the other side is gone, and tells of it later
+        writer.transport.abort()  # as the event loop does when the other side is gone
         for _ in range(turns):
             await asyncio.sleep(0)
         with pytest.raises(IpcError) as gone:

@@ -1,4 +1,4 @@
-"""A server of many processes: nothing that befalls one worker is felt by the callers of another."""
+"""A server of several processes: what happens to one worker does not affect the callers of others."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class _Server:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Return a function that starts a server, whose workers look for their fate in ``tmp_path``."""
+    """Return a function that starts a server, whose workers are controlled by files in ``tmp_path``."""
     servers: list[_Server] = []
 
     def start(**settings: Any) -> _Server:

@@ -1,4 +1,4 @@
-"""The metrics port answers who asks, and nobody else keeps it from doing so."""
+"""The metrics port answers scrapes, and other connections cannot keep it from doing so."""
 
 from __future__ import annotations
 

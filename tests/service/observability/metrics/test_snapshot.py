@@ -1,4 +1,4 @@
-"""What processes have counted can be summed up in any order, sent, and never steps back."""
+"""Snapshots can be added in any order and sent as JSON."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_it_arrives_as_it_was_sent(cumulative: MetricValues, current: MetricValu
     assert Snapshot.from_json(json.loads(json.dumps(snapshot.to_json()))) == snapshot
 
 
-def test_counts_add_up_and_of_last_times_the_latest_counts() -> None:
+def test_counts_are_added_and_the_latest_time_is_kept() -> None:
     version = ("colours", "1")
     parts = [
         MetricValues(
@@ -99,7 +99,7 @@ def test_counts_add_up_and_of_last_times_the_latest_counts() -> None:
     }
 
 
-def test_the_oldest_of_many_retired_versions_are_forgotten_and_loaded_ones_never() -> None:
+def test_the_oldest_of_many_retired_versions_are_dropped_and_loaded_ones_never() -> None:
     versions = [NO_MODEL, *(("colours", str(number)) for number in range(1, 41))]
 
     gone = retired(versions, loaded=[("colours", "1"), ("colours", "40"), ("shades", "1")])

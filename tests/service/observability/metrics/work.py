@@ -1,4 +1,4 @@
-"""Calls, requests and runs that never were, for what counts them."""
+"""Made-up calls and requests to be counted."""
 
 from __future__ import annotations
 
