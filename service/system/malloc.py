@@ -32,8 +32,8 @@ def trim() -> None:
     """Return free memory to the system now; takes milliseconds and releases the GIL.
 
     A model that is loaded in one thread, used in another and freed in a third leaves holes in several of
-    glibc's arenas: 600 reloads of the 94 KB model took a
-    process from 71 to 163 MiB, and to 83 MiB with this after each (glibc 2.36, ONNX Runtime 1.32).
+    glibc's arenas: 600 reloads of the 94 KB model took a process from 71 to 163 MiB, and to 83 MiB with this
+    after each (glibc 2.36, ONNX Runtime 1.32).
     """
     malloc_trim = _find("malloc_trim")
     if malloc_trim is not None:

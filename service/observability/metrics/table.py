@@ -144,6 +144,13 @@ CACHE_REQUESTS = _counter(
     (*MODEL_LABELS, "result"),
     "Requests with these images: hit if all of their images were found, else miss.",
 )
+LAST_REQUEST = Metric(
+    "last_request_timestamp_seconds",
+    Kind.LATEST,
+    MODEL_LABELS,
+    "When the last request was answered, in seconds since 1970; 0 for never.",
+    "seconds",
+)
 WAITING_IMAGES = _gauge("waiting_images", MODEL_LABELS, "Images waiting to be taken into a batch.", "images")
 ADMITTED_IMAGES = _gauge(
     "admitted_images",
@@ -169,13 +176,6 @@ MODEL_EVENTS = _counter(
     "Model versions that were loaded, refused or retired, counted in each process of the server. Beyond a "
     "thousand pairs of model and event, the model is other.",
 )
-LAST_REQUEST = Metric(
-    "last_request_timestamp_seconds",
-    Kind.LATEST,
-    MODEL_LABELS,
-    "When the last request was answered, in seconds since 1970; 0 for never.",
-    "seconds",
-)
 MODEL = Metric(
     "model_info",
     Kind.INFO,
@@ -198,12 +198,5 @@ MEMORY = _gauge(
 )
 OPEN_FDS = _gauge("process_open_fds", (), "Open file descriptors of all processes of the server.")
 
-METRICS = (
-    *(CALLS, CALL_DURATION, REQUESTS, IMAGES, REQUEST_DURATION),
-    *(DECODE, QUEUE, BATCH_WAIT, COMPUTE, REPLY),
-    *(RUNS, RUN_TIME, BATCH_IMAGES, CACHE_IMAGES, CACHE_REQUESTS, LAST_REQUEST),
-    *(WAITING_IMAGES, ADMITTED_IMAGES, CONNECTIONS, ACTIVE_CALLS, ACTIVE_STREAMS, HELD_BYTES),
-    *(REFUSALS, MODEL_EVENTS, MODEL, BUILD),
-    *(WORKERS, WORKER_RESTARTS, CPU, MEMORY, OPEN_FDS),
-)
-"""In the order of exposition."""
+METRICS = tuple(each for each in tuple(globals().values()) if isinstance(each, Metric))
+"""All of them, in the order of exposition."""

@@ -27,8 +27,8 @@ def _named(name: str) -> Callable[[Any], Awaitable[Any]]:
 
 
 async def _join(hub: ControlHub, number: int, **handlers: Callable[[Any], Awaitable[Any]]) -> ControlClient:
-    with hub.add(number) as line:
-        control = ControlClient(os.dup(line.fileno()))
+    with hub.add(number) as end:
+        control = ControlClient(os.dup(end.fileno()))
     for topic, handler in handlers.items():
         control.handle(topic, handler)
     await control.join()
@@ -96,8 +96,8 @@ def test_a_question_that_comes_before_a_worker_listens_is_answered_once_it_does(
     async def scenario() -> list[Any]:
         hub = ControlHub()
         asking = await _join(hub, 0)
-        with hub.add(1) as line:
-            late = ControlClient(os.dup(line.fileno()))
+        with hub.add(1) as end:
+            late = ControlClient(os.dup(end.fileno()))
         answering = asyncio.create_task(asking.ask_peers("name"))
         await asyncio.sleep(0)
         late.handle("name", _named("late"))

@@ -36,8 +36,8 @@ class _Workers:
 
     async def start(self, number: int, counting: Recorder | None = None, **handlers: Any) -> Recorder:
         counting = counting or recorder(model())
-        with self.hub.add(number) as line:
-            control = self._control_clients[number] = ControlClient(os.dup(line.fileno()))
+        with self.hub.add(number) as end:
+            control = self._control_clients[number] = ControlClient(os.dup(end.fileno()))
         control.handle(METRICS_TOPIC, handlers.get("metrics", counting.answer))
         control.handle(CHANGED_METRICS_TOPIC, handlers.get("news", counting.answer_when_changed))
         await control.join()
