@@ -23,7 +23,7 @@ from service.batching.queue import Call, Line
 from service.batching.service_time import Pace
 from service.batching.session import Session
 from service.errors import NotServingError
-from service.observability.timing import Run, clock
+from service.observability.timing import ModelRun, clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ class Batcher:
         max_batch: int,
         *,
         max_queue_delay_s: float = 0.0,
-        on_run: Callable[[Run], None] | None = None,
+        on_run: Callable[[ModelRun], None] | None = None,
         clock: Callable[[], float] = clock,
     ) -> None:
         """Make a batcher; nothing runs before ``start``.
@@ -243,7 +243,7 @@ class Batcher:
             return
         batch, session.batch = session.batch, []
         n = sum([len(images) for _, _, images in batch])
-        self._note(Run(n, began_s, ended_s), batch)
+        self._note(ModelRun(n, began_s, ended_s), batch)
         if isinstance(outcome, BaseException):
             _blame(session, batch, outcome)
         else:
@@ -257,7 +257,7 @@ class Batcher:
         if not isinstance(outcome, BaseException):
             _hand_out(batch, outcome)
 
-    def _note(self, run: Run, batch: list[Part]) -> None:
+    def _note(self, run: ModelRun, batch: list[Part]) -> None:
         for call, _, _ in batch:
             if call.timing is not None:
                 call.timing.runs.append(run)

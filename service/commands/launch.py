@@ -33,18 +33,18 @@ def run_alone(
     door_fd: int | None = None,
     intercom_fd: int | None = None,
 ) -> None:
-    """Serve in this process, which is a worker if it has a door.
+    """Serve in this process, which is a worker if it has a receiver.
 
     Exits at once where a thread may still be running a model.
     """
     from service.server.lifecycle import Ending  # noqa: PLC0415
     from service.server.lifecycle import serve as serve_forever  # noqa: PLC0415
-    from service.workers.control_client import Intercom  # noqa: PLC0415
-    from service.workers.fd_passing import Door  # noqa: PLC0415 - needed by this command alone
+    from service.workers.control_client import ControlClient  # noqa: PLC0415
+    from service.workers.fd_passing import ConnectionReceiver  # noqa: PLC0415 - needed by this command alone
 
     with asyncio.Runner(loop_factory=_new_event_loop()) as runner:
-        door = None if door_fd is None else Door(door_fd)
-        ending = runner.run(serve_forever(config, on_ready, door, Intercom(intercom_fd)))
+        receiver = None if door_fd is None else ConnectionReceiver(door_fd)
+        ending = runner.run(serve_forever(config, on_ready, receiver, ControlClient(intercom_fd)))
         if ending is not Ending.GRACEFUL:
             # A thread that is stuck in a model would keep the interpreter from exiting.
             sys.stdout.flush()

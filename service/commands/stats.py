@@ -1,4 +1,4 @@
-"""``cifar10net stats``: what a running server has done, for people or for programs."""
+"""``cifar10net stats``: prints the statistics of a running server, as tables or as JSON."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _TIMES = ("decode ms", "queue ms", "wait ms", "compute ms", "total ms")
 @server_option
 @access_options
 @deadline_option()
-@json_option("One JSON object, with all there is.")
+@json_option("Print one JSON object with all statistics.")
 def stats(*, server: str, access: Access, deadline_s: float, as_json: bool) -> None:
     """Print what a server has done since it started.
 
-    All of its processes together, dead ones too, by model and version. Times are means in milliseconds: of
-    decoding pictures, waiting in the queue, waiting for the batch's turn, computing, and of the whole of
-    answered requests.
+    By model and version, summed over all of its processes, including those that have ended. Times are means
+    in milliseconds: decoding pictures, waiting in the queue, waiting for the batch to run, computing, and the
+    total of answered requests.
     """
     from cifar10net import Client  # noqa: PLC0415 - needed when it runs alone
 
@@ -56,7 +56,7 @@ def _print(found: ServerStatistics) -> None:
     screen.print(_table(_TIMES, found.versions, _times))
     screen.print(
         f"{found.workers} workers ({found.worker_restarts} restarts), {found.connections} connections, "
-        f"{found.active_calls} calls under way, {found.admitted_images} images admitted"
+        f"{found.active_calls} calls in progress, {found.admitted_images} images admitted"
     )
     for refusal in found.refusals:
         screen.print(f"{refusal.event}, {refusal.reason}: {refusal.count}")

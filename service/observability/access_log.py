@@ -1,8 +1,4 @@
-"""A line of the log for each call, for those who ask for it.
-
-In: calls as they end. Out: which, how it ended, how long it took, about how many images, for whom. Knows
-nothing of requests and models.
-"""
+"""The access log: one line for each call (``--log-calls``)."""
 
 from __future__ import annotations
 
@@ -20,10 +16,10 @@ _log = structlog.get_logger(__name__)
 
 
 class AccessLog(Observer):
-    """Writes them; unlike lines of refusals they are never left out."""
+    """Logs every call; unlike refusals, these lines are not rate-limited."""
 
     def on_call(self, call: ObservedCall) -> None:
-        """Write a line; a call of a stream has one as a whole."""
+        """Log a call; a streaming call has one line."""
         _log.info(
             "call",
             method=call.path,

@@ -1,8 +1,7 @@
-"""What the server tells of its work: each call and each request as it went, once it is over.
+"""Observers of the server's work, such as metrics and traces, and the events they are notified of.
 
-In: the course of a call and of a request. Out: the same to every Observer, such as metrics and traces. A call
-is what gRPC sees; a request asks a model about some images, and a call of a stream has many. Observers are
-called in the event loop, must be quick, and must not raise. Knows no observer.
+A call is gRPC's; a request is for predictions about some images, and a streaming call has many. Observers are
+called in the event loop, must be quick, and must not raise.
 """
 
 from __future__ import annotations
@@ -16,25 +15,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    from service.observability.timing import Run
+    from service.observability.timing import ModelRun
     from service.runtime.model import ModelInfo
 
 
 ModelEvent: TypeAlias = Literal["loaded", "refused", "retired"]
-"""What becomes of a model's version: it begins to answer, is found unfit to, answers no more."""
+"""A version was loaded, refused since it is broken, or retired."""
 
 
 class ObservedCall(Protocol):
-    """What observers may know of a call."""
+    """The view that observers have of a call."""
 
     began_s: float
-    """When its head came, by ``service.observability.timing.clock``."""
+    """When its headers arrived, by ``service.observability.timing.clock``."""
     code: Code
-    """How it ended; CANCELLED until it has."""
+    """Its status; CANCELLED until it ends."""
     context: object
-    """For one observer to keep what it knows of it; None at first."""
+    """Free for one observer's own data; None at first."""
     images: int
-    """How many it asks about, so far."""
+    """Images of all its requests so far."""
 
     @property
     def path(self) -> str:
@@ -42,81 +41,81 @@ class ObservedCall(Protocol):
 
     @property
     def metadata(self) -> Mapping[bytes, bytes]:
-        """The request's header fields."""
+        """The request headers."""
 
     @property
     def peer(self) -> str:
-        """Its caller's address, ``host:port``."""
+        """The caller's address, ``host:port``."""
 
     @property
     def is_stream(self) -> bool:
-        """Whether it has many requests."""
+        """Whether it can have many requests."""
 
     def facts(self) -> Mapping[str, str]:
-        """Say whose call it is, for a line of the log."""
+        """Return log fields that say whose call it is."""
 
 
 class Observer:
-    """Learns what it wants to; this one nothing."""
+    """Base class, which ignores everything."""
 
     def on_call(self, call: ObservedCall) -> None:
-        """Learn of a call that is over."""
+        """Called when a call has ended."""
 
     def on_refusal(self, event: str, reason: str) -> None:
-        """Learn of what was refused before, or without, being a call; ``reason`` is one of few."""
+        """Called when something was refused, a call or not; events have few reasons each."""
 
     def on_request(self, request: Request) -> None:
-        """Learn of a request that is over."""
+        """Called when a request has ended."""
 
-    def on_run(self, model: ModelInfo, run: Run) -> None:
-        """Learn of a model's run that has ended."""
+    def on_run(self, model: ModelInfo, run: ModelRun) -> None:
+        """Called when a run of a model has ended, whether or not it failed."""
 
     def on_model(self, name: str, version: int, event: ModelEvent) -> None:
-        """Learn what has become of a model's version."""
+        """Called when a model version was loaded, refused or retired."""
 
-    def describe(self, call: ObservedCall) -> Mapping[str, str]:  # noqa: ARG002 - this one knows nothing
-        """Say what lines of the log are to tell of a call, beside what it says of itself."""
+    def describe(self, call: ObservedCall) -> Mapping[str, str]:  # noqa: ARG002 - for those that have some
+        """Return fields to add to log lines about a call."""
         return {}
 
 
 def all_of(observers: Sequence[Observer]) -> Observer:
-    """Make one of some; a single one is told directly."""
+    """Combine observers; a single one is returned as it is."""
     return observers[0] if len(observers) == 1 else Observers(observers)
 
 
 class Observers(Observer):
-    """Tells all of its own."""
+    """Forwards everything to several observers."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = tuple(observers)
 
     def on_call(self, call: ObservedCall) -> None:
-        """Tell them."""
+        """Forward."""
         for observer in self._observers:
             observer.on_call(call)
 
     def on_refusal(self, event: str, reason: str) -> None:
-        """Tell them."""
+        """Forward."""
         for observer in self._observers:
             observer.on_refusal(event, reason)
 
     def on_request(self, request: Request) -> None:
-        """Tell them."""
+        """Forward."""
         for observer in self._observers:
             observer.on_request(request)
 
-    def on_run(self, model: ModelInfo, run: Run) -> None:
-        """Tell them."""
+    def on_run(self, model: ModelInfo, run: ModelRun) -> None:
+        """Forward."""
         for observer in self._observers:
             observer.on_run(model, run)
 
     def on_model(self, name: str, version: int, event: ModelEvent) -> None:
-        """Tell them."""
+        """Forward."""
         for observer in self._observers:
             observer.on_model(name, version, event)
 
     def describe(self, call: ObservedCall) -> Mapping[str, str]:
-        """Ask them."""
+        """Return the fields of all."""
         facts: dict[str, str] = {}
         for observer in self._observers:
             facts.update(observer.describe(call))
@@ -124,9 +123,9 @@ class Observers(Observer):
 
 
 class Request(Timing):
-    """A request for predictions: from when its message is looked at until its answer is made.
+    """A request for predictions, from the start of its parsing until its answer is built.
 
-    Used as ``with Request(observer, call) as request:``; observers are told when the block ends.
+    Used as ``with Request(observer, call) as request:``; ``observer`` is notified when the block ends.
     """
 
     __slots__ = ("_images", "_observer", "bad_images", "began_s", "call", "code", "ended_s", "model")
@@ -137,20 +136,20 @@ class Request(Timing):
         self.call = call
         self.began_s = self.ended_s = clock()
         self.model: ModelInfo | None = None
-        """Which model it asks; None as long as that is not known."""
+        """None until it is known."""
         self._images = 0
         self.bad_images = 0
-        """Those among them that could not be read."""
+        """How many of its images could not be decoded."""
         self.code = Code.OK
 
     @property
     def images(self) -> int:
-        """About how many it asks."""
+        """How many it has."""
         return self._images
 
     @images.setter
     def images(self, images: int) -> None:
-        self.call.images += images - self._images  # at once: the call may be over before the request is
+        self.call.images += images - self._images  # now, since the call may end before the request
         self._images = images
 
     def __enter__(self) -> Self:
@@ -162,6 +161,6 @@ class Request(Timing):
         self.ended_s = clock()
         if isinstance(error, ServiceError):
             self.code = error.code
-        elif error is not None:  # a call that is over, as at its deadline, has its handler cancelled
+        elif error is not None:  # cancelled, since its call is over, as at a deadline
             self.code = Code.INTERNAL if isinstance(error, Exception) else self.call.code
         self._observer.on_request(self)

@@ -1,8 +1,4 @@
-"""What a caller calls its call: its request id, and the trace that the call is a part of.
-
-In: a call's metadata. Out: the names in it that make sense; what is malformed counts as not sent. Knows
-nothing of logs and traces.
-"""
+"""Reads request id and trace context from a call's metadata; malformed ones count as absent."""
 
 from __future__ import annotations
 
@@ -14,11 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 REQUEST_ID = "x-request-id"
-"""Metadata that names a call in the server's log; it comes back in the trailing metadata."""
+"""Metadata key of the id that log lines have; it is returned in the trailing metadata."""
 REQUEST_ID_KEY = REQUEST_ID.encode()
 _TRACEPARENT_KEY = b"traceparent"
 _REQUEST_ID = re.compile(rb"[ -~]{1,128}")
-# W3C Trace Context, section 3.2: version 00 ends with the flags, later ones may go on behind them.
+# W3C Trace Context, section 3.2: version 00 ends with the flags, later versions may append to them.
 _TRACEPARENT = re.compile(
     rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL
 )
@@ -32,24 +28,24 @@ class TraceParent(NamedTuple):
     trace_id: str
     """32 hexadecimal digits."""
     span_id: str
-    """16 of them: the caller's own span."""
+    """16 hexadecimal digits: the caller's own span."""
     is_sampled: bool
-    """Whether the caller records it."""
+    """Whether the caller records the trace."""
 
 
 def sent_request_id(metadata: Mapping[bytes, bytes]) -> str | None:
-    """Find the request id that a caller gave: 1 to 128 printable characters of ASCII."""
+    """Return the caller's request id, 1 to 128 printable ASCII characters."""
     sent = metadata.get(REQUEST_ID_KEY)
     return None if sent is None or not _REQUEST_ID.fullmatch(sent) else sent.decode("ascii")
 
 
 def new_request_id() -> str:
-    """Make one up: 16 hexadecimal digits."""
-    return f"{random.getrandbits(64):016x}"  # a name, no secret
+    """Return a random request id, 16 hexadecimal digits."""
+    return f"{random.getrandbits(64):016x}"  # not a secret
 
 
 def sent_trace_parent(metadata: Mapping[bytes, bytes]) -> TraceParent | None:
-    """Find the caller's span, in ``traceparent``."""
+    """Return the caller's span from ``traceparent``."""
     sent = metadata.get(_TRACEPARENT_KEY)
     if sent is None:
         return None
@@ -60,13 +56,13 @@ def sent_trace_parent(metadata: Mapping[bytes, bytes]) -> TraceParent | None:
 
 
 def is_in_unsampled_trace(metadata: Mapping[bytes, bytes]) -> bool:
-    """Whether a caller does not record its trace, and says no more of it: quicker than reading all of it."""
+    """Whether there is a ``traceparent`` that is not sampled; faster than ``sent_trace_parent``."""
     sent = metadata.get(_TRACEPARENT_KEY)
     return sent is not None and _UNSAMPLED.fullmatch(sent) is not None
 
 
 def sent_names(metadata: Mapping[bytes, bytes], **more: str) -> dict[str, str]:
-    """Say what a line of the log is to tell of them: ``request_id`` and ``trace_id``, as far as sent."""
+    """Return ``more`` with the log fields ``request_id`` and ``trace_id``, as far as they were sent."""
     request_id, parent = sent_request_id(metadata), sent_trace_parent(metadata)
     if request_id is not None:
         more["request_id"] = request_id

@@ -1,9 +1,6 @@
-"""How long the parts of one call took, told to its caller behind the answer.
+"""Trailing metadata with the durations of a request's parts, for callers who ask for it.
 
-In: the timing of a request, of a caller who asks for it by its metadata. Out: a line in the syntax of W3C's
-Server-Timing, in milliseconds, and back. Knows nothing of channels.
-
-https://www.w3.org/TR/server-timing/
+In the syntax of W3C's Server-Timing, in milliseconds: https://www.w3.org/TR/server-timing/
 """
 
 from __future__ import annotations
@@ -16,12 +13,13 @@ from service.observability.timing import clock
 if TYPE_CHECKING:
     from service.observability.observers import Request
 
-WISH = TIMING_REQUEST_KEY.encode()
+REQUEST_KEY = TIMING_REQUEST_KEY.encode()
+"""Metadata key by which a caller asks."""
 _MS = 1_000
 
 
 def trailer(request: Request) -> dict[str, str]:
-    """Say how long a request has taken up to now, and its parts; those that did not happen are left out."""
+    """Return the durations of a request up to now and of its parts, without those that did not happen."""
     now_s = clock()
     decode_s, queue_s, running = request.parts(now_s)
     batch_wait_s, compute_s, _ = running or (None, None, None)

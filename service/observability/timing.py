@@ -1,7 +1,6 @@
-"""When the parts of answering a request happened.
+"""When the parts of a request happened, in seconds of ``clock``: noted where they happen, read by observers.
 
-Filled in by whoever does the part, read by observers. Times are seconds of ``clock``, since the event loop's
-own clock may stand still for a turn and counts milliseconds. Knows nothing of what is timed.
+``clock`` is not the event loop's own, which may stand still for a turn and counts milliseconds.
 """
 
 from __future__ import annotations
@@ -13,25 +12,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 clock = time.perf_counter
-"""The clock of all of this."""
 
 
-class Run:
-    """One run of a model, for a batch."""
+class ModelRun:
+    """One run of a model on a batch."""
 
     __slots__ = ("began_s", "context", "ended_s", "images")
 
     def __init__(self, images: int, began_s: float, ended_s: float) -> None:
         self.images = images
-        """In the batch, of all its requests."""
+        """Size of the batch, over all its requests."""
         self.began_s = began_s
         self.ended_s = ended_s
         self.context: object = None
-        """For one observer to keep what it knows of it."""
+        """Free for one observer's own data."""
 
 
 class Timing:
-    """Of one request's images; what has not happened is None or empty."""
+    """Timestamps of one request; those of parts that did not happen are None."""
 
     __slots__ = (
         "cached_images",
@@ -50,22 +48,22 @@ class Timing:
         """When the images were given to the batcher."""
         self.taken_s: float | None = None
         """When the first of them were taken into a batch."""
-        self.runs: list[Run] = []
-        """Those that had images of this request in them, in order; a failed run too."""
+        self.runs: list[ModelRun] = []
+        """Runs with images of this request, in order, including failed ones."""
         self.cached_images = 0
-        """How many were answered from the cache."""
+        """How many images were answered from the cache."""
         self.uncached_images = 0
-        """How many were looked up in the cache in vain."""
+        """How many were looked up in the cache and not found."""
 
     def parts(self, ended_s: float) -> tuple[float | None, float | None, tuple[float, float, float] | None]:
-        """Split the request up, which ended at some time.
+        """Split the duration of a request that ended at ``ended_s``.
 
         Returns:
-            In seconds, or None for what did not happen. Decoding its pictures: from the first one being given
-            to the threads to the last one being read. Waiting in the queue: from the images being given to
-            the batcher to the first one being taken into a batch, or to the end if none was. And of the runs:
-            waiting for them, from there to the end of the last one, less the time of running; running, while
-            at least one was going; replying, from the end of the last one.
+            Durations in seconds, None for parts that did not happen: decoding, from the first picture being
+            queued for a thread to the last one being decoded; queueing, from the images being given to the
+            batcher to the first one being taken into a batch, or to the end; and of the runs: the wait from
+            there to the end of the last run, less the time of running; running, while at least one run was
+            going; and replying, from the end of the last run.
         """
         decode_s = queue_s = None
         if self.decode_began_s is not None and self.decode_ended_s is not None:
@@ -80,15 +78,12 @@ class Timing:
         last_s = runs[0].ended_s
         run_s = last_s - runs[0].began_s
         if len(runs) > 1:
-            run_s, last_s = _course(runs)
+            run_s, last_s = _busy_time(runs)
         return decode_s, queue_s, (last_s - taken_s - run_s, run_s, ended_s - last_s)
 
 
-def _course(runs: Sequence[Run]) -> tuple[float, float]:
-    """Return for how long at least one of some runs was going, and when the last one ended.
-
-    Several sessions of a model run at the same time.
-    """
+def _busy_time(runs: Sequence[ModelRun]) -> tuple[float, float]:
+    """Return how long at least one run was going, and when the last one ended; runs may overlap."""
     busy_s = until_s = 0.0
     for run in sorted(runs, key=lambda run: run.began_s):
         busy_s += max(0.0, run.ended_s - max(run.began_s, until_s))

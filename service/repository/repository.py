@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from service.repository.served_model import ServedModel
     from service.repository.two_phase_commit import Action
     from service.runtime.model import ModelInfo
-    from service.workers.control_client import Intercom
+    from service.workers.control_client import ControlClient
 
 
 class Repository:
@@ -49,9 +49,9 @@ class Repository:
         """The model that answers requests which name none; None before ``open``."""
         return self._shelf.default
 
-    def join(self, intercom: Intercom) -> None:
+    def join(self, control: ControlClient) -> None:
         """Answer the other processes of the server about models; to be called before they are joined."""
-        self._everywhere = Everywhere(intercom)
+        self._everywhere = Everywhere(control)
 
     async def elsewhere(self) -> Elsewhere | None:
         """Find out what the server's other processes answer with; None if no other serves yet."""

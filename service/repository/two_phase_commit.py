@@ -15,13 +15,13 @@ from uuid import uuid4
 
 from service.errors import Code, ModelBusyError, ModelLoadError, ServiceError
 from service.repository.other_workers import Elsewhere
-from service.workers.control_client import Failure
+from service.workers.control_client import NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from service.repository.version_updates import Change, Lifecycle
-    from service.workers.control_client import Intercom
+    from service.workers.control_client import ControlClient
 
 Action: TypeAlias = Literal["load", "unload"]
 
@@ -55,17 +55,17 @@ class _Reservation:
 class Everywhere:
     """One in every process of the server."""
 
-    def __init__(self, intercom: Intercom) -> None:
-        """Answer what other processes ask, once the intercom joins them; what needs ``open`` waits for it."""
-        self._intercom = intercom
+    def __init__(self, control: ControlClient) -> None:
+        """Answer what other processes ask, once ``control`` joins them; what needs ``open`` waits for it."""
+        self._control = control
         self._is_open = asyncio.Event()
         self._lifecycle: Lifecycle | None = None
         self._reserved: _Reservation | None = None
         self._running: set[asyncio.Task[None]] = set()
-        intercom.answer(_PREPARE, _answering(self._prepare))
-        intercom.answer(_COMMIT, _answering(self._commit))
-        intercom.answer(_ABORT, _answering(self._abort))
-        intercom.answer(_VERSIONS, self._tell_versions)
+        control.handle(_PREPARE, _answering(self._prepare))
+        control.handle(_COMMIT, _answering(self._commit))
+        control.handle(_ABORT, _answering(self._abort))
+        control.handle(_VERSIONS, self._tell_versions)
 
     def open(self, lifecycle: Lifecycle) -> None:
         """Change this process's models by ``lifecycle``; what was asked meanwhile is done now."""
@@ -74,7 +74,7 @@ class Everywhere:
 
     async def elsewhere(self) -> Elsewhere | None:
         """Ask the other processes what they answer with; None if no other serves yet."""
-        for answer in await self._intercom.ask_peers(_VERSIONS, None, _ASKING_S):
+        for answer in await self._control.ask_peers(_VERSIONS, None, _ASKING_S):
             if isinstance(answer, dict):
                 return Elsewhere(**answer)
         return None
@@ -96,13 +96,13 @@ class Everywhere:
     async def _run(self, plan: _Plan) -> None:
         await self._prepare(plan)
         try:
-            answers = await self._intercom.ask_peers(_PREPARE, vars(plan), _LOADING_S)
+            answers = await self._control.ask_peers(_PREPARE, vars(plan), _LOADING_S)
             _check(answers, f"nothing has changed: {plan.model} cannot be {plan.action}ed")
         except BaseException:
-            await self._intercom.ask_all(_ABORT, vars(plan), _ASKING_S)
+            await self._control.ask_all(_ABORT, vars(plan), _ASKING_S)
             raise
         await self._commit(plan)
-        answers = await self._intercom.ask_peers(_COMMIT, vars(plan), _LOADING_S)
+        answers = await self._control.ask_peers(_COMMIT, vars(plan), _LOADING_S)
         _check(answers, f"{plan.model} is {plan.action}ed, but not everywhere; ask again")
 
     async def _prepare(self, plan: _Plan) -> None:
@@ -160,7 +160,7 @@ class Everywhere:
 
 
 def _answering(act: Callable[[_Plan], Awaitable[None]]) -> Callable[[Any], Awaitable[Any]]:
-    """Make of an action what the intercom takes: a refusal is an answer too."""
+    """Make of an action what the control client takes: a refusal is an answer too."""
 
     async def answer(body: Any) -> Any:  # noqa: ANN401 - JSON
         try:
@@ -177,7 +177,7 @@ def _check(answers: list[Any], summary: str) -> None:
     refusals = [answer for answer in answers if answer is not None]
     if not refusals:
         return
-    reasons = [each.reason if isinstance(each, Failure) else each["reason"] for each in refusals]
+    reasons = [each.reason if isinstance(each, NoAnswer) else each["reason"] for each in refusals]
     is_busy = any(isinstance(each, dict) and each["code"] == Code.ABORTED for each in refusals)
     message = f"{summary}; {len(refusals)} of {len(answers)} other processes refused: {'; '.join(reasons)}"
     raise ModelBusyError(message) if is_busy else ModelLoadError(message)

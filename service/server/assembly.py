@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from service.observability.tracing.export import Tracing
     from service.repository import Elsewhere, Loaded
     from service.rpc.method import Method
-    from service.workers.control_client import Intercom
+    from service.workers.control_client import ControlClient
 
 _FLUSH_S = 3.0  # at shutdown, for a collector that does not take the last spans
 
@@ -51,7 +51,7 @@ class Assembly:
     def __init__(
         self,
         config: ServerConfig,
-        intercom: Intercom,
+        control: ControlClient,
         *,
         is_worker: bool,
         on_closed: Callable[[], None] | None = None,
@@ -68,12 +68,12 @@ class Assembly:
             StartupError: a configured file cannot be read, or a port cannot be listened on.
         """
         self._config = config
-        self._intercom = intercom
+        self._control = control
         self._tracing = None if config.tracing is None else _trace(config.tracing)
-        self._telemetry = Telemetry(config, intercom, is_worker=is_worker)
+        self._telemetry = Telemetry(config, control, is_worker=is_worker)
         self._observer = self._all_observers()
         self.repository = Repository()
-        self.repository.join(intercom)
+        self.repository.join(control)
         self._decoder = Decoder(config.decode_threads, config.limits)
         self._admission = Admission(config.max_pending_images)
         self.health = HealthServicer((CLASSIFIER, INFERENCE))
@@ -121,7 +121,7 @@ class Assembly:
         self._decoder.close()
         await self.repository.close()
         await self._telemetry.close()
-        await self._intercom.close()
+        await self._control.close()
         if self._tracing is not None:
             await self._tracing.close(min(self._config.grace_s, _FLUSH_S))
 
@@ -140,7 +140,7 @@ class Assembly:
             self._admission,
             self._observer,
             self._config,
-            self._intercom,
+            self._control,
             is_ready=lambda: self.health.is_serving,
             version=version("cifar10net"),
             statistics=self._telemetry,

@@ -15,10 +15,10 @@ import structlog
 
 from service.images.decode import rely_on_own_limits
 from service.server.assembly import Assembly
-from service.system.listener import as_text, listen
+from service.system.listener import format_address, listen
 from service.system.malloc import give_back_large_blocks
-from service.system.rlimit import make_room
-from service.workers.control_client import Intercom
+from service.system.rlimit import raise_open_files_limit
+from service.workers.control_client import ControlClient
 
 if TYPE_CHECKING:
     import socket
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from service.config import ServerConfig
     from service.rpc.server import RpcServer
     from service.servicers.health import HealthServicer
-    from service.workers.fd_passing import Door
+    from service.workers.fd_passing import ConnectionReceiver
 
 _Result = TypeVar("_Result")
 _log = structlog.get_logger(__name__)
@@ -44,8 +44,8 @@ class Ending(Enum):
 async def serve(
     config: ServerConfig,
     on_ready: Callable[[str], None],
-    door: Door | None = None,
-    intercom: Intercom | None = None,
+    receiver: ConnectionReceiver | None = None,
+    control: ControlClient | None = None,
 ) -> Ending:
     """Serve until SIGTERM or SIGINT, then finish the calls in flight.
 
@@ -61,13 +61,13 @@ async def serve(
     stop = _stop_signal()
     rely_on_own_limits()
     give_back_large_blocks()
-    make_room(config.max_connections)
-    listening = listen(config.host, config.port) if door is None else None
+    raise_open_files_limit(config.max_connections)
+    listening = listen(config.host, config.port) if receiver is None else None
     assembly = Assembly(
         config,
-        intercom or Intercom(),
-        is_worker=door is not None,
-        on_closed=None if door is None else door.say_connection_closed,
+        control or ControlClient(),
+        is_worker=receiver is not None,
+        on_closed=None if receiver is None else receiver.report_connection_closed,
     )
     try:
         await assembly.join()
@@ -81,19 +81,19 @@ async def serve(
         gc.collect()
         gc.freeze()
         if listening is not None:
-            address = as_text(config.host, listening.getsockname()[1])
+            address = format_address(config.host, listening.getsockname()[1])
             _log.info("serving", address=address, max_batch=config.max_batch)
             on_ready(address)
-        elif door is not None:
-            _open(door, assembly.rpc, stop)
+        elif receiver is not None:
+            _open(receiver, assembly.rpc, stop)
         assembly.repository.watch(config.watch_s)
         await stop.wait()
         assembly.repository.stop_watching()
-        return await _drain(assembly.rpc, assembly.health, config, door)
+        return await _drain(assembly.rpc, assembly.health, config, receiver)
     finally:
         await assembly.close()
-        if door is not None:
-            door.close()
+        if receiver is not None:
+            receiver.close()
 
 
 def _open(door: Door, server: RpcServer, stop: asyncio.Event) -> None:
@@ -105,19 +105,19 @@ def _open(door: Door, server: RpcServer, stop: asyncio.Event) -> None:
         taking.add(task)
         task.add_done_callback(taking.discard)
 
-    door.open(take, stop.set)
-    door.say_ready()
+    receiver.open(take, stop.set)
+    receiver.report_ready()
 
 
 async def _drain(
-    server: RpcServer, health: HealthServicer, config: ServerConfig, door: Door | None
+    server: RpcServer, health: HealthServicer, config: ServerConfig, receiver: ConnectionReceiver | None
 ) -> Ending:
     """Turn health to NOT_SERVING, wait for the drain delay, then refuse new calls and finish the others."""
     _log.info("stopping", drain_delay_s=config.drain_delay_s, grace_s=config.grace_s)
     health.set_not_serving()
     await asyncio.sleep(config.drain_delay_s)
-    if door is not None:
-        door.say_stopping()
+    if receiver is not None:
+        receiver.report_stopping()
     if not await server.drain(config.grace_s):
         _log.warning("grace period over", unanswered_calls=server.calls)
         return Ending.CUT_OFF

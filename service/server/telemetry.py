@@ -8,22 +8,27 @@ from typing import TYPE_CHECKING
 
 from service.errors import NotServingError
 from service.observability.metrics.endpoint import Endpoint
-from service.observability.metrics.recorder import Build, Recorder, State
-from service.observability.metrics.snapshot import METRICS_TOPIC, NEWS_TOPIC, TOTALS_TOPIC, Snapshot
+from service.observability.metrics.recorder import BuildInfo, ProcessState, Recorder
+from service.observability.metrics.snapshot import (
+    CHANGED_METRICS_TOPIC,
+    METRICS_TOPIC,
+    SERVER_METRICS_TOPIC,
+    Snapshot,
+)
 from service.observability.metrics.totals import totals_of
 from service.runtime.model import runtime_version
-from service.workers.ipc import LineError
+from service.workers.ipc import IpcError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from service.batching.admission import Admission
     from service.config import ServerConfig
-    from service.observability.statistics import Totals
+    from service.observability.metrics.totals import ServerTotals
     from service.repository import Repository
     from service.rpc.method import Method
     from service.rpc.server import RpcServer
-    from service.workers.control_client import Intercom
+    from service.workers.control_client import ControlClient
 
 
 class Telemetry:
@@ -35,14 +40,14 @@ class Telemetry:
         Raises:
             AddressError: the port cannot be listened on.
         """
-        build = Build(
+        build = BuildInfo(
             version=version("cifar10net"), python=platform.python_version(), onnxruntime=runtime_version()
         )
         self.observer = Recorder(build)
-        self._intercom = intercom
-        intercom.answer(METRICS_TOPIC, self.observer.answer)
-        intercom.answer(NEWS_TOPIC, self.observer.answer_news)
-        intercom.answer(TOTALS_TOPIC, self.observer.answer)
+        self._control = control
+        control.handle(METRICS_TOPIC, self.observer.answer)
+        control.handle(CHANGED_METRICS_TOPIC, self.observer.answer_when_changed)
+        control.handle(SERVER_METRICS_TOPIC, self.observer.answer)
         port = None if is_worker else config.metrics_port
         self._endpoint = Endpoint(config.metrics_host, port, self.observer.collect)
 
@@ -51,10 +56,10 @@ class Telemetry:
     ) -> None:
         """Report the gauges of these parts as well, and count calls of these methods."""
 
-        def state() -> State:
+        def state() -> ProcessState:
             infos = [] if repository.default is None else repository.list()
             loaded = [(info, repository.get(info.name, str(info.version))) for info in infos]
-            return State(
+            return ProcessState(
                 admitted_images=admission.images,
                 connections=server.connections,
                 active_calls=server.calls,
@@ -72,8 +77,8 @@ class Telemetry:
             NotServingError: the supervisor does not answer.
         """
         try:
-            return Snapshot.of_json(await self._intercom.ask_supervisor(TOTALS_TOPIC))
-        except LineError as error:
+            return totals_of(Snapshot.from_json(await self._control.ask_supervisor(SERVER_METRICS_TOPIC)))
+        except IpcError as error:
             raise NotServingError(f"the server's processes cannot be asked: {error}; ask again") from error
 
     async def totals(self) -> Totals:

@@ -76,7 +76,7 @@ class ClassifierServicer:
                 observed.model = model.info
                 with self._admission.admit(n):
                     reply = await self._answer(model, request, top_k, call.deadline_s, observed)
-            if server_timing.WISH in call.metadata:
+            if server_timing.REQUEST_KEY in call.metadata:
                 call.trailing_metadata = server_timing.trailer(observed)
             return reply
 

@@ -1,1 +1,1 @@
-"""The operating system's part: sockets, limits, memory, CPUs and control groups."""
+"""What the operating system provides: listening sockets, limits, memory, CPUs and control groups."""

@@ -1,7 +1,4 @@
-"""The control groups of this process, and the memory that they and the machine grant.
-
-In: ``/proc`` and ``/sys``. Out: folders, and bytes with what says so. Linux only; elsewhere nothing is found.
-"""
+"""The control groups of this process and its memory limit, from ``/proc`` and ``/sys`` (Linux only)."""
 
 from __future__ import annotations
 
@@ -14,22 +11,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Memory:
-    """How much memory this process may use, and what says so."""
+class MemoryLimit:
+    """How much memory this process may use."""
 
     limit_bytes: int
     source: str
+    """The file that sets it, or ``the machine``."""
 
 
-def control_groups(root: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of this process' control groups that may limit it, up to the top ones.
+def cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
+    """Yield the folders of this process' control groups, from its own up to the root group.
 
-    A container often sees its own group as the top one, under another name than /proc/self/cgroup has
-    (``/``, or the host's). Folders that do not exist there are as good as skipped.
+    Some may not exist: in a container the process' group often is the root group, while /proc/self/cgroup
+    has the host's name for it.
 
     Args:
-        root: where ``proc`` and ``sys`` are looked for.
-        controller: ``cpu`` or ``memory``; those of version 1 have folders of their own.
+        root: the folder with ``proc`` and ``sys``.
+        controller: ``cpu`` or ``memory``; in version 1 each has a hierarchy of its own.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -47,20 +45,20 @@ def control_groups(root: Path, controller: str) -> Iterator[Path]:
         yield from (top / each for each in (group, *group.parents))
 
 
-def memory_limit(root: Path = Path("/")) -> Memory | None:
-    """Find the least of the machine's memory and all limits over this process; None where nothing says."""
+def memory_limit(root: Path = Path("/")) -> MemoryLimit | None:
+    """Return the lowest of the machine's memory and all limits of this process; None if neither is known."""
     found = list(_machine(root))
-    for folder in control_groups(root, "memory"):
+    for folder in cgroup_folders(root, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
             try:
-                limit = Memory(int((folder / name).read_text()), str(folder / name))
+                limit = MemoryLimit(int((folder / name).read_text()), str(folder / name))
             except (OSError, ValueError):
-                continue  # no such file here, or "max": no limit
+                continue  # no such file, or "max": no limit
             found.append(limit)
     return min(found, key=lambda memory: memory.limit_bytes, default=None)
 
 
-def _machine(root: Path) -> Iterator[Memory]:
+def _machine(root: Path) -> Iterator[MemoryLimit]:
     try:
         lines = (root / "proc/meminfo").read_text().splitlines()
     except OSError:
@@ -68,4 +66,4 @@ def _machine(root: Path) -> Iterator[Memory]:
     for line in lines:
         name, _, value = line.partition(":")
         if name == "MemTotal":
-            yield Memory(int(value.removesuffix("kB")) << 10, "the machine")
+            yield MemoryLimit(int(value.removesuffix("kB")) << 10, "the machine")

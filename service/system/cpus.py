@@ -1,8 +1,6 @@
-"""Says how many CPUs there are to use, and shares them out among workers, models and decoders.
+"""Counts the usable CPUs, and divides them among worker processes, model sessions and decoder threads.
 
-In go the process' CPU affinity, the CPU quota of its control groups and what the user has set; out comes a
-plan that, unless the user's own numbers exceed them, never runs more model threads than there are CPUs.
-Knows nothing of how workers are started.
+A plan never runs more model threads than there are CPUs, unless the user's own numbers do.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.runtime.providers import ON_DEVICE
-from service.system.cgroups import control_groups
+from service.system.cgroups import cgroup_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,46 +21,41 @@ _WORKER_CPUS = 4  # that one worker's Python can keep busy
 
 @dataclass(frozen=True)
 class Cpus:
-    """How many CPUs this process may use, and what says so."""
+    """How many CPUs this process may use."""
 
     count: int
     source: str
+    """``affinity``, ``machine``, or the file that sets a quota."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Who gets the CPUs."""
+class CpuPlan:
+    """How the CPUs are used."""
 
     cpus: Cpus
     workers: int
     """Processes."""
     instances: int
-    """Sessions of each model, a worker."""
+    """Sessions of each model in each worker."""
     threads: int
-    """Of each session."""
+    """Threads of each session."""
     decode_threads: int
-    """A worker."""
+    """Threads in each worker that decode pictures."""
 
     @property
     def model_threads(self) -> int:
-        """Threads that may run models at the same time, all workers together."""
+        """Threads that can run one model at the same time, in all workers together."""
         return self.workers * self.instances * self.threads
 
     @property
     def is_oversubscribed(self) -> bool:
-        """Whether the models alone can want more CPUs than there are."""
+        """Whether there can be more model threads than CPUs."""
         return self.model_threads > self.cpus.count
 
     def fields(self) -> dict[str, int | str]:
-        """Return what the log says at start-up."""
-        return {
-            "cpus": self.cpus.count,
-            "source": self.cpus.source,
-            "workers": self.workers,
-            "instances": self.instances,
-            "threads": self.threads,
-            "decode_threads": self.decode_threads,
-        }
+        """Return the fields of the log line at start-up."""
+        numbers = {key: value for key, value in vars(self).items() if key != "cpus"}
+        return {"cpus": self.cpus.count, "source": self.cpus.source, **numbers}
 
 
 def plan(  # noqa: PLR0913 - one for each number of a plan
@@ -73,32 +66,32 @@ def plan(  # noqa: PLR0913 - one for each number of a plan
     instances: int | None = None,
     threads: int | None = None,
     decode_threads: int | None = None,
-) -> Plan:
-    """Fill in what the user did not set, with regard to what was set.
+) -> CpuPlan:
+    """Choose the numbers that the user did not set, given those that are set.
 
-    Numbers out of range are kept for ServerConfig to refuse.
+    Numbers out of range are left for ServerConfig to refuse.
     """
     threads = 1 if threads is None else threads
     if workers is None:
         workers = _default_workers(cpus.count, provider, _share(cpus.count, threads * (instances or 1)))
     if instances is None:
-        # A GPU runs one batch at a time; a second session would only take its memory.
+        # A GPU runs one batch at a time; a second session would only use memory.
         instances = 1 if provider in ON_DEVICE else _share(cpus.count, threads * workers)
     if decode_threads is None:
         decode_threads = _share(cpus.count, workers)
-    return Plan(
+    return CpuPlan(
         cpus=cpus, workers=workers, instances=instances, threads=threads, decode_threads=decode_threads
     )
 
 
 def usable_cpus(root: Path = Path("/")) -> Cpus:
-    """Count the CPUs that this process may use.
+    """Count the CPUs that this process may use, by its affinity and the quotas of its control groups.
 
-    A quota is rounded down: a server with more threads at work than its quota has CPUs uses it up before the
-    period ends, and is then stopped as a whole, the thread that answers included.
+    A quota is rounded down: a process with more busy threads than that uses up its quota before the period
+    ends, and is then throttled as a whole, including the thread that answers calls.
 
     Args:
-        root: where ``proc`` and ``sys`` are looked for.
+        root: the folder with ``proc`` and ``sys``.
     """
     cpus = _allowed_cpus()
     for file, quota in _quotas(root):
@@ -124,13 +117,13 @@ def _allowed_cpus() -> Cpus:
 
 
 def _quotas(root: Path) -> Iterator[tuple[Path, float]]:
-    """Yield every CPU quota over this process, in CPUs, with the file that sets it."""
-    for folder in control_groups(root, "cpu"):
+    """Yield the files that set a CPU quota for this process, and their quotas in CPUs."""
+    for folder in cgroup_folders(root, "cpu"):
         for file, read in (("cpu.max", _read_v2), ("cpu.cfs_quota_us", _read_v1)):
             try:
                 quota, period = read(folder / file)
             except (OSError, ValueError):
-                continue  # no such file here, or "max": no quota
+                continue  # no such file, or "max": no quota
             if quota > 0 and period > 0:  # v1 says -1 for none
                 yield folder / file, quota / period
 

@@ -1,4 +1,4 @@
-"""Gives back to the system what C libraries have freed."""
+"""Has glibc return freed memory to the system."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _LARGE_BYTES = 4 << 20
-"""A picture's blocks have 16 MiB; those of a call of up to a thousand raw images stay below."""
+"""A decoded picture's blocks have 16 MiB; those of a call of up to a thousand raw images are smaller."""
 _KEPT_BYTES = 64 << 20
 
 
 def give_back_large_blocks() -> None:
-    """Have large blocks returned as soon as they are free, from now on.
+    """Have large blocks returned to the system as soon as they are freed, from now on.
 
-    glibc learns to take them from pools of its own, one a thread, and a small block on top of such a pool
-    keeps all of it: eight pictures of 64 megapixels, decoded in four threads, left 2 GiB behind, and with
+    By default glibc starts to allocate them in its arenas, one a thread, where a small block on top keeps
+    everything below: eight pictures of 64 megapixels, decoded in four threads, left 2 GiB behind, and with
     this 6 MiB.
     """
     mallopt = _find("mallopt")
@@ -29,11 +29,11 @@ def give_back_large_blocks() -> None:
 
 
 def trim() -> None:
-    """Return free memory to the system; takes milliseconds, without Python's lock.
+    """Return free memory to the system now; takes milliseconds and releases the GIL.
 
-    glibc keeps what was freed, in a heap for each of several threads. A model that is loaded in one thread,
-    used in another and freed in a third leaves holes in all of them: 600 reloads of the 94 KB model took a
-    process from 71 to 163 MiB, and to 83 MiB with this after each (glibc 2.36, ONNX Runtime 1.32).
+    A model that is loaded in one thread, used in another and freed in a third leaves holes in several of
+    glibc's arenas: 600 reloads of the 94 KB model took a process from 71 to 163 MiB, and to 83 MiB with this
+    after each (glibc 2.36, ONNX Runtime 1.32).
     """
     malloc_trim = _find("malloc_trim")
     if malloc_trim is not None:
@@ -42,7 +42,7 @@ def trim() -> None:
 
 @cache
 def _find(name: str) -> Callable[..., Any] | None:
-    """Find a function of glibc; other systems have none, and need none."""
+    """Return a function of glibc; None with other C libraries."""
     try:
         return getattr(ctypes.CDLL(None), name, None)
     except (TypeError, OSError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 
-from service.system.listener import as_text, is_loopback, listen
+from service.system.listener import format_address, is_loopback, listen
 from service.web.app import make_app
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def serve(
             host=config.host,
             wanted="a proxy in front that encrypts and asks who they are",
         )
-    address = as_text(config.host, listening.getsockname()[1])
+    address = format_address(config.host, listening.getsockname()[1])
     server = _Server(
         uvicorn.Config(
             make_app(config, make_answers()),

@@ -1,1 +1,1 @@
-"""Worker processes: how many, where their connections come from, and what happens when one dies."""
+"""Worker processes: starting and replacing them, sharing out connections, and messages between them."""

@@ -1,8 +1,6 @@
-"""Accepts connections and shares them out among the workers that want some.
+"""Accepts connections and sends each to the ready worker that has fewest.
 
-In come the listening socket and the hatches of workers; each connection goes through the open hatch with the
-fewest. While none is open, or none has room, connections wait in the system's queue. Knows nothing of
-processes.
+While no worker is ready, or none has room, connections wait in the listening socket's backlog.
 """
 
 from __future__ import annotations
@@ -16,19 +14,19 @@ import structlog
 if TYPE_CHECKING:
     import socket
 
-    from service.workers.fd_passing import Hatch
+    from service.workers.fd_passing import ConnectionSender
 
-_AT_A_TIME = 64  # connections accepted before the loop turns to others
+_MAX_AT_ONCE = 64  # connections accepted before the event loop turns to others
 _PAUSE_S = 0.1  # before accepting is tried again when there was no room
 _log = structlog.get_logger(__name__)
 
 
-class Reception:
-    """Stands between the listening socket, which it owns, and the workers."""
+class Acceptor:
+    """Owns the listening socket."""
 
     def __init__(self, listening: socket.socket) -> None:
         self._listening = listening
-        self._hatches: list[Hatch] = []
+        self._senders: list[ConnectionSender] = []
         self._held: deque[socket.socket] = deque()
         self._pause: asyncio.TimerHandle | None = None
         self._has_complained = False
@@ -39,34 +37,34 @@ class Reception:
         """The port that is listened on."""
         return int(self._listening.getsockname()[1])
 
-    def add(self, hatch: Hatch) -> None:
-        """Pass connections through this hatch too, whenever it is open."""
-        self._hatches.append(hatch)
+    def add(self, sender: ConnectionSender) -> None:
+        """Send connections to this worker too, whenever it is ready."""
+        self._senders.append(sender)
         self.update()
 
-    def remove(self, hatch: Hatch) -> None:
-        """Close the hatch of a worker that has ended; others get the connections that it never took."""
-        self._hatches.remove(hatch)
-        self._held.extend(hatch.close())
+    def remove(self, sender: ConnectionSender) -> None:
+        """Remove a worker that has ended; others get the connections that it never took."""
+        self._senders.remove(sender)
+        self._held.extend(sender.close())
         self.update()
 
     def update(self) -> None:
-        """Accept or not, as there are workers to pass connections to; called when a hatch changes."""
-        is_open = any(hatch.is_open for hatch in self._hatches)
-        if self._is_closed or (self._is_stopping and not is_open):
+        """Start or stop accepting; to be called when a worker gets ready or stops."""
+        is_any_ready = any(sender.is_ready for sender in self._senders)
+        if self._is_closed or (self._is_stopping and not is_any_ready):
             self.close()
-        elif is_open and self._pause is None and self._pass_on():
+        elif is_any_ready and self._pause is None and self._send_held():
             asyncio.get_running_loop().add_reader(self._listening, self._accept)
         else:
             asyncio.get_running_loop().remove_reader(self._listening)
 
     def stop(self) -> None:
-        """Close the port as soon as no worker wants connections any more."""
+        """Close the port as soon as no worker is ready any more."""
         self._is_stopping = True
         self.update()
 
     def close(self) -> None:
-        """Close the port at once, and connections that no worker has got; may be called again."""
+        """Close the port at once, and the connections that no worker has got; may be called again."""
         if not self._is_closed:
             asyncio.get_running_loop().remove_reader(self._listening)
             self._listening.close()
@@ -78,7 +76,7 @@ class Reception:
         return self._listening.fileno() < 0
 
     def _accept(self) -> None:
-        for _ in range(_AT_A_TIME):
+        for _ in range(_MAX_AT_ONCE):
             try:
                 connection, _ = self._listening.accept()
             except BlockingIOError:
@@ -87,26 +85,25 @@ class Reception:
             except ConnectionAbortedError:
                 continue
             except OSError as error:  # such as too many open files
-                self._rest(str(error.strerror))
+                self._pause_accepting(str(error.strerror))
                 return
             self._held.append(connection)
-            if not self._pass_on():
+            if not self._send_held():
                 return
 
-    def _pass_on(self) -> bool:
-        """Pass on what is held; False if there was no room for all of it."""
+    def _send_held(self) -> bool:
+        """Send accepted connections to workers; False if there was no room for all of them."""
         while self._held:
-            hatches = sorted(
-                (hatch for hatch in self._hatches if hatch.is_open), key=lambda hatch: hatch.connections
-            )
-            if not any(hatch.pass_on(self._held[0]) for hatch in hatches):
-                self._rest("no worker has room")
+            ready = [sender for sender in self._senders if sender.is_ready]
+            ready.sort(key=lambda sender: sender.connections)
+            if not any(sender.send(self._held[0]) for sender in ready):
+                self._pause_accepting("no worker has room")
                 return False
             self._held.popleft()
         return True
 
-    def _rest(self, reason: str) -> None:
-        """Stop accepting for a moment: trying again at once could only fail again, without end."""
+    def _pause_accepting(self, reason: str) -> None:
+        """Stop accepting for a moment: an immediate retry would only fail again, in a busy loop."""
         if not self._has_complained:
             _log.warning("connections wait", reason=reason)
         self._has_complained = True

@@ -1,8 +1,4 @@
-"""Where the lines of all workers meet, in the supervisor.
-
-In: a question of one worker, or of the supervisor itself. Out: the answers of the others. Knows nothing of
-processes nor of what is asked.
-"""
+"""The supervisor's end of the control channel: connects all workers and passes on their questions."""
 
 from __future__ import annotations
 
@@ -12,82 +8,68 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from service.workers.control_client import PEERS
-from service.workers.ipc import LineError, Telephone
+from service.workers.ipc import IpcConnection, IpcError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from service.workers.ipc import Handler, Json
 
 
-class Exchange:
-    """Passes questions on; to be used within one event loop."""
+class ControlHub:
+    """One a supervisor; to be used within its event loop."""
 
     def __init__(self) -> None:
-        self._lines: dict[int, Telephone] = {}
+        self._connections: dict[int, IpcConnection] = {}
         self._handlers: dict[str, Handler] = {}
         self._joining: set[asyncio.Task[None]] = set()
 
-    def answer(self, topic: str, handler: Handler) -> None:
-        """Have the supervisor answer what workers ask it, as ``Intercom.answer`` does for a worker."""
+    def handle(self, topic: str, handler: Handler) -> None:
+        """Answer workers' questions about a topic; to be called before workers are added."""
         self._handlers[topic] = handler
 
-    def add(self, key: int) -> socket.socket:
-        """Lay a line for a new worker.
-
-        Args:
-            key: what the worker is called here.
+    def add(self, worker: int) -> socket.socket:
+        """Connect a new worker.
 
         Returns:
-            The worker's end, for it to inherit; to be closed here once it has.
+            The worker's end, to be inherited by its process and then closed here.
         """
         ours, theirs = socket.socketpair()
-        handlers: dict[str, Handler] = {**self._handlers, PEERS: partial(self._pass_on, key)}
-        line = self._lines[key] = Telephone(handlers)
-        joining = asyncio.get_running_loop().create_task(line.connect(ours))
+        handlers: dict[str, Handler] = {**self._handlers, PEERS: partial(self._ask_others, worker)}
+        connection = self._connections[worker] = IpcConnection(handlers)
+        joining = asyncio.get_running_loop().create_task(connection.connect(ours))
         self._joining.add(joining)
         joining.add_done_callback(self._joining.discard)
         return theirs
 
-    def remove(self, key: int) -> None:
-        """Take away the line of a worker that has ended; whoever waits for its answer learns of it."""
-        line = self._lines.pop(key, None)
-        if line is not None:
-            line.close()
+    def remove(self, worker: int) -> None:
+        """Disconnect a worker that has ended; questions to it fail."""
+        connection = self._connections.pop(worker, None)
+        if connection is not None:
+            connection.close()
 
-    async def ask(self, key: int, topic: str, body: Json, timeout_s: float | None) -> Json:
-        """Ask one worker; None waits as long as it lives.
+    async def ask(self, worker: int, topic: str, body: Json, timeout_s: float | None) -> Json:
+        """Ask one worker; without a timeout, wait as long as it lives.
 
         Raises:
-            LineError: there is no answer.
+            IpcError: there is no answer.
         """
-        line = self._lines.get(key)
-        if line is None:
-            raise LineError("its process has ended")
-        return await line.ask(topic, body, timeout_s)
+        connection = self._connections.get(worker)
+        if connection is None:
+            raise IpcError("its process has ended")
+        return await connection.ask(topic, body, timeout_s)
 
     def close(self) -> None:
-        """Hang up all lines."""
-        for key in list(self._lines):
-            self.remove(key)
+        """Disconnect all workers."""
+        for worker in list(self._connections):
+            self.remove(worker)
 
-    async def _pass_on(self, asking: int, question: Json) -> list[tuple[Json, str | None]]:
+    async def _ask_others(self, asking: int, question: Json) -> list[tuple[Json, str | None]]:
+        """Ask all workers but one concurrently; return each one's answer, and why there is none."""
         topic, body, timeout_s = question
-        return await self._ask_each((key for key in self._lines if key != asking), topic, body, timeout_s)
 
-    async def _ask_each(
-        self,
-        keys: Iterable[int],
-        topic: str,
-        body: Json,
-        timeout_s: float,
-    ) -> list[tuple[Json, str | None]]:
-        """Ask some workers at the same time. Returns of each its answer, and why there is none."""
-
-        async def ask(key: int) -> tuple[Json, str | None]:
+        async def ask(worker: int) -> tuple[Json, str | None]:
             try:
-                return await self.ask(key, topic, body, timeout_s), None
-            except LineError as error:
-                return None, f"worker {key}: {error}"
+                return await self.ask(worker, topic, body, timeout_s), None
+            except IpcError as error:
+                return None, f"worker {worker}: {error}"
 
-        return list(await asyncio.gather(*map(ask, keys)))
+        return await asyncio.gather(*[ask(worker) for worker in self._connections if worker != asking])

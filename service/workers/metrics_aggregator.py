@@ -1,9 +1,8 @@
-"""Sums up what the workers of a server count, those that have died included.
+"""Sums up the metrics of a server's workers, including those that have ended.
 
-In: the answers of workers, which tell of news once a second and of everything whenever somebody wants to
-know. Out: the whole server's snapshot, of which no counter ever steps back: what a worker told last is kept
-when it ends. One that is killed takes with it only what it counted since it told last. Knows nothing of
-processes.
+Each worker sends its snapshot about once a second if something has changed, and whenever metrics are asked
+for. The last snapshot of a worker that ends is kept, so that no counter ever steps back; one that is killed
+loses only what it counted since.
 """
 
 from __future__ import annotations
@@ -13,94 +12,102 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from service.observability.metrics.process_metrics import own_process
-from service.observability.metrics.snapshot import METRICS_TOPIC, NEWS_TOPIC, Numbers, Snapshot, retired
+from service.observability.metrics.snapshot import (
+    CHANGED_METRICS_TOPIC,
+    METRICS_TOPIC,
+    MetricValues,
+    Snapshot,
+    retired,
+)
 from service.observability.metrics.table import WORKER_RESTARTS
-from service.workers.ipc import LineError
+from service.workers.ipc import IpcError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.workers.control_hub import Exchange
+    from service.workers.control_hub import ControlHub
     from service.workers.ipc import Json
 
 _EVERY_S = 1.0
-_PATIENCE_S = 0.3
-"""With a worker that does not answer, before what it told last is told again."""
+_TIMEOUT_S = 0.3
+"""After which the last snapshot of a worker that does not answer is used again."""
 
 
-class Collector:
-    """Of one supervisor; to be used within its event loop."""
+class MetricsAggregator:
+    """One a supervisor; to be used within its event loop."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        """Begin without workers, which are asked by ``exchange``."""
-        self._exchange = exchange
-        self._workers: dict[int, _Worker] = {}
-        self._ended = Numbers()
-        """What workers have counted that have ended, and of versions that workers have forgotten."""
+    def __init__(self, hub: ControlHub) -> None:
+        """Create one without workers, which will be asked through ``hub``."""
+        self._hub = hub
+        self._workers: dict[int, _WorkerMetrics] = {}
+        self._ended = MetricValues()
+        """Counts of workers that have ended, and of model versions that workers have forgotten."""
         self.restarts = 0
-        """Workers that were started in the place of others."""
+        """How many workers were started to replace others."""
 
-    def add(self, key: int) -> None:
-        """Ask this worker too; by the key that it has at the exchange."""
-        self._workers[key] = _Worker(key, self._exchange, self._keep)
+    def add(self, worker: int) -> None:
+        """Include a new worker; ``worker`` is its key in the hub."""
+        self._workers[worker] = _WorkerMetrics(worker, self._hub, self._keep)
 
-    def remove(self, key: int) -> None:
-        """Keep what a worker has told that has ended."""
-        worker = self._workers.pop(key)
-        worker.close()
-        self._keep(worker.snapshot.kept)
+    def remove(self, worker: int) -> None:
+        """Keep the last counts of a worker that has ended."""
+        ended = self._workers.pop(worker)
+        ended.close()
+        self._keep(ended.snapshot.cumulative)
 
     async def collect(self) -> Snapshot:
-        """Ask the workers, and sum up; of one that does not answer soon, what it told last."""
-        await asyncio.gather(*(worker.refresh(_PATIENCE_S) for worker in self._workers.values()))
+        """Ask all workers and return the sum, with the last snapshot of those that do not answer in time."""
+        await asyncio.gather(*(worker.refresh(_TIMEOUT_S) for worker in self._workers.values()))
         total = own_process()
-        total.kept.server[WORKER_RESTARTS.name] = self.restarts
-        total.kept.add(self._ended)
+        total.cumulative.server[WORKER_RESTARTS.name] = self.restarts
+        total.cumulative.add(self._ended)
         for worker in self._workers.values():
             total.add(worker.snapshot)
         return total
 
     async def answer(self, _: Json) -> Json:
-        """Answer a worker that wants to know of the whole server."""
-        return (await self.collect()).as_json()
+        """Answer a worker that asks for the metrics of the whole server."""
+        return (await self.collect()).to_json()
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         for worker in self._workers.values():
             worker.close()
 
-    def _keep(self, kept: Numbers) -> None:
-        self._ended.add(kept)
-        in_use = [version for worker in self._workers.values() for version in worker.snapshot.kept.models]
+    def _keep(self, cumulative: MetricValues) -> None:
+        self._ended.add(cumulative)
+        in_use = [
+            version for worker in self._workers.values() for version in worker.snapshot.cumulative.models
+        ]
         for version in retired(self._ended.models, in_use):
             del self._ended.models[version]
 
 
-class _Worker:
-    """What one of them has told."""
+class _WorkerMetrics:
+    """The last snapshot of one worker."""
 
-    def __init__(self, key: int, exchange: Exchange, keep: Callable[[Numbers], None]) -> None:
+    def __init__(self, key: int, hub: ControlHub, keep: Callable[[MetricValues], None]) -> None:
         self._key = key
-        self._exchange = exchange
+        self._hub = hub
         self._keep = keep
-        """Is told of numbers that it will not tell again."""
+        """Called with counts that later snapshots no longer have."""
         self.snapshot = Snapshot()
         self._asking: asyncio.Task[None] | None = None
-        """Waits for how things are; one that hangs is not asked ever more."""
-        self._watching = asyncio.get_running_loop().create_task(self._watch(), name="collector")
+        """The question under way, if any; a worker that hangs is not asked again and again."""
+        self._watching = asyncio.get_running_loop().create_task(self._watch(), name="metrics aggregator")
 
-    async def refresh(self, patience_s: float) -> None:
-        """Have it tell how things are now, unless it takes too long, as one does that is starting."""
+    async def refresh(self, timeout_s: float) -> None:
+        """Get a new snapshot, unless that takes too long, as in a worker that is still starting."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
-                if self._asking is not None:  # asked before now: the answer may be older
+            async with asyncio.timeout(timeout_s):
+                if self._asking is not None:  # asked earlier: its answer may lack the latest counts
                     await asyncio.wait([self._asking])
                 if self._asking is None:
                     self._asking = asyncio.get_running_loop().create_task(self._ask_now())
                 await asyncio.wait([self._asking])
 
     def close(self) -> None:
-        """Ask it no more."""
+        """Stop asking."""
         self._watching.cancel()
         if self._asking is not None:
             self._asking.cancel()
@@ -108,7 +115,7 @@ class _Worker:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_EVERY_S)
-            await self._ask(NEWS_TOPIC)
+            await self._ask(CHANGED_METRICS_TOPIC)
 
     async def _ask_now(self) -> None:
         try:
@@ -117,11 +124,11 @@ class _Worker:
             self._asking = None
 
     async def _ask(self, topic: str) -> None:
-        with contextlib.suppress(LineError):  # it has ended, or is about to
-            self._take(Snapshot.of_json(await self._exchange.ask(self._key, topic, None, None)))
+        with contextlib.suppress(IpcError):  # it has ended, or is about to
+            self._take(Snapshot.from_json(await self._hub.ask(self._key, topic, None, None)))
 
     def _take(self, snapshot: Snapshot) -> None:
-        before, self.snapshot = self.snapshot.kept.models, snapshot
-        forgotten = before.keys() - snapshot.kept.models.keys()
+        before, self.snapshot = self.snapshot.cumulative.models, snapshot
+        forgotten = before.keys() - snapshot.cumulative.models.keys()
         if forgotten:
-            self._keep(Numbers(models={version: before[version] for version in forgotten}))
+            self._keep(MetricValues(models={version: before[version] for version in forgotten}))

@@ -1,1 +1,1 @@
-"""What the server counts of its work, summed over its processes and told to whoever asks."""
+"""Metrics: counting in each process, summing up over processes, and exposing the sums."""

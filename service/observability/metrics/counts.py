@@ -1,7 +1,6 @@
-"""The numbers that one process counts with, of each method and of each version of a model.
+"""Counts the calls of each method, and the requests and runs of each model version, in one process.
 
-In: an event at a time, in the event loop. Out: integers for a snapshot. Made once for each method and
-version, so that counting makes nothing new. Knows nothing of other processes.
+The common cases are put into a list and counted many at a time by numpy, which takes a third of the time.
 """
 
 from __future__ import annotations
@@ -23,65 +22,60 @@ if TYPE_CHECKING:
 
     from service.observability.metrics.snapshot import Tree
     from service.observability.observers import Request
-    from service.observability.timing import Run
+    from service.observability.timing import ModelRun
 
 _CODES = max(Code) + 1
 _BOUNDS = np.array(SECONDS_BOUNDS)
-_AT_A_TIME = 256
-"""Of what is put by, so that it is counted many at a time."""
-_FACTS = 7
-"""Of each plain request."""
+_CHUNK = 256
+"""How many events are counted at a time."""
+_FIELDS = 7
+"""Numbers kept of each plain request."""
 
 
 class Histogram:
-    """Of times in seconds."""
-
-    __slots__ = ("_buckets", "_sum_s")
+    """A histogram of times in seconds."""
 
     def __init__(self) -> None:
         self._buckets = [0] * (len(SECONDS_BOUNDS) + 1)
         self._sum_s = 0.0
 
     def observe(self, value_s: float) -> None:
-        """Count a time in."""
+        """Add a time."""
         self._buckets[bisect_left(SECONDS_BOUNDS, value_s)] += 1
         self._sum_s += value_s
 
     def observe_many(self, values_s: npt.NDArray[np.float64]) -> None:
-        """Count many in, for a small part of the time an element."""
+        """Add many times."""
         counts = np.bincount(np.searchsorted(_BOUNDS, values_s), minlength=len(self._buckets)).tolist()
         self._buckets = list(map(add, self._buckets, counts))
         self._sum_s += float(values_s.sum())
 
-    def numbers(self) -> list[int]:
-        """Return how many are in each bucket, and their sum in nanoseconds."""
+    def values(self) -> list[int]:
+        """Return the count of each bucket, then the sum in nanoseconds."""
         return [*self._buckets, nanoseconds(self._sum_s)]
 
 
 class MethodCounts:
-    """Of the calls of one method."""
-
-    __slots__ = ("_codes", "_duration", "_later")
+    """Counts of the calls of one method."""
 
     def __init__(self) -> None:
         self._codes = [0] * _CODES
         self._duration = Histogram()
         self._later: list[float] = []
-        """How long calls took that were answered and are yet to be counted."""
+        """Durations in seconds of answered calls that are yet to be counted."""
 
     def count(self, code: Code, duration_s: float) -> None:
-        """Count a call in."""
+        """Count a call."""
         if code:
             self._codes[code] += 1
             self._duration.observe(duration_s)
             return
         later = self._later
         later.append(duration_s)
-        if len(later) == _AT_A_TIME:
-            self.settle()
+        if len(later) == _CHUNK:
+            self._settle()
 
-    def settle(self) -> None:
-        """Count what was put off."""
+    def _settle(self) -> None:
         if self._later:
             durations_s = np.array(self._later)
             self._later.clear()
@@ -89,38 +83,18 @@ class MethodCounts:
             self._duration.observe_many(durations_s)
 
     def codes(self) -> dict[str, Tree]:
-        """Return how many calls ended with each code, OK always among them."""
-        self.settle()
+        """Return the calls by status code; OK is always included."""
+        self._settle()
         return {code.name: self._codes[code] for code in Code if self._codes[code] or code is Code.OK}
 
     def duration(self) -> list[int]:
-        """Return the histogram of how long they took."""
-        self.settle()
-        return self._duration.numbers()
+        """Return the histogram of their durations."""
+        self._settle()
+        return self._duration.values()
 
 
 class ModelCounts:
-    """Of the requests and runs of one version of a model."""
-
-    __slots__ = (
-        "_answered",
-        "_bad_images",
-        "_batch_wait",
-        "_batches",
-        "_cache_images",
-        "_cache_requests",
-        "_compute",
-        "_decode",
-        "_failed",
-        "_images",
-        "_last",
-        "_last_s",
-        "_later",
-        "_queue",
-        "_reply_s",
-        "_requests",
-        "_runs",
-    )
+    """Counts of the requests and runs of one model version."""
 
     def __init__(self) -> None:
         self._requests = [0] * _CODES
@@ -129,24 +103,25 @@ class ModelCounts:
         self._answered, self._failed = Histogram(), Histogram()
         self._decode, self._queue, self._batch_wait, self._compute = (Histogram() for _ in range(4))
         self._reply_s = 0.0
-        self._batches: defaultdict[int, _Batches] = defaultdict(_Batches)
+        self._batches: defaultdict[int, _BatchCounts] = defaultdict(_BatchCounts)
         self._cache_images, self._cache_requests = [0, 0], [0, 0]
         """Hits and misses."""
         self._later: list[float | None] = []
-        """Of each plain request how many images it has, and when it began, waited, was taken, began to run,
-        was run, and ended; one behind the other, since tuples that stay keep the garbage collector busy."""
-        self._runs: list[Run] = []
-        """Those that are yet to be counted."""
+        """For each plain request its number of images, and when it began, was queued, was taken into a batch,
+        when its run began and ended, and when it ended itself. A flat list, since long-lived tuples keep the
+        garbage collector busy."""
+        self._runs: list[ModelRun] = []
+        """Runs that are yet to be counted."""
         self._last_s = 0.0
-        """When a request was answered last, by the clock of requests; 0 for never."""
+        """When the last request was answered, by the clock of requests; 0 for never."""
         self._last = (0.0, 0)
-        """That time as it was told last, and in nanoseconds since 1970."""
+        """The last reported value of that time, and the same in nanoseconds since 1970."""
 
     def count(self, request: Request) -> None:
-        """Count a request in, its images, and how long each part of it took.
+        """Count a request, its images, and the time of each of its parts.
 
-        Most requests are plain: answered by one run, without pictures to decode. They are put by, since many
-        at a time take a third of the time of each by itself.
+        Most requests are plain, that is answered by one run and without decoding or the cache; these are
+        counted many at a time.
         """
         runs = request.runs
         is_plain = len(runs) == 1 and request.decode_began_s is None and not request.code
@@ -163,15 +138,14 @@ class ModelCounts:
             run.ended_s,
             request.ended_s,
         )
-        if len(later) == _AT_A_TIME * _FACTS:
-            self.settle()
+        if len(later) == _CHUNK * _FIELDS:
+            self._settle()
 
-    def settle(self) -> None:
-        """Count what was put by."""
+    def _settle(self) -> None:
         self._settle_runs()
         if not self._later:
             return
-        columns = np.array(self._later, np.float64).reshape(-1, _FACTS).T
+        columns = np.array(self._later, np.float64).reshape(-1, _FIELDS).T
         self._later.clear()
         images, began_s, queued_s, taken_s, run_s, ran_s, ended_s = columns
         self._requests[Code.OK] += len(images)
@@ -209,10 +183,10 @@ class ModelCounts:
             self._compute.observe(compute_s)
             self._reply_s += reply_s
 
-    def count_run(self, run: Run) -> None:
-        """Count a batch in."""
+    def count_run(self, run: ModelRun) -> None:
+        """Count a run of the model."""
         self._runs.append(run)
-        if len(self._runs) == _AT_A_TIME:
+        if len(self._runs) == _CHUNK:
             self._settle_runs()
 
     def _settle_runs(self) -> None:
@@ -222,38 +196,36 @@ class ModelCounts:
             batches.busy_s += run.ended_s - run.began_s
         self._runs.clear()
 
-    def numbers(self, offset_ns: int) -> dict[str, Tree]:
-        """Return all of it; ``offset_ns`` is 1970's distance from the beginning of the clock of requests."""
-        self.settle()
-        if self._last_s != self._last[0]:  # else it stays as it was told, whatever the clocks do
+    def values(self, offset_ns: int) -> dict[str, Tree]:
+        """Return all metrics; ``offset_ns`` converts times of the clock of requests to times since 1970."""
+        self._settle()
+        if self._last_s != self._last[0]:  # else it stays as reported, even if the system's time is set
             self._last = self._last_s, nanoseconds(self._last_s) + offset_ns
         return {
             table.REQUESTS.name: _by_outcome(self._requests),
             table.IMAGES.name: {**_by_outcome(self._images), BAD_IMAGE: self._bad_images},
-            table.REQUEST_DURATION.name: {OK: self._answered.numbers(), FAILED: self._failed.numbers()},
-            table.DECODE.name: self._decode.numbers(),
-            table.QUEUE.name: self._queue.numbers(),
-            table.BATCH_WAIT.name: self._batch_wait.numbers(),
-            table.COMPUTE.name: self._compute.numbers(),
+            table.REQUEST_DURATION.name: {OK: self._answered.values(), FAILED: self._failed.values()},
+            table.DECODE.name: self._decode.values(),
+            table.QUEUE.name: self._queue.values(),
+            table.BATCH_WAIT.name: self._batch_wait.values(),
+            table.COMPUTE.name: self._compute.values(),
             table.REPLY.name: nanoseconds(self._reply_s),
             table.CACHE_IMAGES.name: dict(zip((HIT, MISS), self._cache_images, strict=True)),
             table.CACHE_REQUESTS.name: dict(zip((HIT, MISS), self._cache_requests, strict=True)),
             table.LAST_REQUEST.name: self._last[1],
-            BATCHES: {str(size): batches.numbers() for size, batches in self._batches.items()},
+            BATCHES: {
+                str(size): [batches.runs, nanoseconds(batches.busy_s)]
+                for size, batches in self._batches.items()
+            },
         }
 
 
-class _Batches:
-    """Of one size."""
-
-    __slots__ = ("busy_s", "runs")
+class _BatchCounts:
+    """Runs with one number of images."""
 
     def __init__(self) -> None:
         self.runs = 0
         self.busy_s = 0.0
-
-    def numbers(self) -> list[int]:
-        return [self.runs, nanoseconds(self.busy_s)]
 
 
 def _by_outcome(counts: list[int]) -> dict[str, Tree]:

@@ -1,8 +1,7 @@
-"""The metrics port: answers ``GET /metrics`` over HTTP/1.1, a request a connection.
+"""The metrics port: answers ``GET /metrics`` over HTTP/1.1, one request a connection.
 
-In: connections of whoever scrapes. Out: what there is to tell at that moment, as text. Bounded in time, in
-bytes and in connections: where there are too many, the oldest makes room, so that nobody who connects and
-says nothing keeps a scrape from being answered. Knows nothing of where the numbers come from.
+Bounded in time, bytes and connections. Beyond the limit the oldest connection is closed, so that idle ones
+cannot keep a scrape from being answered.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.observability.metrics.exposition import Exposition
-from service.system.listener import as_text, listen
+from service.system.listener import format_address, listen
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,24 +21,24 @@ if TYPE_CHECKING:
     from service.observability.metrics.snapshot import Snapshot
 
 PATH = "/metrics"
-_MOST_CONNECTIONS = 32
-_MOST_HEAD_BYTES = 16 << 10
-_PATIENCE_S = 10.0
+MAX_CONNECTIONS = 32
+TIMEOUT_S = 10.0
 """For a whole exchange."""
+_MAX_HEAD_BYTES = 16 << 10
 _PLAIN = "text/plain; charset=utf-8"
 _log = structlog.get_logger(__name__)
 
 
 class Endpoint:
-    """A port that is listened on from the start, and answers once it is opened."""
+    """Listens from the start, and answers once it is opened."""
 
     def __init__(self, host: str, port: int | None, collect: Callable[[], Awaitable[Snapshot]]) -> None:
         """Bind the port.
 
         Args:
             host: to listen on.
-            port: 0 lets the system choose; None is no port, and nobody is answered.
-            collect: tells what there is to tell.
+            port: 0 lets the system choose; None opens no port.
+            collect: returns the snapshot to expose.
 
         Raises:
             AddressError: it cannot be listened on.
@@ -52,11 +51,11 @@ class Endpoint:
         """Oldest first."""
 
     async def open(self) -> None:
-        """Begin to answer, and have the log say where."""
+        """Start to answer, and log the URL."""
         if self._listening is None:
             return
-        address = as_text(self._host, self._listening.getsockname()[1])
-        self._server = await asyncio.start_server(self._take, sock=self._listening, limit=_MOST_HEAD_BYTES)
+        address = format_address(self._host, self._listening.getsockname()[1])
+        self._server = await asyncio.start_server(self._take, sock=self._listening, limit=_MAX_HEAD_BYTES)
         _log.info("metrics", url=f"http://{address}{PATH}")
 
     async def close(self) -> None:
@@ -71,41 +70,41 @@ class Endpoint:
         await asyncio.gather(*exchanges, return_exceptions=True)
 
     def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._exchanges) >= _MOST_CONNECTIONS:
+        if len(self._exchanges) >= MAX_CONNECTIONS:
             oldest = next(iter(self._exchanges))
             del self._exchanges[oldest]
             oldest.cancel()
-        exchange = asyncio.get_running_loop().create_task(self._converse(reader, writer))
+        exchange = asyncio.get_running_loop().create_task(self._exchange(reader, writer))
         self._exchanges[exchange] = None
-        exchange.add_done_callback(partial(self._leave, writer))
+        exchange.add_done_callback(partial(self._close, writer))
 
-    def _leave(self, writer: asyncio.StreamWriter, exchange: asyncio.Task[None]) -> None:
-        """Close the connection of an exchange that is over, even if it never began."""
+    def _close(self, writer: asyncio.StreamWriter, exchange: asyncio.Task[None]) -> None:
+        """Close the connection of an exchange that is over, even if its task never ran."""
         self._exchanges.pop(exchange, None)
         if writer.transport.get_write_buffer_size():
-            writer.transport.abort()  # it was not read, and would be kept for ever
+            writer.transport.abort()  # a client that does not read would keep it open for ever
         else:
             writer.close()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(TIMEOUT_S):
                 await self._answer(await _read_head(reader), writer)
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
-            pass  # it is the other side that does not go on, or has gone
-        except Exception:  # noqa: BLE001 - of one scrape: calls, and further scrapes, are answered all the same
+            pass  # the client is too slow, or gone
+        except Exception:  # noqa: BLE001 - only this scrape fails: calls and further scrapes are answered
             _log.exception("scrape failed")
 
     async def _answer(self, head: list[bytes] | None, writer: asyncio.StreamWriter) -> None:
         if head is None:
-            await _send(writer, "400 Bad Request", _PLAIN, "this is no request of HTTP/1.1\n")
+            await _send(writer, "400 Bad Request", _PLAIN, "this is not an HTTP/1.1 request\n")
             return
         method, target, _ = head[0].split(b" ")
         path = target.partition(b"?")[0].decode("latin-1")
         if path != PATH:
-            await _send(writer, "404 Not Found", _PLAIN, f"there is {PATH} and nothing else\n")
+            await _send(writer, "404 Not Found", _PLAIN, f"only {PATH} exists\n")
         elif method not in {b"GET", b"HEAD"}:
-            await _send(writer, "405 Method Not Allowed", _PLAIN, "ask with GET\n", "Allow: GET, HEAD")
+            await _send(writer, "405 Method Not Allowed", _PLAIN, "use GET\n", "Allow: GET, HEAD")
         else:
             exposition = Exposition(_accept(head[1:]))
             parts = []
@@ -117,7 +116,7 @@ class Endpoint:
 
 
 async def _read_head(reader: asyncio.StreamReader) -> list[bytes] | None:
-    """Return the lines of a request's head; None if it is none."""
+    """Return the lines of a request's head; None if it is malformed or too long."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.LimitOverrunError:
@@ -150,6 +149,6 @@ async def _send(
         *fields,
         "\r\n",
     )
-    writer.transport.set_write_buffer_limits(high=0)  # so that it is out when drain returns
+    writer.transport.set_write_buffer_limits(high=0)  # so that drain waits until all is sent
     writer.write("\r\n".join(head).encode() + (b"" if is_head else content))
     await writer.drain()

@@ -1,8 +1,7 @@
-"""A snapshot as text that Prometheus and its kind read.
+"""Writes a snapshot in Prometheus' text format or in OpenMetrics, as the reader accepts.
 
-In: what was counted. Out: Prometheus' text format or OpenMetrics, by what the reader accepts, a metric at a
-time. Written here rather than by the prometheus-client library, which takes 15 to 45 us a line, a busy
-server's event loop along with it; the library's two parsers read it in the tests.
+Not by the prometheus-client library, which takes 15 to 45 us a line, during which it blocks the event loop;
+the tests read the text with that library's two parsers.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/,
 https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md
@@ -15,8 +14,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from service.observability.metrics import table
-from service.observability.metrics.lookup import batches, leaves, seconds
-from service.observability.metrics.snapshot import BATCHES, Numbers
+from service.observability.metrics.snapshot import BATCHES, MetricValues, batches, leaves, seconds
 from service.observability.metrics.table import METRICS, Kind, Metric
 
 if TYPE_CHECKING:
@@ -37,23 +35,23 @@ _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
 class Exposition:
-    """One way to write."""
+    """One of the two formats."""
 
     def __init__(self, accept: str) -> None:
-        """Choose by what an HTTP header ``Accept`` says: OpenMetrics for whoever names it."""
+        """Choose by the value of an HTTP header ``Accept``: OpenMetrics where it is named."""
         self._is_open = _OPEN_METRICS in accept
         kind, version = (_OPEN_METRICS, "1.0.0") if self._is_open else ("text/plain", "0.0.4")
         self.content_type = f"{kind}; version={version}; charset=utf-8"
 
     def write(self, snapshot: Snapshot) -> Iterator[str]:
-        """Write a metric at a time, so that others have their turn in between."""
-        numbers = Numbers()
-        for part in (snapshot.kept, snapshot.living):
-            numbers.add(part)
-        for of_model in numbers.models.values():
-            of_model.update(_of_batches(of_model))
+        """Yield one metric at a time, so that the event loop can turn to others in between."""
+        values = MetricValues()
+        values.add(snapshot.cumulative)
+        values.add(snapshot.current)
+        for of_model in values.models.values():
+            of_model.update(_batch_metrics(of_model))
         for metric in METRICS:
-            yield "".join((*self._head(metric), *_samples(metric, numbers)))
+            yield "".join((*self._head(metric), *_samples(metric, values)))
         if self._is_open:
             yield "# EOF\n"
 
@@ -68,19 +66,19 @@ class Exposition:
             yield f"# UNIT {name} {metric.unit}\n"
 
 
-def _samples(metric: Metric, numbers: Numbers) -> Iterator[str]:
-    for labels, value in _leaves(metric, numbers):
+def _samples(metric: Metric, values: MetricValues) -> Iterator[str]:
+    for labels, value in _leaves(metric, values):
         if isinstance(value, list):
             yield from _histogram(metric, labels, value)
         else:
             yield f"{metric.full_name}{_braces(labels)} {_amount(metric, value)}\n"
 
 
-def _leaves(metric: Metric, numbers: Numbers) -> Iterator[tuple[str, int | list[int]]]:
-    """Yield each sample's labels, written down, and its value."""
-    of_versions: Iterable[tuple[tuple[str, ...], Mapping[str, Tree]]] = [((), numbers.server)]
+def _leaves(metric: Metric, values: MetricValues) -> Iterator[tuple[str, int | list[int]]]:
+    """Yield each sample's labels, as text, and its value."""
+    of_versions: Iterable[tuple[tuple[str, ...], Mapping[str, Tree]]] = [((), values.server)]
     if metric.labels[:2] == table.MODEL_LABELS:
-        of_versions = numbers.models.items()
+        of_versions = values.models.items()
     for version, of_version in of_versions:
         if metric.name in of_version:
             for labels, value in leaves(of_version[metric.name]):
@@ -98,13 +96,13 @@ def _histogram(metric: Metric, labels: str, value: list[int]) -> Iterator[str]:
     yield f"{name}_sum{_braces(labels)} {_amount(metric, total)}\n"
 
 
-def _of_batches(numbers: Mapping[str, Tree]) -> Mapping[str, Tree]:
-    """Make metrics of how many batches of which size a model has run, if it was asked for any."""
-    if BATCHES not in numbers:
+def _batch_metrics(values: Mapping[str, Tree]) -> Mapping[str, Tree]:
+    """Compute a model version's metrics of its runs from the counts by batch size, if it has them."""
+    if BATCHES not in values:
         return {}
     buckets = [0] * (len(table.BATCH_IMAGES.bounds) + 1)
     images = total_ns = 0
-    for size, runs, busy_ns in batches(numbers):
+    for size, runs, busy_ns in batches(values):
         buckets[bisect_left(table.BATCH_IMAGES.bounds, size)] += runs
         images += size * runs
         total_ns += busy_ns

@@ -1,7 +1,6 @@
-"""Counts what one process does, as it is told of it.
+"""The observer that counts everything one process does, and makes snapshots of it.
 
-In: calls, requests and runs that are over, and how things are when somebody asks. Out: a snapshot of all of
-it. Plain numbers without locks, since everything happens in the event loop. Knows nothing of other processes.
+Plain numbers without locks, since all of it happens in the event loop.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from service.observability.metrics import table
 from service.observability.metrics.counts import MethodCounts, ModelCounts
 from service.observability.metrics.process_metrics import own_process
-from service.observability.metrics.snapshot import Numbers, Snapshot, nanoseconds, retired
+from service.observability.metrics.snapshot import NO_MODEL, MetricValues, Snapshot, nanoseconds, retired
 from service.observability.observers import Observer
 from service.observability.timing import clock
 
@@ -24,22 +23,21 @@ if TYPE_CHECKING:
 
     from service.observability.metrics.snapshot import Tree, Version
     from service.observability.observers import ModelEvent, ObservedCall, Request
-    from service.observability.timing import Run
+    from service.observability.timing import ModelRun
     from service.runtime.model import ModelInfo
 
-_MOST_REFUSALS = 100
-"""Kinds of refusals; there are about thirty."""
+_MAX_REFUSALS = 100
+"""Distinct refusals that are counted apart; there are about thirty."""
 _OTHER = ("other", "other")
 _OTHER_MODEL = "other"
-_MOST_MODEL_EVENTS = 1_000
-"""Names of models, each with an event: folders may come and go for years."""
-_NEWS_EVERY_S = 1.0
-_UNKNOWN = ("", 0)
+_MAX_MODEL_EVENTS = 1_000
+"""Distinct pairs of model name and event; folders may come and go for years."""
+_CHECK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Build:
-    """What a server is made of."""
+class BuildInfo:
+    """Versions of the server, of Python and of ONNX Runtime."""
 
     version: str
     python: str
@@ -47,8 +45,8 @@ class Build:
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
-    """How things are in a process."""
+class ProcessState:
+    """Values of the gauges of a process."""
 
     admitted_images: int = 0
     connections: int = 0
@@ -56,105 +54,98 @@ class State:
     active_streams: int = 0
     held_bytes: int = 0
     loaded: Sequence[tuple[ModelInfo, int]] = ()
-    """The versions that answer, and how many images wait for each."""
+    """The loaded versions, each with its number of waiting images."""
 
 
 class Recorder(Observer):
-    """Of one process; to be used within its event loop."""
+    """One a process; to be used within its event loop."""
 
-    def __init__(self, build: Build) -> None:
-        """Begin with nothing; ``build`` is told as it is."""
+    def __init__(self, build: BuildInfo) -> None:
         self._build = build
-        self._state: Callable[[], State] = State
+        self._state: Callable[[], ProcessState] = ProcessState
         self._methods: defaultdict[str, MethodCounts] = defaultdict(MethodCounts)
-        self._models: dict[tuple[str, int], ModelCounts] = {}
+        self._models: dict[Version, ModelCounts] = {}
         self._last: tuple[ModelInfo | None, ModelCounts] | None = None
-        """The version told of last, which is mostly the next one too."""
+        """The last version that was counted, which usually is the next one too."""
         self._refusals: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._model_events: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self._has_news = True
-        """Whether anything was counted that was not told."""
+        self._has_changed = True
+        """Whether anything was counted since the last snapshot."""
 
-    def watch(self, state: Callable[[], State], methods: Iterable[str]) -> None:
-        """Learn of a server before it is called.
+    def watch(self, state: Callable[[], ProcessState], methods: Iterable[str]) -> None:
+        """Set what to report of a server before it is called.
 
         Args:
-            state: says how things are, whenever a snapshot is made.
-            methods: paths of those that can be called.
+            state: returns the gauges, whenever a snapshot is made.
+            methods: paths of the methods, which are reported with zeros until they are called.
         """
         self._state = state
         self._methods.update((path, MethodCounts()) for path in methods)
 
-    # -- what happens
-
     def on_call(self, call: ObservedCall) -> None:
         """Count a call."""
         self._methods[call.path].count(call.code, clock() - call.began_s)
-        self._has_news = True
+        self._has_changed = True
 
     def on_refusal(self, event: str, reason: str) -> None:
-        """Count what was refused."""
+        """Count a refusal."""
         kind = (event, reason)
-        if kind not in self._refusals and len(self._refusals) >= _MOST_REFUSALS:
+        if kind not in self._refusals and len(self._refusals) >= _MAX_REFUSALS:
             kind = _OTHER
         self._refusals[kind] += 1
-        self._has_news = True
+        self._has_changed = True
 
     def on_request(self, request: Request) -> None:
         """Count a request."""
-        self._of(request.model).count(request)
-        self._has_news = True
+        self._counts_of(request.model).count(request)
+        self._has_changed = True
 
-    def on_run(self, model: ModelInfo, run: Run) -> None:
-        """Count a batch."""
-        self._of(model).count_run(run)
-        self._has_news = True
+    def on_run(self, model: ModelInfo, run: ModelRun) -> None:
+        """Count a run of a model."""
+        self._counts_of(model).count_run(run)
+        self._has_changed = True
 
     def on_model(self, name: str, version: int, event: ModelEvent) -> None:  # noqa: ARG002 - as every observer
-        """Count what has become of a version."""
+        """Count an event in the life of a model version."""
         kind: tuple[str, str] = (name, event)
-        if kind not in self._model_events and len(self._model_events) >= _MOST_MODEL_EVENTS:
+        if kind not in self._model_events and len(self._model_events) >= _MAX_MODEL_EVENTS:
             kind = (_OTHER_MODEL, event)
         self._model_events[kind] += 1
-        self._has_news = True
-
-    # -- what is told
+        self._has_changed = True
 
     async def answer(self, _: None = None) -> list[Any]:
-        """Answer whoever asks for the numbers."""
-        return (await self.collect()).as_json()
+        """Return a snapshot as JSON."""
+        return (await self.collect()).to_json()
 
-    async def answer_news(self, _: None = None) -> list[Any]:
-        """Answer likewise, once something has been counted since they were told last."""
-        while not self._has_news:  # noqa: ASYNC110 - an Event would cost each call what this costs a second
-            await asyncio.sleep(_NEWS_EVERY_S)
+    async def answer_when_changed(self, _: None = None) -> list[Any]:
+        """Return a snapshot as JSON, as soon as something has been counted since the last one."""
+        while not self._has_changed:  # noqa: ASYNC110 - setting an Event in each call would cost more
+            await asyncio.sleep(_CHECK_EVERY_S)
         return await self.answer()
 
     async def collect(self) -> Snapshot:
-        """Return all numbers as they are now."""
-        self._has_news = False
+        """Return all metrics of this process."""
+        self._has_changed = False
         state = self._state()
         for info, _ in state.loaded:
-            self._of(info)  # so that it is told of before it is asked
+            self._counts_of(info)  # reported with zeros until it is asked
         snapshot = own_process()
-        snapshot.add(Snapshot(self._kept(), self._living(state)))
+        snapshot.add(Snapshot(self._cumulative(), self._current(state)))
         return snapshot
 
-    def _kept(self) -> Numbers:
+    def _cumulative(self) -> MetricValues:
         server: dict[str, Tree] = {
-            table.CALLS.name: {_name(path): method.codes() for path, method in self._methods.items()},
-            table.CALL_DURATION.name: {
-                _name(path): method.duration() for path, method in self._methods.items()
-            },
-            table.REFUSALS.name: _by_two(self._refusals),
-            table.MODEL_EVENTS.name: _by_two(self._model_events),
+            table.CALLS.name: {path[1:]: method.codes() for path, method in self._methods.items()},
+            table.CALL_DURATION.name: {path[1:]: method.duration() for path, method in self._methods.items()},
+            table.REFUSALS.name: _nested(self._refusals),
+            table.MODEL_EVENTS.name: _nested(self._model_events),
             table.WORKER_RESTARTS.name: 0,
         }
         offset_ns = time.time_ns() - nanoseconds(clock())
-        models = {_version(key): counts.numbers(offset_ns) for key, counts in self._models.items()}
-        return Numbers(server, models)
+        models = {version: counts.values(offset_ns) for version, counts in self._models.items()}
+        return MetricValues(server, models)
 
-    def _living(self, state: State) -> Numbers:
+    def _current(self, state: ProcessState) -> MetricValues:
         build = self._build
         server: dict[str, Tree] = {
             table.ADMITTED_IMAGES.name: state.admitted_images,
@@ -166,46 +157,37 @@ class Recorder(Observer):
             table.WORKERS.name: 1,
         }
         models: dict[Version, dict[str, Tree]] = {
-            (info.name, str(info.version)): {
+            _version(info): {
                 table.MODEL.name: {info.provider: 1},
                 table.WAITING_IMAGES.name: waiting_images,
             }
             for info, waiting_images in state.loaded
         }
-        return Numbers(server, models)
+        return MetricValues(server, models)
 
-    def _of(self, info: ModelInfo | None) -> ModelCounts:
-        """Find the numbers of a version."""
+    def _counts_of(self, info: ModelInfo | None) -> ModelCounts:
         last = self._last
         if last is not None and last[0] is info:
             return last[1]
-        key = _UNKNOWN if info is None else (info.name, info.version)
-        counts = self._models.get(key)
+        version = NO_MODEL if info is None else _version(info)
+        counts = self._models.get(version)
         if counts is None:
-            self._forget_retired()
-            counts = self._models[key] = ModelCounts()
+            self._drop_retired()
+            counts = self._models[version] = ModelCounts()
         self._last = info, counts
         return counts
 
-    def _forget_retired(self) -> None:
-        keys = {_version(key): key for key in self._models}
-        loaded = [(info.name, str(info.version)) for info, _ in self._state().loaded]
-        for version in retired(keys, loaded):
-            del self._models[keys[version]]
+    def _drop_retired(self) -> None:
+        for version in retired(self._models, [_version(info) for info, _ in self._state().loaded]):
+            del self._models[version]
 
 
-def _by_two(counts: dict[tuple[str, str], int]) -> dict[str, Tree]:
+def _nested(counts: dict[tuple[str, str], int]) -> dict[str, Tree]:
     tree: dict[str, dict[str, Tree]] = {}
     for (first, second), count in counts.items():
         tree.setdefault(first, {})[second] = count
     return {**tree}
 
 
-def _name(path: str) -> str:
-    """Return a method's name as people write it, without the slash of its path."""
-    return path.removeprefix("/")
-
-
-def _version(key: tuple[str, int]) -> Version:
-    name, version = key
-    return name, str(version) if version else ""
+def _version(info: ModelInfo) -> Version:
+    return info.name, str(info.version)

@@ -1,39 +1,38 @@
-"""What one process or many have counted, as values that can be added up and sent.
+"""Metric values of one process or many, which can be added up and sent as JSON.
 
-In: numbers of a process. Out: their sum over processes. All numbers are integers, times in nanoseconds: a sum
-is then the same in whichever order it is made, and a counter never steps back by a rounding. Knows nothing of
-who counts nor who asks.
+All values are integers, times in nanoseconds: their sum does not depend on the order of adding, and a counter
+never steps back by a rounding error.
 """
 
 from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from service.observability.metrics.table import METRICS, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 Tree: TypeAlias = "int | list[int] | dict[str, Tree]"
-"""A metric's numbers: dicts by its labels one by one, where model and version are not among them; a histogram
-is a list, of each bucket alone how much is in it, then the sum of all values."""
+"""A metric's values: nested dicts, one level a label (model and version are not among them). The value of a
+histogram is a list: the count of each bucket alone, then the sum of all observations."""
 Version: TypeAlias = tuple[str, str]
 """A model's name and version."""
 
 NO_MODEL: Version = ("", "")
-"""Whose requests ended before their model was known."""
+"""Stands for requests that ended before their model was known."""
 BATCHES = "batches"
-"""Beside the metrics, of a model: by batch size a list of how many runs there were and how long they took."""
+"""Key of a model's runs, beside the metrics: by batch size, a list of their number and their nanoseconds."""
 METRICS_TOPIC = "metrics"
 """A worker answers with its snapshot."""
-NEWS_TOPIC = "metrics news"
-"""Likewise, once something has been counted that it has not told."""
-TOTALS_TOPIC = "totals"
-"""A supervisor answers with the whole server's snapshot."""
-MOST_RETIRED = 32
-"""Versions that are no longer loaded whose numbers are kept; the oldest ones make room."""
+CHANGED_METRICS_TOPIC = "metrics news"
+"""A worker answers with its snapshot once it differs from the last one it sent."""
+SERVER_METRICS_TOPIC = "totals"
+"""The supervisor answers with the snapshot of the whole server."""
+MAX_RETIRED = 32
+"""How many versions that are not loaded any more are kept; the oldest are dropped."""
 _NS = 1_000_000_000
 _COMBINE: Mapping[str, Callable[[int, int], int]] = {
     metric.name: max for metric in METRICS if metric.kind in {Kind.LATEST, Kind.INFO}
@@ -41,71 +40,91 @@ _COMBINE: Mapping[str, Callable[[int, int], int]] = {
 
 
 def nanoseconds(seconds: float) -> int:
-    """Make a time that can be summed up."""
+    """Convert seconds to whole nanoseconds."""
     return round(seconds * _NS)
 
 
+def seconds(nanoseconds: int) -> float:
+    """Convert nanoseconds to seconds."""
+    return nanoseconds / _NS
+
+
 @dataclass
-class Numbers:
-    """Of metrics, by their names."""
+class MetricValues:
+    """Values of metrics by name; those without a value are absent."""
 
     server: dict[str, Tree] = field(default_factory=dict)
-    """Those of the server as a whole."""
+    """Metrics of the server as a whole."""
     models: dict[Version, dict[str, Tree]] = field(default_factory=dict)
-    """Those of each version of a model."""
+    """Metrics of each model version."""
 
-    def add(self, other: Numbers) -> None:
-        """Add the numbers of another process."""
+    def add(self, other: MetricValues) -> None:
+        """Add the values of another process."""
         _add(self.server, other.server)
-        for version, numbers in other.models.items():
-            _add(self.models.setdefault(version, {}), numbers)
+        for version, values in other.models.items():
+            _add(self.models.setdefault(version, {}), values)
 
-    def as_json(self) -> list[Any]:
-        """Return what JSON can carry."""
-        return [self.server, [[*version, numbers] for version, numbers in self.models.items()]]
+    def to_json(self) -> list[Any]:
+        """Convert to a JSON value."""
+        return [self.server, [[*version, values] for version, values in self.models.items()]]
 
     @classmethod
-    def of_json(cls, value: list[Any]) -> Numbers:
-        """Read what ``as_json`` made."""
+    def from_json(cls, value: list[Any]) -> MetricValues:
+        """Convert from the result of ``to_json``."""
         server, models = value
-        return cls(server, {(name, version): numbers for name, version, numbers in models})
+        return cls(server, {(name, version): values for name, version, values in models})
 
 
 @dataclass
 class Snapshot:
-    """What there was to tell at some moment."""
+    """All metric values at one moment."""
 
-    kept: Numbers = field(default_factory=Numbers)
-    """What has been counted, which stays true when the process ends."""
-    living: Numbers = field(default_factory=Numbers)
-    """How things are in it, which does not."""
+    cumulative: MetricValues = field(default_factory=MetricValues)
+    """Counters, histograms and times of last events: they outlive the process."""
+    current: MetricValues = field(default_factory=MetricValues)
+    """Gauges, which end with the process."""
 
     def add(self, other: Snapshot) -> None:
-        """Add that of another process that lives."""
-        self.kept.add(other.kept)
-        self.living.add(other.living)
+        """Add the snapshot of another running process."""
+        self.cumulative.add(other.cumulative)
+        self.current.add(other.current)
 
-    def as_json(self) -> list[Any]:
-        """Return what JSON can carry."""
-        return [self.kept.as_json(), self.living.as_json()]
+    def to_json(self) -> list[Any]:
+        """Convert to a JSON value."""
+        return [self.cumulative.to_json(), self.current.to_json()]
 
     @classmethod
-    def of_json(cls, value: list[Any]) -> Snapshot:
-        """Read what ``as_json`` made."""
-        kept, living = value
-        return cls(Numbers.of_json(kept), Numbers.of_json(living))
+    def from_json(cls, value: list[Any]) -> Snapshot:
+        """Convert from the result of ``to_json``."""
+        return cls(*map(MetricValues.from_json, value))
+
+
+def leaves(tree: Tree) -> Iterator[tuple[tuple[str, ...], int | list[int]]]:
+    """Yield the labels and the value of every sample of a metric."""
+    if isinstance(tree, dict):
+        for label, inner in tree.items():
+            for labels, value in leaves(inner):
+                yield (label, *labels), value
+    else:
+        yield (), tree
+
+
+def batches(values: Mapping[str, Tree]) -> list[tuple[int, int, int]]:
+    """Return batch size, number of runs and their nanoseconds, for each batch size of a model version."""
+    found = cast("dict[str, list[int]]", values.get(BATCHES, {}))
+    return [(int(size), runs, busy_ns) for size, (runs, busy_ns) in found.items()]
 
 
 def retired(versions: Iterable[Version], loaded: Iterable[Version]) -> list[Version]:
-    """Say which versions' numbers are to be forgotten.
+    """Return the versions to drop.
 
     Args:
-        versions: those that have numbers, oldest first.
-        loaded: those whose numbers are kept in any case.
+        versions: those that have values, oldest first.
+        loaded: those that are never dropped.
     """
     needed = {*loaded, NO_MODEL}
     gone = [version for version in versions if version not in needed]
-    return gone[: max(0, len(gone) - MOST_RETIRED)]
+    return gone[: max(0, len(gone) - MAX_RETIRED)]
 
 
 def _add(total: dict[str, Tree], more: Mapping[str, Tree]) -> None:

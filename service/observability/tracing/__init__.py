@@ -1,1 +1,1 @@
-"""OpenTelemetry traces of calls, an extra: only imported where tracing is on."""
+"""OpenTelemetry tracing of calls; an extra, imported only if tracing is on."""

@@ -1,9 +1,7 @@
-"""The spans of the model's runs, each of which answers many calls.
+"""Spans of the model's runs, each linked with the calls that had images in it.
 
-In: the runs that traced requests had a part in. Out: a span for each run, linked with the call of every such
-request. A run's requests end within moments of each other, so its span is ended a while after the first of
-them has; a request that is later still links to the span, which then has no link back. Knows nothing of how
-calls are sampled.
+The requests of a run end within moments of each other, so its span is ended one second after the first of
+them. A request that ends later still links to the span, which then has no link back.
 """
 
 from __future__ import annotations
@@ -17,37 +15,37 @@ from opentelemetry.trace import Span
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext, Tracer
 
-    from service.observability.timing import Run
+    from service.observability.timing import ModelRun
     from service.runtime.model import ModelInfo
 
 _WAIT_S = 1.0
 
 
-class Batches:
-    """Those whose spans may still get links."""
+class BatchSpans:
+    """Creates the spans, and ends them once they have their links."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
         self._open: dict[Span, tuple[asyncio.TimerHandle, int]] = {}
-        """When each is to be ended, and with which time."""
+        """The timer that ends each span, and its end time in nanoseconds."""
 
-    def join(self, run: Run, model: ModelInfo | None, call: SpanContext, offset_ns: int) -> SpanContext:
-        """Link a run's span to that of a call, or of a request, that had a part in it; return the run's."""
+    def join(self, run: ModelRun, model: ModelInfo | None, call: SpanContext, offset_ns: int) -> SpanContext:
+        """Link the span of a run to the span of a call or request with images in it; return the run's."""
         span = run.context if isinstance(run.context, Span) else self._begin(run, model, offset_ns)
         if span.is_recording():
             span.add_link(call)
         return span.get_span_context()
 
     def close(self) -> None:
-        """End them all."""
+        """End all open spans."""
         for span, (timer, _) in list(self._open.items()):
             timer.cancel()
             self._end(span)
 
-    def _begin(self, run: Run, model: ModelInfo | None, offset_ns: int) -> Span:
+    def _begin(self, run: ModelRun, model: ModelInfo | None, offset_ns: int) -> Span:
         span = self._tracer.start_span(
             "batch",
-            Context(),  # a trace of its own: it belongs to no call more than to others
+            Context(),  # a trace of its own: a run belongs to no single call
             attributes={"cifar10net.images": run.images, **model_attributes(model)},
             start_time=in_ns(run.began_s, offset_ns),
         )
@@ -62,7 +60,7 @@ class Batches:
 
 
 def model_attributes(model: ModelInfo | None) -> dict[str, str | int]:
-    """Say which model it is, if that is known."""
+    """Return a span's attributes for the model, if it is known."""
     return {} if model is None else {"cifar10net.model": model.name, "cifar10net.version": model.version}
 
 

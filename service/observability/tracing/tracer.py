@@ -1,9 +1,8 @@
-"""Which calls are traced, and their spans, made when what they tell of is over.
+"""Samples calls and creates their spans, each when the work that it describes has ended.
 
-In: calls and requests as they end. Out: a span for each sampled call below its caller's, and below that the
-decoding, waiting and computing of its request; for a stream a span for each of its requests, with these below
-it. A call that is not sampled costs a look at its metadata and a random number. Knows nothing of where spans
-go.
+A sampled call has a span below its caller's, with child spans for decoding, queueing and computing; in a
+stream these are children of a span for each request. A call that is not sampled costs a metadata lookup and a
+random number.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from service.observability.request_context import (
     sent_trace_parent,
 )
 from service.observability.timing import clock
-from service.observability.tracing.batches import Batches, in_ns, model_attributes
+from service.observability.tracing.batches import BatchSpans, in_ns, model_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,42 +42,42 @@ if TYPE_CHECKING:
     from service.observability.observers import ObservedCall, Request
 
 _UNTRACED = "untraced"
-_MOST_REQUESTS = 1_000
-"""Spans of requests that a stream gets: it may go on for days."""
-_MOST_RUNS = 128
-"""Links of a span that OpenTelemetry keeps by default; a call of 4,096 images can have as many runs."""
-# What is the server's fault, by OpenTelemetry's conventions for gRPC; other codes are the caller's.
-_FAULTS = {Code.DEADLINE_EXCEEDED, Code.UNIMPLEMENTED, Code.INTERNAL, Code.UNAVAILABLE}
+_MAX_REQUESTS = 1_000
+"""Requests of a stream that get a span; a stream may last for days."""
+_MAX_RUNS = 128
+"""Links that OpenTelemetry keeps in a span by default; a call of 4,096 images can have that many runs."""
+# The statuses that are the server's fault by OpenTelemetry's conventions for gRPC.
+_SERVER_ERRORS = {Code.DEADLINE_EXCEEDED, Code.UNIMPLEMENTED, Code.INTERNAL, Code.UNAVAILABLE}
 
 
 class CallTracer(Observer):
-    """Traces the calls that their callers trace, and a share of those whose callers do not say."""
+    """Traces the calls whose callers sample them, and a share of those without a ``traceparent``."""
 
     def __init__(self, tracer: Tracer, ratio: float) -> None:
-        """Trace through ``tracer``, which is to record all that it is given; ``ratio`` is the share."""
+        """Create spans with ``tracer``, which must sample all of them; ``ratio`` is the share, 0 to 1."""
         self._tracer = tracer
         self._ratio = ratio
-        self._batches = Batches(tracer)
+        self._batches = BatchSpans(tracer)
 
     def on_request(self, request: Request) -> None:
-        """Make the spans of a request."""
+        """Create the spans of a request."""
         trace = self._trace_of(request.call)
         if trace is not None:
             trace.add(request)
 
     def on_call(self, call: ObservedCall) -> None:
-        """End a call's span; its handler, if it was cancelled, may end a request after that."""
+        """End a call's span; a cancelled handler may end its request only after that."""
         trace = self._trace_of(call)
         if trace is not None:
             trace.end(call)
 
     def describe(self, call: ObservedCall) -> Mapping[str, str]:
-        """Say in which trace it is."""
+        """Return the log field ``trace_id``."""
         trace = self._trace_of(call)
         return {} if trace is None else {"trace_id": trace.id}
 
     def close(self) -> None:
-        """End what is open."""
+        """End the spans of runs that are still open."""
         self._batches.close()
 
     def _trace_of(self, call: ObservedCall) -> _CallTrace | None:
@@ -91,7 +90,7 @@ class CallTracer(Observer):
         if is_in_unsampled_trace(call.metadata):
             return None
         parent = sent_trace_parent(call.metadata)
-        is_sampled = random.random() < self._ratio if parent is None else parent.is_sampled  # noqa: S311 - chance
+        is_sampled = random.random() < self._ratio if parent is None else parent.is_sampled  # noqa: S311 - no secret
         return _CallTrace(self._tracer, self._batches, call, parent) if is_sampled else None
 
 
@@ -99,11 +98,11 @@ class _CallTrace:
     """The spans of one call."""
 
     def __init__(
-        self, tracer: Tracer, batches: Batches, call: ObservedCall, parent: TraceParent | None
+        self, tracer: Tracer, batches: BatchSpans, call: ObservedCall, parent: TraceParent | None
     ) -> None:
         self._tracer = tracer
         self._batches = batches
-        # Anew for each call, since the system's time may be set; one for all of its spans.
+        # Per call, since the system's time may be set; the same for all of its spans.
         self._offset_ns = time.time_ns() - round(clock() * 1e9)
         self._requests = 0
         self._span = tracer.start_span(
@@ -116,13 +115,13 @@ class _CallTrace:
 
     @property
     def id(self) -> str:
-        """Of the trace: 32 hexadecimal digits."""
+        """The trace id, 32 hexadecimal digits."""
         return f"{self._span.get_span_context().trace_id:032x}"
 
     def add(self, request: Request) -> None:
-        """Make spans of a request's parts, below one of its own if the call may have many."""
+        """Create spans for a request's parts, below a span of its own in a stream."""
         self._requests += 1
-        if self._requests > _MOST_REQUESTS:
+        if self._requests > _MAX_REQUESTS:
             return
         attributes = _request_attributes(request)
         if request.call.is_stream:
@@ -141,35 +140,35 @@ class _CallTrace:
         _conclude(self._span, call.code, in_ns(clock(), self._offset_ns))
 
     def _add_parts(self, request: Request, below: Span) -> None:
+        def add(name: str, began_s: float, ended_s: float, links: Sequence[Link] = ()) -> None:
+            self._start(name, below, began_s, links=links).end(in_ns(ended_s, self._offset_ns))
+
         if request.decode_began_s is not None:
-            self._add("decode", below, request.decode_began_s, request.decode_ended_s or request.ended_s)
+            add("decode", request.decode_began_s, request.decode_ended_s or request.ended_s)
         if request.queued_s is not None:
-            self._add("queue", below, request.queued_s, request.taken_s or request.ended_s)
+            add("queue", request.queued_s, request.taken_s or request.ended_s)
         if request.runs:
             context = below.get_span_context()
             links = [
                 Link(self._batches.join(run, request.model, context, self._offset_ns))
-                for run in request.runs[:_MOST_RUNS]
+                for run in request.runs[:_MAX_RUNS]
             ]
-            self._add("compute", below, request.runs[0].began_s, request.runs[-1].ended_s, links)
-
-    def _add(
-        self, name: str, below: Span, began_s: float, ended_s: float, links: Sequence[Link] = ()
-    ) -> None:
-        self._start(name, below, began_s, {}, links).end(in_ns(ended_s, self._offset_ns))
+            add("compute", request.runs[0].began_s, request.runs[-1].ended_s, links)
 
     def _start(
         self,
         name: str,
         below: Span,
         began_s: float,
-        attributes: Mapping[str, str | int],
+        attributes: dict[str, str | int] | None = None,
         links: Sequence[Link] = (),
     ) -> Span:
-        context = set_span_in_context(below, Context())
-        start_ns = in_ns(began_s, self._offset_ns)
         return self._tracer.start_span(
-            name, context, attributes=dict(attributes), links=links, start_time=start_ns
+            name,
+            set_span_in_context(below, Context()),
+            attributes=attributes,
+            links=links,
+            start_time=in_ns(began_s, self._offset_ns),
         )
 
 
@@ -186,7 +185,7 @@ def _context_of(parent: TraceParent, metadata: Mapping[bytes, bytes]) -> Context
 
 
 def _call_attributes(call: ObservedCall) -> dict[str, str | int]:
-    """Name them as OpenTelemetry's conventions for gRPC do."""
+    """Return a call's attributes by OpenTelemetry's conventions for gRPC."""
     host, _, port = call.peer.rpartition(":")
     attributes: dict[str, str | int] = {
         "rpc.system.name": "grpc",
@@ -212,7 +211,7 @@ def _request_attributes(request: Request) -> dict[str, str | int]:
 
 def _conclude(span: Span, code: Code, ended_ns: int) -> None:
     span.set_attribute("rpc.response.status_code", code.name)
-    if code in _FAULTS:
+    if code in _SERVER_ERRORS:
         span.set_attribute("error.type", code.name)
         span.set_status(StatusCode.ERROR)
     span.end(ended_ns)

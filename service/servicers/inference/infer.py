@@ -68,7 +68,7 @@ class Inference:
             request = parse_request(message)
             del message  # up to 32 MiB, and all of it is in the request
             reply = await self._answer(request, observed, call.deadline_s, waits=False)
-            if server_timing.WISH in call.metadata:
+            if server_timing.REQUEST_KEY in call.metadata:
                 call.trailing_metadata = server_timing.trailer(observed)
             return reply
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from service.batching.admission import Admission
     from service.config import ServerConfig
+    from service.observability.metrics.totals import TotalsSource
     from service.observability.observers import Observer
-    from service.observability.statistics import StatisticsSource
     from service.repository import Repository
     from service.rpc.call import Call
     from service.rpc.method import UnaryHandler
-    from service.workers.control_client import Intercom
+    from service.workers.control_client import ControlClient
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 _ALWAYS = (
@@ -51,11 +51,11 @@ class InferenceServicer:
         admission: Admission,
         observer: Observer,
         config: ServerConfig,
-        intercom: Intercom,
+        control: ControlClient,
         *,
         is_ready: Callable[[], bool],
         version: str,
-        statistics: StatisticsSource,
+        statistics: TotalsSource,
     ) -> None:
         """Offer what the configuration says.
 
@@ -64,13 +64,13 @@ class InferenceServicer:
             admission: the door that the callers of all protocols go through.
             observer: is told of each request.
             config: how the models are served.
-            intercom: what reaches the other processes.
+            control: what reaches the other processes.
             is_ready: says whether all models are.
             version: of the server.
             statistics: counts what has become of requests.
         """
         regions = Regions(_MEMORY_OBJECTS) if config.shared_memory else None
-        self._shared_memory = SharedMemory(regions, intercom) if regions is not None else None
+        self._shared_memory = SharedMemory(regions, control) if regions is not None else None
         self._statistics = Statistics(repository, statistics)
         self._inference = Inference(repository, admission, observer, regions, config.max_call_images)
         self._repository = RepositoryControl(repository)

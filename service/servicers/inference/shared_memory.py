@@ -15,13 +15,13 @@ from cifar10net.pb import inference_pb2 as pb
 from service.errors import NotServingError, ServiceError
 from service.servicers.inference.regions import Region, check_name
 from service.servicers.parsing import parse
-from service.workers.control_client import Failure
-from service.workers.ipc import LineError
+from service.workers.control_client import NoAnswer
+from service.workers.ipc import IpcError
 
 if TYPE_CHECKING:
     from service.rpc.call import Call
     from service.servicers.inference.regions import Regions
-    from service.workers.control_client import Intercom
+    from service.workers.control_client import ControlClient
 
 _ADD, _DROP, _TELL = (f"shared_memory.{each}" for each in ("add", "drop", "tell"))
 _log = structlog.get_logger(__name__)
@@ -30,21 +30,21 @@ _log = structlog.get_logger(__name__)
 class SharedMemory:
     """One in every process of the server."""
 
-    def __init__(self, regions: Regions, intercom: Intercom) -> None:
-        """Keep ``regions`` as the other processes keep theirs, from when the intercom joins them."""
+    def __init__(self, regions: Regions, control: ControlClient) -> None:
+        """Keep ``regions`` as the other processes keep theirs, from when the control client joins them."""
         self._regions = regions
-        self._intercom = intercom
+        self._control = control
         self._dropped: set[str] | None = None
         """What the others have forgotten while this process asks what they know."""
-        intercom.answer(_ADD, self._add)
-        intercom.answer(_DROP, self._drop)
-        intercom.answer(_TELL, self._tell)
+        control.handle(_ADD, self._add)
+        control.handle(_DROP, self._drop)
+        control.handle(_TELL, self._tell)
 
     async def join(self) -> None:
         """Learn the regions that the other processes know."""
         self._dropped = set()
-        for answer in await self._intercom.ask_peers(_TELL):
-            for region in [] if isinstance(answer, Failure) else [Region(**each) for each in answer]:
+        for answer in await self._control.ask_peers(_TELL):
+            for region in [] if isinstance(answer, NoAnswer) else [Region(**each) for each in answer]:
                 if not self._dropped & {"", region.name}:
                     self._catch_up(region)
         self._dropped = None
@@ -69,10 +69,10 @@ class SharedMemory:
         region = Region(request.name, request.key, request.offset, request.byte_size)
         self._regions.add(region)
         refusals = [
-            answer for answer in await self._intercom.ask_peers(_ADD, asdict(region)) if answer is not None
+            answer for answer in await self._control.ask_peers(_ADD, asdict(region)) if answer is not None
         ]
         if refusals:
-            await self._intercom.ask_all(_DROP, [region.name, region.ticket])
+            await self._control.ask_all(_DROP, [region.name, region.ticket])
             raise _not_everywhere("registered", refusals)
         return pb.SystemSharedMemoryRegisterResponse().SerializeToString()
 
@@ -82,7 +82,7 @@ class SharedMemory:
         if name:  # else all of them
             check_name(name)
         refusals = [
-            answer for answer in await self._intercom.ask_all(_DROP, [name, None]) if answer is not None
+            answer for answer in await self._control.ask_all(_DROP, [name, None]) if answer is not None
         ]
         if refusals:
             raise _not_everywhere("unregistered", refusals)
@@ -111,7 +111,7 @@ class SharedMemory:
         try:
             self._regions.add(Region(**body))
         except ServiceError as error:
-            raise LineError(str(error)) from error
+            raise IpcError(str(error)) from error
 
     async def _drop(self, body: Any) -> None:  # noqa: ANN401
         name, ticket = body

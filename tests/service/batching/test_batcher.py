@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from service.batching.batcher import Batcher, Priority
 from service.errors import DeadlineError, NotServingError
-from service.observability.timing import Run, Timing
+from service.observability.timing import ModelRun, Timing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +94,7 @@ class _Bench:
     def __init__(self, max_batch: int = 4, *, sessions: int = 1, delay_s: float = 0.0) -> None:
         self.loop = _Loop()
         self.gates = [_Gate() for _ in range(sessions)]
-        self.runs: list[Run] = []
+        self.runs: list[ModelRun] = []
         self.batcher = Batcher(
             [gate.run for gate in self.gates],
             max_batch,

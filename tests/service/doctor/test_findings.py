@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from service.doctor import Finding, Verdict, installation, machine
 from service.runtime.model import _TINY_MODEL
-from service.system.cgroups import Memory, memory_limit
+from service.system.cgroups import MemoryLimit, memory_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,7 +77,7 @@ def test_the_memory_is_the_least_of_all_limits(
 ) -> None:
     limit = memory_limit(_root(tmp_path, files))
 
-    assert isinstance(limit, Memory)
+    assert isinstance(limit, MemoryLimit)
     assert limit.limit_bytes == limit_bytes
     assert limit.source.endswith(source)
 

@@ -1,4 +1,4 @@
-"""The log tells what failed and holds nothing of what callers sent."""
+"""The log says what failed, and holds no data of callers."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_what_a_library_repeats_is_told_once_in_a_while_and_counted(monkeypatch:
     ]
 
 
-def test_each_line_is_one_write_so_that_workers_do_not_tear_those_of_others() -> None:
+def test_each_line_is_one_write_so_that_lines_of_workers_do_not_mix() -> None:
     code = """
 from service.observability.logs import configure
 import structlog

@@ -1,4 +1,4 @@
-"""Whoever asks for it is told how long the parts of a call took; nobody else is."""
+"""Callers who ask for it, and only they, get the durations of a call's parts."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from service.errors import ModelBusyError, ModelControlError, ModelLoadError, Un
 from service.repository import Repository, load_models, loading
 from service.repository import two_phase_commit as everywhere_module
 from service.repository import version_updates as lifecycle_module
-from service.workers.control_client import Intercom
-from service.workers.control_hub import Exchange
+from service.workers.control_client import ControlClient
+from service.workers.control_hub import ControlHub
 from tests.service.colours import colour_model
 from tests.service.in_process import until
 from tests.service.manifests import manifest, publish, replace
@@ -30,11 +30,11 @@ TOLD = manifest(CONTENT)
 class _Worker:
     """A process of a server, as far as its models go."""
 
-    def __init__(self, root: Path, intercom: Intercom) -> None:
+    def __init__(self, root: Path, control: ControlClient) -> None:
         self.config = ServerConfig(models=root, max_batch=8, model_control=True)
-        self.intercom = intercom
+        self.control = control
         self.repository = Repository()
-        self.repository.join(intercom)
+        self.repository.join(control)
 
     async def open(self) -> None:
         elsewhere = await self.repository.elsewhere()
@@ -49,23 +49,23 @@ class _Worker:
 
     async def close(self) -> None:
         await self.repository.close()
-        await self.intercom.close()
+        await self.control.close()
 
 
 class _Crew:
-    """Workers and the exchange between them."""
+    """Workers and the hub between them."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._exchange = Exchange()
+        self._hub = ControlHub()
         self.workers: list[_Worker] = []
 
     async def join(self) -> _Worker:
         """Have a worker join that has no models yet."""
-        with self._exchange.add(len(self.workers)) as line:
-            worker = _Worker(self._root, Intercom(os.dup(line.fileno())))
+        with self._hub.add(len(self.workers)) as line:
+            worker = _Worker(self._root, ControlClient(os.dup(line.fileno())))
         self.workers.append(worker)
-        await worker.intercom.join()
+        await worker.control.join()
         return worker
 
     async def start(self) -> _Worker:
@@ -76,7 +76,7 @@ class _Crew:
     async def close(self) -> None:
         for worker in self.workers:
             await worker.close()
-        self._exchange.close()
+        self._hub.close()
 
 
 @pytest.fixture
@@ -117,8 +117,8 @@ def test_a_load_and_an_unload_reach_every_worker(root: Path) -> None:
 
 def test_a_server_of_one_process_changes_itself(root: Path) -> None:
     async def main() -> None:
-        worker = _Worker(root, Intercom())
-        await worker.intercom.join()
+        worker = _Worker(root, ControlClient())
+        await worker.control.join()
         await worker.open()
         await worker.repository.unload_everywhere("net")
         assert worker.answering() == {"other": [1]}
@@ -203,7 +203,7 @@ def test_a_worker_that_dies_while_others_prepare_stops_the_change(root: Path) ->
 
         loading = asyncio.create_task(workers[0].repository.unload_everywhere("net"))
         await until(lambda: workers[1].repository._everywhere._reserved is not None)  # type: ignore[union-attr]
-        await dying.intercom.close()
+        await dying.control.close()
         with pytest.raises(ModelLoadError, match=r"net cannot be unloaded; 1 of 2 .* worker 2: "):
             await loading
         assert [worker.answering()["net"] for worker in workers] == [[1]] * 2
@@ -227,7 +227,7 @@ def test_a_worker_that_was_given_up_does_the_change_by_itself_when_it_comes(root
             await prepare(plan)
             everywhere._release(plan.ticket)
 
-        crew.workers[1].intercom.answer(everywhere_module._PREPARE, everywhere_module._answering(forget))
+        crew.workers[1].control.handle(everywhere_module._PREPARE, everywhere_module._answering(forget))
         await workers[0].repository.load_everywhere("net")
         assert [worker.answering()["net"] for worker in workers] == [[2]] * 2
 
@@ -240,7 +240,7 @@ def test_a_reservation_of_somebody_who_is_gone_runs_out(root: Path, monkeypatch:
     async def scenario(crew: _Crew) -> None:
         workers = [await crew.start() for _ in range(2)]
         plan = {"action": "unload", "model": "net", "ticket": "of a process that dies"}
-        assert await workers[0].intercom.ask_peers(everywhere_module._PREPARE, plan) == [None]
+        assert await workers[0].control.ask_peers(everywhere_module._PREPARE, plan) == [None]
         everywhere = workers[1].repository._everywhere
         assert everywhere is not None
         await until(lambda: everywhere._reserved is None)
@@ -296,7 +296,7 @@ def test_a_worker_that_starts_without_the_default_model_keeps_its_name(root: Pat
 def test_models_are_changed_by_call_only_where_that_is_allowed(root: Path) -> None:
     async def main() -> None:
         repository, config = Repository(), ServerConfig(models=root)
-        repository.join(Intercom())
+        repository.join(ControlClient())
         repository.open(load_models(config), config)
         for change in (repository.load_everywhere, repository.unload_everywhere):
             with pytest.raises(ModelControlError, match="start the server with --model-control to allow it"):

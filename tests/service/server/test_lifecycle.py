@@ -371,7 +371,7 @@ def test_a_port_in_use_ends_the_start(server: str, repository: Path) -> None:
     [
         (("--models", "/nonexistent"), 1, "no model repository at /nonexistent"),
         (("--host", "256.0.0.1"), 1, "cannot listen on 256.0.0.1"),
-        (("--host", "a..b"), 1, "cannot listen on a..b:0: it is no host name"),
+        (("--host", "a..b"), 1, "cannot listen on a..b:0: it is not a host name"),
         (("--host", "192.0.2.1"), 1, "cannot listen on 192.0.2.1:0"),
         (("--models", "x" * 300), 1, "cannot read the model repository"),
         (("--threads", 0), 2, "threads is 0, wanted 1 to 1024"),

@@ -1,4 +1,4 @@
-"""CPUs are counted within what the system grants, and are never promised twice."""
+"""CPUs are counted within the system's limits, and never assigned twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.runtime.providers import PROVIDERS
-from service.system.cpus import Cpus, Plan, plan, usable_cpus
+from service.system.cpus import CpuPlan, Cpus, plan, usable_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pat
             2,
             "app.service/cpu.max",
         ),
-        # A container that is told the host's name of its group, or one outside of its namespace.
+        # A container that sees the host's name of its group, or a name outside its namespace.
         (NESTED, {"cpu.max": "200000 100000"}, 2, "cpu.max"),
         ("0::/../../other", {"cpu.max": "200000 100000"}, 2, "cpu.max"),
         # Version 1, in its own folder and as a container sees it.
@@ -112,7 +112,7 @@ def test_this_machine_has_a_cpu() -> None:
     assert 1 <= usable_cpus().count <= (os.cpu_count() or 1)
 
 
-def _numbers(made: Plan) -> tuple[int, int, int, int]:
+def _numbers(made: CpuPlan) -> tuple[int, int, int, int]:
     return made.workers, made.instances, made.threads, made.decode_threads
 
 

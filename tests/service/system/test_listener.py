@@ -1,4 +1,4 @@
-"""A port is opened for all that its address says, or refused in one sentence."""
+"""A socket listens on all addresses of a host, or the error is one sentence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from service.errors import AddressError
-from service.system.listener import as_text, listen
+from service.system.listener import format_address, listen
 
 
 def test_all_addresses_of_ipv6_are_those_of_ipv4_too() -> None:
@@ -39,7 +39,7 @@ def test_a_port_is_listened_on_once() -> None:
     ("host", "message"),
     [
         ("256.0.0.1", "cannot listen on 256.0.0.1:0: "),
-        ("a..b", "cannot listen on a..b:0: it is no host name"),
+        ("a..b", "cannot listen on a..b:0: it is not a host name"),
         ("192.0.2.1", "192.0.2.1:0: Cannot assign requested address"),
         ("2001:db8::1", r"cannot listen on \[2001:db8::1\]:0: "),
     ],
@@ -50,5 +50,5 @@ def test_an_address_that_is_not_ours_is_refused(host: str, message: str) -> None
 
 
 def test_an_address_is_written_as_people_write_it() -> None:
-    assert as_text("127.0.0.1", 50051) == "127.0.0.1:50051"
-    assert as_text("::1", 50051) == "[::1]:50051"
+    assert format_address("127.0.0.1", 50051) == "127.0.0.1:50051"
+    assert format_address("::1", 50051) == "[::1]:50051"

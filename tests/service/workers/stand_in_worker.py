@@ -1,7 +1,7 @@
 """A worker that answers each line with its process id: a supervisor's other half, without models.
 
-Its argument is a folder, where files say what befalls it: ``fail`` ends it before it is ready, ``hang`` keeps
-it from becoming ready, ``stubborn`` makes it ignore SIGTERM.
+Its argument is a folder whose files control it: ``fail`` ends it before it is ready, ``hang`` keeps it from
+becoming ready, ``stubborn`` makes it ignore SIGTERM.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.workers.fd_passing import FD_VARIABLE, Door
+from service.workers.fd_passing import CONNECTIONS_FD_VARIABLE, ConnectionReceiver
 
 if TYPE_CHECKING:
     import socket
 
 
 class _Worker:
-    """Answers until it is told to stop, then until its last connection ends."""
+    """Answers until it is stopped and its last connection has ended."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, receiver: ConnectionReceiver) -> None:
+        self._receiver = receiver
         self._is_stopping = False
         self._conversations: set[asyncio.Task[None]] = set()
         self.ended = asyncio.Event()
@@ -36,12 +36,12 @@ class _Worker:
     def stop(self) -> None:
         if not self._is_stopping:
             self._is_stopping = True
-            self._door.say_stopping()
+            self._receiver.report_stopping()
         self._end_if_idle()
 
     def _conversation_ended(self, task: asyncio.Task[None]) -> None:
         self._conversations.discard(task)
-        self._door.say_connection_closed()
+        self._receiver.report_connection_closed()
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
@@ -62,12 +62,12 @@ async def main(folder: Path) -> None:
         sys.exit("this worker cannot start")
     if (folder / "hang").exists():
         await asyncio.sleep(3_600)
-    door = Door(int(os.environ[FD_VARIABLE]))
-    worker = _Worker(door)
+    receiver = ConnectionReceiver(int(os.environ[CONNECTIONS_FD_VARIABLE]))
+    worker = _Worker(receiver)
     on_sigterm = (lambda: None) if (folder / "stubborn").exists() else worker.stop
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, on_sigterm)
-    door.open(worker.take, worker.stop)
-    door.say_ready()
+    receiver.open(worker.take, worker.stop)
+    receiver.report_ready()
     await worker.ended.wait()
 
 

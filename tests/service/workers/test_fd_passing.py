@@ -1,4 +1,4 @@
-"""Connections pass from one process' sockets to another's, and each is counted until it ends."""
+"""Connections are passed from one process to another, and counted until they end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
-from service.workers.fd_passing import Door, Hatch
+from service.workers.fd_passing import ConnectionReceiver, ConnectionSender
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
     Run = Callable[[Coroutine[None, None, None]], None]
 
 
-class _Passage:
-    """A hatch, and the door that belongs to it, in one process."""
+class _Channel:
+    """A sender and its receiver, in one process."""
 
     def __init__(self) -> None:
         self.changes: list[bool] = []
         self.arrived: list[socket.socket] = []
         self.closings = 0
-        self.hatch = Hatch(lambda: self.changes.append(self.hatch.is_open))
-        self.door = Door(os.dup(self.hatch.other_fd))
-        self.hatch.close_other()
+        self.sender = ConnectionSender(lambda: self.changes.append(self.sender.is_ready))
+        self.receiver = ConnectionReceiver(os.dup(self.sender.worker_fd))
+        self.sender.close_workers_end()
 
     def open(self) -> None:
-        self.door.open(self.arrived.append, self._closed)
-        self.door.say_ready()
+        self.receiver.open(self.arrived.append, self._closed)
+        self.receiver.report_ready()
 
     def _closed(self) -> None:
         self.closings += 1
 
 
 @contextlib.asynccontextmanager
-async def _passage() -> AsyncIterator[_Passage]:
-    passage = _Passage()
-    yield passage
-    passage.door.close()
-    for connection in (*passage.arrived, *passage.hatch.close()):
+async def _channel() -> AsyncIterator[_Channel]:
+    channel = _Channel()
+    yield channel
+    channel.receiver.close()
+    for connection in (*channel.arrived, *channel.sender.close()):
         connection.close()
 
 
@@ -84,99 +84,99 @@ def _lowest_free_fd() -> int:
 
 def test_a_connection_arrives_whole_and_is_counted_until_it_ends(run: Run, pairs: Pairs) -> None:
     async def main() -> None:
-        async with _passage() as passage:
-            passage.open()
-            await _wait(lambda: passage.hatch.is_open)
+        async with _channel() as channel:
+            channel.open()
+            await _wait(lambda: channel.sender.is_ready)
             caller, connection = pairs()
             caller.sendall(b"hello")
 
-            assert passage.hatch.pass_on(connection)
-            await _wait(lambda: bool(passage.arrived))
-            [arrived] = passage.arrived
+            assert channel.sender.send(connection)
+            await _wait(lambda: bool(channel.arrived))
+            [arrived] = channel.arrived
 
             assert arrived.recv(10) == b"hello"
             assert not arrived.getblocking()
             assert not arrived.get_inheritable()
-            assert passage.hatch.connections == 1
+            assert channel.sender.connections == 1
             await _wait(lambda: connection.fileno() < 0)  # the supervisor keeps no copy
             arrived.close()
             assert caller.recv(10) == b""
-            passage.door.say_connection_closed()
-            await _wait(lambda: passage.hatch.connections == 0)
+            channel.receiver.report_connection_closed()
+            await _wait(lambda: channel.sender.connections == 0)
 
     run(main())
 
 
-def test_a_hatch_is_open_from_ready_until_stopping(run: Run, pairs: Pairs) -> None:
+def test_a_worker_gets_connections_from_ready_until_stopping(run: Run, pairs: Pairs) -> None:
     async def main() -> None:
-        async with _passage() as passage:
-            hatch, door = passage.hatch, passage.door
-            assert not hatch.is_open
-            passage.open()
-            await _wait(lambda: hatch.is_open)
-            hatch.pass_on(pairs()[1])
+        async with _channel() as channel:
+            sender, receiver = channel.sender, channel.receiver
+            assert not sender.is_ready
+            channel.open()
+            await _wait(lambda: sender.is_ready)
+            sender.send(pairs()[1])
 
-            door.say_stopping()
-            await _wait(lambda: passage.closings == 1)
+            receiver.report_stopping()
+            await _wait(lambda: channel.closings == 1)
 
-            assert len(passage.arrived) == 1  # what was on its way still came
-            assert not hatch.is_open
-            assert hatch.has_been_ready
-            assert passage.changes == [True, False]
-            door.say_connection_closed()  # is still heard
-            await _wait(lambda: hatch.connections == 0)
+            assert len(channel.arrived) == 1  # what was on its way still came
+            assert not sender.is_ready
+            assert sender.has_been_ready
+            assert channel.changes == [True, False]
+            receiver.report_connection_closed()  # is still heard
+            await _wait(lambda: sender.connections == 0)
 
     run(main())
 
 
-def test_the_door_tells_once_that_the_supervisor_is_gone(run: Run) -> None:
+def test_a_worker_learns_once_that_the_supervisor_is_gone(run: Run) -> None:
     async def main() -> None:
-        async with _passage() as passage:
-            passage.hatch.close()
-            passage.open()
-            await _wait(lambda: passage.closings > 0)
+        async with _channel() as channel:
+            channel.sender.close()
+            channel.open()
+            await _wait(lambda: channel.closings > 0)
 
-            passage.door.say_connection_closed()  # nobody hears it, nothing breaks
+            channel.receiver.report_connection_closed()  # nobody hears it, nothing breaks
             for _ in range(10):
                 await asyncio.sleep(0)
-            assert passage.closings == 1
+            assert channel.closings == 1
 
     run(main())
 
 
-def test_a_hatch_without_room_refuses_and_gives_back_what_was_not_taken(run: Run, pairs: Pairs) -> None:
+def test_a_full_socket_refuses_connections_and_those_not_taken_are_returned(run: Run, pairs: Pairs) -> None:
     async def main() -> None:
-        async with _passage() as passage:
+        async with _channel() as channel:
             _, connection = pairs()
             copies = [connection.dup()]
-            while passage.hatch.pass_on(copies[-1]):
+            while channel.sender.send(copies[-1]):
                 copies.append(connection.dup())
             copies.pop().close()
-            passage.door.close()
+            channel.receiver.close()
 
-            untaken = passage.hatch.close()
+            untaken = channel.sender.close()
 
             assert untaken == copies != []
-            assert passage.hatch.connections == 0
+            assert channel.sender.connections == 0
             for each in untaken:
                 each.close()
 
     run(main())
 
 
-def test_words_that_find_no_room_are_sent_later(run: Run) -> None:
+def test_reports_that_find_no_room_are_sent_later(run: Run) -> None:
     async def main() -> None:
-        async with _passage() as passage:
-            passage.open()
-            await _wait(lambda: passage.hatch.is_open)
-            said = 2_000_000  # more than a socket holds
+        async with _channel() as channel:
+            channel.open()
+            await _wait(lambda: channel.sender.is_ready)
+            reports = 2_000_000  # more than a socket holds
 
-            passage.hatch.connections = said
-            for _ in range(said // 1_000):
-                passage.door._say(b"c" * 1_000)
+            channel.sender.connections = reports
+            for _ in range(reports // 1_000):
+                channel.receiver._report(b"c" * 1_000)
 
-            assert passage.hatch.connections == said
-            await _wait(lambda: passage.hatch.connections == 0)
+            assert channel.sender.connections == reports
+            await _wait(lambda: channel.sender.connections == 0)
 
     run(main())
 
@@ -185,20 +185,20 @@ def test_a_connection_that_finds_too_many_open_files_is_counted_as_closed(
     run: Run, pairs: Pairs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def main() -> None:
-        async with _passage() as passage:
-            passage.open()
-            await _wait(lambda: passage.hatch.is_open)
+        async with _channel() as channel:
+            channel.open()
+            await _wait(lambda: channel.sender.is_ready)
             callers = [pairs() for _ in range(3)]
             limits = resource.getrlimit(resource.RLIMIT_NOFILE)
             for _, connection in callers:
-                passage.hatch.pass_on(connection)
+                channel.sender.send(connection)
             resource.setrlimit(resource.RLIMIT_NOFILE, (_lowest_free_fd(), limits[1]))
             try:
-                await _wait(lambda: passage.hatch.connections == 0)
+                await _wait(lambda: channel.sender.connections == 0)
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
-            assert passage.arrived == []
+            assert channel.arrived == []
             assert [caller.recv(1) for caller, _ in callers] == [b"", b"", b""]
 
     run(main())

@@ -1,4 +1,4 @@
-"""What workers count is summed up, and nothing that was told is ever taken back."""
+"""The metrics of workers are summed up, and no counter ever steps back."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from service.observability.metrics.exposition import Exposition
-from service.observability.metrics.snapshot import METRICS_TOPIC, NEWS_TOPIC
-from service.observability.timing import Run
-from service.workers import metrics_aggregator as collector_module
-from service.workers.control_client import Intercom
-from service.workers.control_hub import Exchange
-from service.workers.metrics_aggregator import Collector
+from service.observability.metrics.snapshot import CHANGED_METRICS_TOPIC, METRICS_TOPIC
+from service.observability.timing import ModelRun
+from service.workers import metrics_aggregator as aggregator_module
+from service.workers.control_client import ControlClient
+from service.workers.control_hub import ControlHub
+from service.workers.metrics_aggregator import MetricsAggregator
 from tests.service.in_process import until
 from tests.service.observability.metrics.scraper import Samples, samples_of, value
 from tests.service.observability.metrics.work import Call, model, recorder, request
@@ -26,68 +26,68 @@ if TYPE_CHECKING:
     from service.observability.metrics.recorder import Recorder
 
 
-class _Crew:
-    """Workers in this process, each at the end of a real line."""
+class _Workers:
+    """Workers in this process, each at the end of a real connection."""
 
     def __init__(self) -> None:
-        self.exchange = Exchange()
-        self.collector = Collector(self.exchange)
-        self._intercoms: dict[int, Intercom] = {}
+        self.hub = ControlHub()
+        self.aggregator = MetricsAggregator(self.hub)
+        self._control_clients: dict[int, ControlClient] = {}
 
     async def start(self, number: int, counting: Recorder | None = None, **handlers: Any) -> Recorder:
         counting = counting or recorder(model())
-        with self.exchange.add(number) as line:
-            intercom = self._intercoms[number] = Intercom(os.dup(line.fileno()))
-        intercom.answer(METRICS_TOPIC, handlers.get("metrics", counting.answer))
-        intercom.answer(NEWS_TOPIC, handlers.get("news", counting.answer_news))
-        await intercom.join()
-        self.collector.add(number)
+        with self.hub.add(number) as end:
+            control = self._control_clients[number] = ControlClient(os.dup(end.fileno()))
+        control.handle(METRICS_TOPIC, handlers.get("metrics", counting.answer))
+        control.handle(CHANGED_METRICS_TOPIC, handlers.get("news", counting.answer_when_changed))
+        await control.join()
+        self.aggregator.add(number)
         return counting
 
     async def kill(self, number: int) -> None:
-        await self._intercoms.pop(number).close()
-        self.collector.remove(number)
-        self.exchange.remove(number)
+        await self._control_clients.pop(number).close()
+        self.aggregator.remove(number)
+        self.hub.remove(number)
 
     async def told(self) -> Samples:
-        return samples_of("".join(Exposition("").write(await self.collector.collect())))
+        return samples_of("".join(Exposition("").write(await self.aggregator.collect())))
 
 
 @contextlib.asynccontextmanager
-async def _crew() -> AsyncIterator[_Crew]:
-    crew = _Crew()
+async def _running_workers() -> AsyncIterator[_Workers]:
+    workers = _Workers()
     async with asyncio.timeout(60):
-        yield crew
-    for number in list(crew._intercoms):
-        await crew.kill(number)
-    crew.collector.close()
-    crew.exchange.close()
+        yield workers
+    for number in list(workers._control_clients):
+        await workers.kill(number)
+    workers.aggregator.close()
+    workers.hub.close()
 
 
 async def _hang(_: Any = None) -> None:
     await asyncio.Event().wait()
 
 
-def test_workers_are_summed_up_and_one_that_died_stays_counted() -> None:
+def test_workers_are_summed_up_and_the_counts_of_one_that_died_are_kept() -> None:
     async def scenario() -> None:
-        async with _crew() as crew:
+        async with _running_workers() as workers:
             for number in range(2):
-                counting = await crew.start(number)
+                counting = await workers.start(number)
                 for _ in range(number + 1):
                     counting.on_call(Call())
-                    counting.on_request(request(model(), Run(1, 106.0, 106.1)))
-            both = await crew.told()
-            await crew.kill(1)
-            one = await crew.told()
-            await crew.start(2)
-            crew.collector.restarts += 1
-            replaced = await crew.told()
+                    counting.on_request(request(model(), ModelRun(1, 106.0, 106.1)))
+            both = await workers.told()
+            await workers.kill(1)
+            one = await workers.told()
+            await workers.start(2)
+            workers.aggregator.restarts += 1
+            replaced = await workers.told()
 
-        for told, workers in ((both, 2), (one, 1), (replaced, 2)):
+        for told, number in ((both, 2), (one, 1), (replaced, 2)):
             assert value(told, "calls_total") == 3
             assert value(told, "compute_seconds_count", version="1") == 3
-            assert value(told, "workers") == workers
-            assert value(told, "connections") == 2 * workers  # how things are dies with who said it
+            assert value(told, "workers") == number
+            assert value(told, "connections") == 2 * number  # a gauge ends with its process
         assert value(replaced, "worker_restarts_total") == 1
         sums = [value(told, "compute_seconds_sum") for told in (both, one, replaced)]
         assert sums[0] == sums[1] == sums[2]
@@ -95,26 +95,26 @@ def test_workers_are_summed_up_and_one_that_died_stays_counted() -> None:
     asyncio.run(scenario())
 
 
-def test_what_a_worker_counted_is_fetched_without_being_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector_module, "_EVERY_S", 0.01)
-    monkeypatch.setattr("service.observability.metrics.recorder._NEWS_EVERY_S", 0.01)
+def test_the_counts_of_workers_are_fetched_regularly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregator_module, "_EVERY_S", 0.01)
+    monkeypatch.setattr("service.observability.metrics.recorder._CHECK_EVERY_S", 0.01)
 
     async def scenario() -> Samples:
-        async with _crew() as crew:
-            counting = await crew.start(0)
+        async with _running_workers() as workers:
+            counting = await workers.start(0)
             for _ in range(2):  # news, twice
                 counting.on_call(Call())
-                await until(lambda: not counting._has_news)
-            await until(lambda: _calls(crew) == 2)
-            await crew.kill(0)
-            return await crew.told()
+                await until(lambda: not counting._has_changed)
+            await until(lambda: _calls(workers) == 2)
+            await workers.kill(0)
+            return await workers.told()
 
     assert value(asyncio.run(scenario()), "calls_total") == 2
 
 
-def _calls(crew: _Crew) -> Any:
-    [worker] = crew.collector._workers.values()
-    calls: Any = worker.snapshot.kept.server.get("calls_total", {})
+def _calls(workers: _Workers) -> Any:
+    [worker] = workers.aggregator._workers.values()
+    calls: Any = worker.snapshot.cumulative.server.get("calls_total", {})
     return sum(count for codes in calls.values() for count in codes.values())
 
 
@@ -123,7 +123,7 @@ def test_a_worker_that_hangs_is_told_of_as_it_was_and_asked_but_once() -> None:
 
     async def scenario() -> None:
         nonlocal asked
-        async with _crew() as crew:
+        async with _running_workers() as workers:
             hanging = recorder(model())
             hanging.on_call(Call())
             is_hanging = asyncio.Event()
@@ -135,33 +135,33 @@ def test_a_worker_that_hangs_is_told_of_as_it_was_and_asked_but_once() -> None:
                     await _hang()
                 return await hanging.answer()
 
-            await crew.start(0, metrics=answer, news=_hang)
-            other = await crew.start(1)
-            assert value(await crew.told(), "calls_total") == 1
+            await workers.start(0, metrics=answer, news=_hang)
+            other = await workers.start(1)
+            assert value(await workers.told(), "calls_total") == 1
             is_hanging.set()
             for calls in (2, 3, 4):
                 other.on_call(Call())
-                assert value(await crew.told(), "calls_total") == calls
+                assert value(await workers.told(), "calls_total") == calls
 
     asyncio.run(scenario())
     assert asked == 1
 
 
-def test_a_worker_that_is_starting_does_not_keep_others_from_being_told() -> None:
+def test_a_worker_that_is_starting_does_not_delay_the_counts_of_others() -> None:
     async def scenario() -> Samples:
-        async with _crew() as crew:
-            crew.exchange.add(7).close()
-            with crew.exchange.add(8):  # nobody has joined at its other end yet
-                crew.collector.add(7)
-                crew.collector.add(8)
-                counting = await crew.start(0)
+        async with _running_workers() as workers:
+            workers.hub.add(7).close()
+            with workers.hub.add(8):  # nobody has joined at its other end yet
+                workers.aggregator.add(7)
+                workers.aggregator.add(8)
+                counting = await workers.start(0)
                 counting.on_call(Call())
-                return await crew.told()
+                return await workers.told()
 
     assert value(asyncio.run(scenario()), "calls_total") == 1
 
 
-def test_a_scrape_tells_what_was_counted_before_it_however_many_there_are_at_once() -> None:
+def test_each_of_many_concurrent_scrapes_has_what_was_counted_before_it() -> None:
     """One that joined a question asked earlier would miss what was answered since."""
 
     async def scenario() -> tuple[list[float], int]:
@@ -176,12 +176,12 @@ def test_a_scrape_tells_what_was_counted_before_it_however_many_there_are_at_onc
             await may_go_on.wait()  # on its way
             return snapshot
 
-        async with _crew() as crew:
-            await crew.start(0, counting, metrics=answer, news=_hang)
-            first = asyncio.create_task(crew.told())
+        async with _running_workers() as workers:
+            await workers.start(0, counting, metrics=answer, news=_hang)
+            first = asyncio.create_task(workers.told())
             await until(lambda: asked)
             counting.on_call(Call())
-            others = [asyncio.create_task(crew.told()) for _ in range(9)]
+            others = [asyncio.create_task(workers.told()) for _ in range(9)]
             await asyncio.sleep(0)
             may_go_on.set()
             return [value(await told, "calls_total") for told in (first, *others)], asked
@@ -192,24 +192,24 @@ def test_a_scrape_tells_what_was_counted_before_it_however_many_there_are_at_onc
     assert asked == 2
 
 
-def test_versions_that_a_worker_forgets_stay_counted_until_there_are_many_newer_ones() -> None:
+def test_versions_that_a_worker_drops_are_kept_until_there_are_many_newer_ones() -> None:
     async def scenario() -> list[Samples]:
         stages = []
-        async with _crew() as crew:
-            one, other = await crew.start(0), await crew.start(1)
+        async with _running_workers() as workers:
+            one, other = await workers.start(0), await workers.start(1)
             for counting in (one, other):
                 counting.on_request(request(model(2)))
-            stages.append(await crew.told())
+            stages.append(await workers.told())
             for version in range(3, 100):
                 one.on_request(request(model(version)))
-            stages.append(await crew.told())
+            stages.append(await workers.told())
             for version in range(3, 100):
                 other.on_request(request(model(version)))
                 if version % 20 == 0:
-                    await crew.told()
-            stages.append(await crew.told())
-            await crew.kill(0)
-            stages.append(await crew.told())
+                    await workers.told()
+            stages.append(await workers.told())
+            await workers.kill(0)
+            stages.append(await workers.told())
         return stages
 
     stages = asyncio.run(scenario())

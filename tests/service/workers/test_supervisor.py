@@ -1,7 +1,8 @@
-"""A server of many processes: nothing that befalls one worker is felt by the callers of another."""
+"""A server of several processes: what happens to one worker does not affect the callers of others."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -17,8 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+from structlog.testing import capture_logs
 
-from service.workers.supervisor import _delay_s
+from service.system.listener import listen
+from service.workers.acceptor import Acceptor
+from service.workers.control_hub import ControlHub
+from service.workers.metrics_aggregator import MetricsAggregator
+from service.workers.supervisor import _backoff_s, _WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,7 +93,7 @@ class _Server:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Return a function that starts a server, whose workers look for their fate in ``tmp_path``."""
+    """Return a function that starts a server, whose workers are controlled by files in ``tmp_path``."""
     servers: list[_Server] = []
 
     def start(**settings: Any) -> _Server:
@@ -357,9 +363,24 @@ def test_a_worker_that_dies_again_and_again_is_replaced_ever_later(
 
 
 def test_the_delay_has_an_end_and_a_long_life_ends_it() -> None:
-    assert _delay_s(6.4, lived_s=1) == 6.4
-    assert _delay_s(12.8, lived_s=1) == 10
-    assert _delay_s(12.8, lived_s=31) == 0.1
+    assert _backoff_s(6.4, lived_s=1) == 6.4
+    assert _backoff_s(12.8, lived_s=1) == 10
+    assert _backoff_s(12.8, lived_s=31) == 0.1
+
+
+def test_workers_that_the_system_cannot_start_are_tried_again_after_ten_seconds_at_most() -> None:
+    async def main() -> None:
+        hub = ControlHub()
+        acceptor = Acceptor(listen("127.0.0.1", 0))
+        pool = _WorkerPool(["/nowhere"], acceptor, hub, MetricsAggregator(hub), stop_s=0)
+        with capture_logs() as logs:
+            for _ in range(2):
+                pool._replace(40)
+        acceptor.close()
+        hub.close()
+        assert [(line["event"], line["delay_s"]) for line in logs] == [("no worker can be started", 10)] * 2
+
+    asyncio.run(main())
 
 
 def test_workers_outlive_a_killed_supervisor_only_to_finish(start: Start, call: Call) -> None:

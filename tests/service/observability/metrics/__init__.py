@@ -1,1 +1,1 @@
-"""What the server counts, and tells."""
+"""Tests of the metrics."""

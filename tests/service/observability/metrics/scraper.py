@@ -21,7 +21,7 @@ _direct = build_opener(ProxyHandler({}))
 
 
 def url_of(log: Path) -> str:
-    """Find where a server tells its metrics, in its log of JSON lines."""
+    """Find the URL of a server's metrics in its log of JSON lines."""
     [line] = [event for event in map(json.loads, log.read_text().splitlines()) if event["event"] == "metrics"]
     return str(line["url"])
 

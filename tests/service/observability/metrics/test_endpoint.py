@@ -1,4 +1,4 @@
-"""The metrics port answers who asks, and nobody else keeps it from doing so."""
+"""The metrics port answers scrapes, and other connections cannot keep it from doing so."""
 
 from __future__ import annotations
 
@@ -105,13 +105,13 @@ def test_a_request_may_come_byte_by_byte() -> None:
 
 
 def test_those_who_connect_and_say_nothing_make_room_for_a_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint, "_PATIENCE_S", 1_000)
+    monkeypatch.setattr(endpoint, "TIMEOUT_S", 1_000)
 
     async def scenario() -> tuple[bytes, list[bytes]]:
         async with _open() as connect:
-            silent = [await connect() for _ in range(3 * endpoint._MOST_CONNECTIONS)]
+            silent = [await connect() for _ in range(3 * endpoint.MAX_CONNECTIONS)]
             head, _ = await _ask(connect, GET)
-            said = [await reader.read() for reader, _ in silent[: 2 * endpoint._MOST_CONNECTIONS]]
+            said = [await reader.read() for reader, _ in silent[: 2 * endpoint.MAX_CONNECTIONS]]
             for _, writer in silent:
                 writer.close()
             return head, said
@@ -131,7 +131,7 @@ def test_those_who_come_all_at_once_are_closed_too() -> None:
         sockets = [socket.create_connection(address) for _ in range(90)]
         crowd = [await asyncio.open_connection(sock=each) for each in sockets]
         async with asyncio.timeout(10):
-            for reader, _ in crowd[: -endpoint._MOST_CONNECTIONS]:
+            for reader, _ in crowd[: -endpoint.MAX_CONNECTIONS]:
                 assert await reader.read() == b""
         for _, writer in crowd:
             writer.close()
@@ -144,7 +144,7 @@ def test_those_who_come_all_at_once_are_closed_too() -> None:
 def test_one_who_does_not_go_on_or_does_not_read_is_left(
     said: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(endpoint, "TIMEOUT_S", 0.2)
 
     async def scenario() -> None:
         many = [model(version) for version in range(1, 300)]  # megabytes: more than sockets hold

@@ -9,9 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from service.errors import Code
 from service.observability.metrics.exposition import Exposition
-from service.observability.metrics.snapshot import Numbers, Snapshot
+from service.observability.metrics.snapshot import MetricValues, Snapshot
 from service.observability.metrics.table import METRICS, REFUSALS, Kind
-from service.observability.timing import Run
+from service.observability.timing import ModelRun
 from tests.service.observability.metrics.scraper import parse_open_metrics
 from tests.service.observability.metrics.work import model, recorder, request
 
@@ -26,7 +26,7 @@ PROMETHEUS = (
 @pytest.fixture
 def snapshot() -> Snapshot:
     counting = recorder(model(), model(2))
-    for run in (Run(3, 105.5, 107.25), Run(64, 105.0001, 105.5)):
+    for run in (ModelRun(3, 105.5, 107.25), ModelRun(64, 105.0001, 105.5)):
         counting.on_request(request(model(), run))
         counting.on_run(model(), run)
     counting.on_request(request(None, code=Code.NOT_FOUND))
@@ -34,7 +34,7 @@ def snapshot() -> Snapshot:
     return asyncio.run(counting.collect())
 
 
-def test_both_formats_tell_the_same(snapshot: Snapshot) -> None:
+def test_both_formats_have_the_same_samples(snapshot: Snapshot) -> None:
     text, open_metrics = (
         "".join(Exposition(accept).write(snapshot)) for accept in ("text/plain", PROMETHEUS)
     )
@@ -72,11 +72,11 @@ def test_the_format_is_the_one_that_is_accepted(accept: str, content_type: str) 
 
 
 @pytest.mark.parametrize("accept", ["text/plain", PROMETHEUS])
-def test_whatever_a_label_says_comes_back(accept: str) -> None:
+def test_any_label_value_is_escaped(accept: str) -> None:
     odd = 'a "quoted" back\\nslash, a new\nline \u2603 {x="1"} #'
-    told = Snapshot(Numbers({REFUSALS.name: {odd: {"": 7}}}))
+    snapshot = Snapshot(MetricValues({REFUSALS.name: {odd: {"": 7}}}))
 
-    text = "".join(Exposition(accept).write(told))
+    text = "".join(Exposition(accept).write(snapshot))
 
     parse = parse_open_metrics if accept is PROMETHEUS else parse_text
     [sample] = [sample for family in parse(text) for sample in family.samples]

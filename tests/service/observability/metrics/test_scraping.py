@@ -41,7 +41,7 @@ STREAM = {"method": "cifar10net.v1.Classifier/ClassifyStream"}
 def started(
     request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, str]]:
-    """Return the address of a server, and where it tells its metrics."""
+    """Return the address of a server and the URL of its metrics."""
     log = tmp_path_factory.mktemp("log") / "log"
     options = ("--metrics-port", "0", "--cache-mib", "1", "--max-pending-images", "4096", "--instances", "1")
     with ServerProcess("--models", str(repository), "--workers", request.param, *options, log=log) as server:
@@ -140,7 +140,7 @@ def _calls(told: Samples, **labels: str) -> dict[str, float]:
 
 
 def _counts(told: Samples, name: str, by: str, **labels: str) -> dict[str, float]:
-    """Return what is not zero, by one of its labels."""
+    """Return the values that are not zero, by one label."""
     return {
         dict(their)[by]: count
         for (each, their), count in told.items()

@@ -1,4 +1,4 @@
-"""What processes have counted can be summed up in any order, sent, and never steps back."""
+"""Snapshots can be added in any order and sent as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.observability.metrics.snapshot import BATCHES, MOST_RETIRED, NO_MODEL, Numbers, Snapshot, retired
+from service.observability.metrics.snapshot import (
+    BATCHES,
+    MAX_RETIRED,
+    NO_MODEL,
+    MetricValues,
+    Snapshot,
+    retired,
+)
 from service.observability.metrics.table import CALLS, COMPUTE, CONNECTIONS, LAST_REQUEST, MODEL, REQUESTS
 
 if TYPE_CHECKING:
@@ -16,7 +23,7 @@ if TYPE_CHECKING:
 
 COUNTS = st.integers(0, 1 << 60)
 NUMBERS = st.builds(
-    Numbers,
+    MetricValues,
     st.fixed_dictionaries(
         {},
         optional={
@@ -42,15 +49,15 @@ NUMBERS = st.builds(
 )
 
 
-def _sum(all_numbers: Iterable[Numbers]) -> Numbers:
-    total = Numbers()
+def _sum(all_numbers: Iterable[MetricValues]) -> MetricValues:
+    total = MetricValues()
     for numbers in all_numbers:
         total.add(numbers)
     return total
 
 
 @given(st.lists(NUMBERS, max_size=4), st.randoms())
-def test_the_order_of_adding_does_not_matter(numbers: list[Numbers], random: Any) -> None:
+def test_the_order_of_adding_does_not_matter(numbers: list[MetricValues], random: Any) -> None:
     parts = [_sum(numbers[:2]), _sum(numbers[2:])]
     shuffled = random.sample(numbers, len(numbers))
 
@@ -58,26 +65,26 @@ def test_the_order_of_adding_does_not_matter(numbers: list[Numbers], random: Any
 
 
 @given(NUMBERS, NUMBERS)
-def test_adding_changes_only_the_total(first: Numbers, second: Numbers) -> None:
-    before = json.dumps([first.as_json(), second.as_json()])
+def test_adding_changes_only_the_total(first: MetricValues, second: MetricValues) -> None:
+    before = json.dumps([first.to_json(), second.to_json()])
 
     total = _sum([first, second])
     total.add(total)
 
-    assert json.dumps([first.as_json(), second.as_json()]) == before
+    assert json.dumps([first.to_json(), second.to_json()]) == before
 
 
 @given(NUMBERS, NUMBERS)
-def test_it_arrives_as_it_was_sent(kept: Numbers, living: Numbers) -> None:
-    snapshot = Snapshot(kept, living)
+def test_it_arrives_as_it_was_sent(cumulative: MetricValues, current: MetricValues) -> None:
+    snapshot = Snapshot(cumulative, current)
 
-    assert Snapshot.of_json(json.loads(json.dumps(snapshot.as_json()))) == snapshot
+    assert Snapshot.from_json(json.loads(json.dumps(snapshot.to_json()))) == snapshot
 
 
-def test_counts_add_up_and_of_last_times_the_latest_counts() -> None:
+def test_counts_are_added_and_the_latest_time_is_kept() -> None:
     version = ("colours", "1")
     parts = [
-        Numbers(
+        MetricValues(
             models={version: {REQUESTS.name: {"ok": n}, LAST_REQUEST.name: 100 - n, MODEL.name: {"cpu": 1}}}
         )
         for n in (1, 2)
@@ -92,9 +99,9 @@ def test_counts_add_up_and_of_last_times_the_latest_counts() -> None:
     }
 
 
-def test_the_oldest_of_many_retired_versions_are_forgotten_and_loaded_ones_never() -> None:
+def test_the_oldest_of_many_retired_versions_are_dropped_and_loaded_ones_never() -> None:
     versions = [NO_MODEL, *(("colours", str(number)) for number in range(1, 41))]
 
     gone = retired(versions, loaded=[("colours", "1"), ("colours", "40"), ("shades", "1")])
 
-    assert gone == versions[2 : 2 + 38 - MOST_RETIRED]
+    assert gone == versions[2 : 2 + 38 - MAX_RETIRED]

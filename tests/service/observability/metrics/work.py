@@ -1,21 +1,21 @@
-"""Calls, requests and runs that never were, for what counts them."""
+"""Made-up calls and requests to be counted."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from service.errors import Code
-from service.observability.metrics.recorder import Build, Recorder, State
+from service.observability.metrics.recorder import BuildInfo, ProcessState, Recorder
 from service.observability.observers import Observer, Request
 from service.runtime.model import ModelInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from service.observability.timing import Run
+    from service.observability.timing import ModelRun
 
 ASK = "/test.Test/Ask"
-BUILD = Build(version="1.2", python="3.11", onnxruntime="1.23")
+BUILD = BuildInfo(version="1.2", python="3.11", onnxruntime="1.23")
 
 
 class Call:
@@ -43,11 +43,11 @@ def model(version: int = 1, name: str = "colours") -> ModelInfo:
 def recorder(*loaded: ModelInfo) -> Recorder:
     """Make one of a process that has loaded these."""
     made = Recorder(BUILD)
-    made.watch(lambda: State(connections=2, loaded=[(info, 3) for info in loaded]), [ASK])
+    made.watch(lambda: ProcessState(connections=2, loaded=[(info, 3) for info in loaded]), [ASK])
     return made
 
 
-def request(info: ModelInfo | None, *runs: Run, images: int = 1, code: Code = Code.OK) -> Request:
+def request(info: ModelInfo | None, *runs: ModelRun, images: int = 1, code: Code = Code.OK) -> Request:
     """Make one that began at 100 s, was queued at 102, taken at 105 and over at 120."""
     made = Request(Observer(), Call())
     made.model, made.images, made.code = info, images, code

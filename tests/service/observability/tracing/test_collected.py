@@ -290,7 +290,7 @@ def test_a_setting_of_opentelemetry_that_makes_no_sense_ends_the_start(repositor
     )
 
     assert code == 1
-    assert said.startswith("error: tracing cannot start, for a setting OTEL_...: ")
+    assert said.startswith("error: tracing cannot start; check the variables OTEL_...: ")
     assert said.count("\n") == 1
 
 

@@ -16,7 +16,7 @@ from opentelemetry.trace import format_span_id, format_trace_id
 
 from service.errors import Code
 from service.observability.observers import Request
-from service.observability.timing import Run, clock
+from service.observability.timing import ModelRun, clock
 from service.observability.tracing import batches, tracer
 from service.observability.tracing.tracer import CallTracer
 from service.runtime.model import ModelInfo
@@ -61,7 +61,7 @@ class _Traced:
     def spans(self, name: str) -> list[ReadableSpan]:
         return [span for span in self._exporter.get_finished_spans() if span.name == name]
 
-    def request(self, call: _Call, runs: Sequence[Run] = ()) -> None:
+    def request(self, call: _Call, runs: Sequence[ModelRun] = ()) -> None:
         with Request(self.observer, call) as request:
             request.images, request.model = 1, MODEL
             request.queued_s = request.taken_s = clock()
@@ -80,8 +80,8 @@ def _parent(flags: str) -> str:
     return f"00-{TRACE_ID}-{SPAN_ID}-{flags}"
 
 
-def _run() -> Run:
-    return Run(2, clock(), clock())
+def _run() -> ModelRun:
+    return ModelRun(2, clock(), clock())
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
@@ -115,7 +115,7 @@ def test_a_stream_is_traced_as_a_whole_or_not_at_all() -> None:
 
 
 def test_a_stream_gets_spans_of_its_first_requests_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracer, "_MOST_REQUESTS", 5)
+    monkeypatch.setattr(tracer, "_MAX_REQUESTS", 5)
     traced, call = _Traced(1), _Call(is_stream=True)
     for _ in range(9):
         traced.request(call)

@@ -10,32 +10,29 @@ import pytest
 from cifar10net.pb import inference_pb2 as pb
 from service.config import ServerConfig
 from service.errors import UnknownModelError
-from service.observability.statistics import BatchTotals, ModelTotals, Spent
+from service.observability.metrics.totals import ServerTotals, TimeSpent, VersionTotals
 from service.repository import Loaded, Repository
 from service.runtime.model import ModelInfo
 from service.servicers.inference.model_statistics import Statistics
 
 if TYPE_CHECKING:
-    from service.observability.statistics import Totals
     from service.rpc.call import Call
 
 CALL: Call = None  # type: ignore[assignment] # the handler does not look at it
-COUNTED = ModelTotals(
-    last_inference_ms=1_700_000_000_000,
-    inference_count=70,
-    execution_count=3,
-    success=Spent(6, 60),
-    fail=Spent(1, 2),
-    queue=Spent(7, 5),
-    compute_input=Spent(4, 8),
-    compute_infer=Spent(5, 9),
-    compute_output=Spent(5, 10),
-    cache_hit=Spent(2, 11),
-    cache_miss=Spent(4, 0),
-    batches={
-        64: BatchTotals(Spent(1, 1), Spent(1, 2), Spent(1, 3)),
-        3: BatchTotals(Spent(2, 4), Spent(2, 5), Spent(2, 6)),
-    },
+COUNTED = VersionTotals(
+    last_answer_ms=1_700_000_000_000,
+    images={"ok": 80, "internal": 7},
+    cached_images=10,
+    cached_requests=2,
+    uncached_requests=4,
+    answered=TimeSpent(6, 60),
+    failed=TimeSpent(1, 2),
+    queue=TimeSpent(3, 5),
+    decode=TimeSpent(2, 1),
+    batch_wait=TimeSpent(5, 7),
+    compute=TimeSpent(5, 9),
+    reply_ns=10,
+    batches={64: TimeSpent(1, 2), 3: TimeSpent(2, 5)},
 )
 
 
@@ -50,8 +47,16 @@ class _Model:
 
 
 class _Counted:
-    async def totals(self) -> Totals:
-        return {("busy", 2): COUNTED, ("gone", 1): COUNTED}
+    async def totals(self) -> ServerTotals:
+        return ServerTotals(
+            versions={("busy", "2"): COUNTED, ("gone", "1"): COUNTED},
+            refusals={},
+            workers=1,
+            worker_restarts=0,
+            connections=0,
+            active_calls=0,
+            admitted_images=0,
+        )
 
 
 def _ask(name: str = "", version: str = "") -> pb.ModelStatisticsResponse:
@@ -101,7 +106,7 @@ def test_a_model_that_nobody_asked_has_nothing_but_zeros() -> None:
 def test_each_total_is_told_under_its_name() -> None:
     (stats,) = _ask("busy").model_stats
 
-    def spent(count: int, ns: int) -> pb.StatisticDuration:
+    def spent(count: int = 0, ns: int = 0) -> pb.StatisticDuration:
         return pb.StatisticDuration(count=count, ns=ns)
 
     assert stats == pb.ModelStatistics(
@@ -113,22 +118,19 @@ def test_each_total_is_told_under_its_name() -> None:
         inference_stats=pb.InferStatistics(
             success=spent(6, 60),
             fail=spent(1, 2),
-            queue=spent(7, 5),
-            compute_input=spent(4, 8),
+            queue=spent(7, 5),  # every request, also those that did not wait
+            compute_input=spent(5, 8),  # decoding, and the way into the model's thread
             compute_infer=spent(5, 9),
             compute_output=spent(5, 10),
-            cache_hit=spent(2, 11),
-            cache_miss=spent(4, 0),
+            cache_hit=spent(2),
+            cache_miss=spent(4),
         ),
         batch_stats=[
             pb.InferBatchStatistics(
-                batch_size=3, compute_input=spent(2, 4), compute_infer=spent(2, 5), compute_output=spent(2, 6)
+                batch_size=3, compute_input=spent(), compute_infer=spent(2, 5), compute_output=spent()
             ),
             pb.InferBatchStatistics(
-                batch_size=64,
-                compute_input=spent(1, 1),
-                compute_infer=spent(1, 2),
-                compute_output=spent(1, 3),
+                batch_size=64, compute_input=spent(), compute_infer=spent(1, 2), compute_output=spent()
             ),
         ],
     )

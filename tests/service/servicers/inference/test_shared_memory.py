@@ -19,8 +19,8 @@ from cifar10net.pb import inference_pb2_grpc
 from service.errors import InvalidRequestError, NotServingError, RegionExistsError
 from service.servicers.inference.regions import Regions
 from service.servicers.inference.shared_memory import SharedMemory as Servicer
-from service.workers.control_client import Intercom
-from service.workers.control_hub import Exchange
+from service.workers.control_client import ControlClient
+from service.workers.control_hub import ControlHub
 from tests.reliability.callers import until
 from tests.reliability.servers import Server
 from tests.service.colours import expected_probabilities
@@ -44,8 +44,8 @@ class _Workers:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.exchange = Exchange()
-        self.intercoms: list[Intercom] = []
+        self.hub = ControlHub()
+        self.control_clients: list[ControlClient] = []
         self.servicers: list[Servicer] = []
 
     async def start(self, *objects: str) -> Servicer:
@@ -54,12 +54,12 @@ class _Workers:
         folder.mkdir()
         for name in objects:
             (folder / name).write_bytes(bytes(100))
-        with self.exchange.add(number) as line:
-            intercom = Intercom(os.dup(line.fileno()))
-        servicer = Servicer(Regions(folder), intercom)
-        await intercom.join()
+        with self.hub.add(number) as line:
+            control = ControlClient(os.dup(line.fileno()))
+        servicer = Servicer(Regions(folder), control)
+        await control.join()
         await servicer.join()
-        self.intercoms.append(intercom)
+        self.control_clients.append(control)
         self.servicers.append(servicer)
         return servicer
 
@@ -69,10 +69,10 @@ class _Workers:
         return [sorted(pb.SystemSharedMemoryStatusResponse.FromString(each).regions) for each in answers]
 
     async def close(self) -> None:
-        for servicer, intercom in zip(self.servicers, self.intercoms, strict=True):
+        for servicer, control in zip(self.servicers, self.control_clients, strict=True):
             servicer._regions.drop("")
-            await intercom.close()
-        self.exchange.close()
+            await control.close()
+        self.hub.close()
 
 
 def _register(name: str, key: str = "object") -> bytes:
@@ -172,7 +172,7 @@ def test_what_is_forgotten_while_a_worker_asks_is_not_learnt(tmp_path: Path) -> 
             await go_on.wait()
             return answer
 
-        workers.intercoms[0].answer("shared_memory.tell", tell_late)
+        workers.control_clients[0].handle("shared_memory.tell", tell_late)
         starting = asyncio.create_task(workers.start("object"))
         await told.wait()
         await first.unregister(Unregister(name="a").SerializeToString(), CALL)
