@@ -145,7 +145,7 @@ def fixed_limits() -> str:
         ("shared-memory regions", f"{MOST_REGIONS:,}", "RESOURCE_EXHAUSTED"),
         (
             "concurrent scrapes",
-            f"{endpoint._MOST_CONNECTIONS}, of {_seconds(endpoint._PATIENCE_S)} each",
+            f"{endpoint.MAX_CONNECTIONS}, of {_seconds(endpoint.TIMEOUT_S)} each",
             "the oldest is closed",
         ),
         (

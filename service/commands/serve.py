@@ -23,8 +23,8 @@ from service.config import READY_PREFIX, ServerConfig, settings
 from service.observability.logs import configure as configure_logs
 from service.system.cpus import plan, usable_cpus
 from service.system.listener import is_loopback
-from service.workers.control_client import FD_VARIABLE as INTERCOM_FD_VARIABLE
-from service.workers.fd_passing import FD_VARIABLE as DOOR_FD_VARIABLE
+from service.workers.control_client import CONTROL_FD_VARIABLE
+from service.workers.fd_passing import CONNECTIONS_FD_VARIABLE
 
 if TYPE_CHECKING:
     from service.runtime.providers import ProviderConfig
@@ -52,8 +52,8 @@ _log = structlog.get_logger(__name__)
 )
 @log_options
 @json_option("Print the address and the process id as a JSON object.")
-@click.option("--door-fd", type=int, envvar=DOOR_FD_VARIABLE, hidden=True)
-@click.option("--intercom-fd", type=int, envvar=INTERCOM_FD_VARIABLE, hidden=True)
+@click.option("--door-fd", type=int, envvar=CONNECTIONS_FD_VARIABLE, hidden=True)
+@click.option("--intercom-fd", type=int, envvar=CONTROL_FD_VARIABLE, hidden=True)
 def serve(  # noqa: PLR0913 - click passes each option by name
     *,
     provider: ProviderConfig,

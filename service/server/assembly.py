@@ -60,7 +60,7 @@ class Assembly:
 
         Args:
             config: how to serve.
-            intercom: reaches the other workers.
+            control: reaches the other workers.
             is_worker: whether there are other workers.
             on_closed: called after each connection has ended.
 
@@ -94,7 +94,7 @@ class Assembly:
 
     async def join(self) -> None:
         """Connect to the other processes, and open the metrics port."""
-        await self._intercom.join()
+        await self._control.join()
         await self._inference.join()
         await self._telemetry.open()
 

@@ -52,8 +52,8 @@ async def serve(
     Args:
         config: how to serve.
         on_ready: called with the address ``host:port`` once the server answers.
-        door: hands over connections, for one of several workers; None listens at the address.
-        intercom: reaches the other workers; None for a server of one process.
+        receiver: hands over connections, for one of several workers; None listens at the address.
+        control: reaches the other workers; None for a server of one process.
 
     Raises:
         StartupError: the address is taken or the models cannot be loaded; nothing was served.
@@ -96,7 +96,7 @@ async def serve(
             receiver.close()
 
 
-def _open(door: Door, server: RpcServer, stop: asyncio.Event) -> None:
+def _open(receiver: ConnectionReceiver, server: RpcServer, stop: asyncio.Event) -> None:
     """Accept connections from the supervisor; stop when it is gone."""
     taking: set[asyncio.Task[None]] = set()
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Telemetry:
     """The metrics of one server process, and through its supervisor those of the whole server."""
 
-    def __init__(self, config: ServerConfig, intercom: Intercom, *, is_worker: bool) -> None:
+    def __init__(self, config: ServerConfig, control: ControlClient, *, is_worker: bool) -> None:
         """Bind the metrics port, if one is configured; for several workers, their supervisor has it.
 
         Raises:
@@ -70,8 +70,8 @@ class Telemetry:
 
         self.observer.watch(state, [method.path for method in methods])
 
-    async def snapshot(self) -> Snapshot:
-        """Return the metrics of the whole server.
+    async def totals(self) -> ServerTotals:
+        """Return the totals of the whole server.
 
         Raises:
             NotServingError: the supervisor does not answer.
@@ -80,10 +80,6 @@ class Telemetry:
             return totals_of(Snapshot.from_json(await self._control.ask_supervisor(SERVER_METRICS_TOPIC)))
         except IpcError as error:
             raise NotServingError(f"the server's processes cannot be asked: {error}; ask again") from error
-
-    async def totals(self) -> Totals:
-        """Return the totals of requests by version. Raises NotServingError."""
-        return totals_of((await self.snapshot()).kept)
 
     async def open(self) -> None:
         """Start answering on the metrics port."""
