@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 60
 """Of a test, for what must happen at once."""
-NORMAL, BULK = Priority
+INTERACTIVE, BULK = Priority
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -122,7 +122,7 @@ class _Bench:
         assert self.loop.errors == []
 
     def ask(
-        self, caller: str, n: int = 1, priority: Priority = NORMAL, *, within_s: float | None = None
+        self, caller: str, n: int = 1, priority: Priority = INTERACTIVE, *, within_s: float | None = None
     ) -> Answer:
         deadline_s = None if within_s is None else self.loop.now_s + within_s
         return self.batcher.submit(_images(caller, n), deadline_s=deadline_s, priority=priority)
