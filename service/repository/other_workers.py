@@ -1,4 +1,4 @@
-"""What the other processes of a server answer with, as they tell a worker that starts."""
+"""What the other workers of a server serve, as they tell a worker that starts."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """What the other processes of the server answer with."""
+class OtherWorkers:
+    """The models of the other workers."""
 
     default: str
-    """The model that answers requests which name none."""
+    """The model for requests that name none."""
     versions: Mapping[str, list[int]]
-    """By model; none of one that was unloaded by hand."""
+    """Served versions by model; empty for a model that was unloaded by a call."""
     refused: Sequence[Sequence[Any]] = ()
-    """Of each version that was refused: name, number, the stamp of its files as text, and why."""
+    """Refused versions: name, version, stamp as text, reason."""
 
     @property
     def answering(self) -> set[str]:
-        """Models that answer."""
+        """Models that are served."""
         return {name for name, numbers in self.versions.items() if numbers}
 
     @property
     def unloaded(self) -> list[str]:
-        """Models that were unloaded by hand."""
+        """Models that were unloaded by a call."""
         return [name for name, numbers in self.versions.items() if not numbers]

@@ -22,7 +22,7 @@ from service.observability.access_log import AccessLog
 from service.observability.observers import Observer, all_of
 from service.repository import Repository, load_models
 from service.rpc.server import RpcLimits, RpcServer
-from service.security.policy import Protection
+from service.security.policy import SecurityPolicy
 from service.server.telemetry import Telemetry
 from service.servicers.classifier import SERVICE_NAME as CLASSIFIER
 from service.servicers.classifier import ClassifierServicer
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from service.config import TracingConfig
     from service.observability.tracing.export import Tracing
-    from service.repository import Elsewhere, Loaded
+    from service.repository import Loaded, OtherWorkers
     from service.rpc.method import Method
     from service.workers.control_client import Intercom
 
@@ -99,19 +99,19 @@ class Assembly:
         await self._inference.join()
         await self._telemetry.open()
 
-    async def load(self) -> tuple[Loaded, Elsewhere | None]:
+    async def load(self) -> tuple[Loaded, OtherWorkers | None]:
         """Load what the other processes answer with, if there are any, else what is configured.
 
         Raises:
             ModelError, ProviderError: the repository or the provider cannot be used.
         """
-        elsewhere = await self.repository.elsewhere()
-        like = () if elsewhere is None else (elsewhere.versions,)
-        return await asyncio.to_thread(load_models, self._config, *like), elsewhere
+        other_workers = await self.repository.other_workers()
+        like = () if other_workers is None else (other_workers.versions,)
+        return await asyncio.to_thread(load_models, self._config, *like), other_workers
 
-    def open(self, loaded: Loaded, elsewhere: Elsewhere | None) -> None:
+    def open(self, loaded: Loaded, other_workers: OtherWorkers | None) -> None:
         """Answer with what was loaded. Raises ModelError if that is not enough."""
-        self.repository.open(loaded, self._config, self._observer, elsewhere)
+        self.repository.open(loaded, self._config, self._observer, other_workers)
         self.health.set_serving(info.provider for info in self.repository.list())
 
     async def close(self) -> None:
@@ -191,7 +191,7 @@ def _trace(config: TracingConfig) -> Tracing:
     return Tracing(config.endpoint, config.ratio)
 
 
-def _protection(config: SecurityConfig, methods: Iterable[Method]) -> Protection | None:
+def _protection(config: SecurityConfig, methods: Iterable[Method]) -> SecurityPolicy | None:
     """Load what keeps others out. Raises StartupError."""
     if config == SecurityConfig():
         return None
@@ -199,10 +199,10 @@ def _protection(config: SecurityConfig, methods: Iterable[Method]) -> Protection
     for name in config.open_services:
         if name not in services:
             raise ConfigError(f"no service is called {name!r}; there are: {', '.join(sorted(services))}")
-    return Protection(config, always_open=(HEALTH,))
+    return SecurityPolicy(config, always_open=(HEALTH,))
 
 
-def _follow(protection: Protection, server: RpcServer) -> asyncio.Task[None]:
+def _follow(protection: SecurityPolicy, server: RpcServer) -> asyncio.Task[None]:
     """Have certificates and keys read anew when they change, and at SIGHUP."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, protection.reload)

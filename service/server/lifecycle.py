@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from service.images.decode import rely_on_own_limits
+from service.images.decode import disable_pillow_pixel_limit
 from service.server.assembly import Assembly
 from service.system.listener import as_text, listen
 from service.system.malloc import give_back_large_blocks
@@ -63,7 +63,7 @@ async def serve(
         StartupError: the address is taken or the models cannot be loaded; nothing was served.
     """
     stop = _stop_signal()
-    rely_on_own_limits()
+    disable_pillow_pixel_limit()
     give_back_large_blocks()
     make_room(config.max_connections)
     listening = listen(config.host, config.port) if door is None else None
@@ -90,9 +90,9 @@ async def serve(
             on_ready(address)
         elif door is not None:
             _open(door, assembly.rpc, stop)
-        assembly.repository.watch(config.watch_s)
+        assembly.repository.start_polling(config.watch_s)
         await stop.wait()
-        assembly.repository.stop_watching()
+        assembly.repository.stop_polling()
         return await _drain(assembly.rpc, assembly.health, config, door)
     finally:
         await assembly.close()

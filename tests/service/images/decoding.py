@@ -10,7 +10,7 @@ from PIL import Image
 
 from cifar10net.pb import classifier_pb2 as pb
 from service.config import ImageLimits
-from service.images.decode import rely_on_own_limits
+from service.images.decode import disable_pillow_pixel_limit
 from service.servicers.decoding import Decoder
 from service.system.malloc import give_back_large_blocks
 from tests.reliability.servers import peak_memory
@@ -26,7 +26,7 @@ def growth(path: Path, copies: int, threads: int, max_pixels: int) -> tuple[int,
 
 async def _growth(data: bytes, copies: int, threads: int, max_pixels: int) -> tuple[int, int]:
     Image.init()
-    rely_on_own_limits()
+    disable_pillow_pixel_limit()
     give_back_large_blocks()
     decoder = Decoder(threads, ImageLimits(max_pixels=max_pixels))
     await decoder.read(pb.ClassifyRequest(images=[pb.Image(encoded=b"BM")] * threads), threads)

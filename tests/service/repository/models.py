@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from service.config import ServerConfig
-from service.repository.served_model import Maker
+from service.repository.served_model import ServedModelFactory
 from service.runtime.model import ModelInfo
 
 if TYPE_CHECKING:
@@ -30,4 +30,4 @@ class StandIn:
 
 def served(*models: Any, **settings: Any) -> ServedModel:
     """Make a served model of sessions."""
-    return Maker(ServerConfig(**settings)).make(models)
+    return ServedModelFactory(ServerConfig(**settings)).make(models)

@@ -354,7 +354,11 @@ def _revoked(authority: Authority, client: ssl.SSLContext, folder: Path) -> None
     ("who", "reason", "alert"),
     [
         (_known, None, None),
-        (_nobody, "it shows no certificate, and one is needed", "CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE"),
+        (
+            _nobody,
+            "it presented no certificate, and one is needed",
+            "CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE",
+        ),
         (_expired, "its certificate is refused: certificate has expired", "CERTIFICATE_EXPIRED"),
         (_revoked, "its certificate is refused: certificate revoked", "CERTIFICATE_REVOKED"),
         (_stranger, "its certificate is refused: unable to get local issuer certificate", "UNKNOWN_CA"),
@@ -388,7 +392,7 @@ def test_only_clients_that_the_authority_knows_get_in_and_others_are_told_why(
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "it does not speak TLS, and this port nothing else"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "it does not speak TLS, and this port does nothing else"),
         (b"GET / HTTP/1.1\r\n\r\n", "it speaks plain HTTP, and this port TLS"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Reads the files that security rests on."""
+"""Reads files of certificates and keys."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _log = structlog.get_logger(__name__)
 
 
 def read(path: Path, error_type: type[StartupError], *, is_secret: bool = False) -> bytes:
-    """Read a file; have the log warn of a secret one that others than its owner can read.
+    """Read a file; log a warning if it is secret and readable by others than its owner.
 
     Raises:
-        StartupError: of the given type: it cannot be read.
+        StartupError: of ``error_type``: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
