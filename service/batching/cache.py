@@ -40,7 +40,11 @@ class ResponseCache:
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return the row of each key, None where there is none."""
-        return [self._get(key) for key in keys]
+        rows = [self._rows.get(key) for key in keys]
+        for key, row in zip(keys, rows, strict=True):
+            if row is not None:
+                self._rows.move_to_end(key)
+        return rows
 
     def put_many(self, keys: Sequence[bytes], rows: Sequence[bytes]) -> None:
         """Store a row for each key, replacing an older one."""
@@ -50,12 +54,6 @@ class ResponseCache:
             self.used_bytes += _ENTRY_BYTES + len(row)
             while self.used_bytes > self._limit_bytes:
                 self._drop(next(iter(self._rows)))
-
-    def _get(self, key: bytes) -> bytes | None:
-        row = self._rows.get(key)
-        if row is not None:
-            self._rows.move_to_end(key)
-        return row
 
     def _drop(self, key: bytes) -> None:
         row = self._rows.pop(key, None)

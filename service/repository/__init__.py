@@ -1,8 +1,7 @@
 """The model repository: versions in a folder, loaded, served, and replaced while the server runs."""
 
-from service.repository.index import IndexEntry, VersionState
+from service.repository.index import IndexEntry, OtherWorkers, VersionState
 from service.repository.loading import Loaded, load_models
-from service.repository.other_workers import OtherWorkers
 from service.repository.repository import Repository
 from service.repository.served_model import ServedModel
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from service.repository.folder import Contents, FoundVersion, Stamp
     from service.repository.registry import Registry
@@ -39,16 +39,41 @@ class IndexEntry:
     """Why it does not answer, or a warning about one that does; may be empty."""
 
 
+@dataclass(frozen=True)
+class OtherWorkers:
+    """What the other workers serve, as one of them tells a worker that starts."""
+
+    default: str
+    """The model for requests that name none."""
+    versions: Mapping[str, list[int]]
+    """Served versions by model; empty for a model that was unloaded by a call."""
+    refused: Sequence[Sequence[Any]] = ()
+    """Refused versions: name, version, stamp as text, reason."""
+
+    @property
+    def answering(self) -> set[str]:
+        """Models that are served."""
+        return {name for name, numbers in self.versions.items() if numbers}
+
+    @property
+    def unloaded(self) -> list[str]:
+        """Models that were unloaded by a call."""
+        return [name for name, numbers in self.versions.items() if not numbers]
+
+
 class VersionIndex:
     """Records what became of each version."""
 
-    def __init__(self, policies: VersionPolicies) -> None:
+    def __init__(self, policies: VersionPolicies, registry: Registry) -> None:
+        """Record versions; ``registry`` asks this index why a model does not answer."""
         self.contents: Contents = {}
         """The last scan of the folder."""
         self.loading: set[_Key] = set()
         self.unloaded: set[str] = set()
         """Models unloaded by a call; they stay so until a call loads them."""
         self._policies = policies
+        self._registry = registry
+        registry.why_not = self.why_not
         self._tried: dict[_Key, Stamp] = {}
         self._refused: dict[_Key, str] = {}
 
@@ -70,13 +95,18 @@ class VersionIndex:
         self._tried[found.key] = found.stamp
         self._refused[found.key] = reason
 
-    def refusals(self) -> list[tuple[str, int, str, str]]:
-        """Return the refused versions for another process: name, version, stamp as text, reason."""
-        return [(*key, repr(self._tried[key]), reason) for key, reason in self._refused.items()]
+    def for_other_workers(self) -> OtherWorkers:
+        """Return what this worker serves and has refused; not before the registry has a default."""
+        versions = {name: sorted(self._registry.versions(name)) for name in self._registry.names}
+        refused = [(*key, repr(self._tried[key]), reason) for key, reason in self._refused.items()]
+        return OtherWorkers(
+            self._registry.default or "", {name: [] for name in self.unloaded} | versions, refused
+        )
 
-    def record_refusals(self, refusals: Iterable[Sequence[Any]]) -> None:
-        """Record what another process has refused, where the files are the same here."""
-        for name, version, files, reason in refusals:
+    def adopt(self, other_workers: OtherWorkers) -> None:
+        """Take over what the other workers have unloaded, and refused where the files are the same here."""
+        self.unloaded.update(other_workers.unloaded)
+        for name, version, files, reason in other_workers.refused:
             found = self.contents.get(name, {}).get(version)
             if found is not None and repr(found.stamp) == files:
                 self.record_refused(found, reason)
@@ -89,10 +119,10 @@ class VersionIndex:
         """Return the versions of a model that the policy chooses."""
         return self._policies.of(name).choose(self.contents.get(name, {}))
 
-    def entries(self, registry: Registry) -> list[IndexEntry]:
+    def entries(self) -> list[IndexEntry]:
         """Return every version that is served, retiring or in the folder, by name and version."""
-        served = {(info.name, info.version): info for info in registry.infos()}
-        retiring = {(model.info.name, model.info.version) for model in registry.retiring}
+        served = {(info.name, info.version): info for info in self._registry.infos()}
+        retiring = {(model.info.name, model.info.version) for model in self._registry.retiring}
         there = {(name, version) for name, versions in self.contents.items() for version in versions}
         entries = []
         for key in sorted(there | served.keys() | retiring | self.loading):
@@ -107,11 +137,10 @@ class VersionIndex:
                 entries.append(IndexEntry(*key, VersionState.UNAVAILABLE, self._why_not(*key)))
         return entries
 
-    def models(self, registry: Registry) -> Mapping[str, bool]:
+    def models(self) -> Mapping[str, bool]:
         """Return of every known model whether it answers."""
-        return {
-            name: bool(registry.versions(name)) for name in {*self.contents, *registry.names, *self.unloaded}
-        }
+        names = {*self.contents, *self._registry.names, *self.unloaded}
+        return {name: bool(self._registry.versions(name)) for name in names}
 
     def why_not(self, name: str) -> str:
         """Return why a model does not answer; empty if no wanted version was refused."""

@@ -22,11 +22,8 @@ _log = structlog.get_logger(__name__)
 async def poll(updater: VersionUpdater, interval_s: float) -> None:
     """Poll the folder until cancelled.
 
-    A folder that is unreadable or has no model at all, such as one that is not mounted, changes nothing.
-
-    Args:
-        updater: scans and updates.
-        interval_s: pause between scans; 0 scans once, for the index, and updates nothing.
+    A folder that is unreadable or has no model at all, such as one that is not mounted, changes nothing. An
+    interval of 0 scans once, for the index, and updates nothing.
     """
     before: Contents | None = None
     last_error = ""

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
     from service.config import ServerConfig
     from service.observability.observers import Observer
-    from service.repository.index import IndexEntry
+    from service.repository.index import IndexEntry, OtherWorkers
     from service.repository.loading import Loaded
-    from service.repository.other_workers import OtherWorkers
     from service.repository.served_model import ServedModel
     from service.repository.two_phase_commit import Action
     from service.runtime.model import ModelInfo
@@ -82,9 +81,7 @@ class Repository:
     def get(self, name: str, version: str) -> ServedModel:
         """Find a served version; hold it by a ``with`` block while it is used.
 
-        Args:
-            name: name of the model; empty is the default model.
-            version: version number in decimal; empty is the newest that is served.
+        An empty name is the default model; the version is a decimal number, or empty for the newest served.
 
         Raises:
             UnknownModelError: there is no such model or version.
@@ -94,7 +91,7 @@ class Repository:
 
     def index(self) -> list[IndexEntry]:
         """Return every version, also those that do not answer, as of the last scan of the folder."""
-        return self._opened().index()
+        return self._opened().index.entries()
 
     def list(self) -> list[ModelInfo]:
         """Return every served version: the default model first, then by name; newest version first.
@@ -107,7 +104,7 @@ class Repository:
 
     def models(self) -> Mapping[str, bool]:
         """Return of every model, also those that are not loaded, whether it answers."""
-        return self._opened().models()
+        return self._opened().index.models()
 
     async def scan(self) -> None:
         """Scan the folder now.

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from service.config import ServerConfig
+    from service.repository.index import OtherWorkers
     from service.repository.loading import Loaded
-    from service.repository.other_workers import OtherWorkers
 
 _PREFERRED = "cifar10net"
 _MOST_REASONS = 5
@@ -20,10 +20,7 @@ _MOST_REASONS = 5
 def check_start(loaded: Loaded, config: ServerConfig, other_workers: OtherWorkers | None) -> str:
     """Check that the required models answer: the default model, ``require_models``, and at least one.
 
-    Args:
-        loaded: what was loaded, and what was refused.
-        config: the default model, if any, and the required models.
-        other_workers: what the other workers serve; a model that they do not serve is not required here.
+    A model that the other workers do not serve is not required here.
 
     Returns:
         The default model: the configured one, else ``cifar10net`` if it is in the repository, else the first
@@ -39,20 +36,19 @@ def check_start(loaded: Loaded, config: ServerConfig, other_workers: OtherWorker
             gone = ", ".join(sorted(other_workers.answering))
             reasons.append(f"the other processes answer with {gone}, whose files are gone or were refused")
         raise ModelError(f"no model of {config.models} answers: {'; '.join(reasons)}")
-    default = _default(answering, loaded, config) if other_workers is None else other_workers.default
+    if other_workers is not None:
+        default = other_workers.default
+    elif config.default_model:
+        default = config.default_model
+    else:
+        default = _PREFERRED if _PREFERRED in {*answering, *loaded.contents} else min(answering)
     required = {name: f"the model {name!r}, which --require-model names," for name in config.require_models}
     required[default] = f"the default model {default!r}"
     for name, which in required.items():
-        # What no other worker serves is not required here: it was unloaded, or its files are gone.
         is_excused = other_workers is not None and name not in other_workers.answering
         if name not in answering and not is_excused:
             raise ModelError(f"{which} {_why_missing(name, answering, loaded)}")
     return default
-
-
-def _default(answering: Collection[str], loaded: Loaded, config: ServerConfig) -> str:
-    is_there = _PREFERRED in answering or _PREFERRED in loaded.contents
-    return config.default_model or (_PREFERRED if is_there else min(answering))
 
 
 def _why_missing(name: str, answering: Collection[str], loaded: Loaded) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from uuid import uuid4
 
 from service.errors import Code, ModelBusyError, ModelLoadError, ServiceError
-from service.repository.other_workers import OtherWorkers
+from service.repository.index import OtherWorkers
 from service.workers.control_client import Failure
 
 if TYPE_CHECKING:
@@ -142,14 +142,7 @@ class TwoPhaseCommit:
         return reserved.change
 
     async def _answer_versions(self, _: Any) -> Any:  # noqa: ANN401 - JSON
-        updater = self._updater
-        if updater is None:
-            return None
-        return {
-            "default": updater.default,
-            "versions": updater.versions(),
-            "refused": updater.version_index.refusals(),
-        }
+        return None if self._updater is None else vars(self._updater.index.for_other_workers())
 
     async def _opened(self) -> VersionUpdater:
         await self._is_open.wait()

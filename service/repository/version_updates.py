@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from service.config import ServerConfig
     from service.observability.observers import ModelEvent
     from service.repository.folder import Contents, FoundVersion
-    from service.repository.index import IndexEntry
+    from service.repository.index import OtherWorkers
     from service.repository.loading import Loaded
-    from service.repository.other_workers import OtherWorkers
     from service.repository.registry import Registry
     from service.repository.served_model import ServedModel
     from service.runtime.model import ModelInfo, OnnxModel
@@ -63,18 +62,9 @@ class VersionUpdater:
         observer: Observer | None,
         on_change: Callable[[], None],
     ) -> None:
-        """Make an updater.
-
-        Args:
-            registry: the served versions.
-            loading: the thread that loads versions.
-            config: where the models are, which versions are wanted, what runs them.
-            observer: observes runs and changes of versions.
-            on_change: called after each change.
-        """
-        self.version_index = VersionIndex(config.versions)
+        """Change the versions in ``registry``; ``loading`` loads new ones."""
+        self.index = VersionIndex(config.versions, registry)
         self._registry = registry
-        registry.why_not = self.version_index.why_not
         self._config = config
         self._observer = observer or Observer()
         self._factory = ServedModelFactory(config, observer)
@@ -85,10 +75,9 @@ class VersionUpdater:
 
     def open(self, loaded: Loaded, other_workers: OtherWorkers | None) -> None:
         """Serve the versions that were loaded at startup."""
-        self.version_index.record_contents(loaded.contents)
+        self.index.record_contents(loaded.contents)
         if other_workers is not None:
-            self.version_index.unloaded.update(other_workers.unloaded)
-            self.version_index.record_refusals(other_workers.refused)
+            self.index.adopt(other_workers)
         for refusal in loaded.refusals:
             self._refuse(refusal.found, refusal.reason)
         by_name: dict[str, dict[int, ServedModel]] = {}
@@ -100,27 +89,9 @@ class VersionUpdater:
         self._on_change()
 
     @property
-    def default(self) -> str | None:
-        """The model for requests that name none."""
-        return self._registry.default
-
-    @property
     def names(self) -> list[str]:
         """Names of the models that answer."""
         return self._registry.names
-
-    def versions(self) -> Mapping[str, list[int]]:
-        """Return the served versions by model, and an empty list for each model unloaded by a call."""
-        answering = {name: sorted(self._registry.versions(name)) for name in self._registry.names}
-        return {name: [] for name in self.version_index.unloaded} | answering
-
-    def models(self) -> Mapping[str, bool]:
-        """Return of every model whether it answers."""
-        return self.version_index.models(self._registry)
-
-    def index(self) -> list[IndexEntry]:
-        """Return every version, also those that do not answer."""
-        return self.version_index.entries(self._registry)
 
     async def scan(self) -> Contents:
         """Scan the folder and update the index.
@@ -129,7 +100,7 @@ class VersionUpdater:
             ModelError: it cannot be read, or has no model.
         """
         contents = await self._scanning.run(partial(scan, self._config.models))
-        self.version_index.record_contents(contents)
+        self.index.record_contents(contents)
         self._on_change()
         return contents
 
@@ -142,11 +113,11 @@ class VersionUpdater:
         for name in names:
             unreadable = contents.get(name, {}).get(UNREADABLE)
             if unreadable is not None:  # what is served stays
-                if not self.version_index.is_settled(unreadable, is_served=False):
+                if not self.index.is_settled(unreadable, is_served=False):
                     self._refuse(unreadable, unreadable.read_error)
-            elif name not in self.version_index.unloaded:
+            elif name not in self.index.unloaded:
                 change = await self._prepare(name, contents.get(name, {}), is_requested=False)
-                if name not in self.version_index.unloaded:  # meanwhile
+                if name not in self.index.unloaded:  # meanwhile
                     self._commit(change)
         self._on_change()
 
@@ -180,13 +151,13 @@ class VersionUpdater:
 
     def commit_load(self, change: Change) -> None:
         """Serve what ``prepare_load`` has loaded."""
-        self.version_index.unloaded.discard(change.name)
+        self.index.unloaded.discard(change.name)
         self._commit(change)
         self._on_change()
 
     def check_known(self, name: str) -> None:
         """Raise UnknownModelError if the model is neither served, unloaded nor in the folder."""
-        known = self.models()
+        known = self.index.models()
         if name not in known:
             raise UnknownModelError(
                 f"no model is called {name[:100]!r}; there are: {', '.join(sorted(known))}"
@@ -194,7 +165,7 @@ class VersionUpdater:
 
     def unload(self, name: str) -> None:
         """Stop serving a model until it is loaded again; calls that have begun are answered."""
-        self.version_index.unloaded.add(name)
+        self.index.unloaded.add(name)
         self._put(name, {})
         self._on_change()
 
@@ -208,23 +179,22 @@ class VersionUpdater:
         change = Change(name, policy.choose(there))
         async with self._turn:
             for version in sorted(change.wanted):
-                await self._try_if_new(there[version], change, is_requested=is_requested)
+                await self._try(there[version], change, is_requested=is_requested)
             for version in policy.in_place_of(change.wanted, there):
                 answering = {*served, *(found.version for found in change.fresh)}
                 if len(answering) >= len(change.wanted):
                     break
-                await self._try_if_new(there[version], change, is_requested=False)
+                await self._try(there[version], change, is_requested=False)
         return change
 
-    async def _try_if_new(self, found: FoundVersion, change: Change, *, is_requested: bool) -> None:
+    async def _try(self, found: FoundVersion, change: Change, *, is_requested: bool) -> None:
         served = self._registry.versions(found.name).get(found.version)
-        if is_requested or not self.version_index.is_settled(found, is_served=served is not None):
-            await self._try(found, None if served is None else served.info, change)
-
-    async def _try(self, found: FoundVersion, served: ModelInfo | None, change: Change) -> None:
-        self.version_index.loading.add(found.key)
+        if not is_requested and self.index.is_settled(found, is_served=served is not None):
+            return
+        info = None if served is None else served.info
+        self.index.loading.add(found.key)
         try:
-            sessions = await self._loading.run(partial(_load, found, served, self._config))
+            sessions = await self._loading.run(partial(_load, found, info, self._config))
         except StartupError as error:
             change.refusals.append(self._refuse(found, str(error)))
         except Exception:  # noqa: BLE001 - a bug refuses one version, no more
@@ -232,16 +202,16 @@ class VersionUpdater:
             change.refusals.append(self._refuse(found, "it failed to load; the server's log says why"))
         else:
             if sessions is None:
-                self.version_index.record_loaded(found)
+                self.index.record_loaded(found)
             else:
                 change.fresh[found] = self._factory.make(sessions)
         finally:
-            self.version_index.loading.discard(found.key)
+            self.index.loading.discard(found.key)
 
     def _refuse(self, found: FoundVersion, reason: str) -> str:
         """Record, log and observe a refusal; return the reason, cut to length."""
         reason = reason[:_LONGEST_REASON]
-        self.version_index.record_refused(found, reason)
+        self.index.record_refused(found, reason)
         _log.warning("model refused", model=found.name, version=found.version, reason=reason)
         self._observer.on_model(found.name, found.version, "refused")
         return reason
@@ -249,7 +219,7 @@ class VersionUpdater:
     def _commit(self, change: Change) -> None:
         answering = dict(self._registry.versions(change.name))
         for found, model in change.fresh.items():
-            self.version_index.record_loaded(found)
+            self.index.record_loaded(found)
             answering[found.version] = model
         if change.wanted <= answering.keys():  # else the old ones stay until all new ones are loaded
             answering = {version: answering[version] for version in change.wanted}

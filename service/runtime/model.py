@@ -125,9 +125,7 @@ def try_provider(provider: ProviderConfig) -> str:
 def saturates(provider: ProviderConfig, *, is_exact: bool = True) -> bool:
     """Return whether sums of int8 products saturate at 16 bits, as tried once with a tiny model.
 
-    Args:
-        provider: runs it; a provider that cannot counts as exact.
-        is_exact: whether to ask for exact sums, if this ONNX Runtime has the option.
+    ``is_exact`` asks for exact sums, if this ONNX Runtime can. A provider that cannot run the model is exact.
     """
     file = ModelFile(Path("a tiny model"), "pairs", 1, _PAIRS_MODEL)
     try:
@@ -149,12 +147,7 @@ class OnnxModel:
     """A loaded model; ``run`` is for one thread at a time."""
 
     def __init__(self, file: ModelFile, provider: ProviderConfig, threads: int) -> None:
-        """Load and check a model file.
-
-        Args:
-            file: the ``.onnx`` file.
-            provider: runs it.
-            threads: threads per run.
+        """Load and check a model file; ``threads`` is per run.
 
         Raises:
             ModelError: the file is damaged, or its inputs, outputs or labels are not those of one of our
@@ -232,28 +225,20 @@ class OnnxModel:
 
 
 def likeliest(answers: npt.NDArray[np.float32], top_k: int) -> npt.NDArray[np.intp]:
-    """Return the most probable classes of each image; every answer with classes is ranked here.
+    """Return the indices (n, top_k) of the most probable classes, best first, ties by index.
 
-    Args:
-        answers: probabilities (n, classes).
-        top_k: classes per image, at most those of the model.
-
-    Returns:
-        Indices (n, top_k), best first; ties by index.
+    Every answer with classes is ranked here. ``answers`` are probabilities (n, classes); if ``top_k`` exceeds
+    the classes, all are returned.
     """
     ranked: npt.NDArray[np.intp] = (-answers).argsort(axis=1, kind="stable")[:, :top_k]
     return ranked
 
 
 def open_session(file: ModelFile, provider: ProviderConfig, threads: int, *, is_exact: bool = True) -> Any:  # noqa: ANN401 - no types
-    """Load any ``.onnx`` file in ONNX Runtime.
+    """Load any ``.onnx`` file in ONNX Runtime, without a check of its signature; ``threads`` is per run.
 
-    Args:
-        file: its signature is not checked.
-        provider: runs it.
-        threads: threads per run.
-        is_exact: whether to ask for exact sums of int8 products. A file that cannot be loaded with them is
-            loaded without: ONNX Runtime 1.32 fails where two nodes share a weight or a zero point.
+    ``is_exact`` asks for exact sums of int8 products. A file that cannot be loaded so is loaded without: ONNX
+    Runtime 1.32 fails where two nodes share a weight or a zero point.
 
     Raises:
         ModelError: the provider cannot load it.

@@ -6,6 +6,7 @@ A file that is still being written is left alone, and a value that cannot be mad
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
@@ -27,38 +28,39 @@ class FileWatcher(Generic[_Value]):
     """Holds a value and keeps it up to date with its files."""
 
     def __init__(self, what: str, paths: Sequence[Path], make: Callable[[], _Value]) -> None:
-        """Make the value for the first time.
+        """Make the value for the first time. Raises as ``make`` does.
 
         Args:
             what: name of the value in the plural, for the log.
             paths: the files it is made from.
             make: makes the value, in any thread.
-
-        Raises:
-            StartupError: as ``make`` does.
         """
         self._what = what
         self._paths = tuple(paths)
         self._make = make
         self._loaded = self._last = self._stamps()
+        self._is_requested = asyncio.Event()
         self.value = make()
 
-    async def follow(self, on_change: Callable[[], None], at_once: asyncio.Event) -> None:
-        """Make the value again whenever its files have changed; runs until cancelled.
+    def reload(self) -> None:
+        """Make the value again now, whether its files have changed or not."""
+        self._is_requested.set()
 
-        Args:
-            on_change: called after each new value is in force.
-            at_once: set it to reload now, changed or not.
-        """
+    async def follow(self, on_change: Callable[[], None]) -> None:
+        """Make the value again whenever its files have changed, and call ``on_change``; until cancelled."""
         while True:
-            is_asked = await _is_set_within(at_once, POLL_INTERVAL_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_INTERVAL_S):
+                    await self._is_requested.wait()
+            is_requested = self._is_requested.is_set()
+            self._is_requested.clear()
             found = await asyncio.to_thread(self._stamps)
             is_stable, self._last = found == self._last, found
-            if is_asked or (is_stable and found != self._loaded):
+            if is_requested or (is_stable and found != self._loaded):
                 self._loaded = found
-                await self._reload(on_change)
+                await self._make_again(on_change)
 
-    async def _reload(self, on_change: Callable[[], None]) -> None:
+    async def _make_again(self, on_change: Callable[[], None]) -> None:
         try:
             self.value = await asyncio.to_thread(self._make)
         except StartupError as error:
@@ -71,16 +73,6 @@ class FileWatcher(Generic[_Value]):
 
     def _stamps(self) -> _Stamp:
         return tuple(map(_stamp, self._paths))
-
-
-async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    except TimeoutError:
-        return False
-    event.clear()
-    return True
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

@@ -50,11 +50,7 @@ class SecurityPolicy:
     """Encrypts connections and authorizes calls."""
 
     def __init__(self, config: SecurityConfig, always_open: Iterable[str]) -> None:
-        """Load the files that the settings name.
-
-        Args:
-            config: the settings.
-            always_open: services that never need a key.
+        """Load the files that the settings name; services in ``always_open`` never need a key.
 
         Raises:
             StartupError: a file is missing or damaged, or key and certificate do not match.
@@ -62,7 +58,6 @@ class SecurityPolicy:
         self._credentials: FileWatcher[_Credentials] | None = None
         self._keys: FileWatcher[ApiKeys] | None = None
         self._authorizer: Authorizer | None = None
-        self._reload: list[asyncio.Event] = []
         if (tls := config.tls) is not None:
             self._credentials = FileWatcher("certificates", tls.paths, lambda: _load_credentials(tls))
         if (path := config.api_keys) is not None:
@@ -82,34 +77,31 @@ class SecurityPolicy:
 
     def reload(self) -> None:
         """Reload all files now, changed or not."""
-        for event in self._reload:
-            event.set()
+        if self._credentials is not None:
+            self._credentials.reload()
+        if self._keys is not None:
+            self._keys.reload()
 
     async def follow(self, server: ProtectedServer) -> None:
         """Apply changed files and expired keys to the server, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             if self._credentials is not None:
-                tasks.create_task(self._follow_credentials(self._credentials, server))
+                tasks.create_task(_follow_credentials(self._credentials, server))
             if self._keys is not None:
-                tasks.create_task(self._keys.follow(server.admit_again, self._event()))
+                tasks.create_task(self._keys.follow(server.admit_again))
                 tasks.create_task(_follow_expiry(self._keys, server))
 
-    def _event(self) -> asyncio.Event:
-        self._reload.append(asyncio.Event())
-        return self._reload[-1]
 
-    async def _follow_credentials(
-        self, credentials: FileWatcher[_Credentials], server: ProtectedServer
-    ) -> None:
-        trust = credentials.value.trust
+async def _follow_credentials(credentials: FileWatcher[_Credentials], server: ProtectedServer) -> None:
+    trust = credentials.value.trust
 
-        def on_change() -> None:
-            nonlocal trust
-            if credentials.value.trust != trust:
-                trust = credentials.value.trust
-                server.part()  # a connected client may no longer be trusted
+    def on_change() -> None:
+        nonlocal trust
+        if credentials.value.trust != trust:
+            trust = credentials.value.trust
+            server.part()  # a connected client may no longer be trusted
 
-        await credentials.follow(on_change, self._event())
+    await credentials.follow(on_change)
 
 
 async def _follow_expiry(keys: FileWatcher[ApiKeys], server: ProtectedServer) -> None:

@@ -9,10 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from typing import TYPE_CHECKING, Any, Protocol, cast
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Any, Protocol, cast
 
 APPLICATION_PROTOCOL = "h2"
 _RECORD_BYTES = 16 << 10
@@ -57,7 +54,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         """Prepare the server's side; the handshake begins with the client's first bytes."""
         super().__init__()
         self._inner = inner
-        self._socket: asyncio.Transport | None = None
+        self._socket: asyncio.Transport
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -115,50 +112,40 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
     def write_eof(self) -> None:
         """Close the server's side; further input is read and dropped."""
         self._send_close_notify()
-        if self._socket is not None:
-            self._socket.write_eof()
+        self._socket.write_eof()
 
     def close(self) -> None:
         """Send what was written, then close."""
         self._send_close_notify()
-        if self._socket is not None:
-            self._socket.close()
+        self._socket.close()
 
     def abort(self) -> None:
         """Close at once."""
-        if self._socket is not None:
-            self._socket.abort()
+        self._socket.abort()
 
     def is_closing(self) -> bool:
         """Return whether the server has closed the connection."""
-        return self._socket is None or self._socket.is_closing()
+        return self._socket.is_closing()
 
     def pause_reading(self) -> None:
         """Stop reading from the socket; bytes already read are still delivered."""
-        if self._socket is not None:
-            self._socket.pause_reading()
+        self._socket.pause_reading()
 
     def resume_reading(self) -> None:
         """Read from the socket again."""
-        if self._socket is not None:
-            self._socket.resume_reading()
+        self._socket.resume_reading()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Set the limits of backpressure, in encrypted bytes."""
-        if self._socket is not None:
-            self._socket.set_write_buffer_limits(high, low)
+        self._socket.set_write_buffer_limits(high, low)
 
     def get_write_buffer_size(self) -> int:
         """Return the encrypted bytes not yet passed to the operating system."""
-        return 0 if self._socket is None else self._socket.get_write_buffer_size()
-
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Write several buffers as one."""
-        self.write(b"".join(list_of_data))
+        return self._socket.get_write_buffer_size()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - asyncio's type
         """Ask the socket."""
-        return default if self._socket is None else self._socket.get_extra_info(name, default)
+        return self._socket.get_extra_info(name, default)
 
     # -- TLS
 
@@ -213,7 +200,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
     def _flush(self) -> None:
         data = self._outgoing.read()
         if data and not self.is_closing():
-            self._socket.write(data)  # type: ignore[union-attr] # closing without one
+            self._socket.write(data)
 
     def _fail(self, reason: str) -> None:
         self._is_open, self._is_over = False, True

@@ -24,7 +24,7 @@ def _registry(*versions: int) -> Registry:
 
 
 def test_every_version_has_its_state_and_reason() -> None:
-    version_index = VersionIndex(VersionPolicies.parse(["latest:2"]))
+    version_index = VersionIndex(VersionPolicies.parse(["latest:2"]), _registry(2, 9))
     version_index.record_contents(
         {
             "net": {version: _found(version) for version in (1, 2, 3, 4)},
@@ -38,8 +38,7 @@ def test_every_version_has_its_state_and_reason() -> None:
     version_index.unloaded.add("away")
 
     entries = [
-        (entry.name, entry.version, str(entry.state), entry.reason)
-        for entry in version_index.entries(_registry(2, 9))
+        (entry.name, entry.version, str(entry.state), entry.reason) for entry in version_index.entries()
     ]
 
     assert entries == [
@@ -54,7 +53,7 @@ def test_every_version_has_its_state_and_reason() -> None:
 
 
 def test_the_same_files_are_tried_once_as_long_as_they_are_there() -> None:
-    version_index = VersionIndex(VersionPolicies())
+    version_index = VersionIndex(VersionPolicies(), _registry())
     there = {"net": {1: _found(1)}}
     version_index.record_contents(there)
     assert not version_index.is_settled(_found(1), is_served=False)
@@ -68,7 +67,7 @@ def test_the_same_files_are_tried_once_as_long_as_they_are_there() -> None:
 
 
 def test_files_that_were_taken_are_tried_again_once_they_do_not_answer() -> None:
-    version_index = VersionIndex(VersionPolicies())
+    version_index = VersionIndex(VersionPolicies(), _registry())
     version_index.record_contents({"net": {1: _found(1)}})
     version_index.record_loaded(_found(1))
 
@@ -77,8 +76,8 @@ def test_files_that_were_taken_are_tried_again_once_they_do_not_answer() -> None
 
 
 def test_models_that_are_known_are_told_with_whether_they_answer() -> None:
-    version_index = VersionIndex(VersionPolicies())
+    version_index = VersionIndex(VersionPolicies(), _registry(1))
     version_index.record_contents({"new": {1: _found(1, "new")}})
     version_index.unloaded.add("away")
 
-    assert version_index.models(_registry(1)) == {"net": True, "new": False, "away": False}
+    assert version_index.models() == {"net": True, "new": False, "away": False}

@@ -234,7 +234,7 @@ def test_a_required_model_that_is_gone_everywhere_keeps_no_worker_away(mixed: Pa
 
 def test_a_worker_that_starts_knows_what_the_others_refused(mixed: Path) -> None:
     def refusals(repository: Repository) -> Any:
-        return repository._opened().version_index.refusals()
+        return repository._opened().index.for_other_workers().refused
 
     def reasons(repository: Repository) -> dict[str, str]:
         return {entry.name: entry.reason for entry in repository.index()}

@@ -34,7 +34,6 @@ class _Follower:
         self.watched = FileWatcher("texts", self.paths, self._make)
         self.makings = 1
         self.changes = 0
-        self.at_once = asyncio.Event()
 
     def _make(self) -> str:
         self.makings = getattr(self, "makings", 0) + 1
@@ -49,7 +48,7 @@ class _Follower:
         self.changes += 1
 
     async def run(self, test: Coroutine[Any, Any, None]) -> None:
-        following = asyncio.create_task(self.watched.follow(self._on_change, self.at_once))
+        following = asyncio.create_task(self.watched.follow(self._on_change))
         try:
             await test
         finally:
@@ -101,15 +100,15 @@ def test_what_cannot_be_made_leaves_the_old_in_force_and_is_said_once(tmp_path: 
     assert [line["log_level"] for line in lines] == ["error", "info"]
 
 
-def test_it_is_made_anew_at_once_when_asked_even_if_nothing_has_changed(
+def test_it_is_reloaded_when_asked_even_if_nothing_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_watcher, "POLL_INTERVAL_S", 3_600)
 
     async def test(follower: _Follower) -> None:
-        follower.at_once.set()
+        follower.watched.reload()
         await until(lambda: follower.changes == 1)
-        follower.at_once.set()
+        follower.watched.reload()
         await until(lambda: follower.changes == 2)
 
     _run(tmp_path, test)
