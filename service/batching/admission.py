@@ -28,11 +28,7 @@ class Admission:
         """Images admitted and not yet answered."""
 
     def admit(self, n: int) -> Admitted:
-        """Count the images of a call while a block runs: ``with admission.admit(n):``.
-
-        Raises:
-            OverloadedError: the images would exceed the limit.
-        """
+        """Count a call's images within a block: ``with admission.admit(n):``, or raise OverloadedError."""
         # Small calls fit where a large message does not; without a bound they would starve it.
         reserved = self._waiting[0].n if self._waiting and self._overtakes >= _MAX_OVERTAKES else 0
         if self.images + n + reserved > self._max_images:

@@ -125,15 +125,14 @@ class CachedBatcher:
             future.cancel()
             return
         error = pending.exception()
-        rows = [] if error is not None else [row.tobytes() for row in pending.result()]
-        if error is None:
-            self._cache.put_many([key for key, row in zip(keys, known, strict=True) if row is None], rows)
-        if future.done():  # its caller hung up while the last batch was being answered
+        if error is not None:
+            if not future.done():
+                future.set_exception(error)
             return
-        if error is None:
+        rows = [row.tobytes() for row in pending.result()]
+        self._cache.put_many([key for key, row in zip(keys, known, strict=True) if row is None], rows)
+        if not future.done():  # its caller may have hung up while the last batch was being answered
             future.set_result(_merged(known, rows))
-        else:
-            future.set_exception(error)
 
 
 def _withdraw(pending: asyncio.Future[Probabilities], future: asyncio.Future[Probabilities]) -> None:

@@ -120,11 +120,7 @@ def _problem(error: Exception, data: bytes, limits: ImageLimits) -> ImageError:
 
 
 def from_pixels(data: bytes) -> npt.NDArray[np.uint8]:
-    """Read raw RGB pixels, row by row, without a copy: uint8 (32, 32, 3).
-
-    Raises:
-        ImageError: EMPTY or WRONG_SIZE.
-    """
+    """Read raw RGB pixels, without a copy: uint8 (32, 32, 3). Raises ImageError: EMPTY or WRONG_SIZE."""
     if len(data) != IMAGE_BYTES:
         raise ImageError(
             ImageErrorCode.WRONG_SIZE if data else ImageErrorCode.EMPTY,

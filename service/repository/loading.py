@@ -116,9 +116,7 @@ def load(found: FoundVersion, config: ServerConfig) -> tuple[OnnxModel, ...]:
 def verify(found: FoundVersion, config: ServerConfig) -> Candidate:
     """Read a version's files, each once, and check the model file against the manifest.
 
-    Raises:
-        ModelError: a file cannot be read, the model file is not the manifest's, or a required manifest is
-            missing.
+    Raises ModelError if a file cannot be read or does not match, or a required manifest is missing.
     """
     if found.read_error:
         raise ModelError(found.read_error)

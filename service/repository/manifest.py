@@ -51,11 +51,7 @@ class Manifest:
     golden: Golden
 
     def check_file(self, file: ModelFile) -> None:
-        """Check the size and digest of the model file.
-
-        Raises:
-            ModelError: they differ.
-        """
+        """Raise ModelError if the model file has another size or digest."""
         if len(file.content) != self.size_bytes:
             raise ModelError(
                 f"{file.path} has {len(file.content):,} bytes, and {self.path.name} says "
@@ -68,11 +64,7 @@ class Manifest:
             )
 
     def check_model(self, info: ModelInfo) -> None:
-        """Check the names of a loaded model's input, output and labels.
-
-        Raises:
-            ModelError: they differ.
-        """
+        """Raise ModelError if a loaded model has another input, output or labels."""
         got = (info.input_name, info.output_name, info.labels)
         wanted = (self.input_name, self.output_name, self.labels)
         if got != wanted:
@@ -83,11 +75,7 @@ class Manifest:
 
 
 def parse(content: bytes, path: Path) -> Manifest:
-    """Parse a manifest.
-
-    Raises:
-        ModelError: it is invalid, or has another format.
-    """
+    """Parse a manifest. Raises ModelError if it is invalid or has another format."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -80,30 +80,27 @@ class Registry:
 
     def _index(self) -> dict[tuple[str, str], ServedModel]:
         """Index every way to name a version, so that a call needs one look-up."""
-        words = {}
+        index = {}
         for name, versions in self._models.items():
             names = (name, "") if name == self.default else (name,)
             for each in names:
-                words.update({(each, str(version)): model for version, model in versions.items()})
-                words[each, ""] = versions[max(versions)]
-        return words
+                index.update({(each, str(version)): model for version, model in versions.items()})
+                index[each, ""] = versions[max(versions)]
+        return index
 
     def _unknown(self, name: str, version: str) -> Exception:
         if self.default is None:
             return NotServingError("the server is still loading its models; ask again in a moment")
-        versions = self._models.get(name or self.default)
-        if versions is not None:
-            reason = self.why_not(name or self.default)
+        meant = name or self.default
+        versions, reason = self.versions(meant), self.why_not(meant)
+        if versions:
             return UnknownModelError(
-                f"model {name or self.default} has no version {version[:100]!r}; it has: "
+                f"model {meant} has no version {version[:100]!r}; it has: "
                 f"{', '.join(map(str, sorted(versions)))}{f' ({reason})' if reason else ''}"
             )
         there_are = ", ".join(self.names) or "none"
-        reason = self.why_not(name or self.default)
         if reason:
-            return UnknownModelError(
-                f"model {name or self.default} does not answer: {reason}; there are: {there_are}"
-            )
+            return UnknownModelError(f"model {meant} does not answer: {reason}; there are: {there_are}")
         if name:
             return UnknownModelError(f"no model is called {name[:100]!r}; there are: {there_are}")
         return UnknownModelError(

@@ -107,11 +107,7 @@ class Repository:
         return self._opened().index.models()
 
     async def scan(self) -> None:
-        """Scan the folder now.
-
-        Raises:
-            ModelError: it cannot be read, or has no model.
-        """
+        """Scan the folder now. Raises ModelError if it cannot be read or has no model."""
         await self._opened().scan()
 
     async def load(self, name: str) -> None:

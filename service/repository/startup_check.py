@@ -18,16 +18,13 @@ _MOST_REASONS = 5
 
 
 def check_start(loaded: Loaded, config: ServerConfig, other_workers: OtherWorkers | None) -> str:
-    """Check that the required models answer: the default model, ``require_models``, and at least one.
+    """Raise ModelError unless the default model, ``require_models`` and at least one model answer.
 
     A model that the other workers do not serve is not required here.
 
     Returns:
         The default model: the configured one, else ``cifar10net`` if it is in the repository, else the first
         by name that answers.
-
-    Raises:
-        ModelError: a required model does not answer.
     """
     answering = {sessions[0].info.name for sessions in loaded.models}
     if not answering and (other_workers is None or other_workers.answering):

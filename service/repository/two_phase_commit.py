@@ -67,7 +67,7 @@ class TwoPhaseCommit:
         intercom.answer(_VERSIONS, self._answer_versions)
 
     def open(self, updater: VersionUpdater) -> None:
-        """Change this worker's models with ``updater``, from the waiting requests on."""
+        """Change this worker's models with ``updater``; requests that wait are handled now."""
         self._updater = updater
         self._is_open.set()
 

@@ -94,11 +94,7 @@ class VersionUpdater:
         return self._registry.names
 
     async def scan(self) -> Contents:
-        """Scan the folder and update the index.
-
-        Raises:
-            ModelError: it cannot be read, or has no model.
-        """
+        """Scan the folder and update the index. Raises ModelError if it cannot be read or has no model."""
         contents = await self._scanning.run(partial(scan, self._config.models))
         self.index.record_contents(contents)
         self._on_change()
@@ -238,20 +234,15 @@ class VersionUpdater:
 
     def _report(self, info: ModelInfo, event: ModelEvent) -> None:
         self._observer.on_model(info.name, info.version, event)
+        log = _log.bind(model=info.name, version=info.version)
         if event == "retired":
-            _log.info("model retired", model=info.name, version=info.version)
+            log.info("model retired")
             return
-        _log.info(
-            "model ready",
-            model=info.name,
-            version=info.version,
-            provider=info.provider,
-            sha256=info.sha256,
-        )
+        log.info("model ready", provider=info.provider, sha256=info.sha256)
         if info.sha256 is not None and not info.is_verified:
-            _log.warning("model not verified", model=info.name, version=info.version, reason=UNVERIFIED)
+            log.warning("model not verified", reason=UNVERIFIED)
         if info.caution:
-            _log.warning("model saturates", model=info.name, version=info.version, reason=info.caution)
+            log.warning("model saturates", reason=info.caution)
 
 
 def _load(

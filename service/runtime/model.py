@@ -102,10 +102,7 @@ class ModelInfo:
 
 
 def try_provider(provider: ProviderConfig) -> str:
-    """Run a tiny model on a provider.
-
-    Returns:
-        ONNX Runtime's name of the provider.
+    """Run a tiny model on a provider; return the provider's name in ONNX Runtime.
 
     Raises:
         ProviderError: the provider is not installed, or another one became active.

@@ -107,8 +107,7 @@ def make_key(name: str, rights: str = "*", until: str | None = None) -> tuple[st
 def add_line(path: Path, line: str) -> None:
     """Append a line to a file of keys; a new file is readable by its owner alone.
 
-    Raises:
-        ApiKeysError: the file cannot be read or written, or has a line with that name.
+    Raises ApiKeysError if the file cannot be read or written, or has a line with that name.
     """
     name = line.split(maxsplit=1)[0]
     text = read(path, ApiKeysError).decode(errors="replace") if path.exists() else ""
@@ -126,8 +125,7 @@ def add_line(path: Path, line: str) -> None:
 def load_api_keys(path: Path) -> ApiKeys:
     """Read a file of keys: lines of ``NAME sha256:HASH RIGHTS [UNTIL]``, comments that begin with #.
 
-    Raises:
-        ApiKeysError: the file cannot be read or has no key, or a line is invalid.
+    Raises ApiKeysError if the file cannot be read or has no key, or a line is invalid.
     """
     try:
         text = read(path, ApiKeysError, is_secret=True).decode()

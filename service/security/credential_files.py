@@ -17,11 +17,7 @@ _log = structlog.get_logger(__name__)
 
 
 def read(path: Path, error_type: type[StartupError], *, is_secret: bool = False) -> bytes:
-    """Read a file; log a warning if it is secret and readable by others than its owner.
-
-    Raises:
-        StartupError: of ``error_type``: the file cannot be read.
-    """
+    """Read a file, or raise ``error_type``; warn if it is secret and others than its owner can read it."""
     try:
         with path.open("rb") as file:
             if is_secret and os.fstat(file.fileno()).st_mode & _READABLE_BY_OTHERS:

@@ -50,11 +50,7 @@ class SecurityPolicy:
     """Encrypts connections and authorizes calls."""
 
     def __init__(self, config: SecurityConfig, always_open: Iterable[str]) -> None:
-        """Load the files that the settings name; services in ``always_open`` never need a key.
-
-        Raises:
-            StartupError: a file is missing or damaged, or key and certificate do not match.
-        """
+        """Load the configured files, or raise StartupError; ``always_open`` services never need a key."""
         self._credentials: FileWatcher[_Credentials] | None = None
         self._keys: FileWatcher[ApiKeys] | None = None
         self._authorizer: Authorizer | None = None
@@ -113,7 +109,7 @@ async def _follow_expiry(keys: FileWatcher[ApiKeys], server: ProtectedServer) ->
 
 
 def _load_credentials(files: TlsFiles) -> _Credentials:
-    # The digest comes first: files that change before the context is made are then found to differ from it.
+    # The digest comes first: if files change before the context is made, the next poll finds another digest.
     trust = _digest_of_trust(files)
     context = load_context(files)
     check = check_as_client(context, files.cert)

@@ -1,4 +1,4 @@
-"""Images are counted from admission to answer, and those who wait for room get their turn."""
+"""Images count from admission to answer, and waiters get capacity in order."""
 
 from __future__ import annotations
 

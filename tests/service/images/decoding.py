@@ -1,4 +1,4 @@
-"""Decodes pictures as a server does, and tells how much memory that takes a process that has just begun."""
+"""Decodes pictures as a server does, and measures the memory that a fresh process needs for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def growth(path: Path, copies: int, threads: int, max_pixels: int) -> tuple[int, int]:
-    """Decode copies of a picture; return by how many bytes this process grew, and how many failed."""
+    """Decode copies of a picture; return the growth of this process in bytes, and the failures."""
     return asyncio.run(_growth(path.read_bytes(), copies, threads, max_pixels))
 
 

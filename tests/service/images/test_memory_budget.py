@@ -1,4 +1,4 @@
-"""Decoding takes no more memory than its limits say, whatever a file is made of: measured from outside."""
+"""Decoding needs no more memory than its limits say, whatever the file; measured from outside."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SLACK = 12 * MIB  # of the libraries themselves
 
 
 def _growth(path: Path, *, copies: int = 1, threads: int = 1, max_pixels: int = PIXELS) -> tuple[int, int]:
-    """Decode copies of a picture in another process; return by how much it grew, and how many failed."""
+    """Decode copies of a picture in another process; return its growth in bytes, and the failures."""
     return call(growth, path, copies, threads, max_pixels)
 
 

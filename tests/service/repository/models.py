@@ -1,4 +1,4 @@
-"""Stand-ins for loaded models, and shelves of them."""
+"""Stand-ins for loaded models."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ class StandIn:
 
 
 def served(*models: Any, **settings: Any) -> ServedModel:
-    """Make a served model of sessions."""
+    """Make a served model from sessions."""
     return ServedModelFactory(ServerConfig(**settings)).make(models)

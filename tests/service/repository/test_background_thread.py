@@ -1,4 +1,4 @@
-"""Slow work does not hold up the loop, nor the end of the process."""
+"""Slow work delays neither the loop nor the exit of the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A look at the folder sees versions that are whole, and a file is read only where it belongs."""
+"""A scan finds complete versions, and files are read only within the repository."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that does not give the golden answers does not serve, and it is said which, got and wanted."""
+"""A model that misses a golden answer is refused, with which, got and wanted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The index says of every version whether it answers, and if not, why."""
+"""The index has every version's state, and why it does not answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wanted of the folder is loaded and has proved itself, or the start ends with one sentence."""
+"""Wanted versions are loaded and checked, or the start fails with one sentence."""
 
 from __future__ import annotations
 

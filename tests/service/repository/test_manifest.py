@@ -1,4 +1,4 @@
-"""A manifest is trusted for nothing, and a model is served only if it is what its manifest says."""
+"""A manifest is not trusted, and a model that differs from its manifest is refused."""
 
 from __future__ import annotations
 

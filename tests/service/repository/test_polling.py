@@ -1,4 +1,4 @@
-"""What has looked the same twice is followed; what is being written, or cannot be read, is left alone."""
+"""Models are updated after two equal scans; files being written, or unreadable, are left alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OTHER = {"other": {1: _version(1)}}
 
 
 class _Folder:
-    """Gives one look after the other, then ends the watching."""
+    """Returns one scan after the other, then ends the polling."""
 
     names = SERVED
 

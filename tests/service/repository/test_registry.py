@@ -1,4 +1,4 @@
-"""Callers find the version they mean, stay with it, and it lasts as long as they do and no longer."""
+"""Callers find the version they name, and it lives exactly as long as they use it."""
 
 from __future__ import annotations
 

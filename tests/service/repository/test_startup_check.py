@@ -1,4 +1,4 @@
-"""One version that is refused keeps no other from being served, unless it is one that has to answer."""
+"""A refused version does not stop the others from being served, unless it is required."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _opened(
     other_workers: OtherWorkers | None = None,
     **settings: Any,
 ) -> Any:
-    """Open a repository as a server does, and return what ``look`` sees of it."""
+    """Open a repository as a server does, and return what ``look`` returns for it."""
 
     async def main() -> Any:
         repository = Repository()

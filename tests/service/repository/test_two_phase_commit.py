@@ -1,4 +1,4 @@
-"""A model is loaded and unloaded in all processes of a server or in none; who starts is like the others."""
+"""A model is loaded or unloaded in all workers or in none; a new worker serves what the others do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOLD = manifest(CONTENT)
 
 
 class _Worker:
-    """A process of a server, as far as its models go."""
+    """The models of one worker."""
 
     def __init__(self, root: Path, intercom: Intercom) -> None:
         self.config = ServerConfig(models=root, max_batch=8, model_control=True)
@@ -59,7 +59,7 @@ class _Crew:
         self.workers: list[_Worker] = []
 
     async def join(self) -> _Worker:
-        """Have a worker join that has no models yet."""
+        """Add a worker without models."""
         with self._exchange.add(len(self.workers)) as line:
             worker = _Worker(self._root, Intercom(os.dup(line.fileno())))
         self.workers.append(worker)

@@ -1,4 +1,4 @@
-"""A new version takes over once it has proved itself; one that fails leaves the old, and it is said why."""
+"""A new version takes over once it is verified; a refused one leaves the old in place, with a reason."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PALE_TOLD = manifest(PALE, scale=64)
 
 
 class _Recorder(Observer):
-    """Counts what becomes of versions."""
+    """Counts the events of versions."""
 
     def __init__(self) -> None:
         self.seen: Counter[tuple[str, int, str]] = Counter()
@@ -49,7 +49,7 @@ class _Recorder(Observer):
 
 
 class _Server:
-    """A repository that is open, as a server has it."""
+    """An open repository."""
 
     def __init__(self, root: Path, *versions: str, **settings: Any) -> None:
         self.root = root

@@ -1,4 +1,4 @@
-"""Lines become keys, keys are found by what callers show, and errors never show one."""
+"""Keys are parsed, looked up and authorized, and errors never contain one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A value follows its files, and never becomes worse than it was."""
+"""A value follows its files, and keeps the old one where a new one fails."""
 
 from __future__ import annotations
 

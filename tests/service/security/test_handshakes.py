@@ -1,4 +1,4 @@
-"""Connections of an RpcServer behind TLS: each is counted in and out once, however its handshake goes."""
+"""Connections behind TLS are counted in and out once, however the handshake ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever is trusted no longer has to go, whenever that comes to be known."""
+"""Clients that are no longer trusted are disconnected."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Inner:
-    """Keeps what it is told; says everything back in capitals."""
+    """Records its events; echoes everything in capitals."""
 
     def __init__(self) -> None:
         self.transport: Any = None
@@ -84,7 +84,7 @@ class _Socket(asyncio.Transport):
 
 
 class _Line:
-    """A client and a server of one connection; nothing moves but by ``exchange``."""
+    """A client and a server of one connection; ``exchange`` moves the bytes."""
 
     def __init__(self, files: TlsFiles, client: ssl.SSLContext) -> None:
         self.inner, self.socket = _Inner(), _Socket()
@@ -94,7 +94,7 @@ class _Line:
         self.server.connection_made(self.socket)
 
     def shake_hands(self, *, piece_bytes: int = 1 << 20) -> None:
-        """Let both sides go on until neither has anything to say."""
+        """Exchange bytes until both sides are idle."""
         moved = True
         while moved:
             with contextlib.suppress(ssl.SSLWantReadError):
@@ -102,7 +102,7 @@ class _Line:
             moved = self.exchange(piece_bytes=piece_bytes)
 
     def say(self, data: bytes, *, piece_bytes: int = 1 << 20) -> bytes:
-        """Send what the client says, and return what it hears."""
+        """Send bytes as the client; return what it receives."""
         rest = memoryview(data)
         while rest:
             rest = rest[self.client.write(rest) :]
@@ -324,7 +324,7 @@ def test_a_client_without_http2_is_turned_away_by_a_proper_end(
 
 
 def _nobody(authority: Authority, client: ssl.SSLContext, folder: Path) -> None:
-    """Show no certificate."""
+    """Present no certificate."""
 
 
 def _known(authority: Authority, client: ssl.SSLContext, folder: Path) -> None:

@@ -120,7 +120,7 @@ def test_those_who_ask_at_the_same_time_share_a_look_at_the_folder(error: Except
     looks = []
 
     class Folder:
-        async def look(self) -> None:
+        async def scan(self) -> None:
             looks.append(1)
             await asyncio.sleep(0)
             if error is not None:
