@@ -75,7 +75,7 @@ def test_where_sums_saturate_it_is_said_and_answers_that_are_wrong_are_refused(t
         return  # it adds exactly by itself
     assert "on the provider cpu, because this CPU has no VNNI" in told["older"]["unverified"]
     assert "so its answers are worse: quantise it" in told["older"]["unverified"]
-    assert told["older"]["pairs"].startswith("pairs version 1 says of golden image 0")
+    assert told["older"]["pairs"].startswith("pairs version 1 classifies golden image 0")
     assert told["older"]["unverified"] in told["older"]["pairs"]
 
 

@@ -1,1 +1,1 @@
-"""From many callers to few runs of a model, and back."""
+"""Dynamic batching: many calls share few runs of a model."""

@@ -1,80 +1,72 @@
-"""How many images are being worked on, and whether more may come in.
+"""Admission control: how many images may be in flight at once.
 
-Counts from admission to answer. Calls over the limit are refused, messages of a stream wait for room. To be
-used within one event loop.
+An image counts from admission to answer. A call over the limit is refused; a message of a stream waits for
+capacity. For use within one event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import NamedTuple
 
 from service.errors import OverloadedError
 
-_MOST_PASSED = 1_000
+_MAX_OVERTAKES = 1_000
 
 
 class Admission:
-    """The door that every call goes through."""
+    """Counts the images in flight and limits them."""
 
     def __init__(self, max_images: int) -> None:
-        """Open the door for at most ``max_images`` unanswered images at a time."""
+        """Admit at most ``max_images`` unanswered images at a time."""
         self._max_images = max_images
-        self._waiting: deque[_Turn] = deque()
-        self._passed = 0
-        """Calls that were admitted while the first of those who wait did."""
+        self._waiting: deque[_Waiter] = deque()
+        self._overtakes = 0
+        """Calls admitted while the first waiter waited."""
         self.images = 0
         """Images admitted and not yet answered."""
 
     def admit(self, n: int) -> Admitted:
-        """Count a call of ``n`` images in until the block ends, as in ``with admission.admit(n):``.
-
-        Raises:
-            OverloadedError: there would be more images than the limit.
-        """
-        # Small calls always find room where a large message does not: they pass it only so often.
-        reserved = self._waiting[0].n if self._waiting and self._passed >= _MOST_PASSED else 0
+        """Count a call's images within a block: ``with admission.admit(n):``, or raise OverloadedError."""
+        # Small calls fit where a large message does not; without a bound they would starve it.
+        reserved = self._waiting[0].n if self._waiting and self._overtakes >= _MAX_OVERTAKES else 0
         if self.images + n + reserved > self._max_images:
             raise OverloadedError(
                 f"{self.images:,} images are waiting and this call has {n:,}, more than the "
                 f"{self._max_images:,} that this server holds; retry with backoff"
             )
-        self._passed += bool(self._waiting)
+        self._overtakes += bool(self._waiting)
         return Admitted(self, n)
 
-    async def room(self, n: int) -> None:
-        """Wait until ``n`` images fit, in the order of asking; they are then admitted without a pause."""
+    async def wait_for_capacity(self, n: int) -> None:
+        """Wait, first come first served, until ``n`` images fit; call ``admit`` next, without awaiting."""
         if not self._waiting and self.images + n <= self._max_images:
             return
-        turn = _Turn(n)
-        self._waiting.append(turn)
+        waiter = _Waiter(n, asyncio.Event())
+        self._waiting.append(waiter)
         try:
-            while self._waiting[0] is not turn or self.images + n > self._max_images:
-                await turn.looks.wait()
-                turn.looks.clear()
+            while self._waiting[0] is not waiter or self.images + n > self._max_images:
+                await waiter.changed.wait()
+                waiter.changed.clear()
         finally:
-            self._waiting.remove(turn)
-            self._passed = 0
+            self._waiting.remove(waiter)
+            self._overtakes = 0
             self.wake()
 
     def wake(self) -> None:
-        """Let the first of those who wait for room look again."""
+        """Let the first waiter check the capacity again."""
         if self._waiting:
-            self._waiting[0].looks.set()
+            self._waiting[0].changed.set()
 
 
-class _Turn:
-    """One of those who wait for room."""
-
-    __slots__ = ("looks", "n")
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-        self.looks = asyncio.Event()
+class _Waiter(NamedTuple):
+    n: int
+    changed: asyncio.Event
 
 
 class Admitted:
-    """Images that are counted in while the block of a ``with`` runs."""
+    """Context manager that counts images in and out."""
 
     __slots__ = ("_admission", "_n")
 

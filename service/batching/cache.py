@@ -1,8 +1,6 @@
-"""Answers that were given before, kept in a bounded piece of memory.
+"""Response cache: the rows of images that a model answered before, in bounded memory.
 
-In: calls as for a batcher. Out: their answers, bit for bit what the model said; from memory for the images
-that it answered before, from the batcher for the others. Failures are never kept. Knows nothing of how a
-batch is run.
+Rows are returned bit for bit as the model gave them. Failures are never cached.
 """
 
 from __future__ import annotations
@@ -25,39 +23,37 @@ if TYPE_CHECKING:
     from service.observability.timing import Timing
 
 _KEY_BYTES = 16
-# What an entry takes beside its row: the heads of two bytes objects, the key and its part of the tables. With
-# a row of 10 classes it is 197 to 301 bytes by tracemalloc while 50,000 turn over, and malloc rounds up.
+# Per entry beside its row: two bytes headers, the key, its part of the hash tables. tracemalloc shows
+# 197 to 301 bytes while 50,000 entries with rows of 10 classes turn over, and malloc rounds up.
 _ENTRY_BYTES = 288
 
 
 class ResponseCache:
-    """The rows last asked for, of all models together; the ones longest unused make room."""
+    """LRU cache of rows, shared by all models."""
 
     def __init__(self, limit_bytes: int) -> None:
-        """Keep at most ``limit_bytes`` in memory, all costs counted."""
+        """Use at most ``limit_bytes`` of memory, overhead included."""
         self._limit_bytes = limit_bytes
         self._rows: OrderedDict[bytes, bytes] = OrderedDict()
         self.used_bytes = 0
-        """Memory taken by what is kept."""
+        """Memory in use, overhead included."""
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Find the rows kept under some keys; None where there is none."""
-        return [self._get(key) for key in keys]
+        """Return the row of each key, None where there is none."""
+        rows = [self._rows.get(key) for key in keys]
+        for key, row in zip(keys, rows, strict=True):
+            if row is not None:
+                self._rows.move_to_end(key)
+        return rows
 
     def put_many(self, keys: Sequence[bytes], rows: Sequence[bytes]) -> None:
-        """Keep a row under each key, instead of the one that was there."""
+        """Store a row for each key, replacing an older one."""
         for key, row in zip(keys, rows, strict=True):
             self._drop(key)
             self._rows[key] = row
             self.used_bytes += _ENTRY_BYTES + len(row)
             while self.used_bytes > self._limit_bytes:
                 self._drop(next(iter(self._rows)))
-
-    def _get(self, key: bytes) -> bytes | None:
-        row = self._rows.get(key)
-        if row is not None:
-            self._rows.move_to_end(key)
-        return row
 
     def _drop(self, key: bytes) -> None:
         row = self._rows.pop(key, None)
@@ -66,7 +62,7 @@ class ResponseCache:
 
 
 class CachedBatcher:
-    """A batcher that is asked only for images it has not answered lately; used like it, in its event loop."""
+    """A batcher with a cache in front: only images that are not cached reach it."""
 
     def __init__(
         self, batcher: Batcher, cache: ResponseCache, name: str, version: int, content: str = ""
@@ -74,12 +70,12 @@ class CachedBatcher:
         """Put a cache in front of a batcher.
 
         Args:
-            batcher: answers what the cache does not know; started and closed by whoever made it.
+            batcher: runs the other images; started and closed by its owner.
             cache: may be shared by many models.
-            name: of the model that the batcher runs.
-            version: of it.
-            content: digest of its file, which may be replaced; models that differ in any of the three never
-                share an answer.
+            name: name of the model that the batcher runs.
+            version: version of that model.
+            content: digest of its file, which may be replaced; models that differ in name, version or
+                content never share an answer.
         """
         self._batcher = batcher
         self._cache = cache
@@ -90,28 +86,28 @@ class CachedBatcher:
         images: Images,
         *,
         deadline_s: float | None = None,
-        priority: Priority = Priority.NORMAL,
+        priority: Priority = Priority.INTERACTIVE,
         timing: Timing | None = None,
     ) -> asyncio.Future[Probabilities]:
-        """Ask for the answer to some images, as ``Batcher.submit`` does.
+        """Classify images, as ``Batcher.submit`` does.
 
-        An image that stands twice in a call, or in two calls at a time, is run twice. Looking an image
-        up takes about 10 us, nearly all of it for its digest.
+        An image that is twice in a call, or in two concurrent calls, is run twice. A look-up takes about
+        10 us per image, nearly all of it for the digest.
         """
         keys = [self._key(image) for image in images]
         known = self._cache.get_many(keys)
         unknown = [index for index, row in enumerate(known) if row is None]
-        answered: asyncio.Future[Probabilities] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Probabilities] = asyncio.get_running_loop().create_future()
         if timing is not None:
             timing.cached_images, timing.uncached_images = len(images) - len(unknown), len(unknown)
         if not unknown:
-            answered.set_result(_merged(known, []))
-            return answered
-        asked = images if len(unknown) == len(images) else images[unknown]
-        asking = self._batcher.submit(asked, deadline_s=deadline_s, priority=priority, timing=timing)
-        asking.add_done_callback(partial(self._keep_and_answer, answered, keys, known))
-        answered.add_done_callback(partial(_withdraw, asking))
-        return answered
+            future.set_result(_merged(known, []))
+            return future
+        missing = images if len(unknown) == len(images) else images[unknown]
+        pending = self._batcher.submit(missing, deadline_s=deadline_s, priority=priority, timing=timing)
+        pending.add_done_callback(partial(self._keep_and_answer, future, keys, known))
+        future.add_done_callback(partial(_withdraw, pending))
+        return future
 
     def _key(self, image: Images) -> bytes:
         digest = self._digest.copy()
@@ -120,33 +116,32 @@ class CachedBatcher:
 
     def _keep_and_answer(
         self,
-        answered: asyncio.Future[Probabilities],
+        future: asyncio.Future[Probabilities],
         keys: list[bytes],
         known: list[bytes | None],
-        asking: asyncio.Future[Probabilities],
+        pending: asyncio.Future[Probabilities],
     ) -> None:
-        if asking.cancelled():
-            answered.cancel()
+        if pending.cancelled():
+            future.cancel()
             return
-        error = asking.exception()
-        rows = [] if error is not None else [row.tobytes() for row in asking.result()]
-        if error is None:
-            self._cache.put_many([key for key, row in zip(keys, known, strict=True) if row is None], rows)
-        if answered.done():  # its caller hung up while the last batch was being handed out
+        error = pending.exception()
+        if error is not None:
+            if not future.done():
+                future.set_exception(error)
             return
-        if error is None:
-            answered.set_result(_merged(known, rows))
-        else:
-            answered.set_exception(error)
+        rows = [row.tobytes() for row in pending.result()]
+        self._cache.put_many([key for key, row in zip(keys, known, strict=True) if row is None], rows)
+        if not future.done():  # its caller may have hung up while the last batch was being answered
+            future.set_result(_merged(known, rows))
 
 
-def _withdraw(asking: asyncio.Future[Probabilities], answered: asyncio.Future[Probabilities]) -> None:
-    if answered.cancelled():
-        asking.cancel()
+def _withdraw(pending: asyncio.Future[Probabilities], future: asyncio.Future[Probabilities]) -> None:
+    if future.cancelled():
+        pending.cancel()
 
 
 def _merged(known: list[bytes | None], others: list[bytes]) -> Probabilities:
-    """Put the other rows where none is known, in order."""
+    """Fill the gaps between the cached rows with the others, in order."""
     rest = iter(others)
     rows = bytearray().join([next(rest) if row is None else row for row in known])
     return np.frombuffer(rows, np.float32).reshape(len(known), -1)

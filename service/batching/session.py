@@ -1,8 +1,4 @@
-"""One instance of the model, in a thread of its own.
-
-In: a batch at a time. Out: what the model answered or raised, back in the event loop, and when it began and
-ended. Knows nothing of who waits for what.
-"""
+"""One instance of the model, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import contextlib
 import threading
 from collections import deque
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -20,9 +16,12 @@ if TYPE_CHECKING:
 
     from service.batching.queue import Images, Part, Probabilities
 
+    Finish: TypeAlias = Callable[["Session", Probabilities | BaseException, float, float], None]
+    """Takes the session, what the model returned or raised, and when the run began and ended."""
+
 
 class Session:
-    """One instance of the model, in a thread of its own."""
+    """Runs one batch at a time."""
 
     def __init__(self, run: Callable[[Images], Probabilities], clock: Callable[[], float]) -> None:
         self._run = run
@@ -31,16 +30,12 @@ class Session:
         # ThreadPoolExecutor takes 85 us and run_in_executor 140 us (2 cores of a Xeon, uvloop).
         self._inbox: SimpleQueue[list[Images] | None] = SimpleQueue()
         self.batch: list[Part] = []
-        """What is being run."""
-        self.again: deque[Part] = deque()
-        """Parts of a batch that failed, to be run by themselves."""
+        """The batch that is running."""
+        self.retries: deque[Part] = deque()
+        """Parts of a failed batch, to be run one by one."""
 
-    def start(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        finish: Callable[[Session, Probabilities | BaseException, float, float], None],
-    ) -> None:
-        """Begin to take batches; ``finish`` is called in the event loop with the outcome of each."""
+    def start(self, loop: asyncio.AbstractEventLoop, finish: Finish) -> None:
+        """Start the thread; ``finish`` is called in the event loop after each run."""
         # A daemon: a model that hangs must not hold up the end of the process.
         threading.Thread(target=self._work, args=(loop, finish), name="model", daemon=True).start()
 
@@ -50,14 +45,10 @@ class Session:
         self._inbox.put([images for _, _, images in batch])
 
     def stop(self) -> None:
-        """Let the thread end after the run it is at, without waiting for it."""
+        """End the thread after its current run, without waiting for it."""
         self._inbox.put(None)
 
-    def _work(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        finish: Callable[[Session, Probabilities | BaseException, float, float], None],
-    ) -> None:
+    def _work(self, loop: asyncio.AbstractEventLoop, finish: Finish) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             while (parts := self._inbox.get()) is not None:
                 began_s = self._clock()

@@ -38,7 +38,7 @@ def key(*, name: str, rights: str, until: str | None, path: Path | None, as_json
     Also prints the line for the file of `cifar10net serve --api-keys`. The key is shown only this once: the
     file has its hash.
     """
-    from service.security.key_generation import add_line, make_key  # noqa: PLC0415 - needed by this command alone
+    from service.security.api_keys import add_line, make_key  # noqa: PLC0415 - needed by this command alone
 
     made, line = make_key(name, rights, until)
     if path is not None:

@@ -31,10 +31,10 @@ def models(folder: Path, provider: str) -> Iterator[Finding]:
             str(folder), "not verified", "models are run to verify them: pip install 'cifar10net[cpu]'"
         )
         return
-    from service.repository.folder import look  # noqa: PLC0415 - wants NumPy, which a client lacks
+    from service.repository.folder import scan  # noqa: PLC0415 - wants NumPy, which a client lacks
 
     try:
-        contents = look(folder)
+        contents = scan(folder)
     except ModelError as error:
         yield _bad(str(folder), "no repository", str(error))
         return

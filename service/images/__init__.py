@@ -1,1 +1,1 @@
-"""Pictures as uploaded become the 32x32 RGB pixels that models read."""
+"""Decodes uploaded pictures to the 32x32 RGB pixels that models read."""

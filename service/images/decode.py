@@ -1,7 +1,6 @@
-"""Any picture becomes 32x32 RGB pixels, or an ImageError that says why not.
+"""Decodes pictures to 32x32 RGB pixels, or raises an ImageError that says why not.
 
-In: the bytes of a file somebody sent, or a decoded Pillow image. Out: uint8 (32, 32, 3). The pixels stay
-0 to 255: normalising them is the model's business.
+Pixels stay uint8, 0 to 255: normalising them is part of the model.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from cifar10net.errors import ImageError, ImageErrorCode
 from cifar10net.protocol import IMAGE_BYTES, IMAGE_SIDE
 from cifar10net.resize import fitted
-from service.images.memory_budget import Room
+from service.images.memory_budget import MemoryBudget
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,38 +23,43 @@ if TYPE_CHECKING:
     from service.config import ImageLimits
 
 MAX_SIDE = 65_535
-"""Pixels; what JPEG can say. Pillow has a pointer for each row: those of a picture that is one pixel wide are
-larger than its pixels."""
+"""Pixels, the limit of JPEG. Pillow keeps a pointer per row: in a picture one pixel wide they are larger than
+its pixels."""
 MOST_BYTES_A_PIXEL = 16
 _BYTES_A_PIXEL = {"WEBP": MOST_BYTES_A_PIXEL, "JPEG": 8, "MPO": 8}
-"""The most that Pillow was measured to take while it decodes and reduces a picture; see tests."""
+"""Peak memory of Pillow while it decodes and reduces a picture, as measured by the tests."""
 _BYTES_A_PIXEL_OF_OTHERS = 12
 _SMALL_BYTES = 16 << 20
-"""A picture that takes no more is decoded without waiting for room."""
+"""A picture that needs no more is decoded without a reservation."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 _SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|BM|GIF8[79]a", re.DOTALL)
 
 
-def rely_on_own_limits() -> None:
-    """Switch off Pillow's process-wide pixel guard, which warns on stderr below its own limit.
+def disable_pillow_pixel_limit() -> None:
+    """Disable Pillow's process-wide pixel limit, which warns on stderr.
 
-    For a process that decodes only through ``from_encoded``, which checks ``ImageLimits`` instead.
+    For processes that decode only with ``from_encoded``, which checks ``ImageLimits`` instead.
     """
     Image.MAX_IMAGE_PIXELS = None
 
 
-def decoding_room(limits: ImageLimits) -> Room:
-    """Make room for one picture at the limit, whatever its format, or several that are smaller."""
-    return Room(max(_SMALL_BYTES, MOST_BYTES_A_PIXEL * limits.max_pixels))
+def decoding_budget(limits: ImageLimits) -> MemoryBudget:
+    """Return a budget for one picture at the limit, whatever its format, or several smaller ones."""
+    return MemoryBudget(max(_SMALL_BYTES, MOST_BYTES_A_PIXEL * limits.max_pixels))
 
 
-def from_encoded(data: bytes, limits: ImageLimits, room: Room | None = None) -> npt.NDArray[np.uint8]:
-    """Decode a JPEG, PNG, WebP, BMP or GIF file, recognised by its bytes, and fit it.
+def from_encoded(
+    data: bytes, limits: ImageLimits, budget: MemoryBudget | None = None
+) -> npt.NDArray[np.uint8]:
+    """Decode a JPEG, PNG, WebP, BMP or GIF file, recognised by its content, and resize it.
 
     Args:
-        data: the file.
-        limits: what it may be at most.
-        room: bytes of memory that it waits for and shares with other threads.
+        data: the content of the file.
+        limits: most bytes and pixels.
+        budget: memory shared with other threads; a large picture waits for its part.
+
+    Returns:
+        uint8 (32, 32, 3).
 
     Raises:
         ImageError: EMPTY, UNSUPPORTED_FORMAT, CORRUPT or TOO_LARGE.
@@ -71,14 +75,14 @@ def from_encoded(data: bytes, limits: ImageLimits, room: Room | None = None) -> 
         with _opened(data) as image:
             _check_pixels(image, limits)
             needed = _decoding_bytes(image)
-            if room is None or needed <= _SMALL_BYTES:
+            if budget is None or needed <= _SMALL_BYTES:
                 return fit(image)
-        del image  # all that it takes it shall take, and give back, while the room is taken
-        with room.taken(needed):
+        del image  # allocate and free only while holding the budget
+        with budget.reserve(needed):
             return _fit_file(data)
     except Exception as error:  # noqa: BLE001 - damaged files make Pillow raise a dozen types
         problem = _problem(error, data, limits)
-    # Not from within: as long as it lives, an error holds the frames that it came through, the picture too.
+    # Outside the handler: an error raised within keeps the frames of the first one alive, and so the picture.
     raise problem
 
 
@@ -92,7 +96,7 @@ def _fit_file(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _problem(error: Exception, data: bytes, limits: ImageLimits) -> ImageError:
-    """Say what is wrong with a file, by what its decoding has raised."""
+    """Return the ImageError for what decoding has raised."""
     if isinstance(error, ImageError):
         return ImageError(error.code, error.message)
     if isinstance(error, UnidentifiedImageError):
@@ -116,11 +120,7 @@ def _problem(error: Exception, data: bytes, limits: ImageLimits) -> ImageError:
 
 
 def from_pixels(data: bytes) -> npt.NDArray[np.uint8]:
-    """Take raw pixels as they are.
-
-    Raises:
-        ImageError: EMPTY or WRONG_SIZE.
-    """
+    """Read raw RGB pixels, without a copy: uint8 (32, 32, 3). Raises ImageError: EMPTY or WRONG_SIZE."""
     if len(data) != IMAGE_BYTES:
         raise ImageError(
             ImageErrorCode.WRONG_SIZE if data else ImageErrorCode.EMPTY,
@@ -130,15 +130,15 @@ def from_pixels(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def fit(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Reduce a picture as ``cifar10net.resize`` does. Returns uint8 (32, 32, 3). Raises what it raises."""
+    """Resize a decoded picture as ``cifar10net.resize`` does: uint8 (32, 32, 3). Raises Pillow's errors."""
     return np.asarray(fitted(image))
 
 
 def _decoding_bytes(image: Image.Image) -> int:
-    """How much memory ``fit`` may take for a picture that is not loaded yet.
+    """Return the peak memory of ``fit`` for a picture that is not loaded yet.
 
-    JPEGs that are decoded small count as if they were not: where one comes in several scans, all of its
-    coefficients are read before the first pixel.
+    JPEGs that are decoded at a reduced size count in full: of a progressive one, all coefficients are read
+    before the first pixel.
     """
     return image.width * image.height * _BYTES_A_PIXEL.get(image.format or "", _BYTES_A_PIXEL_OF_OTHERS)
 

@@ -1,4 +1,4 @@
-"""Room that threads share: each takes what it needs, waits if there is not enough, and gives it back."""
+"""A memory budget that threads share."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Room:
-    """A bounded amount of anything."""
+class MemoryBudget:
+    """A number of bytes; reservations beyond it wait, first come first served."""
 
     def __init__(self, size: int) -> None:
-        """Share ``size``, which is at least what one thread can need."""
+        """Share ``size`` bytes, at least the largest single reservation."""
         self._left = size
         self._turn = threading.Lock()
-        self._given_back = threading.Condition()
+        self._released = threading.Condition()
 
     @contextlib.contextmanager
-    def taken(self, size: int) -> Iterator[None]:
-        """Have so much within the block; who came first gets it first, however much it is."""
-        with self._turn, self._given_back:
-            self._given_back.wait_for(lambda: self._left >= size)
+    def reserve(self, size: int) -> Iterator[None]:
+        """Hold ``size`` bytes within the block."""
+        with self._turn, self._released:
+            self._released.wait_for(lambda: self._left >= size)
             self._left -= size
         try:
             yield
         finally:
-            with self._given_back:
+            with self._released:
                 self._left += size
-                self._given_back.notify()
+                self._released.notify()

@@ -1,4 +1,4 @@
-"""Runs slow work beside the event loop, in a thread that does not hold up the end of the process."""
+"""Runs slow work beside the event loop, in a thread that never delays the exit of the process."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _Result = TypeVar("_Result")
 _Job: TypeAlias = "tuple[Callable[[], Any], asyncio.Future[Any]]"
 
 
-class Background:
-    """One thread, which does one thing after the other; it starts with the first.
+class BackgroundThread:
+    """One thread, started by the first job, that runs jobs in order.
 
-    An executor's threads are waited for when the loop and the interpreter end, however long a model takes to
-    load; this one is not. And always the same one: what it frees is where the next work allocates.
+    Loop and interpreter wait for an executor's threads at exit, however long a model takes to load, but not
+    for this one. It is always the same thread, so that a job allocates where the one before has freed.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Background:
         self._thread: threading.Thread | None = None
 
     async def run(self, work: Callable[[], _Result]) -> _Result:
-        """Wait for some work; it goes on if the waiting is given up."""
+        """Run a function and return its result; cancelling does not stop the function."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="background", daemon=True)
             self._thread.start()
@@ -36,30 +36,30 @@ class Background:
         try:
             return await done
         finally:
-            del done  # or its error would hold it, by the traceback of this very frame
+            del done  # the traceback of its error holds this frame: break the cycle
 
     def close(self) -> None:
-        """Let the thread end after what it is at, without waiting for it."""
+        """End the thread after its queued jobs, without waiting for it."""
         self._jobs.put(None)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            _do(*job)
+            _run_job(*job)
             del job  # not to be held in memory until the next one
 
 
-def _do(work: Callable[[], Any], done: asyncio.Future[Any]) -> None:
+def _run_job(work: Callable[[], Any], done: asyncio.Future[Any]) -> None:
     result, error = None, None
     try:
         result = work()
-    except BaseException as raised:  # noqa: BLE001 - handed to whoever waits
+    except BaseException as raised:  # noqa: BLE001 - handed to the caller
         error = raised
     with contextlib.suppress(RuntimeError):  # the loop is closed
-        done.get_loop().call_soon_threadsafe(_tell, done, result, error)
-    del done, error  # likewise
+        done.get_loop().call_soon_threadsafe(_resolve, done, result, error)
+    del done, error  # as above
 
 
-def _tell(done: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+def _resolve(done: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
     if done.done():  # nobody waits any more
         return
     if error is None:

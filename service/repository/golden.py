@@ -1,7 +1,4 @@
-"""Golden answers: a few images and what a model has to say of them before it may serve.
-
-In: a loaded model. Out: nothing, or what is wrong with its answers. Knows nothing of files.
-"""
+"""Golden answers: images and the probabilities that a model must reproduce before it serves."""
 
 from __future__ import annotations
 
@@ -18,15 +15,15 @@ if TYPE_CHECKING:
     from service.runtime.model import OnnxModel
 
 TOLERANCE = 1e-4
-"""Largest difference of a probability on the provider that gave the golden one, the CPU."""
+"""Largest difference of a probability on the CPU, which computed the golden answers."""
 OTHER_TOLERANCE = 2e-2
-"""On any other, which may compute with 11 or 8 binary digits (TF32, bfloat16); estimated, not measured."""
+"""On other providers, which may use TF32 or bfloat16 (11 or 8 significant bits); estimated, not measured."""
 _CPU = "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Images and the answers to them."""
+    """Images and the expected answers."""
 
     images: npt.NDArray[np.uint8]
     """(n, 32, 32, 3), n at least 1."""
@@ -34,27 +31,27 @@ class Golden:
     """(n, classes)."""
 
     def check(self, model: OnnxModel) -> None:
-        """Ask a model, whose classes are these, and compare.
+        """Run a model on the images and compare its answers.
 
         Raises:
-            ModelError: a probability is too far off, another class is the best, the answers are too many or
-            too few, or the run failed.
+            ModelError: the run failed, the shape is wrong, a probability is off by more than the tolerance,
+                or another class is the most probable.
         """
         info = model.info
         tolerance = TOLERANCE if info.provider == _CPU else OTHER_TOLERANCE
-        for index, (got, wanted) in enumerate(zip(self._ask(model), self.probabilities, strict=True)):
-            # NaN is as far off as can be.
+        for index, (got, wanted) in enumerate(zip(self._run(model), self.probabilities, strict=True)):
+            # NaN counts as infinitely far off.
             off = np.nan_to_num(np.abs(got - wanted), nan=np.inf)
             column = int(off.argmax())
             if off[column] > tolerance or got.argmax() != wanted.argmax():
                 raise ModelError(
-                    f"{info.name} version {info.version} says of golden image {index} that it is "
+                    f"{info.name} version {info.version} classifies golden image {index} as "
                     f"{info.labels[got.argmax()]} and gives {info.labels[column]} {got[column]:.6f}, wanted "
                     f"{info.labels[wanted.argmax()]} and {wanted[column]:.6f} within {tolerance:g}: "
-                    f"{info.caution or f'its weights are others, or {info.provider} computes otherwise'}"
+                    f"{info.caution or f'its weights differ, or {info.provider} computes differently'}"
                 )
 
-    def _ask(self, model: OnnxModel) -> npt.NDArray[np.float32]:
+    def _run(self, model: OnnxModel) -> npt.NDArray[np.float32]:
         try:
             answers = model.run(self.images)
         except Exception as error:  # onnxruntime's own types share no base but Exception

@@ -1,8 +1,4 @@
-"""What is known of every version in the repository: whether it answers, and if not, why.
-
-In: what a look at the folder found, and what became of the attempts to load it. Out: an index for people and
-programs. Knows nothing of how a version is loaded.
-"""
+"""The repository index: the state of every version, and why those that do not answer do not."""
 
 from __future__ import annotations
 
@@ -11,10 +7,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from service.repository.folder import Contents, FoundVersion, Stamp
-    from service.repository.registry import Shelf
+    from service.repository.registry import Registry
     from service.runtime.model import ModelInfo
     from service.version_policy import VersionPolicies
 
@@ -22,103 +18,134 @@ UNVERIFIED = "it has no manifest.json: neither its bytes nor its answers could b
 _Key = tuple[str, int]
 
 
-class State(StrEnum):
-    """Of a version; the words are Triton's."""
+class VersionState(StrEnum):
+    """State of a version, by Triton's names."""
 
     READY = "READY"
     LOADING = "LOADING"
     UNLOADING = "UNLOADING"
-    """It is replaced, and answers the calls that it has."""
+    """Replaced, and still answering calls that began before."""
     UNAVAILABLE = "UNAVAILABLE"
 
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """One version."""
+    """One version in the index."""
 
     name: str
     version: int
-    state: State
+    state: VersionState
     reason: str
-    """Why it does not answer, or what is to be known of one that does; may be empty."""
+    """Why it does not answer, or a warning about one that does; may be empty."""
 
 
-class Ledger:
-    """Keeps what became of each version."""
+@dataclass(frozen=True)
+class OtherWorkers:
+    """What the other workers serve, as one of them tells a worker that starts."""
 
-    def __init__(self, policies: VersionPolicies) -> None:
+    default: str
+    """The model for requests that name none."""
+    versions: Mapping[str, list[int]]
+    """Served versions by model; empty for a model that was unloaded by a call."""
+    refused: Sequence[Sequence[Any]] = ()
+    """Refused versions: name, version, stamp as text, reason."""
+
+    @property
+    def answering(self) -> set[str]:
+        """Models that are served."""
+        return {name for name, numbers in self.versions.items() if numbers}
+
+    @property
+    def unloaded(self) -> list[str]:
+        """Models that were unloaded by a call."""
+        return [name for name, numbers in self.versions.items() if not numbers]
+
+
+class VersionIndex:
+    """Records what became of each version."""
+
+    def __init__(self, policies: VersionPolicies, registry: Registry) -> None:
+        """Record versions; ``registry`` asks this index why a model does not answer."""
         self.contents: Contents = {}
-        """What the last look at the folder found."""
+        """The last scan of the folder."""
         self.loading: set[_Key] = set()
         self.unloaded: set[str] = set()
-        """Models that somebody has unloaded by hand; they stay so until they are loaded by hand."""
+        """Models unloaded by a call; they stay so until a call loads them."""
         self._policies = policies
+        self._registry = registry
+        registry.why_not = self.why_not
         self._tried: dict[_Key, Stamp] = {}
         self._refused: dict[_Key, str] = {}
 
-    def note_contents(self, contents: Contents) -> None:
-        """Keep what a look found, and forget what became of files that are gone."""
+    def record_contents(self, contents: Contents) -> None:
+        """Record a scan, and forget versions that are gone."""
         self.contents = contents
         there = {(name, version) for name, versions in contents.items() for version in versions}
         for known in (self._tried, self._refused):
             for key in known.keys() - there:
                 del known[key]
 
-    def note_taken(self, found: FoundVersion) -> None:
-        """Keep that a version's files are what answers."""
+    def record_loaded(self, found: FoundVersion) -> None:
+        """Record that a version's files were loaded."""
         self._tried[found.key] = found.stamp
         self._refused.pop(found.key, None)
 
-    def note_refused(self, found: FoundVersion, reason: str) -> None:
-        """Keep why a version's files were refused."""
+    def record_refused(self, found: FoundVersion, reason: str) -> None:
+        """Record why a version's files were refused."""
         self._tried[found.key] = found.stamp
         self._refused[found.key] = reason
 
-    def refusals(self) -> list[tuple[str, int, str, str]]:
-        """Tell another process what was refused: name, number, which files, and why."""
-        return [(*key, repr(self._tried[key]), reason) for key, reason in self._refused.items()]
+    def for_other_workers(self) -> OtherWorkers:
+        """Return what this worker serves and has refused; not before the registry has a default."""
+        versions = {name: sorted(self._registry.versions(name)) for name in self._registry.names}
+        refused = [(*key, repr(self._tried[key]), reason) for key, reason in self._refused.items()]
+        return OtherWorkers(
+            self._registry.default or "", {name: [] for name in self.unloaded} | versions, refused
+        )
 
-    def note_refusals(self, refusals: Iterable[Sequence[Any]]) -> None:
-        """Keep what another process has refused, of files that are the same here."""
-        for name, version, files, reason in refusals:
+    def adopt(self, other_workers: OtherWorkers) -> None:
+        """Take over what the other workers have unloaded, and refused where the files are the same here."""
+        self.unloaded.update(other_workers.unloaded)
+        for name, version, files, reason in other_workers.refused:
             found = self.contents.get(name, {}).get(version)
             if found is not None and repr(found.stamp) == files:
-                self.note_refused(found, reason)
+                self.record_refused(found, reason)
 
     def is_settled(self, found: FoundVersion, *, is_served: bool) -> bool:
-        """Whether these very files answer or were refused, so that trying them again would be for nothing."""
+        """Return whether these very files answer or were refused, so that loading them again is pointless."""
         return self._tried.get(found.key) == found.stamp and (is_served or found.key in self._refused)
 
     def wanted(self, name: str) -> set[int]:
-        """Choose among the versions of a model that there are."""
+        """Return the versions of a model that the policy chooses."""
         return self._policies.of(name).choose(self.contents.get(name, {}))
 
-    def entries(self, shelf: Shelf) -> list[IndexEntry]:
-        """List every version that answers, did until now, or lies in the folder, by name and number."""
-        served = {(info.name, info.version): info for info in shelf.infos()}
-        retiring = {(model.info.name, model.info.version) for model in shelf.retiring}
+    def entries(self) -> list[IndexEntry]:
+        """Return every version that is served, retiring or in the folder, by name and version."""
+        served = {(info.name, info.version): info for info in self._registry.infos()}
+        retiring = {(model.info.name, model.info.version) for model in self._registry.retiring}
         there = {(name, version) for name, versions in self.contents.items() for version in versions}
         entries = []
         for key in sorted(there | served.keys() | retiring | self.loading):
             if key in served:
-                reason = self._refused.get(key, _what_to_know(served[key]))
-                entries.append(IndexEntry(*key, State.READY, reason))
+                reason = self._refused.get(key, _warnings(served[key]))
+                entries.append(IndexEntry(*key, VersionState.READY, reason))
             elif key in self.loading:
-                entries.append(IndexEntry(*key, State.LOADING, ""))
+                entries.append(IndexEntry(*key, VersionState.LOADING, ""))
             elif key in retiring:
-                entries.append(IndexEntry(*key, State.UNLOADING, ""))
+                entries.append(IndexEntry(*key, VersionState.UNLOADING, ""))
             else:
-                entries.append(IndexEntry(*key, State.UNAVAILABLE, self._why_not(*key)))
+                entries.append(IndexEntry(*key, VersionState.UNAVAILABLE, self._why_not(*key)))
         return entries
 
-    def models(self, shelf: Shelf) -> Mapping[str, bool]:
-        """Say of every model that there is whether it answers."""
-        return {name: bool(shelf.versions(name)) for name in {*self.contents, *shelf.names, *self.unloaded}}
+    def models(self) -> Mapping[str, bool]:
+        """Return of every known model whether it answers."""
+        names = {*self.contents, *self._registry.names, *self.unloaded}
+        return {name: bool(self._registry.versions(name)) for name in names}
 
     def why_not(self, name: str) -> str:
-        """Say why a model does not answer; empty where no wanted version of it was refused."""
+        """Return why a model does not answer; empty if no wanted version was refused."""
         if name in self.unloaded:
-            return ""  # whatever was refused before
+            return ""  # whatever was refused before it
         reasons = (self._refused.get((name, version)) for version in sorted(self.wanted(name), reverse=True))
         return next(filter(None, reasons), "")
 
@@ -132,6 +159,6 @@ class Ledger:
         return "not loaded yet"
 
 
-def _what_to_know(info: ModelInfo) -> str:
-    """Say what is to be known of a version that answers; may be empty."""
+def _warnings(info: ModelInfo) -> str:
+    """Return the warnings about a served version; may be empty."""
     return "; ".join(filter(None, (info.caution, "" if info.is_verified else UNVERIFIED)))

@@ -1,7 +1,6 @@
-"""From a version's folder to sessions that have proved themselves.
+"""Loads versions: reads and verifies their files, makes sessions, and checks and warms up each session.
 
-In: what lies in the repository's folder. Out: the sessions of a version, made from bytes that were verified
-first, each of which has answered its warm-up. Slow: for threads. Knows nothing of who asks them.
+Everything here is slow and meant for a thread.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import ModelError, ProviderError
-from service.repository.folder import ALL_OF_IT, MANIFEST_NAME, MODEL_NAME, look, read
+from service.repository.folder import MANIFEST_NAME, MODEL_NAME, UNREADABLE, read, scan
 from service.repository.manifest import LIMIT_BYTES, Manifest, parse
 from service.runtime.model import ModelFile, OnnxModel
 
@@ -27,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version that was read and verified, and is not loaded."""
+    """A version whose files were read and verified, not yet loaded."""
 
     file: ModelFile
     manifest: Manifest | None
@@ -35,7 +34,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A version that was to answer and cannot."""
+    """A wanted version that cannot be served, and why."""
 
     found: FoundVersion
     reason: str
@@ -46,44 +45,44 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of the versions that were wanted at the start."""
+    """The wanted versions, loaded or refused."""
 
     models: Sequence[tuple[OnnxModel, ...]]
-    """The sessions of each version that proved itself, by name and number."""
+    """The sessions of each good version, by name and version."""
     refusals: Sequence[Refusal] = ()
     contents: Contents = field(default_factory=dict)
-    """The folder as it was then."""
+    """The scan of the folder."""
 
 
-def load_models(config: ServerConfig, like: Mapping[str, Collection[int]] | None = None) -> Loaded:
-    """Load and warm up every version that is wanted; one that is refused leaves the others as they are.
+def load_models(config: ServerConfig, served: Mapping[str, Collection[int]] | None = None) -> Loaded:
+    """Load every wanted version; a refused version does not affect the others.
 
-    Where the newest N versions of a model are wanted and one of them is refused, the next older one is tried
-    in its place, as a server that runs goes on with what it has.
+    Where the newest N versions of a model are wanted and one of them is refused, the next older one takes its
+    place.
 
     Args:
-        config: where the models are, which versions of them are wanted, what runs them.
-        like: the versions that the other workers answer with, by model: wanted instead, where they are
-            there. A model that is not named, or has none, is left out.
+        config: where the models are, which versions are wanted, what runs them.
+        served: the versions that the other workers serve, by model: wanted instead of those of ``config``,
+            where they exist. A model that is missing or has no version is skipped.
 
     Raises:
-        ModelError: the folder is missing or has no model, or a version that is asked for is not there; with
-            ``strict_models`` and without ``like``, any version is refused.
+        ModelError: the folder is missing or has no model, or a version that was asked for does not exist; or,
+            with ``strict_models`` and without ``served``, a version is refused.
         ProviderError: the provider that was asked for is not active.
     """
-    contents = look(config.models)
-    if like is None:
-        _check_all_there(contents, config)
+    contents = scan(config.models)
+    if served is None:
+        _check_existence(contents, config)
     loaded: list[tuple[OnnxModel, ...]] = []
     refusals: list[Refusal] = []
     for name, there in contents.items():
-        wanted = {ALL_OF_IT} if ALL_OF_IT in there else _wanted(name, there, config, like)
-        older = config.versions.of(name).fallbacks(wanted, there) if like is None else []
+        wanted = {UNREADABLE} if UNREADABLE in there else _wanted(name, there, config, served)
+        older = config.versions.of(name).fallbacks(wanted, there) if served is None else []
         answering: list[tuple[OnnxModel, ...]] = []
         for version in [*sorted(wanted, reverse=True), *older]:
             if len(answering) == len(wanted):
                 break
-            outcome = _try(there[version], config, is_strict=config.strict_models and like is None)
+            outcome = _try(there[version], config, is_strict=config.strict_models and served is None)
             if isinstance(outcome, Refusal):
                 refusals.append(outcome)
             else:
@@ -93,7 +92,7 @@ def load_models(config: ServerConfig, like: Mapping[str, Collection[int]] | None
 
 
 def _try(found: FoundVersion, config: ServerConfig, *, is_strict: bool) -> tuple[OnnxModel, ...] | Refusal:
-    _log.debug("model loading", model=found.name, version=found.version)  # of one that hangs, the last word
+    _log.debug("model loading", model=found.name, version=found.version)  # the last line of a load that hangs
     try:
         return load(found, config)
     except ModelError as error:
@@ -102,7 +101,7 @@ def _try(found: FoundVersion, config: ServerConfig, *, is_strict: bool) -> tuple
         return Refusal(found, str(error))
     except ProviderError:
         raise
-    except Exception as error:  # a fault of ours refuses one version, and no more
+    except Exception as error:  # a bug refuses one version, no more
         if is_strict:
             raise
         _log.exception("model failed to load", model=found.name, version=found.version)
@@ -110,31 +109,20 @@ def _try(found: FoundVersion, config: ServerConfig, *, is_strict: bool) -> tuple
 
 
 def load(found: FoundVersion, config: ServerConfig) -> tuple[OnnxModel, ...]:
-    """Load a version.
-
-    Returns:
-        Its sessions.
-
-    Raises:
-        ModelError: it is damaged, not what its manifest says, no image classifier of ours, or fails its
-            warm-up.
-        ProviderError: the provider that was asked for is not active.
-    """
+    """Verify a version and start its sessions; raises as ``start`` does."""
     return start(verify(found, config), config)
 
 
 def verify(found: FoundVersion, config: ServerConfig) -> Candidate:
-    """Read a version's files, each once, and check the model's against the manifest.
+    """Read a version's files, each once, and check the model file against the manifest.
 
-    Raises:
-        ModelError: a file cannot be read, is not what the manifest says, or the manifest is missing and
-            required.
+    Raises ModelError if a file cannot be read or does not match, or a required manifest is missing.
     """
-    if found.trouble:
-        raise ModelError(found.trouble)
+    if found.read_error:
+        raise ModelError(found.read_error)
     manifest = None
     path = found.folder / MANIFEST_NAME
-    # Named by the stamp, not by another look: what appears meanwhile belongs to the next stamp.
+    # As of the scan: a manifest that appeared since belongs to the next stamp.
     if found.has_manifest:
         manifest = parse(read(path, config.models, LIMIT_BYTES), path)
     elif config.require_manifest:
@@ -151,30 +139,27 @@ def verify(found: FoundVersion, config: ServerConfig) -> Candidate:
 
 
 def start(candidate: Candidate, config: ServerConfig) -> tuple[OnnxModel, ...]:
-    """Make the sessions of a version, and have each prove itself.
+    """Make the sessions of a version, check each against the manifest, and warm it up.
 
     Raises:
-        ModelError: it is damaged, not what its manifest says, no image classifier of ours, or fails its
-            warm-up.
+        ModelError: the model is damaged, not one of our image classifiers, not as its manifest says, or fails
+            its warm-up.
         ProviderError: the provider that was asked for is not active.
     """
-    return tuple(
-        _prove(OnnxModel(candidate.file, config.provider, config.threads), candidate, config)
-        for _ in range(config.instances)
-    )
+    return tuple(_start_session(candidate, config) for _ in range(config.instances))
 
 
-def _prove(model: OnnxModel, candidate: Candidate, config: ServerConfig) -> OnnxModel:
-    manifest = candidate.manifest
-    if manifest is not None:
-        manifest.check_model(model.info)
-        manifest.golden.check(model)
+def _start_session(candidate: Candidate, config: ServerConfig) -> OnnxModel:
+    model = OnnxModel(candidate.file, config.provider, config.threads)
+    if candidate.manifest is not None:
+        candidate.manifest.check_model(model.info)
+        candidate.manifest.golden.check(model)
     model.warm_up(config.max_batch)
     return model
 
 
-def _check_all_there(contents: Contents, config: ServerConfig) -> None:
-    """Check that every model and version that is asked for by name or number is there."""
+def _check_existence(contents: Contents, config: ServerConfig) -> None:
+    """Check that every model and version that ``--versions`` names exists."""
     for name in config.versions.by_model:
         if name not in contents:
             raise ModelError(
@@ -183,7 +168,7 @@ def _check_all_there(contents: Contents, config: ServerConfig) -> None:
             )
     for name, there in contents.items():
         missing = config.versions.of(name).missing(there)
-        if missing and ALL_OF_IT not in there:
+        if missing and UNREADABLE not in there:
             raise ModelError(
                 f"--versions asks for version {min(missing)} of {name}, which is not in {config.models}; it "
                 f"has: {', '.join(map(str, sorted(there)))}"
@@ -194,11 +179,11 @@ def _wanted(
     name: str,
     there: Mapping[int, FoundVersion],
     config: ServerConfig,
-    like: Mapping[str, Collection[int]] | None,
+    served: Mapping[str, Collection[int]] | None,
 ) -> set[int]:
     policy = config.versions.of(name)
-    if like is None:
+    if served is None:
         return policy.choose(there)
-    asked = set(like.get(name, ()))
-    # Files that are gone: the others answer from memory, which this process does not have.
+    asked = set(served.get(name, ()))
+    # If the files of all are gone, the others answer from memory: fall back to the policy.
     return asked & set(there) or (policy.choose(there) if asked else set())

@@ -1,7 +1,6 @@
-"""``manifest.json``: what a version's folder holds and what its model is.
+"""``manifest.json``: the digest of a version's model file, its signature, labels and golden answers.
 
-In: the manifest's bytes, which are trusted for nothing. Out: whether a file is the one it names, and a loaded
-model the one it describes. Of format 1, which ``training.export.manifest`` writes. Knows nothing of folders.
+Manifests are not trusted. Format 1, written by ``training.export.manifest``.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 LIMIT_BYTES = 1 << 20
-"""Most that a manifest may have."""
+"""Largest manifest."""
 _MOST_GOLDEN = 64
 _LONGEST_REASON = 300
 _LONGEST_SHOWN = 100
@@ -38,29 +37,25 @@ _Kind = TypeVar("_Kind")
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a manifest says."""
+    """A parsed manifest."""
 
     path: Path
-    """Of itself, for messages."""
+    """Path of the manifest, for messages."""
     sha256: str
-    """Of the model's file, in hexadecimal digits."""
+    """Hexadecimal digest of the model file."""
     size_bytes: int
-    """Of it."""
+    """Size of the model file."""
     input_name: str
     output_name: str
     labels: tuple[str, ...]
     golden: Golden
 
     def check_file(self, file: ModelFile) -> None:
-        """Check that a file is the one that is named here.
-
-        Raises:
-            ModelError: it is not.
-        """
+        """Raise ModelError if the model file has another size or digest."""
         if len(file.content) != self.size_bytes:
             raise ModelError(
                 f"{file.path} has {len(file.content):,} bytes, and {self.path.name} says "
-                f"{self.size_bytes:,}: it is not whole, or another file"
+                f"{self.size_bytes:,}: it is incomplete, or another file"
             )
         if file.sha256 != self.sha256:
             raise ModelError(
@@ -69,11 +64,7 @@ class Manifest:
             )
 
     def check_model(self, info: ModelInfo) -> None:
-        """Check that a loaded model takes, gives and names what is said here.
-
-        Raises:
-            ModelError: it does not.
-        """
+        """Raise ModelError if a loaded model has another input, output or labels."""
         got = (info.input_name, info.output_name, info.labels)
         wanted = (self.input_name, self.output_name, self.labels)
         if got != wanted:
@@ -84,51 +75,47 @@ class Manifest:
 
 
 def parse(content: bytes, path: Path) -> Manifest:
-    """Read a manifest.
-
-    Raises:
-        ModelError: it is none, or of another format.
-    """
+    """Parse a manifest. Raises ModelError if it is invalid or has another format."""
     try:
-        told = json.loads(content)
+        document = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise _unreadable(path, f"no JSON: {error}") from error
-    format_ = _get(told, path, int, "format")
+        raise _unreadable(path, f"invalid JSON: {error}") from error
+    format_ = _get(document, path, int, "format")
     if format_ != FORMAT:
         raise ModelError(f"{path} has format {format_}, and this server reads {FORMAT}; upgrade the server")
-    if list(_get(told, path, dict, "files")) != [MODEL_NAME]:
+    if list(_get(document, path, dict, "files")) != [MODEL_NAME]:
         raise _unreadable(path, f"files other than {MODEL_NAME}, wanted it alone")
-    labels = tuple(_get(told, path, list, "labels"))
+    labels = tuple(_get(document, path, list, "labels"))
     if not all(isinstance(label, str) for label in labels):
-        raise _unreadable(path, "labels that are no text")
-    _check_tensor(told, path, "input", _PIXELS)
-    _check_tensor(told, path, "output", {"datatype": "float32", "shape": [-1, len(labels)]})
+        raise _unreadable(path, "labels that are not text")
+    _check_tensor(document, path, "input", _PIXELS)
+    _check_tensor(document, path, "output", {"datatype": "float32", "shape": [-1, len(labels)]})
     return Manifest(
         path,
-        _digest(told, path),
-        _get(told, path, int, "files", MODEL_NAME, "bytes"),
-        _get(told, path, str, "input", "name"),
-        _get(told, path, str, "output", "name"),
+        _digest(document, path),
+        _get(document, path, int, "files", MODEL_NAME, "bytes"),
+        _get(document, path, str, "input", "name"),
+        _get(document, path, str, "output", "name"),
         labels,
-        _golden(_get(told, path, list, "golden"), path, len(labels)),
+        _golden(_get(document, path, list, "golden"), path, len(labels)),
     )
 
 
-def _digest(told: Any, path: Path) -> str:  # noqa: ANN401 - JSON
-    digest = _get(told, path, str, "files", MODEL_NAME, "sha256")
+def _digest(document: Any, path: Path) -> str:  # noqa: ANN401 - JSON
+    digest = _get(document, path, str, "files", MODEL_NAME, "sha256")
     if not _SHA256.fullmatch(digest):
         raise _unreadable(path, f"no SHA-256 at files.{MODEL_NAME}.sha256: {digest[:_LONGEST_SHOWN]!r}")
     return digest
 
 
-def _golden(told: list[Any], path: Path, classes: int) -> Golden:
-    if not 1 <= len(told) <= _MOST_GOLDEN:
-        raise _unreadable(path, f"{len(told)} golden answers, wanted 1 to {_MOST_GOLDEN}")
-    images = b"".join(_pixels(_get(each, path, str, "image"), path) for each in told)
-    rows = [_get(each, path, list, "probabilities") for each in told]
+def _golden(entries: list[Any], path: Path, classes: int) -> Golden:
+    if not 1 <= len(entries) <= _MOST_GOLDEN:
+        raise _unreadable(path, f"{len(entries)} golden answers, wanted 1 to {_MOST_GOLDEN}")
+    images = b"".join(_pixels(_get(each, path, str, "image"), path) for each in entries)
+    rows = [_get(each, path, list, "probabilities") for each in entries]
     if not all(len(row) == classes and all(map(_is_probability, row)) for row in rows):
         raise _unreadable(path, f"golden answers that are not {classes} probabilities each")
-    shape = (len(told), IMAGE_SIDE, IMAGE_SIDE, 3)
+    shape = (len(entries), IMAGE_SIDE, IMAGE_SIDE, 3)
     return Golden(
         np.frombuffer(images, np.uint8).reshape(shape), np.array(rows, np.float64).astype(np.float32)
     )
@@ -142,22 +129,22 @@ def _pixels(text: str, path: Path) -> bytes:
     try:
         pixels = base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error) as error:
-        raise _unreadable(path, f"a golden image that is no base64: {error}") from error
+        raise _unreadable(path, f"a golden image that is not base64: {error}") from error
     if len(pixels) != IMAGE_BYTES:
         raise _unreadable(path, f"a golden image of {len(pixels):,} bytes, wanted {IMAGE_BYTES:,}")
     return pixels
 
 
-def _check_tensor(told: Any, path: Path, name: str, wanted: dict[str, Any]) -> None:  # noqa: ANN401 - JSON
-    tensor = _get(told, path, dict, name)
+def _check_tensor(document: Any, path: Path, name: str, wanted: dict[str, Any]) -> None:  # noqa: ANN401 - JSON
+    tensor = _get(document, path, dict, name)
     got = {key: tensor.get(key) for key in wanted}
     if got != wanted:
         raise _unreadable(path, f"{name} {got}, wanted {wanted}")
 
 
-def _get(told: Any, path: Path, kind: type[_Kind], *keys: str) -> _Kind:  # noqa: ANN401 - JSON
-    """Find a value within objects within objects, of some type."""
-    value = told
+def _get(document: Any, path: Path, kind: type[_Kind], *keys: str) -> _Kind:  # noqa: ANN401 - JSON
+    """Return the value at a path of keys; it must have exactly this type."""
+    value = document
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     if type(value) is not kind:  # not isinstance: True is an int

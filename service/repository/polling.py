@@ -1,7 +1,6 @@
-"""Looks at the repository's folder again and again, and has the server follow what it finds.
+"""Polls the repository's folder and updates the models that have changed.
 
-A model is followed once its folder has looked the same twice in a row: what is being written is left alone.
-Knows nothing of how a version is loaded.
+A model is updated once two successive scans find it the same, so files that are being written are left alone.
 """
 
 from __future__ import annotations
@@ -15,47 +14,43 @@ from service.errors import ModelError
 
 if TYPE_CHECKING:
     from service.repository.folder import Contents
-    from service.repository.version_updates import Lifecycle
+    from service.repository.version_updates import VersionUpdater
 
 _log = structlog.get_logger(__name__)
 
 
-async def watch(lifecycle: Lifecycle, every_s: float) -> None:
-    """Follow the folder until cancelled.
+async def poll(updater: VersionUpdater, interval_s: float) -> None:
+    """Poll the folder until cancelled.
 
-    A folder that cannot be read, or in which there is no model at all, such as one that is not mounted,
-    changes nothing.
-
-    Args:
-        lifecycle: what follows.
-        every_s: between two looks; 0 looks once, for the index, and follows nothing.
+    A folder that is unreadable or has no model at all, such as one that is not mounted, changes nothing. An
+    interval of 0 scans once, for the index, and updates nothing.
     """
     before: Contents | None = None
-    complaint = ""
+    last_error = ""
     while True:
         try:
-            now = await lifecycle.look()
+            now = await updater.scan()
         except ModelError as error:
-            if str(error) != complaint:
+            if str(error) != last_error:
                 _log.warning("model repository not read", reason=str(error))
-            complaint = str(error)
+            last_error = str(error)
         else:
-            complaint = ""
+            last_error = ""
             if before is not None:
-                await _follow(lifecycle, now, _unchanged(before, now, lifecycle.names))
+                await _update(updater, now, _unchanged(before, now, updater.names))
             before = now
-        if not every_s:
+        if not interval_s:
             return
-        await asyncio.sleep(every_s)
+        await asyncio.sleep(interval_s)
 
 
-async def _follow(lifecycle: Lifecycle, contents: Contents, names: list[str]) -> None:
+async def _update(updater: VersionUpdater, contents: Contents, names: list[str]) -> None:
     try:
-        await lifecycle.follow(contents, names)
-    except Exception:  # noqa: BLE001 - told with its traceback
-        _log.exception("model repository not followed")  # this time; the next look may go better
+        await updater.update(contents, names)
+    except Exception:  # noqa: BLE001 - logged with its traceback
+        _log.exception("model repository not followed")  # the next scan tries again
 
 
 def _unchanged(before: Contents, now: Contents, served: list[str]) -> list[str]:
-    """Name the models of which two looks have found the same; of one that is gone, nothing twice."""
+    """Return the models that two scans found the same; a model that is gone was missing in both."""
     return [name for name in sorted({*before, *now, *served}) if before.get(name) == now.get(name)]

@@ -1,8 +1,4 @@
-"""Which models a server has: found in a folder, loaded, looked up by name, and changed while it serves.
-
-In: a folder ``<model>/<version>/model.onnx``. Out: for a name and version as callers write them, the version
-that answers. Knows nothing of gRPC messages.
-"""
+"""The models of a server: loaded from a folder, looked up by name and version, changed while it serves."""
 
 from __future__ import annotations
 
@@ -10,21 +6,20 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from service.errors import ModelControlError, NotServingError
-from service.repository.background_thread import Background
-from service.repository.polling import watch
-from service.repository.registry import Shelf
+from service.repository.background_thread import BackgroundThread
+from service.repository.polling import poll
+from service.repository.registry import Registry
 from service.repository.startup_check import check_start
-from service.repository.two_phase_commit import Everywhere
-from service.repository.version_updates import Lifecycle
+from service.repository.two_phase_commit import TwoPhaseCommit
+from service.repository.version_updates import VersionUpdater
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from service.config import ServerConfig
     from service.observability.observers import Observer
-    from service.repository.index import IndexEntry
+    from service.repository.index import IndexEntry, OtherWorkers
     from service.repository.loading import Loaded
-    from service.repository.other_workers import Elsewhere
     from service.repository.served_model import ServedModel
     from service.repository.two_phase_commit import Action
     from service.runtime.model import ModelInfo
@@ -36,153 +31,127 @@ class Repository:
 
     def __init__(self) -> None:
         self.on_change: Callable[[], None] = lambda: None
-        """Is called whenever ``models`` may say something else; to be set before ``open``."""
-        self._loading = Background()
-        self._shelf = Shelf(self._loading)
-        self._lifecycle: Lifecycle | None = None
-        self._everywhere: Everywhere | None = None
-        self._watching: asyncio.Task[None] | None = None
+        """Called when ``models`` may have changed; set it before ``open``."""
+        self._loading = BackgroundThread()
+        self._registry = Registry(self._loading)
+        self._updater: VersionUpdater | None = None
+        self._two_phase_commit: TwoPhaseCommit | None = None
+        self._polling: asyncio.Task[None] | None = None
         self._is_controlled = False
 
     @property
     def default(self) -> str | None:
-        """The model that answers requests which name none; None before ``open``."""
-        return self._shelf.default
+        """The model for requests that name none; None before ``open``."""
+        return self._registry.default
 
     def join(self, control: ControlClient) -> None:
-        """Answer the other processes of the server about models; to be called before they are joined."""
-        self._everywhere = Everywhere(control)
+        """Answer the other workers about models; call it before the control client joins them."""
+        self._two_phase_commit = TwoPhaseCommit(control)
 
-    async def elsewhere(self) -> Elsewhere | None:
-        """Find out what the server's other processes answer with; None if no other serves yet."""
-        return None if self._everywhere is None else await self._everywhere.elsewhere()
+    async def other_workers(self) -> OtherWorkers | None:
+        """Ask what the other workers serve; None if no other serves yet."""
+        return None if self._two_phase_commit is None else await self._two_phase_commit.other_workers()
 
     def open(
         self,
         loaded: Loaded,
         config: ServerConfig,
         observer: Observer | None = None,
-        elsewhere: Elsewhere | None = None,
+        other_workers: OtherWorkers | None = None,
     ) -> None:
-        """Begin to answer with these models; called within the event loop.
+        """Begin to serve; call it within the event loop.
 
         Args:
             loaded: the sessions of each version, and what was refused.
             config: how to batch, which model is the default, which changes are allowed.
-            observer: is told of the models' runs and changes.
-            elsewhere: what the other processes answer with, which this one is to be like.
+            observer: observes runs and changes of models.
+            other_workers: what the other workers serve, as this one shall.
 
         Raises:
-            ModelError: none answers, or one that has to does not: the default model, unless it was unloaded
-                elsewhere, or one of ``require_models``.
+            ModelError: no model answers, or a required one does not: one of ``require_models``, or the
+                default model unless the other workers have unloaded it.
         """
         self._is_controlled = config.model_control
-        self._shelf.default = check_start(loaded, config, elsewhere)
-        self._lifecycle = Lifecycle(self._shelf, self._loading, config, observer, self.on_change)
-        self._lifecycle.open(loaded, elsewhere)
-        if self._everywhere is not None:
-            self._everywhere.open(self._lifecycle)
+        self._registry.default = check_start(loaded, config, other_workers)
+        self._updater = VersionUpdater(self._registry, self._loading, config, observer, self.on_change)
+        self._updater.open(loaded, other_workers)
+        if self._two_phase_commit is not None:
+            self._two_phase_commit.open(self._updater)
 
     def get(self, name: str, version: str) -> ServedModel:
-        """Find the version that answers, for a ``with`` block in which it stays.
+        """Find a served version; hold it by a ``with`` block while it is used.
 
-        Args:
-            name: a model's name; empty is the default model.
-            version: a version number in decimal; empty is the newest that answers.
+        An empty name is the default model; the version is a decimal number, or empty for the newest served.
 
         Raises:
             UnknownModelError: there is no such model or version.
             NotServingError: no model is loaded yet.
         """
-        return self._shelf.get(name, version)
+        return self._registry.get(name, version)
 
     def index(self) -> list[IndexEntry]:
-        """Every version, those in the folder that do not answer too, as of the last look at it."""
-        return self._opened().index()
+        """Return every version, also those that do not answer, as of the last scan of the folder."""
+        return self._opened().index.entries()
 
     def list(self) -> list[ModelInfo]:
-        """Every version that answers: the default model first, then by name; the newest version first.
+        """Return every served version: the default model first, then by name; newest version first.
 
         Raises:
             NotServingError: no model is loaded yet.
         """
         self._opened()
-        return self._shelf.infos()
+        return self._registry.infos()
 
     def models(self) -> Mapping[str, bool]:
-        """Say of every model, those in the folder that are not loaded too, whether it answers."""
-        return self._opened().models()
+        """Return of every model, also those that are not loaded, whether it answers."""
+        return self._opened().index.models()
 
-    async def look(self) -> None:
-        """Look at the folder now.
-
-        Raises:
-            ModelError: it cannot be read, or has no model.
-        """
-        await self._opened().look()
+    async def scan(self) -> None:
+        """Scan the folder now. Raises ModelError if it cannot be read or has no model."""
+        await self._opened().scan()
 
     async def load(self, name: str) -> None:
-        """Load what is wanted of a model, in this process alone; what answers stays if something is refused.
+        """Load the wanted versions of a model, in every worker or in none.
 
         Raises:
+            ModelControlError: the server does not allow it.
             UnknownModelError: there is no such model.
-            ModelLoadError: a version is refused.
-        """
-        lifecycle = self._opened()
-        lifecycle.commit_load(await lifecycle.prepare_load(name))
-
-    async def unload(self, name: str) -> None:
-        """Answer with a model no more until it is loaded, in this process alone.
-
-        Raises:
-            UnknownModelError: there is no such model.
-        """
-        lifecycle = self._opened()
-        lifecycle.check_known(name)
-        lifecycle.unload(name)
-
-    async def load_everywhere(self, name: str) -> None:
-        """Load what is wanted of a model, in every process of the server or in none.
-
-        Raises:
-            ModelControlError: models are not to be changed so.
-            UnknownModelError: there is no such model.
-            ModelLoadError: a version is refused, by this process or by another.
+            ModelLoadError: a worker refused a version.
             ModelBusyError: another model is being loaded or unloaded.
         """
         await self._change("load", name)
 
-    async def unload_everywhere(self, name: str) -> None:
-        """Answer with a model no more until it is loaded, in every process; raises as loading does."""
+    async def unload(self, name: str) -> None:
+        """Stop serving a model until it is loaded again, in every worker; raises as ``load`` does."""
         await self._change("unload", name)
 
-    def watch(self, every_s: float) -> None:
-        """Follow the folder from now on; 0 looks once, so that the index shows it."""
-        self._watching = asyncio.get_running_loop().create_task(watch(self._opened(), every_s))
+    def start_polling(self, interval_s: float) -> None:
+        """Follow changes of the folder; an interval of 0 scans once, for the index."""
+        self._polling = asyncio.get_running_loop().create_task(poll(self._opened(), interval_s))
 
-    def stop_watching(self) -> None:
-        """Change nothing any more by itself."""
-        if self._watching is not None:
-            self._watching.cancel()
+    def stop_polling(self) -> None:
+        """Stop following changes of the folder."""
+        if self._polling is not None:
+            self._polling.cancel()
 
     async def close(self) -> None:
-        """Stop all models; whoever still waits gets NotServingError."""
-        self.stop_watching()
-        await self._shelf.close()
+        """Stop all models; unanswered calls get NotServingError."""
+        self.stop_polling()
+        await self._registry.close()
         self._loading.close()
-        if self._lifecycle is not None:
-            self._lifecycle.close()
+        if self._updater is not None:
+            self._updater.close()
 
     async def _change(self, action: Action, name: str) -> None:
         if not self._is_controlled:
             raise ModelControlError(
                 "models are not loaded or unloaded by call; start the server with --model-control to allow it"
             )
-        if self._everywhere is None:
+        if self._two_phase_commit is None:
             raise NotServingError("the server is still starting; ask again in a moment")
-        await self._everywhere.change(action, name)
+        await self._two_phase_commit.change(action, name)
 
-    def _opened(self) -> Lifecycle:
-        if self._lifecycle is None:
+    def _opened(self) -> VersionUpdater:
+        if self._updater is None:
             raise NotServingError("the server is still loading its models; ask again in a moment")
-        return self._lifecycle
+        return self._updater

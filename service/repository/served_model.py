@@ -1,8 +1,7 @@
-"""A model version that answers, for as long as anybody uses it.
+"""A served model version, closed when nobody uses it any more.
 
-In: its sessions. Out: a batcher to ask, lent out by ``with``: who began with a version ends with it. One that
-is retired lets go of its threads and memory when the last user is done. To be used within one event loop.
-Knows nothing of other versions.
+Calls hold a lease on a version, so that each ends with the version it began with. A retired version frees its
+threads and memory after the last lease. For use within one event loop.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _Writer = TypeVar("_Writer")
 
 
 class ServedModel:
-    """A version and what answers for it: ``with repository.get(name, version) as model:``."""
+    """A version and its batcher; hold a lease by ``with repository.get(name, version) as model:``."""
 
     __slots__ = ("_leases", "_models", "_on_unused", "_writers", "batcher", "info", "sessions")
 
@@ -33,9 +32,9 @@ class ServedModel:
     ) -> None:
         self.info = models[0].info
         self.batcher = batcher
-        """To ask."""
+        """Answers calls, from the cache if there is one."""
         self.sessions = sessions
-        """What runs it in the end."""
+        """The batcher behind the cache."""
         self._writers: dict[Callable[[ModelInfo], Any], Any] = {}
         self._models = models
         self._leases = 0
@@ -51,36 +50,36 @@ class ServedModel:
             self._on_unused(self)
 
     def writer(self, make: Callable[[ModelInfo], _Writer]) -> _Writer:
-        """Return what writes the answers of a protocol, made when it is first asked for."""
+        """Return the response writer that ``make`` makes, made on first use."""
         writer: _Writer | None = self._writers.get(make)
         if writer is None:
             writer = self._writers[make] = make(self.info)
         return writer
 
     def retire(self, on_unused: Callable[[ServedModel], None]) -> None:
-        """Have ``on_unused`` called once nobody uses it any more, which may be now."""
+        """Call ``on_unused`` after the last lease, which may be now."""
         self._on_unused = on_unused
         if not self._leases:
             on_unused(self)
 
     async def close(self) -> None:
-        """Stop, and give back what its sessions hold; whoever still waits gets NotServingError."""
+        """Stop and free the sessions; unanswered calls get NotServingError."""
         await self.sessions.close()
         for model in self._models:
             model.close()
 
 
-class Maker:
-    """Makes served models of sessions, all in the same way."""
+class ServedModelFactory:
+    """Makes served models, all with the same settings and one cache."""
 
     def __init__(self, config: ServerConfig, observer: Observer | None = None) -> None:
-        """Batch as ``config`` says, and tell the observer of every run."""
+        """Batch and cache as ``config`` says; report runs to the observer."""
         self._config = config
         self._observer = observer
         self._cache = ResponseCache(config.cache_mib << 20) if config.cache_mib else None
 
     def make(self, models: Sequence[OnnxModel]) -> ServedModel:
-        """Make one of all sessions of a version; nothing runs before it is started."""
+        """Make a served model of a version's sessions; nothing runs before they are started."""
         info = models[0].info
         on_run = None if self._observer is None else partial(self._observer.on_run, info)
         sessions = Batcher(

@@ -1,4 +1,4 @@
-"""Whether what was loaded is enough to begin to serve, and which model is the default."""
+"""Checks whether the models that were loaded are enough to serve, and chooses the default model."""
 
 from __future__ import annotations
 
@@ -10,52 +10,42 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from service.config import ServerConfig
+    from service.repository.index import OtherWorkers
     from service.repository.loading import Loaded
-    from service.repository.other_workers import Elsewhere
 
 _PREFERRED = "cifar10net"
 _MOST_REASONS = 5
 
 
-def check_start(loaded: Loaded, config: ServerConfig, elsewhere: Elsewhere | None) -> str:
-    """Check that the models that have to answer do.
+def check_start(loaded: Loaded, config: ServerConfig, other_workers: OtherWorkers | None) -> str:
+    """Raise ModelError unless the default model, ``require_models`` and at least one model answer.
 
-    Those are the default model, those that ``require_models`` names, and at least one.
-
-    Args:
-        loaded: what was loaded, and what was refused.
-        config: names the default model, or does not, and those that are required.
-        elsewhere: what the other processes of the server answer with; a model that was unloaded there by hand
-            need not answer here.
+    A model that the other workers do not serve is not required here.
 
     Returns:
-        The default model: the one that is asked for, else ours if it is in the repository, else the first
-        that answers.
-
-    Raises:
-        ModelError: one that has to answer does not.
+        The default model: the configured one, else ``cifar10net`` if it is in the repository, else the first
+        by name that answers.
     """
     answering = {sessions[0].info.name for sessions in loaded.models}
-    if not answering and (elsewhere is None or elsewhere.answering):
+    if not answering and (other_workers is None or other_workers.answering):
         reasons = [str(refusal) for refusal in loaded.refusals[:_MOST_REASONS]]
-        if elsewhere is not None:
-            gone = ", ".join(sorted(elsewhere.answering))
+        if other_workers is not None:
+            gone = ", ".join(sorted(other_workers.answering))
             reasons.append(f"the other processes answer with {gone}, whose files are gone or were refused")
         raise ModelError(f"no model of {config.models} answers: {'; '.join(reasons)}")
-    default = _default(answering, loaded, config) if elsewhere is None else elsewhere.default
+    if other_workers is not None:
+        default = other_workers.default
+    elif config.default_model:
+        default = config.default_model
+    else:
+        default = _PREFERRED if _PREFERRED in {*answering, *loaded.contents} else min(answering)
     required = {name: f"the model {name!r}, which --require-model names," for name in config.require_models}
     required[default] = f"the default model {default!r}"
     for name, which in required.items():
-        # What answers nowhere else need not answer here: it was unloaded, or its files are gone.
-        is_excused = elsewhere is not None and name not in elsewhere.answering
+        is_excused = other_workers is not None and name not in other_workers.answering
         if name not in answering and not is_excused:
             raise ModelError(f"{which} {_why_missing(name, answering, loaded)}")
     return default
-
-
-def _default(answering: Collection[str], loaded: Loaded, config: ServerConfig) -> str:
-    is_there = _PREFERRED in answering or _PREFERRED in loaded.contents
-    return config.default_model or (_PREFERRED if is_there else min(answering))
 
 
 def _why_missing(name: str, answering: Collection[str], loaded: Loaded) -> str:

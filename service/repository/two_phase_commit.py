@@ -1,8 +1,7 @@
-"""Loads and unloads a model in every process of the server: in all of them, or in none.
+"""Loads or unloads a model in all workers or in none, by two-phase commit.
 
-In: a model's name. Out: the change in each process, in two steps: each first loads beside what it has and
-says whether it can, then all take over. Also tells a worker that starts what the others answer with. Knows
-nothing of how a version is loaded.
+Each worker first prepares: it loads the new versions beside those it serves, or refuses. Only when all have
+prepared do all switch over.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from uuid import uuid4
 
 from service.errors import Code, ModelBusyError, ModelLoadError, ServiceError
-from service.repository.other_workers import Elsewhere
+from service.repository.index import OtherWorkers
 from service.workers.control_client import NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from service.repository.version_updates import Change, Lifecycle
+    from service.repository.version_updates import Change, VersionUpdater
     from service.workers.control_client import ControlClient
 
 Action: TypeAlias = Literal["load", "unload"]
@@ -28,64 +27,64 @@ Action: TypeAlias = Literal["load", "unload"]
 _PREPARE, _COMMIT, _ABORT, _VERSIONS = (
     f"repository.{each}" for each in ("prepare", "commit", "abort", "versions")
 )
-_LOADING_S = 600.0  # a GPU's engines are compiled in minutes
+_LOADING_S = 600.0  # compiling the engines of a GPU takes minutes
 _ASKING_S = 5.0
-_RESERVED_S = 60.0  # after which whoever reserved is taken for dead
+_RESERVED_S = 60.0  # then the worker that prepared the change is taken for dead
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is to be done; the same in every process."""
+    """A change, the same in every worker."""
 
     action: Action
     model: str
     ticket: str
-    """Of this plan alone."""
+    """Unique to this plan."""
 
 
 @dataclass
 class _Reservation:
-    """A plan that a process is preparing, or has prepared."""
+    """The plan that this worker is preparing or has prepared."""
 
     ticket: str
     change: Change | None = None
     timer: asyncio.TimerHandle | None = None
 
 
-class Everywhere:
-    """One in every process of the server."""
+class TwoPhaseCommit:
+    """Coordinates a change, and takes part in those of other workers; one per worker."""
 
     def __init__(self, control: ControlClient) -> None:
-        """Answer what other processes ask, once ``control`` joins them; what needs ``open`` waits for it."""
+        """Register the handlers for other workers; those that need ``open`` wait for it."""
         self._control = control
         self._is_open = asyncio.Event()
-        self._lifecycle: Lifecycle | None = None
+        self._updater: VersionUpdater | None = None
         self._reserved: _Reservation | None = None
         self._running: set[asyncio.Task[None]] = set()
         control.handle(_PREPARE, _answering(self._prepare))
         control.handle(_COMMIT, _answering(self._commit))
         control.handle(_ABORT, _answering(self._abort))
-        control.handle(_VERSIONS, self._tell_versions)
+        control.handle(_VERSIONS, self._answer_versions)
 
-    def open(self, lifecycle: Lifecycle) -> None:
-        """Change this process's models by ``lifecycle``; what was asked meanwhile is done now."""
-        self._lifecycle = lifecycle
+    def open(self, updater: VersionUpdater) -> None:
+        """Change this worker's models with ``updater``; requests that wait are handled now."""
+        self._updater = updater
         self._is_open.set()
 
-    async def elsewhere(self) -> Elsewhere | None:
-        """Ask the other processes what they answer with; None if no other serves yet."""
+    async def other_workers(self) -> OtherWorkers | None:
+        """Ask what the other workers serve; None if no other serves yet."""
         for answer in await self._control.ask_peers(_VERSIONS, None, _ASKING_S):
             if isinstance(answer, dict):
-                return Elsewhere(**answer)
+                return OtherWorkers(**answer)
         return None
 
     async def change(self, action: Action, model: str) -> None:
-        """Load or unload a model in every process; once begun, it is brought to its end.
+        """Load or unload a model in every worker; cancelling does not interrupt it.
 
         Raises:
             UnknownModelError: there is no such model.
-            ModelLoadError: a process could not load it, and none has changed; or one was lost on the way.
-            ModelBusyError: another load or unload is under way, and this one has changed nothing.
+            ModelLoadError: a worker refused, and none has changed; or one failed during the commit.
+            ModelBusyError: another load or unload is in progress; nothing has changed.
         """
         plan = _Plan(action, model, uuid4().hex)
         running = asyncio.get_running_loop().create_task(self._run(plan))
@@ -106,34 +105,34 @@ class Everywhere:
         _check(answers, f"{plan.model} is {plan.action}ed, but not everywhere; ask again")
 
     async def _prepare(self, plan: _Plan) -> None:
-        lifecycle = await self._opened()
+        updater = await self._opened()
         if self._reserved is not None:
             raise ModelBusyError("another model is being loaded or unloaded; ask again when it is done")
         reserved = self._reserved = _Reservation(plan.ticket)
         try:
             if plan.action == "load":
-                reserved.change = await lifecycle.prepare_load(plan.model)
+                reserved.change = await updater.prepare_load(plan.model)
             else:
-                lifecycle.check_known(plan.model)
+                updater.check_known(plan.model)
         except BaseException:
             self._release(plan.ticket)
             raise
         reserved.timer = asyncio.get_running_loop().call_later(_RESERVED_S, self._release, plan.ticket)
 
     async def _commit(self, plan: _Plan) -> None:
-        lifecycle = await self._opened()
+        updater = await self._opened()
         change = self._release(plan.ticket)
         if plan.action == "unload":
-            lifecycle.unload(plan.model)
+            updater.unload(plan.model)
         else:
-            # Without a change, this process has come up, or was given up, while the others prepared.
-            lifecycle.commit_load(change or await lifecycle.prepare_load(plan.model))
+            # No prepared change: this worker started, or its reservation expired, while the others prepared.
+            updater.commit_load(change or await updater.prepare_load(plan.model))
 
     async def _abort(self, plan: _Plan) -> None:
         self._release(plan.ticket)
 
     def _release(self, ticket: str) -> Change | None:
-        """End a reservation, if it is this one; return what was prepared."""
+        """End a reservation if it is the current one; return the prepared change."""
         reserved = self._reserved
         if reserved is None or reserved.ticket != ticket:
             return None
@@ -142,25 +141,18 @@ class Everywhere:
             reserved.timer.cancel()
         return reserved.change
 
-    async def _tell_versions(self, _: Any) -> Any:  # noqa: ANN401 - JSON
-        lifecycle = self._lifecycle
-        if lifecycle is None:
-            return None
-        return {
-            "default": lifecycle.default,
-            "versions": lifecycle.versions(),
-            "refused": lifecycle.ledger.refusals(),
-        }
+    async def _answer_versions(self, _: Any) -> Any:  # noqa: ANN401 - JSON
+        return None if self._updater is None else vars(self._updater.index.for_other_workers())
 
-    async def _opened(self) -> Lifecycle:
+    async def _opened(self) -> VersionUpdater:
         await self._is_open.wait()
-        if self._lifecycle is None:
+        if self._updater is None:
             raise ModelBusyError("the server is still loading its models; ask again in a moment")
-        return self._lifecycle
+        return self._updater
 
 
 def _answering(act: Callable[[_Plan], Awaitable[None]]) -> Callable[[Any], Awaitable[Any]]:
-    """Make of an action what the control client takes: a refusal is an answer too."""
+    """Make a handler from an action; a refusal becomes an answer."""
 
     async def answer(body: Any) -> Any:  # noqa: ANN401 - JSON
         try:
@@ -173,7 +165,7 @@ def _answering(act: Callable[[_Plan], Awaitable[None]]) -> Callable[[Any], Await
 
 
 def _check(answers: list[Any], summary: str) -> None:
-    """Raise an error if some process refused or did not answer."""
+    """Raise an error if a worker refused or did not answer."""
     refusals = [answer for answer in answers if answer is not None]
     if not refusals:
         return

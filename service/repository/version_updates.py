@@ -1,8 +1,7 @@
-"""How the versions that answer change while the server serves.
+"""Replaces served versions while the server runs.
 
-In: what lies in the folder. Out: a new version that was loaded beside the old ones, verified and warmed up,
-takes over; one that is refused leaves them as they are. One version is loaded at a time. To be used within
-one event loop. Knows nothing of who asks for a change.
+A new version is loaded beside the old ones, verified and warmed up, and takes over only then; a refused one
+leaves them in place. Versions are loaded one at a time. For use within one event loop.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ import structlog
 
 from service.errors import ModelError, ModelLoadError, StartupError, UnknownModelError
 from service.observability.observers import Observer
-from service.repository.background_thread import Background
-from service.repository.folder import ALL_OF_IT, look
-from service.repository.index import UNVERIFIED, Ledger
+from service.repository.background_thread import BackgroundThread
+from service.repository.folder import UNREADABLE, scan
+from service.repository.index import UNVERIFIED, VersionIndex
 from service.repository.loading import start, verify
-from service.repository.served_model import Maker
+from service.repository.served_model import ServedModelFactory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -28,269 +27,230 @@ if TYPE_CHECKING:
     from service.config import ServerConfig
     from service.observability.observers import ModelEvent
     from service.repository.folder import Contents, FoundVersion
-    from service.repository.index import IndexEntry
+    from service.repository.index import OtherWorkers
     from service.repository.loading import Loaded
-    from service.repository.other_workers import Elsewhere
-    from service.repository.registry import Shelf
+    from service.repository.registry import Registry
     from service.repository.served_model import ServedModel
     from service.runtime.model import ModelInfo, OnnxModel
 
 _LONGEST_REASON = 1_000
-"""Characters, of the index and of a line of the log; a model file may have names of any length."""
+"""Characters, in the index and the log; names in a model file may have any length."""
 _log = structlog.get_logger(__name__)
 
 
 @dataclass
 class Change:
-    """What a model's versions are to become; nothing of it holds before it is committed."""
+    """A prepared change of a model's versions, without effect until it is committed."""
 
     name: str
     wanted: set[int]
-    """The versions that are to answer, and no others if they can."""
+    """The versions to serve, and no others if all of these can be loaded."""
     fresh: dict[FoundVersion, ServedModel] = field(default_factory=dict)
-    """Those that were loaded for it; not started."""
+    """Versions loaded for this change, not started."""
     refusals: list[str] = field(default_factory=list)
-    """Why others were not."""
+    """Why others were refused."""
 
 
-class Lifecycle:
-    """Changes what is on a shelf."""
+class VersionUpdater:
+    """Changes the versions in a registry."""
 
     def __init__(
         self,
-        shelf: Shelf,
-        loading: Background,
+        registry: Registry,
+        loading: BackgroundThread,
         config: ServerConfig,
         observer: Observer | None,
         on_change: Callable[[], None],
     ) -> None:
-        """Prepare to change.
-
-        Args:
-            shelf: the versions that answer.
-            loading: where versions are loaded.
-            config: where the models are, which versions of them are wanted, what runs them.
-            observer: is told of what becomes of versions, and of their runs.
-            on_change: is called after each change.
-        """
-        self.ledger = Ledger(config.versions)
-        self._shelf = shelf
-        shelf.why_not = self.ledger.why_not
+        """Change the versions in ``registry``; ``loading`` loads new ones."""
+        self.index = VersionIndex(config.versions, registry)
+        self._registry = registry
         self._config = config
         self._observer = observer or Observer()
-        self._maker = Maker(config, observer)
+        self._factory = ServedModelFactory(config, observer)
         self._on_change = on_change
         self._loading = loading
-        self._looking = Background()  # which a version that takes long to load does not hold up
+        self._scanning = BackgroundThread()  # so that scans do not wait for slow loads
         self._turn = asyncio.Lock()
 
-    def open(self, loaded: Loaded, elsewhere: Elsewhere | None) -> None:
-        """Begin to answer with versions that were loaded before anything could change."""
-        self.ledger.note_contents(loaded.contents)
-        if elsewhere is not None:
-            self.ledger.unloaded.update(elsewhere.unloaded)
-            self.ledger.note_refusals(elsewhere.refused)
+    def open(self, loaded: Loaded, other_workers: OtherWorkers | None) -> None:
+        """Serve the versions that were loaded at startup."""
+        self.index.record_contents(loaded.contents)
+        if other_workers is not None:
+            self.index.adopt(other_workers)
         for refusal in loaded.refusals:
             self._refuse(refusal.found, refusal.reason)
         by_name: dict[str, dict[int, ServedModel]] = {}
         for sessions in loaded.models:
-            model = self._maker.make(sessions)
+            model = self._factory.make(sessions)
             by_name.setdefault(model.info.name, {})[model.info.version] = model
         for name, versions in by_name.items():
             self._put(name, versions)
         self._on_change()
 
     @property
-    def default(self) -> str | None:
-        """The model that answers requests which name none."""
-        return self._shelf.default
-
-    @property
     def names(self) -> list[str]:
-        """Of the models that answer."""
-        return self._shelf.names
+        """Names of the models that answer."""
+        return self._registry.names
 
-    def versions(self) -> Mapping[str, list[int]]:
-        """Version numbers of the models that answer; none of those that were unloaded by hand."""
-        answering = {name: sorted(self._shelf.versions(name)) for name in self._shelf.names}
-        return {name: [] for name in self.ledger.unloaded} | answering
-
-    def models(self) -> Mapping[str, bool]:
-        """Say of every model whether it answers."""
-        return self.ledger.models(self._shelf)
-
-    def index(self) -> list[IndexEntry]:
-        """Every version, those that do not answer too."""
-        return self.ledger.entries(self._shelf)
-
-    async def look(self) -> Contents:
-        """Look at the folder, as the index shows it from then on.
-
-        Raises:
-            ModelError: it cannot be read, or has no model.
-        """
-        contents = await self._looking.run(partial(look, self._config.models))
-        self.ledger.note_contents(contents)
+    async def scan(self) -> Contents:
+        """Scan the folder and update the index. Raises ModelError if it cannot be read or has no model."""
+        contents = await self._scanning.run(partial(scan, self._config.models))
+        self.index.record_contents(contents)
         self._on_change()
         return contents
 
-    async def follow(self, contents: Contents, names: Iterable[str]) -> None:
-        """Have these models answer with what a look found of them, one after the other.
+    async def update(self, contents: Contents, names: Iterable[str]) -> None:
+        """Serve these models as a scan found them, one after the other.
 
-        What was refused before, or unloaded by hand, is left alone. What is refused now is said in the index,
-        in the log, and to the observer.
+        Files that were refused before and models that were unloaded by a call are left alone. New refusals
+        appear in the index and the log, and reach the observer.
         """
         for name in names:
-            unreadable = contents.get(name, {}).get(ALL_OF_IT)
-            if unreadable is not None:  # which is no reason to take away what answers
-                if not self.ledger.is_settled(unreadable, is_served=False):
-                    self._refuse(unreadable, unreadable.trouble)
-            elif name not in self.ledger.unloaded:
-                change = await self._prepare(name, contents.get(name, {}), is_asked_for=False)
-                if name not in self.ledger.unloaded:  # meanwhile
+            unreadable = contents.get(name, {}).get(UNREADABLE)
+            if unreadable is not None:  # what is served stays
+                if not self.index.is_settled(unreadable, is_served=False):
+                    self._refuse(unreadable, unreadable.read_error)
+            elif name not in self.index.unloaded:
+                change = await self._prepare(name, contents.get(name, {}), is_requested=False)
+                if name not in self.index.unloaded:  # meanwhile
                     self._commit(change)
         self._on_change()
 
     async def prepare_load(self, name: str) -> Change:
-        """Load what is wanted of a model and does not answer yet, what was refused before too.
+        """Load the wanted versions of a model that are not served yet, also those refused before.
 
         Raises:
             UnknownModelError: there is no such model.
-            ModelLoadError: none is wanted, or one that is wanted is refused. Where nothing of the model
-                answers yet, an older version takes its place.
+            ModelLoadError: no version is wanted, or a wanted one is refused. If no version of the model is
+                served yet, an older one may take its place.
         """
         try:
-            contents = await self.look()
+            contents = await self.scan()
         except ModelError as error:
             raise ModelLoadError(str(error)) from error
         if name not in contents:
             raise UnknownModelError(
                 f"no model in the repository is called {name[:100]!r}; there are: {', '.join(contents)}"
             )
-        if ALL_OF_IT in contents[name]:
-            raise ModelLoadError(contents[name][ALL_OF_IT].trouble)
-        change = await self._prepare(name, contents[name], is_asked_for=True)
+        if UNREADABLE in contents[name]:
+            raise ModelLoadError(contents[name][UNREADABLE].read_error)
+        change = await self._prepare(name, contents[name], is_requested=True)
         if not change.wanted:
             raise ModelLoadError(
                 f"{name} has the versions {', '.join(map(str, sorted(contents[name])))}, and the server "
                 f"answers with {self._config.versions.of(name)}"
             )
-        if change.refusals and (self._shelf.versions(name) or not change.fresh):
+        if change.refusals and (self._registry.versions(name) or not change.fresh):
             raise ModelLoadError("; ".join(change.refusals))
         return change
 
     def commit_load(self, change: Change) -> None:
-        """Answer with what was loaded, from now on."""
-        self.ledger.unloaded.discard(change.name)
+        """Serve what ``prepare_load`` has loaded."""
+        self.index.unloaded.discard(change.name)
         self._commit(change)
         self._on_change()
 
     def check_known(self, name: str) -> None:
-        """Raise UnknownModelError if no such model answers, is unloaded, or lies in the folder."""
-        known = self.models()
+        """Raise UnknownModelError if the model is neither served, unloaded nor in the folder."""
+        known = self.index.models()
         if name not in known:
             raise UnknownModelError(
                 f"no model is called {name[:100]!r}; there are: {', '.join(sorted(known))}"
             )
 
     def unload(self, name: str) -> None:
-        """Answer with a model no more, until it is loaded again; calls that have begun are answered."""
-        self.ledger.unloaded.add(name)
+        """Stop serving a model until it is loaded again; calls that have begun are answered."""
+        self.index.unloaded.add(name)
         self._put(name, {})
         self._on_change()
 
     def close(self) -> None:
-        """Look and load no more."""
-        self._looking.close()
+        """Stop the thread that scans."""
+        self._scanning.close()
 
-    async def _prepare(self, name: str, there: Mapping[int, FoundVersion], *, is_asked_for: bool) -> Change:
-        """Load what is wanted and does not answer; what was refused before only if it is asked for."""
-        policy, served = self._config.versions.of(name), self._shelf.versions(name)
+    async def _prepare(self, name: str, there: Mapping[int, FoundVersion], *, is_requested: bool) -> Change:
+        """Load the wanted versions that are not served; retry refused ones only if requested."""
+        policy, served = self._config.versions.of(name), self._registry.versions(name)
         change = Change(name, policy.choose(there))
         async with self._turn:
             for version in sorted(change.wanted):
-                await self._try_if_new(there[version], change, is_asked_for=is_asked_for)
+                await self._try(there[version], change, is_requested=is_requested)
             for version in policy.fallbacks(change.wanted, there):
                 answering = {*served, *(found.version for found in change.fresh)}
                 if len(answering) >= len(change.wanted):
                     break
-                await self._try_if_new(there[version], change, is_asked_for=False)
+                await self._try(there[version], change, is_requested=False)
         return change
 
-    async def _try_if_new(self, found: FoundVersion, change: Change, *, is_asked_for: bool) -> None:
-        served = self._shelf.versions(found.name).get(found.version)
-        if is_asked_for or not self.ledger.is_settled(found, is_served=served is not None):
-            await self._try(found, None if served is None else served.info, change)
-
-    async def _try(self, found: FoundVersion, served: ModelInfo | None, change: Change) -> None:
-        self.ledger.loading.add(found.key)
+    async def _try(self, found: FoundVersion, change: Change, *, is_requested: bool) -> None:
+        served = self._registry.versions(found.name).get(found.version)
+        if not is_requested and self.index.is_settled(found, is_served=served is not None):
+            return
+        info = None if served is None else served.info
+        self.index.loading.add(found.key)
         try:
-            sessions = await self._loading.run(partial(_load, found, served, self._config))
+            sessions = await self._loading.run(partial(_load, found, info, self._config))
         except StartupError as error:
             change.refusals.append(self._refuse(found, str(error)))
-        except Exception:  # noqa: BLE001 - a fault of ours refuses one version, and no more
+        except Exception:  # noqa: BLE001 - a bug refuses one version, no more
             _log.exception("model failed to load", model=found.name, version=found.version)
             change.refusals.append(self._refuse(found, "it failed to load; the server's log says why"))
         else:
             if sessions is None:
-                self.ledger.note_taken(found)
+                self.index.record_loaded(found)
             else:
-                change.fresh[found] = self._maker.make(sessions)
+                change.fresh[found] = self._factory.make(sessions)
         finally:
-            self.ledger.loading.discard(found.key)
+            self.index.loading.discard(found.key)
 
     def _refuse(self, found: FoundVersion, reason: str) -> str:
-        """Keep and tell why a version does not answer; return the reason, no longer than is told."""
+        """Record, log and observe a refusal; return the reason, cut to length."""
         reason = reason[:_LONGEST_REASON]
-        self.ledger.note_refused(found, reason)
+        self.index.record_refused(found, reason)
         _log.warning("model refused", model=found.name, version=found.version, reason=reason)
         self._observer.on_model(found.name, found.version, "refused")
         return reason
 
     def _commit(self, change: Change) -> None:
-        answering = dict(self._shelf.versions(change.name))
+        answering = dict(self._registry.versions(change.name))
         for found, model in change.fresh.items():
-            self.ledger.note_taken(found)
+            self.index.record_loaded(found)
             answering[found.version] = model
-        if change.wanted <= answering.keys():  # else the old ones stay until all of the new ones are there
+        if change.wanted <= answering.keys():  # else the old ones stay until all new ones are loaded
             answering = {version: answering[version] for version in change.wanted}
         self._put(change.name, answering)
 
     def _put(self, name: str, versions: Mapping[int, ServedModel]) -> None:
-        before = set(self._shelf.versions(name).values())
+        before = set(self._registry.versions(name).values())
         fresh = [model for model in versions.values() if model not in before]
         for model in fresh:
             model.sessions.start()
-        gone = self._shelf.put(name, versions)
+        gone = self._registry.put(name, versions)
         for model in fresh:
-            self._say(model.info, "loaded")
+            self._report(model.info, "loaded")
         for model in gone:
-            self._say(model.info, "retired")
+            self._report(model.info, "retired")
 
-    def _say(self, info: ModelInfo, event: ModelEvent) -> None:
+    def _report(self, info: ModelInfo, event: ModelEvent) -> None:
         self._observer.on_model(info.name, info.version, event)
+        log = _log.bind(model=info.name, version=info.version)
         if event == "retired":
-            _log.info("model retired", model=info.name, version=info.version)
+            log.info("model retired")
             return
-        _log.info(
-            "model ready",
-            model=info.name,
-            version=info.version,
-            provider=info.provider,
-            sha256=info.sha256,
-        )
+        log.info("model ready", provider=info.provider, sha256=info.sha256)
         if info.sha256 is not None and not info.is_verified:
-            _log.warning("model not verified", model=info.name, version=info.version, reason=UNVERIFIED)
+            log.warning("model not verified", reason=UNVERIFIED)
         if info.caution:
-            _log.warning("model saturates", model=info.name, version=info.version, reason=info.caution)
+            log.warning("model saturates", reason=info.caution)
 
 
 def _load(
     found: FoundVersion, served: ModelInfo | None, config: ServerConfig
 ) -> tuple[OnnxModel, ...] | None:
-    """Load a version; None if it is what is served already."""
+    """Load a version; return None if the same file is served already."""
     candidate = verify(found, config)
     if served is not None and served.sha256 == candidate.file.sha256:
-        is_news = candidate.file.is_verified and not served.is_verified
-        return start(candidate, config) if is_news else None
+        is_newly_verified = candidate.file.is_verified and not served.is_verified
+        return start(candidate, config) if is_newly_verified else None
     return start(candidate, config)

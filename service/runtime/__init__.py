@@ -1,1 +1,1 @@
-"""ONNX Runtime: sessions, execution providers, and what a model file holds."""
+"""Runs models in ONNX Runtime; the only package that imports it."""

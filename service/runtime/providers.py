@@ -1,8 +1,4 @@
-"""Execution providers of ONNX Runtime by our names, and what is asked of each.
-
-In: the settings that mean the same everywhere (device, memory, cache, threads). Out: the provider's name and
-the options that say so in its own words. Knows nothing of sessions.
-"""
+"""ONNX Runtime's execution providers, and our common settings in the option names of each."""
 
 from __future__ import annotations
 
@@ -24,17 +20,17 @@ class Provider:
     """One execution provider."""
 
     name: str
-    """ONNX Runtime's."""
+    """The name in ONNX Runtime."""
     extra: str
-    """Of this package, which installs it."""
+    """The extra of this package that installs it."""
     defaults: Mapping[str, str]
     device: str | None = None
-    """The option that takes each common setting; None if the provider has none."""
+    """The provider's option for this setting, None if it has none; so are the next three."""
     memory_limit: str | None = None
     cache: str | None = None
     threads: str | None = None
     with_cache: Mapping[str, str] | None = None
-    """What else a cache needs."""
+    """Further options that a cache needs."""
 
 
 PROVIDERS: Mapping[str, Provider] = {
@@ -58,23 +54,23 @@ PROVIDERS: Mapping[str, Provider] = {
     ),
 }
 ON_DEVICE = frozenset({"cuda", "tensorrt"})
-"""Those that compute outside the CPUs."""
+"""Providers that compute on an accelerator."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderConfig:
-    """Which execution provider, and how it is to run."""
+    """An execution provider and its settings."""
 
     name: str = "cpu"
     """A key of ``PROVIDERS``."""
     device_id: int | None = None
-    """Of several devices the one to use."""
+    """Index of the device."""
     memory_limit_mib: int | None = None
-    """Of device memory, for each session (CUDA); of an engine's workspace (TensorRT)."""
+    """Device memory per session (CUDA), or workspace of an engine (TensorRT)."""
     cache: Path | None = None
-    """Folder for compiled engines, so that the next start need not compile them."""
+    """Folder that keeps compiled engines for the next start."""
     options: tuple[tuple[str, str], ...] = ()
-    """Further options in ONNX Runtime's words; they come before everything else."""
+    """Further options by their ONNX Runtime names; they override all others."""
 
     def __post_init__(self) -> None:
         if self.name not in PROVIDERS:
@@ -93,7 +89,7 @@ class ProviderConfig:
                 raise ConfigError(f"{setting} is {value}, but the provider {self.name} has no such setting")
 
     def session_options(self, threads: int) -> dict[str, str]:
-        """What the session's provider is given, names and values in ONNX Runtime's words."""
+        """Return the options of the session's provider, by their ONNX Runtime names."""
         provider = PROVIDERS[self.name]
         options = dict(provider.defaults)
         if provider.threads is not None:

@@ -1,7 +1,7 @@
-"""The int8 weights of a model file, read without the package onnx.
+"""Reads the int8 weights of a model file, without the package onnx.
 
-An ``.onnx`` file is a protobuf message; the few fields that lead to its weights are declared here, by the
-numbers that onnx.proto gives them. https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+An ``.onnx`` file is a protobuf message; the few fields that lead to its weights are declared here with their
+numbers in onnx.proto. https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LARGEST_PORTABLE = 64
-"""Largest size of an int8 weight with which no sum of two products with uint8 activations leaves 16 bits:
+"""Largest absolute int8 weight for which two products with uint8 activations always fit in 16 bits:
 255 * (64 + 64) <= 32,767."""
 _INT8 = 3  # TensorProto.DataType
 _FIELD = descriptor_pb2.FieldDescriptorProto
@@ -37,13 +37,10 @@ _REPEATED = {"node", "initializer", "attribute", "dims", "int32_data"}
 
 
 def largest_int8_weight(content: bytes) -> int:
-    """Find the largest size of an int8 weight.
-
-    Args:
-        content: of an ``.onnx`` file.
+    """Return the largest absolute int8 weight of an ``.onnx`` file.
 
     Returns:
-        0 to 128; 0 if there are no int8 tensors of two or more axes, or the file is none.
+        0 to 128; 0 if there is no int8 tensor of two or more axes, or the content cannot be parsed.
     """
     try:
         graph = _model_class().FromString(content).graph
@@ -56,7 +53,7 @@ def largest_int8_weight(content: bytes) -> int:
 def _tensors(graph: Any) -> Iterator[Any]:  # noqa: ANN401 - a message class made below
     yield from graph.initializer
     for node in graph.node:
-        for attribute in node.attribute:  # of Constant nodes, and the branches of others
+        for attribute in node.attribute:  # constants, and the subgraphs of control flow
             yield attribute.t
             yield from _tensors(attribute.g)
 
@@ -70,7 +67,7 @@ def _largest(tensor: Any) -> int:  # noqa: ANN401
 
 @cache
 def _model_class() -> Any:  # noqa: ANN401
-    """Make the class of a model's message, in a pool of its own: others may know onnx.proto itself."""
+    """Build the message class, in a pool of its own: the default pool may hold onnx.proto."""
     file = descriptor_pb2.FileDescriptorProto(name="weights.proto", package="weights")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)

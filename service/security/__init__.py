@@ -1,1 +1,1 @@
-"""Who may reach the server and what they may use: certificates, encrypted connections, keys."""
+"""Security: TLS, client certificates, API keys."""

@@ -1,8 +1,4 @@
-"""Decides of each call whether its caller may make it.
-
-In: a call's method, and the header fields that came with it. Out: nothing, or the error that it ends with.
-Knows nothing of connections.
-"""
+"""Decides from a call's method and header fields whether its caller may make it."""
 
 from __future__ import annotations
 
@@ -14,60 +10,54 @@ from service.errors import PermissionDeniedError, UnauthenticatedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from service.security.api_keys import Keys
+    from service.security.api_keys import ApiKeys
 
 _SCHEME = b"bearer "
 
 
-class Guard:
-    """Asks for keys."""
+class Authorizer:
+    """Admits calls by API key."""
 
-    def __init__(self, keys: Callable[[], Keys], open_services: Iterable[str]) -> None:
-        """Let the callers of some services pass without one.
-
-        Args:
-            keys: returns those that are in force.
-            open_services: full names, such as ``grpc.health.v1.Health``.
-        """
+    def __init__(self, keys: Callable[[], ApiKeys], open_services: Iterable[str]) -> None:
+        """Ask ``keys`` for the current keys at every call; ``open_services``, full names, need no key."""
         self._keys = keys
         self._open_services = frozenset(open_services)
-        self._remembered: dict[tuple[str, bytes], float] = {}
-        """What was admitted, by method and key, and until when; of ``_remembered_of`` only."""
-        self._remembered_of = keys()
+        self._cache: dict[tuple[str, bytes], float] = {}
+        """Expiry of the admitted pairs of path and key, valid for ``_cached_keys`` only."""
+        self._cached_keys = keys()
 
     def admit(self, path: str, metadata: Mapping[bytes, bytes]) -> None:
-        """Let a call of ``/package.Service/Method`` pass.
+        """Admit a call of ``/package.Service/Method``.
 
-        A key that was admitted once is remembered, as long as the same keys are in force, and nothing else
-        that callers send. Python finds it by a hash that a secret of this process goes into, and compares
-        bytes only where all 64 bits of it agree, so that the time tells nothing about keys that are nearly
-        right.
+        Only valid keys are cached, until the file of keys changes. The look-up leaks nothing about keys that
+        are nearly right: Python's hash is seeded with a secret of this process, and bytes are compared only
+        where all of its 64 bits agree.
 
         Raises:
-            UnauthenticatedError: it has no key that is valid.
-            PermissionDeniedError: it has one, and not for this method.
+            UnauthenticatedError: the call has no valid key.
+            PermissionDeniedError: its key may not be used for this method.
         """
         keys = self._keys()
-        if keys is not self._remembered_of:
-            self._remembered_of = keys
-            self._remembered.clear()
-        shown = _shown(metadata.get(b"authorization"), metadata.get(b"x-api-key"))
-        until_s = None if shown is None else self._remembered.get((path, shown))
+        if keys is not self._cached_keys:
+            self._cached_keys = keys
+            self._cache.clear()
+        presented = _presented(metadata.get(b"authorization"), metadata.get(b"x-api-key"))
+        until_s = None if presented is None else self._cache.get((path, presented))
         if until_s is not None and time.time() < until_s:
             return
         method = path[1:]
         if method.partition("/")[0] in self._open_services:
             return
-        if shown is None:
+        if presented is None:
             raise UnauthenticatedError(
                 "this server wants an API key: send it as 'authorization: Bearer KEY' or 'x-api-key: KEY'"
             )
-        self._remembered[path, shown] = _look_at(method, shown, keys)
+        self._cache[path, presented] = _expiry(method, presented, keys)
 
 
-def _look_at(method: str, shown: bytes, keys: Keys) -> float:
-    """Return until when a key is good for ``package.Service/Method``. Raises as ``Guard.admit``."""
-    key = keys.find(shown)
+def _expiry(method: str, presented: bytes, keys: ApiKeys) -> float:
+    """Return when a key that is valid for the method expires. Raises as ``Authorizer.admit``."""
+    key = keys.find(presented)
     if key is None:
         raise UnauthenticatedError("the API key is not known here; it may be mistyped or revoked")
     if key.has_expired:
@@ -77,8 +67,8 @@ def _look_at(method: str, shown: bytes, keys: Keys) -> float:
     return key.until_s
 
 
-def _shown(authorization: bytes | None, x_api_key: bytes | None) -> bytes | None:
-    """Return the key that a call comes with."""
+def _presented(authorization: bytes | None, x_api_key: bytes | None) -> bytes | None:
+    """Return the key of a call, None if it has none."""
     if authorization is not None and authorization[: len(_SCHEME)].lower() == _SCHEME:
         return authorization[len(_SCHEME) :].strip()
     return x_api_key

@@ -1,8 +1,4 @@
-"""What the server shows its clients and demands of them, as an SSL context that works.
-
-In: paths of PEM files. Out: a context, and what a client would say of its certificate. Knows nothing of
-connections or of when the files change.
-"""
+"""Builds the server's SSL context from PEM files, and checks its certificate as a client would."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.errors import CertificateError
-from service.security.pem_files import read
+from service.security.credential_files import read
 from service.security.tls import APPLICATION_PROTOCOL
 
 if TYPE_CHECKING:
@@ -21,20 +17,20 @@ if TYPE_CHECKING:
     from service.config import TlsFiles
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Of TLS 1.2: forward secrecy and authenticated encryption, so none that RFC 9113 (appendix A) forbids."""
+"""For TLS 1.2: forward secrecy and authenticated encryption, none that RFC 9113 (appendix A) forbids."""
 
 _MISMATCHES = {"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
-"""The latter where key and certificate are not even of one kind."""
+"""OpenSSL's reasons; the second one where key and certificate have different types."""
 
 
 def load_context(files: TlsFiles) -> ssl.SSLContext:
-    """Make a context for the server's side of handshakes.
+    """Make a server context for TLS 1.2 and 1.3.
 
-    TLS 1.2 and 1.3. Clients of 1.3 get no tickets, so that each shows its certificate whenever it connects;
-    those of 1.2 may resume a session for two hours at most, and never beyond this context.
+    TLS 1.3 clients get no session tickets, so each presents its certificate on every connection; TLS 1.2
+    clients can resume a session for at most two hours, and only within this context.
 
     Raises:
-        CertificateError: a file is missing or damaged, or they do not fit together.
+        CertificateError: a file is missing or damaged, or key and certificate do not match.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -46,12 +42,12 @@ def load_context(files: TlsFiles) -> ssl.SSLContext:
     if files.client_ca is not None:
         _load(context, files.client_ca)
         if not context.cert_store_stats()["x509"]:
-            raise CertificateError(f"{files.client_ca} has no certificate of an authority")
+            raise CertificateError(f"{files.client_ca} has no CA certificate")
         context.verify_mode = ssl.CERT_REQUIRED
     if files.crl is not None:
         _load(context, files.crl)
         if not context.cert_store_stats()["crl"]:
-            raise CertificateError(f"{files.crl} has no list of revoked certificates")
+            raise CertificateError(f"{files.crl} has no certificate revocation list (CRL)")
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     return context
 
@@ -60,14 +56,14 @@ def _load_own(context: ssl.SSLContext, files: TlsFiles) -> None:
     read(files.cert, CertificateError)
     read(files.key, CertificateError, is_secret=True)
     try:
-        # With a passphrase given, OpenSSL does not ask for one at the terminal.
+        # Without a password, OpenSSL would prompt for one at the terminal.
         context.load_cert_chain(files.cert, files.key, password="")
     except OSError as error:
         if getattr(error, "reason", None) in _MISMATCHES:
-            message = f"the key in {files.key} is not that of the certificate in {files.cert}"
+            message = f"the key in {files.key} does not match the certificate in {files.cert}"
         else:
             message = (
-                f"{files.cert} and {files.key} are no certificate and its key ({_reason(error)}); "
+                f"{files.cert} and {files.key} are not a certificate and its key ({_reason(error)}); "
                 "wanted both as PEM, the key without passphrase"
             )
         raise CertificateError(message) from error
@@ -86,30 +82,30 @@ def _reason(error: OSError) -> str:
 
 
 @dataclass(frozen=True)
-class Opinion:
-    """What a client that trusts its issuer would say of a server's certificate."""
+class CertificateCheck:
+    """What a client that trusts the issuer finds in a server's certificate."""
 
-    objection: str | None
-    """Why it would refuse it, such as that it has expired."""
+    problem: str | None
+    """Why the client would refuse it, such as "certificate has expired"."""
     expires: str | None
-    """When it will, in words."""
+    """Expiry in words; None with a problem."""
 
 
-def opinion_of(context: ssl.SSLContext, cert: Path) -> Opinion:
-    """Show a server's certificate, which is in the file ``cert`` too, to a client within this process."""
-    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    trusting.check_hostname = False
-    trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    trusting.load_verify_locations(cert)
+def check_as_client(context: ssl.SSLContext, cert: Path) -> CertificateCheck:
+    """Perform a handshake in memory with a client that trusts the certificate file ``cert``."""
+    client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client_context.check_hostname = False
+    client_context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    client_context.load_verify_locations(cert)
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = context.wrap_bio(to_server, to_client, server_side=True)
-    client = trusting.wrap_bio(to_client, to_server)
+    client = client_context.wrap_bio(to_client, to_server)
     try:
         for side in (client, server, client):
             with contextlib.suppress(ssl.SSLWantReadError):
                 side.do_handshake()
     except ssl.SSLCertVerificationError as error:
-        return Opinion(error.verify_message, None)
+        return CertificateCheck(error.verify_message, None)
     except ssl.SSLError as error:
-        return Opinion(_reason(error), None)
-    return Opinion(None, str((client.getpeercert() or {}).get("notAfter")))
+        return CertificateCheck(_reason(error), None)
+    return CertificateCheck(None, str((client.getpeercert() or {}).get("notAfter")))

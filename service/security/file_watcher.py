@@ -1,12 +1,12 @@
-"""Something that is made from files, and made anew when they change.
+"""A value that is made from files, and made again when they change.
 
-In: paths, and how to make it. Out: what is in force, replaced only by one that could be made. A file that is
-still being written is let come to rest first.
+A file that is still being written is left alone, and a value that cannot be made leaves the old one in force.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
@@ -17,75 +17,66 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-EVERY_S = 1.0
-"""Between two looks; a change is taken up when the second one finds the files as the first did."""
+POLL_INTERVAL_S = 1.0
+"""A change is taken up once two successive polls find the files the same."""
 _Value = TypeVar("_Value")
-_Signature = tuple[tuple[int, ...] | None, ...]
+_Stamp = tuple[tuple[int, ...] | None, ...]
 _log = structlog.get_logger(__name__)
 
 
-class Watched(Generic[_Value]):
-    """A value that follows its files."""
+class FileWatcher(Generic[_Value]):
+    """Holds a value and keeps it up to date with its files."""
 
     def __init__(self, what: str, paths: Sequence[Path], make: Callable[[], _Value]) -> None:
-        """Make the value for the first time.
+        """Make the value for the first time. Raises as ``make`` does.
 
         Args:
-            what: its name in the plural, for the log.
-            paths: the files that it is made from.
-            make: makes it, in any thread.
-
-        Raises:
-            StartupError: whatever ``make`` raises.
+            what: name of the value in the plural, for the log.
+            paths: the files it is made from.
+            make: makes the value, in any thread.
         """
         self._what = what
         self._paths = tuple(paths)
         self._make = make
-        self._taken = self._last = self._look()
+        self._loaded = self._last = self._stamps()
+        self._is_requested = asyncio.Event()
         self.value = make()
 
-    async def follow(self, on_change: Callable[[], None], at_once: asyncio.Event) -> None:
-        """Make the value anew whenever its files have changed, without end.
+    def reload(self) -> None:
+        """Make the value again now, whether its files have changed or not."""
+        self._is_requested.set()
 
-        Args:
-            on_change: is told of each new value that is in force.
-            at_once: makes it anew when set, changed or not.
-        """
+    async def follow(self, on_change: Callable[[], None]) -> None:
+        """Make the value again whenever its files have changed, and call ``on_change``; until cancelled."""
         while True:
-            is_asked = await _comes_within(at_once, EVERY_S)
-            found = await asyncio.to_thread(self._look)
-            is_at_rest, self._last = found == self._last, found
-            if is_asked or (is_at_rest and found != self._taken):
-                self._taken = found
-                await self._renew(on_change)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_INTERVAL_S):
+                    await self._is_requested.wait()
+            is_requested = self._is_requested.is_set()
+            self._is_requested.clear()
+            found = await asyncio.to_thread(self._stamps)
+            is_stable, self._last = found == self._last, found
+            if is_requested or (is_stable and found != self._loaded):
+                self._loaded = found
+                await self._make_again(on_change)
 
-    async def _renew(self, on_change: Callable[[], None]) -> None:
+    async def _make_again(self, on_change: Callable[[], None]) -> None:
         try:
             self.value = await asyncio.to_thread(self._make)
         except StartupError as error:
             _log.error(f"new {self._what} not taken, the old ones stay in force", reason=str(error))
-        except Exception:  # noqa: BLE001 - what is in force must go on following its files
+        except Exception:  # noqa: BLE001 - the watcher must survive
             _log.exception(f"new {self._what} not taken, the old ones stay in force")
         else:
             _log.info(f"new {self._what} in force")
             on_change()
 
-    def _look(self) -> _Signature:
-        return tuple(map(_signature, self._paths))
+    def _stamps(self) -> _Stamp:
+        return tuple(map(_stamp, self._paths))
 
 
-async def _comes_within(event: asyncio.Event, timeout_s: float) -> bool:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    except TimeoutError:
-        return False
-    event.clear()
-    return True
-
-
-def _signature(path: Path) -> tuple[int, ...] | None:
-    """What changes when a file does; None if there is none."""
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """Return a value that changes when the file does; None if it does not exist."""
     try:
         found = path.stat()
     except OSError:

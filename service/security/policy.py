@@ -1,8 +1,4 @@
-"""All that stands between clients and the server, as its settings say: encryption, certificates, keys.
-
-In: settings. Out: what an RpcServer asks of its protection, and what it is told when the files behind it have
-changed. Knows nothing of HTTP/2 or gRPC.
-"""
+"""Applies the security settings: TLS, client certificates and API keys, reloaded when their files change."""
 
 from __future__ import annotations
 
@@ -15,11 +11,11 @@ from typing import TYPE_CHECKING, Protocol, cast
 import structlog
 
 from service.errors import CertificateError
-from service.security.api_keys import load_keys
-from service.security.authorization import Guard
-from service.security.certificates import load_context, opinion_of
-from service.security.file_watcher import EVERY_S, Watched
-from service.security.pem_files import read
+from service.security.api_keys import load_api_keys
+from service.security.authorization import Authorizer
+from service.security.certificates import check_as_client, load_context
+from service.security.credential_files import read
+from service.security.file_watcher import POLL_INTERVAL_S, FileWatcher
 from service.security.tls import TlsConnection
 
 if TYPE_CHECKING:
@@ -27,111 +23,100 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from service.config import SecurityConfig, TlsFiles
-    from service.security.api_keys import Keys
-    from service.security.tls import Inner
+    from service.security.api_keys import ApiKeys
+    from service.security.tls import InnerProtocol
 
 _log = structlog.get_logger(__name__)
 
 
-class Protected(Protocol):
-    """What has to act when other clients are let in than before."""
+class ProtectedServer(Protocol):
+    """The server that enforces the policy."""
 
     def admit_again(self) -> None:
-        """End calls that would not be admitted any more."""
+        """End the calls that are no longer admitted."""
 
     def part(self) -> None:
-        """Ask every client to connect anew."""
+        """Ask every client to reconnect."""
 
 
 @dataclass(frozen=True)
 class _Credentials:
     context: ssl.SSLContext
     trust: bytes
-    """A digest of what decides which client certificates are good."""
+    """Digest of the CA and CRL files, which decide which client certificates are valid."""
 
 
-class Protection:
-    """Encrypts connections and admits calls."""
+class SecurityPolicy:
+    """Encrypts connections and authorizes calls."""
 
     def __init__(self, config: SecurityConfig, always_open: Iterable[str]) -> None:
-        """Load what the settings name.
-
-        Args:
-            config: the settings.
-            always_open: services that never need a key.
-
-        Raises:
-            StartupError: a file is missing, damaged or no match.
-        """
-        self._credentials: Watched[_Credentials] | None = None
-        self._keys: Watched[Keys] | None = None
-        self._guard: Guard | None = None
-        self._at_once: list[asyncio.Event] = []
+        """Load the configured files, or raise StartupError; ``always_open`` services never need a key."""
+        self._credentials: FileWatcher[_Credentials] | None = None
+        self._keys: FileWatcher[ApiKeys] | None = None
+        self._authorizer: Authorizer | None = None
         if (tls := config.tls) is not None:
-            self._credentials = Watched("certificates", tls.paths, lambda: _load_credentials(tls))
+            self._credentials = FileWatcher("certificates", tls.paths, lambda: _load_credentials(tls))
         if (path := config.api_keys) is not None:
-            self._keys = keys = Watched("API keys", [path], lambda: load_keys(path))
-            self._guard = Guard(lambda: keys.value, {*always_open, *config.open_services})
+            self._keys = keys = FileWatcher("API keys", [path], lambda: load_api_keys(path))
+            self._authorizer = Authorizer(lambda: keys.value, {*always_open, *config.open_services})
 
-    def wrap(self, connection: Inner) -> asyncio.BaseProtocol:
-        """Return what a connection's socket talks to."""
+    def wrap(self, connection: InnerProtocol) -> asyncio.BaseProtocol:
+        """Return the protocol for a connection's socket: the connection itself, or TLS around it."""
         if self._credentials is None:
             return cast("asyncio.BaseProtocol", connection)
         return TlsConnection(connection, self._credentials.value.context)
 
     def admit(self, path: str, metadata: Mapping[bytes, bytes]) -> None:
-        """Let a call pass. Raises as ``Guard.admit``."""
-        if self._guard is not None:
-            self._guard.admit(path, metadata)
+        """Admit a call. Raises as ``Authorizer.admit``."""
+        if self._authorizer is not None:
+            self._authorizer.admit(path, metadata)
 
     def reload(self) -> None:
-        """Read the files anew now, changed or not."""
-        for event in self._at_once:
-            event.set()
+        """Reload all files now, changed or not."""
+        if self._credentials is not None:
+            self._credentials.reload()
+        if self._keys is not None:
+            self._keys.reload()
 
-    async def follow(self, server: Protected) -> None:
-        """Have the server go by the files as they change, and by the time as keys expire, without end."""
+    async def follow(self, server: ProtectedServer) -> None:
+        """Apply changed files and expired keys to the server, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             if self._credentials is not None:
-                tasks.create_task(self._follow_credentials(self._credentials, server))
+                tasks.create_task(_follow_credentials(self._credentials, server))
             if self._keys is not None:
-                tasks.create_task(self._keys.follow(server.admit_again, self._event()))
+                tasks.create_task(self._keys.follow(server.admit_again))
                 tasks.create_task(_follow_expiry(self._keys, server))
 
-    def _event(self) -> asyncio.Event:
-        self._at_once.append(asyncio.Event())
-        return self._at_once[-1]
 
-    async def _follow_credentials(self, credentials: Watched[_Credentials], server: Protected) -> None:
-        trust = credentials.value.trust
+async def _follow_credentials(credentials: FileWatcher[_Credentials], server: ProtectedServer) -> None:
+    trust = credentials.value.trust
 
-        def on_change() -> None:
-            nonlocal trust
-            if credentials.value.trust != trust:
-                trust = credentials.value.trust
-                server.part()  # who is connected may be one who is not let in any more
+    def on_change() -> None:
+        nonlocal trust
+        if credentials.value.trust != trust:
+            trust = credentials.value.trust
+            server.part()  # a connected client may no longer be trusted
 
-        await credentials.follow(on_change, self._event())
+    await credentials.follow(on_change)
 
 
-async def _follow_expiry(keys: Watched[Keys], server: Protected) -> None:
+async def _follow_expiry(keys: FileWatcher[ApiKeys], server: ProtectedServer) -> None:
     while True:
         next_s = keys.value.next_expiry_s()
-        await asyncio.sleep(EVERY_S)
+        await asyncio.sleep(POLL_INTERVAL_S)
         if time.time() >= next_s:
             server.admit_again()
 
 
 def _load_credentials(files: TlsFiles) -> _Credentials:
-    # Before the context is made of them: files that change in between are then found to have changed, by the
-    # next look, and by this digest.
+    # The digest comes first: if files change before the context is made, the next poll finds another digest.
     trust = _digest_of_trust(files)
     context = load_context(files)
-    opinion = opinion_of(context, files.cert)
-    if opinion.objection is not None:
-        _log.warning("clients will refuse the certificate", reason=opinion.objection, cert=str(files.cert))
+    check = check_as_client(context, files.cert)
+    if check.problem is not None:
+        _log.warning("clients will refuse the certificate", reason=check.problem, cert=str(files.cert))
     else:
-        _log.info("certificate loaded", cert=str(files.cert), expires=opinion.expires)
+        _log.info("certificate loaded", cert=str(files.cert), expires=check.expires)
     return _Credentials(context, trust)
 
 

@@ -21,7 +21,7 @@ from service.observability.access_log import AccessLog
 from service.observability.observers import Observer, all_of
 from service.repository import Repository, load_models
 from service.rpc.server import RpcLimits, RpcServer
-from service.security.policy import Protection
+from service.security.policy import SecurityPolicy
 from service.server.telemetry import Telemetry
 from service.servicers.classifier import SERVICE_NAME as CLASSIFIER
 from service.servicers.classifier import ClassifierServicer
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from service.config import TracingConfig
     from service.observability.tracing.export import Tracing
-    from service.repository import Elsewhere, Loaded
+    from service.repository import Loaded, OtherWorkers
     from service.rpc.method import Method
     from service.workers.control_client import ControlClient
 
@@ -80,17 +80,17 @@ class Assembly:
         self.repository.on_change = lambda: self.health.set_models(self.repository.models())
         self._inference = self._make_inference()
         methods = self._methods()
-        protection = _protection(config.security, methods)
+        policy = _security_policy(config.security, methods)
         self.rpc = RpcServer(
             methods,
             _limits(config),
             _patience(config),
             on_closed=on_closed,
             observer=self._observer,
-            protection=protection,
+            protection=policy,
         )
         self._telemetry.watch(self.rpc, methods, self._admission, self.repository)
-        self._following = None if protection is None else _follow(protection, self.rpc)
+        self._following = None if policy is None else _follow(policy, self.rpc)
 
     async def join(self) -> None:
         """Connect to the other processes, and open the metrics port."""
@@ -98,19 +98,19 @@ class Assembly:
         await self._inference.join()
         await self._telemetry.open()
 
-    async def load(self) -> tuple[Loaded, Elsewhere | None]:
+    async def load(self) -> tuple[Loaded, OtherWorkers | None]:
         """Load the versions that the other processes serve, or the configured ones if there are none.
 
         Raises:
             ModelError, ProviderError: the repository or the provider cannot be used.
         """
-        elsewhere = await self.repository.elsewhere()
-        like = () if elsewhere is None else (elsewhere.versions,)
-        return await asyncio.to_thread(load_models, self._config, *like), elsewhere
+        other_workers = await self.repository.other_workers()
+        like = () if other_workers is None else (other_workers.versions,)
+        return await asyncio.to_thread(load_models, self._config, *like), other_workers
 
-    def open(self, loaded: Loaded, elsewhere: Elsewhere | None) -> None:
+    def open(self, loaded: Loaded, other_workers: OtherWorkers | None) -> None:
         """Serve what was loaded. Raises ModelError if a required model is missing."""
-        self.repository.open(loaded, self._config, self._observer, elsewhere)
+        self.repository.open(loaded, self._config, self._observer, other_workers)
         self.health.set_serving(info.provider for info in self.repository.list())
 
     async def close(self) -> None:
@@ -190,7 +190,7 @@ def _trace(config: TracingConfig) -> Tracing:
     return Tracing(config.endpoint, config.ratio)
 
 
-def _protection(config: SecurityConfig, methods: Iterable[Method]) -> Protection | None:
+def _security_policy(config: SecurityConfig, methods: Iterable[Method]) -> SecurityPolicy | None:
     """Load certificates and API keys. Raises StartupError, and ConfigError for an unknown open service."""
     if config == SecurityConfig():
         return None
@@ -198,11 +198,11 @@ def _protection(config: SecurityConfig, methods: Iterable[Method]) -> Protection
     for name in config.open_services:
         if name not in services:
             raise ConfigError(f"no service is called {name!r}; there are: {', '.join(sorted(services))}")
-    return Protection(config, always_open=(HEALTH,))
+    return SecurityPolicy(config, always_open=(HEALTH,))
 
 
-def _follow(protection: Protection, server: RpcServer) -> asyncio.Task[None]:
+def _follow(policy: SecurityPolicy, server: RpcServer) -> asyncio.Task[None]:
     """Reload certificates and keys when their files change, and at SIGHUP."""
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, protection.reload)
-    return loop.create_task(protection.follow(server))
+    loop.add_signal_handler(signal.SIGHUP, policy.reload)
+    return loop.create_task(policy.follow(server))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from service.images.decode import rely_on_own_limits
+from service.images.decode import disable_pillow_pixel_limit
 from service.server.assembly import Assembly
 from service.system.listener import format_address, listen
 from service.system.malloc import give_back_large_blocks
@@ -59,7 +59,7 @@ async def serve(
         StartupError: the address is taken or the models cannot be loaded; nothing was served.
     """
     stop = _stop_signal()
-    rely_on_own_limits()
+    disable_pillow_pixel_limit()
     give_back_large_blocks()
     raise_open_files_limit(config.max_connections)
     listening = listen(config.host, config.port) if receiver is None else None
@@ -86,9 +86,9 @@ async def serve(
             on_ready(address)
         elif receiver is not None:
             _open(receiver, assembly.rpc, stop)
-        assembly.repository.watch(config.watch_s)
+        assembly.repository.start_polling(config.watch_s)
         await stop.wait()
-        assembly.repository.stop_watching()
+        assembly.repository.stop_polling()
         return await _drain(assembly.rpc, assembly.health, config, receiver)
     finally:
         await assembly.close()

@@ -117,7 +117,7 @@ class ClassifierServicer:
             observed.images = n
             with self._repository.get(request.model, request.version) as model:
                 observed.model = model.info
-                await self._admission.room(n)
+                await self._admission.wait_for_capacity(n)
                 with self._admission.admit(n):
                     response = await self._answer(model, request, top_k, call.deadline_s, observed)
         return pb.ClassifyStreamResponse(id=envelope.id).SerializeToString() + field(_RESPONSE, response)
@@ -150,8 +150,8 @@ _IMAGES = pb.ClassifyRequest.DESCRIPTOR.fields_by_name["images"].number
 _REQUEST = pb.ClassifyStreamRequest.DESCRIPTOR.fields_by_name["request"].number
 _RESPONSE = pb.ClassifyStreamResponse.DESCRIPTOR.fields_by_name["response"].number
 _PRIORITIES = {
-    pb.PRIORITY_UNSPECIFIED: Priority.NORMAL,
-    pb.PRIORITY_INTERACTIVE: Priority.NORMAL,
+    pb.PRIORITY_UNSPECIFIED: Priority.INTERACTIVE,
+    pb.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
     pb.PRIORITY_BULK: Priority.BULK,
 }
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from cifar10net.errors import ImageError
 from cifar10net.protocol import IMAGE_SIDE
-from service.images.decode import decoding_room, from_encoded, from_pixels
+from service.images.decode import decoding_budget, from_encoded, from_pixels
 from service.observability.timing import clock
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Decoder:
         """Decode at most ``threads`` pictures at a time, each within the limits and all within their room."""
         self._threads = threads
         self._limits = limits
-        self._room = decoding_room(limits)
+        self._memory_budget = decoding_budget(limits)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class Decoder:
         errors = {}
         for index, data in encoded:
             try:
-                images[index] = from_encoded(data, self._limits, self._room)
+                images[index] = from_encoded(data, self._limits, self._memory_budget)
             except ImageError as error:
                 errors[index] = error
         return errors

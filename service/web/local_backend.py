@@ -15,7 +15,7 @@ from cifar10net.messages import ClassScore, ImageResult, ModelDescription
 from service.batch.engines.local_engine import LocalEngine
 from service.errors import JobError, ModelError
 from service.observability.timing import clock
-from service.repository.folder import look
+from service.repository.folder import scan
 from service.runtime.model import likeliest
 from service.web.backend import Answer
 
@@ -131,7 +131,7 @@ def _models(place: str) -> list[str]:
     if not _is_repository(path):
         return [place]
     try:
-        return [str(path / name) for name in look(path)]
+        return [str(path / name) for name in scan(path)]
     except ModelError as error:
         raise JobError(str(error)) from error
 

@@ -18,7 +18,7 @@ from starlette.datastructures import UploadFile
 
 from cifar10net.errors import ImageError
 from cifar10net.protocol import IMAGE_SIDE
-from service.images.decode import decoding_room, from_encoded, rely_on_own_limits
+from service.images.decode import decoding_budget, disable_pillow_pixel_limit, from_encoded
 from service.observability.timing import clock
 from service.web.problem_details import bad_request
 
@@ -60,10 +60,10 @@ class Reader:
 
     def __init__(self, config: WebConfig, threads: ThreadPoolExecutor) -> None:
         """Read what the limits allow."""
-        rely_on_own_limits()
+        disable_pillow_pixel_limit()
         self._config = config
         self._threads = threads
-        self._room = decoding_room(config.limits)
+        self._memory_budget = decoding_budget(config.limits)
 
     async def read(self, request: Request) -> list[Picture]:
         """Read all pictures of a request, in order.
@@ -102,7 +102,7 @@ class Reader:
         began_s = clock()
         pixels, problem = None, None
         try:
-            pixels = from_encoded(data, self._config.limits, self._room)
+            pixels = from_encoded(data, self._config.limits, self._memory_budget)
         except ImageError as error:
             problem = error
         return Picture(name, pixels, problem, _MS * (clock() - began_s))

@@ -173,7 +173,7 @@ def test_clients_without_a_good_certificate_get_nowhere_and_leave_nothing(
     revoked = files.authority.client()
     replace(files.folder / "crl", files.authority.revoke(revoked))
     bad = {
-        "shows no certificate": files.access(),
+        "presented no certificate": files.access(),
         "certificate has expired": files.access(files.authority.client(lifetime=EXPIRED), "expired"),
         "certificate revoked": files.access(revoked, "revoked"),
         "unable to get local issuer certificate": files.access(Authority("other").client(), "stranger"),
@@ -297,7 +297,7 @@ def test_a_broken_certificate_leaves_the_old_one_in_force_and_is_said_once(
     asyncio.run(main())
 
     [line] = server.events("new certificates not taken, the old ones stay in force")
-    assert line["reason"].startswith(f"the key in {files.folder / 'server.key'} is not that of")
+    assert line["reason"].startswith(f"the key in {files.folder / 'server.key'} does not match")
     assert _serial_of(server, files, files.access()) == before
 
 
@@ -343,7 +343,7 @@ def test_a_client_whose_certificate_is_revoked_has_to_go_and_the_others_lose_not
     ("change", "problem"),
     [
         (lambda files: (files.folder / "server.key").unlink(), "server.key cannot be read: No such file"),
-        (lambda files: replace(files.folder / "server.key", files.authority.client().key_pem), "is not that"),
+        (lambda files: replace(files.folder / "server.key", files.authority.client().key_pem), "does not match the certificate"),
         (lambda files: replace(files.folder / "ca.crt", b"junk"), "cannot be read as PEM"),
     ],
 )

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from cifar10net.config import Access
 from cifar10net.pb import classifier_pb2 as pb
 from cifar10net.pb import classifier_pb2_grpc
-from service.security.key_generation import make_key
+from service.security.api_keys import make_key
 from tests.commands import run
 from tests.reliability.callers import Caller, PatientCaller, Status, all_go_on, at_work, until
 from tests.service.security.authority import replace

@@ -96,7 +96,7 @@ def _with_a_broken_manifest(root: Path, version: int) -> None:
 
 
 BAD: dict[Callable[[Path, int], None], str] = {
-    _truncated: "it is not whole",
+    _truncated: "it is incomplete",
     _truncated_without_manifest: "cannot be loaded by",
     _swapped: "it is",
     _of_another_size: "wanted one uint8 [batch,32,32,3] input",
@@ -104,7 +104,7 @@ BAD: dict[Callable[[Path, int], None], str] = {
     _answering_otherwise: "golden image 0",
     _without_softmax: "sum to 1",
     _leading_out: "leads out of the repository",
-    _with_a_broken_manifest: "has no JSON",
+    _with_a_broken_manifest: "has invalid JSON",
 }
 
 

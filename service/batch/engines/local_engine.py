@@ -23,8 +23,8 @@ from service.batch.engines.engine import Subject
 from service.batch.row import Row, Score
 from service.config import ImageLimits, ServerConfig
 from service.errors import JobError, ModelError, StartupError
-from service.images.decode import decoding_room, from_encoded, rely_on_own_limits
-from service.repository.folder import MODEL_NAME, look
+from service.images.decode import decoding_budget, disable_pillow_pixel_limit, from_encoded
+from service.repository.folder import MODEL_NAME, scan
 from service.repository.loading import Candidate, load, start
 from service.runtime.model import ModelFile, likeliest
 from service.runtime.providers import ProviderConfig
@@ -64,9 +64,9 @@ class LocalEngine:
             self.models = _load(Path(path), version, threads, provider)
         except StartupError as error:
             raise JobError(str(error)) from error
-        rely_on_own_limits()
+        disable_pillow_pixel_limit()
         self._limits = ImageLimits()
-        self._room = decoding_room(self._limits)
+        self._memory_budget = decoding_budget(self._limits)
         self._idle: SimpleQueue[OnnxModel] = SimpleQueue()
         for model in self.models:
             self._idle.put(model)
@@ -108,7 +108,7 @@ class LocalEngine:
         good = 0
         for index, data in _read(batch, errors):
             try:
-                images[good] = from_encoded(data, self._limits, self._room)
+                images[good] = from_encoded(data, self._limits, self._memory_budget)
                 good += 1
             except ImageError as error:
                 errors[index] = error
@@ -239,7 +239,7 @@ def _find(path: Path, version: str) -> FoundVersion | None:
         folder, version = folder.parent, folder.name
     if not folder.is_dir():
         raise ModelError(f"no model at {path}: there is neither such a file nor such a folder")
-    there = look(folder.parent).get(folder.name)
+    there = scan(folder.parent).get(folder.name)
     if not there:
         raise ModelError(
             f"{path} has no model: wanted an .onnx file, or a folder with <version>/{MODEL_NAME}"

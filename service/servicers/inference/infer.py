@@ -109,7 +109,7 @@ class Inference:
         tensor, priority = request.inputs[0], priority_of(request)
         span = find_span(tensor.parameters, f"input {tensor.name}", self._regions)
         if waits:
-            await self._admission.room(observed.images)
+            await self._admission.wait_for_capacity(observed.images)
         with self._admission.admit(observed.images):
             images = read_images(request, observed.images, span)
             return await model.batcher.submit(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cifar10net.pb import inference_pb2 as pb
 from service.errors import InvalidRequestError, ModelError
-from service.repository import State
+from service.repository import VersionState
 from service.servicers.inference.requests import required_name
 from service.servicers.parsing import parse
 
@@ -37,7 +37,7 @@ class RepositoryControl:
         models = [
             kind(name=entry.name, version=str(entry.version), state=entry.state, reason=entry.reason)
             for entry in self._repository.index()
-            if entry.state is State.READY or not request.ready
+            if entry.state is VersionState.READY or not request.ready
         ]
         return pb.RepositoryIndexResponse(models=models).SerializeToString()
 
@@ -50,20 +50,20 @@ class RepositoryControl:
                 f"there are parameters ({', '.join(sorted(request.parameters))[:200]}), expected none: "
                 "a model is loaded from its folder, as it lies there"
             )
-        await self._repository.load_everywhere(required_name(request.model_name))
+        await self._repository.load(required_name(request.model_name))
         return pb.RepositoryModelLoadResponse().SerializeToString()
 
     async def unload(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
         """Answer as the proto says."""
         request = parse(pb.RepositoryModelUnloadRequest, message)
         _check_repository(request.repository_name)
-        await self._repository.unload_everywhere(required_name(request.model_name))
+        await self._repository.unload(required_name(request.model_name))
         return pb.RepositoryModelUnloadResponse().SerializeToString()
 
     async def _look(self) -> None:
         """Have the index tell what lies in the folder now; those who ask at the same time share a look."""
         if self._looking is None:
-            self._looking = asyncio.get_running_loop().create_task(self._repository.look())
+            self._looking = asyncio.get_running_loop().create_task(self._repository.scan())
             self._looking.add_done_callback(self._on_looked)
         with contextlib.suppress(ModelError):  # then the index is what the last look found
             await asyncio.shield(self._looking)

@@ -72,7 +72,7 @@ def required_name(name: str) -> str:
 def priority_of(request: pb.ModelInferRequest) -> Priority:
     """Read its ``priority``: 1 is the most urgent, as is 0, the default. Raises InvalidRequestError."""
     level = whole_number(request.parameters, "priority", "the request")
-    return Priority.BULK if level is not None and level > 1 else Priority.NORMAL
+    return Priority.BULK if level is not None and level > 1 else Priority.INTERACTIVE
 
 
 def deadline_of(request: pb.ModelInferRequest, began_s: float, call_deadline_s: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Images are counted from admission to answer, and those who wait for room get their turn."""
+"""Images count from admission to answer, and waiters get capacity in order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_those_who_wait_go_in_order_and_leave_no_trace_when_they_give_up() -> No
     entered: list[int] = []
 
     async def enter(admission: Admission, n: int) -> None:
-        await admission.room(n)
+        await admission.wait_for_capacity(n)
         with admission.admit(n):
             entered.append(n)
             await asyncio.sleep(0)
@@ -51,7 +51,7 @@ def test_small_calls_pass_a_large_message_only_so_often() -> None:
         admission = Admission(100)
         places = [admission.admit(1)]
         places[0].__enter__()
-        large = asyncio.ensure_future(admission.room(100))
+        large = asyncio.ensure_future(admission.wait_for_capacity(100))
         await asyncio.sleep(0)
         passed = 0
         try:

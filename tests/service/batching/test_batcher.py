@@ -1,4 +1,4 @@
-"""Every caller gets its own answer, whatever the others do, and no image waits while a session is free."""
+"""Every caller gets its own rows, whatever the others do, and no image waits while a session is idle."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     Answer = asyncio.Future[Probabilities]
 
 PATIENCE_S = 60
-"""Of a test, for what must happen at once."""
-NORMAL, BULK = Priority
+"""Timeout for what must happen at once."""
+INTERACTIVE, BULK = Priority
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """An event loop whose time passes when the test says so."""
+    """An event loop with a manual clock."""
 
     now_s = 1000.0
 
     def __init__(self) -> None:
         super().__init__()
         self.errors: list[str] = []
-        """What went wrong in callbacks; a test need not look at every answer."""
+        """Errors in callbacks; answers that a test never reads are none."""
         self.set_exception_handler(self._note)
 
     def _note(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -55,7 +55,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 class _Gate:
-    """A session whose runs end when, and as, the test says."""
+    """A session whose runs the test ends, with an outcome of its choice."""
 
     def __init__(self) -> None:
         self.started: SimpleQueue[Images] = SimpleQueue()
@@ -86,7 +86,7 @@ def _images(caller: str, n: int) -> Images:
 
 
 class _Bench:
-    """A batcher whose every step the test takes: turns of the event loop, ends of runs, time.
+    """A batcher that the test drives: turns of the event loop, ends of runs, time.
 
     Callers are letters, and a batch is written as the callers of its images.
     """
@@ -122,13 +122,13 @@ class _Bench:
         assert self.loop.errors == []
 
     def ask(
-        self, caller: str, n: int = 1, priority: Priority = NORMAL, *, within_s: float | None = None
+        self, caller: str, n: int = 1, priority: Priority = INTERACTIVE, *, within_s: float | None = None
     ) -> Answer:
         deadline_s = None if within_s is None else self.loop.now_s + within_s
         return self.batcher.submit(_images(caller, n), deadline_s=deadline_s, priority=priority)
 
     def settle(self) -> dict[int, Images]:
-        """Let the event loop turn until nothing is left to do, and return the runs that began."""
+        """ModelRun the event loop until it is idle; return the runs that began."""
         for _ in range(4):
             self.loop.run_until_complete(asyncio.sleep(0))
         began = {
@@ -147,7 +147,7 @@ class _Bench:
         *,
         after_s: float = 0.0,
     ) -> dict[int, Images]:
-        """Let a session's run end, and return the runs that began thereupon."""
+        """End a session's run; return the runs that began after it."""
         self.loop.now_s += after_s
         runs = len(self.runs)
         del self.running[session]
@@ -159,7 +159,7 @@ class _Bench:
         return self.settle()
 
     def finish_all(self) -> None:
-        """Let run what waits, and everything that it brings with it."""
+        """Finish all runs, also those that begin meanwhile."""
         self.settle()
         while self.running:
             self.finish(min(self.running))
@@ -720,7 +720,7 @@ def test_a_model_that_answers_after_the_end_troubles_nobody(*, is_loop_closed: b
 
 @dataclass
 class _Caller:
-    """One call of the state machine, and what has been seen of it."""
+    """One call of the state machine, and what was observed of it."""
 
     n: int
     deadline_s: float
@@ -909,7 +909,7 @@ TestAnyOrderOfEvents = _Machine.TestCase
 
 @dataclass(frozen=True)
 class _Asker:
-    """A caller of a batcher that runs freely."""
+    """A caller in the test with free-running threads."""
 
     n: int
     poison: bool

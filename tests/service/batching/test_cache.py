@@ -1,4 +1,4 @@
-"""What is known is answered from memory, bit for bit; what memory holds is bounded."""
+"""Cached rows are returned bit for bit, and the cache is bounded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 ENTRY = 288
-"""Bytes that an entry costs beside its row."""
+"""Bytes per entry beside its row."""
 
 
 class _Model:

@@ -95,7 +95,7 @@ def _rename_a_label(model: Path) -> None:
     ("damage", "advice"),
     [
         (_cut, "manifest.json says"),
-        (_change_an_answer, "says of golden image 0"),
+        (_change_an_answer, "classifies golden image 0"),
         (_rename_a_label, "has input, output and labels"),
     ],
 )

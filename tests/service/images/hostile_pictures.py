@@ -1,4 +1,4 @@
-"""Small files that unfold to much: each as large as a limit of pixels allows, and made to cost memory."""
+"""Decompression bombs: small files that need as much memory as a pixel limit allows."""
 
 from __future__ import annotations
 

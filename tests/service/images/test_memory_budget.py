@@ -1,4 +1,4 @@
-"""Decoding takes no more memory than its limits say, whatever a file is made of: measured from outside."""
+"""Decoding needs no more memory than its limits say, whatever the file; measured from outside."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from cifar10net.errors import ImageError, ImageErrorCode
 from service.config import ImageLimits
 from service.images.decode import MOST_BYTES_A_PIXEL, from_encoded
-from service.images.memory_budget import Room
+from service.images.memory_budget import MemoryBudget
 from tests.commands import call
 from tests.service.images.decoding import growth
 from tests.service.images.hostile_pictures import LARGE, SIDE, SMALL, _png
@@ -26,7 +26,7 @@ _SLACK = 12 * MIB  # of the libraries themselves
 
 
 def _growth(path: Path, *, copies: int = 1, threads: int = 1, max_pixels: int = PIXELS) -> tuple[int, int]:
-    """Decode copies of a picture in another process; return by how much it grew, and how many failed."""
+    """Decode copies of a picture in another process; return its growth in bytes, and the failures."""
     return call(growth, path, copies, threads, max_pixels)
 
 
@@ -86,29 +86,29 @@ def test_a_picture_of_many_rows_is_refused_for_what_they_cost(tmp_path: Path) ->
 
 
 def test_a_small_picture_does_not_wait_for_large_ones() -> None:
-    room = Room(1)
+    budget = MemoryBudget(1)
 
-    with room.taken(1):  # all there is
-        assert from_encoded(_png(8, 2, size=(64, 64)), ImageLimits(), room).shape == (32, 32, 3)
+    with budget.reserve(1):  # all there is
+        assert from_encoded(_png(8, 2, size=(64, 64)), ImageLimits(), budget).shape == (32, 32, 3)
 
 
 def test_who_came_first_gets_room_first_however_much_it_is() -> None:
-    room, order = Room(10), []
+    budget, order = MemoryBudget(10), []
     first_waits = threading.Event()
 
     def take(name: str, size: int) -> None:
-        with room.taken(size):
+        with budget.reserve(size):
             order.append(name)
 
     large = threading.Thread(target=take, args=("large", 10))
     small = threading.Thread(target=take, args=("small", 1))
-    with room.taken(5):
+    with budget.reserve(5):
         large.start()
-        while not room._turn.locked():
+        while not budget._turn.locked():
             first_waits.wait(0.001)
         small.start()
         small.join(0.05)
-        assert small.is_alive()  # though there would be room for it
+        assert small.is_alive()  # though there would be budget for it
     large.join(60)
     small.join(60)
 
@@ -116,11 +116,11 @@ def test_who_came_first_gets_room_first_however_much_it_is() -> None:
 
 
 def test_room_is_given_back_whatever_happens() -> None:
-    room = Room(10)
+    budget = MemoryBudget(10)
 
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), room.taken(10):
+        with pytest.raises(ZeroDivisionError), budget.reserve(10):
             raise ZeroDivisionError
 
-    with room.taken(10):
+    with budget.reserve(10):
         pass

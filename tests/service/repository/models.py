@@ -1,4 +1,4 @@
-"""Stand-ins for loaded models, and shelves of them."""
+"""Stand-ins for loaded models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from service.config import ServerConfig
-from service.repository.served_model import Maker
+from service.repository.served_model import ServedModelFactory
 from service.runtime.model import ModelInfo
 
 if TYPE_CHECKING:
@@ -29,5 +29,5 @@ class StandIn:
 
 
 def served(*models: Any, **settings: Any) -> ServedModel:
-    """Make a served model of sessions."""
-    return Maker(ServerConfig(**settings)).make(models)
+    """Make a served model from sessions."""
+    return ServedModelFactory(ServerConfig(**settings)).make(models)

@@ -1,4 +1,4 @@
-"""Slow work does not hold up the loop, nor the end of the process."""
+"""Slow work delays neither the loop nor the exit of the process."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import threading
 
 import pytest
 
-from service.repository.background_thread import Background
+from service.repository.background_thread import BackgroundThread
 
 HANGING = """
 import asyncio, threading, time
-from service.repository.background_thread import Background
+from service.repository.background_thread import BackgroundThread
 
 async def main():
     begun = threading.Event()
-    waiting = asyncio.create_task(Background().run(lambda: (begun.set(), time.sleep(600))))
+    waiting = asyncio.create_task(BackgroundThread().run(lambda: (begun.set(), time.sleep(600))))
     await asyncio.to_thread(begun.wait)
     waiting.cancel()
 
@@ -30,7 +30,7 @@ def test_the_result_or_the_error_comes_back() -> None:
         raise ValueError("inside")
 
     async def main() -> None:
-        background = Background()
+        background = BackgroundThread()
         assert await background.run(lambda: 42) == 42
         with pytest.raises(ValueError, match="inside"):
             await background.run(fail)
@@ -43,7 +43,7 @@ def test_one_thread_does_one_thing_after_the_other_and_ends() -> None:
     at_work: list[threading.Thread] = []
 
     async def main() -> None:
-        background = Background()
+        background = BackgroundThread()
         work = [background.run(lambda: at_work.append(threading.current_thread())) for _ in range(3)]
         await asyncio.gather(*work)
         background.close()
@@ -58,7 +58,7 @@ def test_one_thread_does_one_thing_after_the_other_and_ends() -> None:
 
 def test_work_that_nobody_waits_for_is_done_and_its_outcome_dropped() -> None:
     async def main() -> None:
-        background = Background()
+        background = BackgroundThread()
         entered, released, done = threading.Event(), threading.Event(), threading.Event()
 
         def work() -> None:

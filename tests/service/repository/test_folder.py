@@ -1,4 +1,4 @@
-"""A look at the folder sees versions that are whole, and a file is read only where it belongs."""
+"""A scan finds complete versions, and files are read only within the repository."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.errors import ModelError
-from service.repository.folder import look, read
+from service.repository.folder import read, scan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def test_versions_are_folders_with_a_number_and_a_model(tmp_path: Path) -> None:
     _put(tmp_path / "net" / "5", ".model.onnx.partial")
     (tmp_path / "net" / "6").write_bytes(b"")
 
-    assert {name: sorted(versions) for name, versions in look(tmp_path).items()} == {"net": [1, 10]}
+    assert {name: sorted(versions) for name, versions in scan(tmp_path).items()} == {"net": [1, 10]}
 
 
 def test_names_that_are_hidden_or_no_text_are_no_models(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_names_that_are_hidden_or_no_text_are_no_models(tmp_path: Path) -> None:
         _put(tmp_path / name / "1", "model.onnx")
     (tmp_path / "README.md").write_bytes(b"")
 
-    assert list(look(tmp_path)) == ["a b", "net"]
+    assert list(scan(tmp_path)) == ["a b", "net"]
 
 
 def test_what_leads_nowhere_is_not_there_and_its_neighbours_are(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_what_leads_nowhere_is_not_there_and_its_neighbours_are(tmp_path: Path) 
         path.symlink_to(path.name)
     (tmp_path / "net" / "1" / "manifest.json").symlink_to("manifest.json")
 
-    contents = look(tmp_path)
+    contents = scan(tmp_path)
 
     assert {name: list(versions) for name, versions in contents.items()} == {"net": [1]}
     assert not contents["net"][1].has_manifest
@@ -55,31 +55,31 @@ def test_what_leads_nowhere_is_not_there_and_its_neighbours_are(tmp_path: Path) 
 def test_a_stamp_changes_with_either_file(tmp_path: Path) -> None:
     folder = tmp_path / "net" / "1"
     _put(folder, "model.onnx")
-    looks = [look(tmp_path)]
+    looks = [scan(tmp_path)]
 
     assert not looks[0]["net"][1].has_manifest
     (folder / "manifest.json").write_bytes(b"{}")
-    looks.append(look(tmp_path))
+    looks.append(scan(tmp_path))
     (folder / "model.onnx").write_bytes(b"longer content")
-    looks.append(look(tmp_path))
+    looks.append(scan(tmp_path))
     (folder / "new").write_bytes(b"longer content")
     (folder / "new").replace(folder / "model.onnx")
-    looks.append(look(tmp_path))
+    looks.append(scan(tmp_path))
     (folder / "another").write_bytes(b"is no file of a version")
 
     assert len({each["net"][1].stamp for each in looks}) == 4
     assert looks[3]["net"][1].has_manifest
-    assert look(tmp_path) == looks[3]
+    assert scan(tmp_path) == looks[3]
 
 
 def test_a_folder_without_models_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"has no model: wanted <model>/<version>/model\.onnx"):
-        look(tmp_path)
+        scan(tmp_path)
     with pytest.raises(ModelError, match=r"no model repository at .*none: the folder does not exist"):
-        look(tmp_path / "none")
+        scan(tmp_path / "none")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ModelError, match=r"cannot read the model repository .*: Not a directory"):
-        look(tmp_path / "file")
+        scan(tmp_path / "file")
 
 
 def test_links_within_the_repository_are_followed(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_links_within_the_repository_are_followed(tmp_path: Path) -> None:
     (tmp_path / "net" / "1" / "model.onnx").symlink_to("../../..data/model.onnx")
     (tmp_path / "link").symlink_to(tmp_path)
 
-    assert list(look(tmp_path / "link")) == ["net"]
+    assert list(scan(tmp_path / "link")) == ["net"]
     assert read(tmp_path / "link" / "net" / "1" / "model.onnx", tmp_path / "link", 100) == b"content"
 
 
@@ -119,7 +119,7 @@ def test_only_a_file_of_decent_size_is_read(tmp_path: Path) -> None:
     assert read(tmp_path / "file", tmp_path, 5) == b"12345"
     with pytest.raises(ModelError, match="file has 5 bytes, wanted at most 4"):
         read(tmp_path / "file", tmp_path, 4)
-    with pytest.raises(ModelError, match="pipe is no file"):
+    with pytest.raises(ModelError, match="pipe is not a regular file"):
         read(tmp_path / "pipe", tmp_path, 100)
     with pytest.raises(ModelError, match=r"cannot read .*: Is a directory"):
         read(tmp_path, tmp_path.parent, 100)

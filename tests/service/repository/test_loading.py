@@ -1,4 +1,4 @@
-"""What is wanted of the folder is loaded and has proved itself, or the start ends with one sentence."""
+"""Wanted versions are loaded and checked, or the start fails with one sentence."""
 
 from __future__ import annotations
 
@@ -98,11 +98,11 @@ def test_a_file_over_the_limit_is_refused(tmp_path: Path) -> None:
     ("content", "told", "message"),
     [
         (CONTENT, b"{}", "no int at format"),
-        (CONTENT[:-1], manifest(CONTENT), "it is not whole"),
+        (CONTENT[:-1], manifest(CONTENT), "it is incomplete"),
         (colour_model(scale=64), manifest(CONTENT), "bytes|damaged"),
-        (CONTENT, manifest(CONTENT, scale=33), "of golden image 0 .* wanted red"),
+        (CONTENT, manifest(CONTENT, scale=33), "golden image 0 .* wanted red"),
         (CONTENT, manifest(CONTENT, labels=["green", "red", "blue"]), "input, output and labels"),
-        (colour_model(softmax=False), manifest(colour_model(softmax=False)), "of golden image 0"),
+        (colour_model(softmax=False), manifest(colour_model(softmax=False)), "golden image 0"),
     ],
 )
 def test_a_version_that_is_not_what_its_manifest_says_is_refused(

@@ -1,4 +1,4 @@
-"""A manifest is trusted for nothing, and a model is served only if it is what its manifest says."""
+"""A manifest is not trusted, and a model that differs from its manifest is refused."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def test_the_exports_manifest_is_read(root: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "has no JSON"),
-        (b"\xff\xfe", "has no JSON"),
-        (b"[" * 100_000, "has no JSON"),
+        (b"", "has invalid JSON"),
+        (b"\xff\xfe", "has invalid JSON"),
+        (b"[" * 100_000, "has invalid JSON"),
         (b"[]", "no int at format"),
         (b"{}", "no int at format"),
         (_changed(format=True), "no int at format"),
@@ -78,7 +78,7 @@ def test_the_exports_manifest_is_read(root: Path) -> None:
             for digest in ("", "\ud800", "a" * 100_000, "A" * 64, f"{'a' * 64}\n")
         ),
         (_changed(labels="red"), "no list at labels"),
-        (_changed(labels=["red", 2]), "labels that are no text"),
+        (_changed(labels=["red", 2]), "labels that are not text"),
         (_changed(labels=["red"]), r"output .*wanted .*\[-1, 1\]"),
         (
             _changed(input={"name": "images", "datatype": "float32", "shape": [-1, 32, 32, 3]}),
@@ -87,7 +87,7 @@ def test_the_exports_manifest_is_read(root: Path) -> None:
         (_changed(input={"datatype": "uint8", "shape": [-1, 32, 32, 3]}), r"no str at input\.name"),
         (_changed(golden=[]), "0 golden answers, wanted 1 to 64"),
         (_changed(golden=[{}] * 65), "65 golden answers"),
-        (_golden(image="?"), "no base64"),
+        (_golden(image="?"), "not base64"),
         (_golden(image="AAAA"), "a golden image of 3 bytes, wanted 3,072"),
         (_golden(probabilities=[1, 0]), "not 3 probabilities each"),
         (_golden(probabilities=[1, 0, "0"]), "not 3 probabilities each"),
@@ -118,7 +118,7 @@ def test_no_bytes_do_more_than_be_refused(inserted: bytes, position: int) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (CONTENT[:-1], r"has 3\d\d bytes, and manifest\.json says 3\d\d: it is not whole"),
+        (CONTENT[:-1], r"has 3\d\d bytes, and manifest\.json says 3\d\d: it is incomplete"),
         (
             CONTENT[:-1] + b"?",
             r"has the SHA-256 [0-9a-f]{64}, and manifest\.json says [0-9a-f]{64}: it is damaged",

@@ -1,4 +1,4 @@
-"""What has looked the same twice is followed; what is being written, or cannot be read, is left alone."""
+"""Models are updated after two equal scans; files being written, or unreadable, are left alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from service.errors import ModelError
 from service.repository.folder import Contents, FoundVersion
-from service.repository.polling import watch
+from service.repository.polling import poll
 
 SERVED = ["served"]
 
@@ -26,33 +26,33 @@ OTHER = {"other": {1: _version(1)}}
 
 
 class _Folder:
-    """Gives one look after the other, then ends the watching."""
+    """Returns one scan after the other, then ends the polling."""
 
     names = SERVED
 
-    def __init__(self, *looks: Contents | Exception) -> None:
-        self._looks = list(looks)
-        self.followed: list[tuple[Contents, list[str]]] = []
+    def __init__(self, *scans: Contents | Exception) -> None:
+        self._scans = list(scans)
+        self.updates: list[tuple[Contents, list[str]]] = []
         self.failures: list[Exception] = []
 
-    async def look(self) -> Contents:
-        if not self._looks:
+    async def scan(self) -> Contents:
+        if not self._scans:
             raise asyncio.CancelledError
-        found = self._looks.pop(0)
+        found = self._scans.pop(0)
         if isinstance(found, Exception):
             raise found
         return found
 
-    async def follow(self, contents: Contents, names: list[str]) -> None:
-        self.followed.append((contents, names))
+    async def update(self, contents: Contents, names: list[str]) -> None:
+        self.updates.append((contents, names))
         if self.failures:
             raise self.failures.pop()
 
 
-def _watch(folder: Any, every_s: float = 1e-6) -> None:
+def _poll(folder: Any, every_s: float = 1e-6) -> None:
     async def main() -> None:
         with pytest.raises(asyncio.CancelledError):
-            await watch(folder, every_s)
+            await poll(folder, every_s)
 
     asyncio.run(main())
 
@@ -60,9 +60,9 @@ def _watch(folder: Any, every_s: float = 1e-6) -> None:
 def test_a_model_is_followed_when_two_looks_found_the_same() -> None:
     folder = _Folder(A, A, B, GROWN, GROWN)
 
-    _watch(folder)
+    _poll(folder)
 
-    assert folder.followed == [
+    assert folder.updates == [
         (A, ["net", "served"]),
         (B, SERVED),
         (GROWN, SERVED),
@@ -74,18 +74,18 @@ def test_a_model_that_is_gone_is_followed_when_two_looks_missed_it() -> None:
     folder = _Folder(A, OTHER, OTHER)
     folder.names = ["net"]
 
-    _watch(folder)
+    _poll(folder)
 
-    assert folder.followed == [(OTHER, []), (OTHER, ["net", "other"])]
+    assert folder.updates == [(OTHER, []), (OTHER, ["net", "other"])]
 
 
 def test_a_folder_that_cannot_be_read_changes_nothing_and_is_told_once() -> None:
     folder = _Folder(A, ModelError("gone"), ModelError("gone"), A, ModelError("gone"))
 
     with capture_logs() as logs:
-        _watch(folder)
+        _poll(folder)
 
-    assert folder.followed == [(A, ["net", "served"])]
+    assert folder.updates == [(A, ["net", "served"])]
     assert [entry["reason"] for entry in logs] == ["gone", "gone"]
 
 
@@ -94,16 +94,16 @@ def test_a_fault_in_following_does_not_end_the_watching() -> None:
     folder.failures.append(ZeroDivisionError())
 
     with capture_logs() as logs:
-        _watch(folder)
+        _poll(folder)
 
-    assert len(folder.followed) == 2
+    assert len(folder.updates) == 2
     assert [entry["log_level"] for entry in logs] == ["error"]
 
 
 def test_without_an_interval_there_is_one_look_for_the_index() -> None:
     folder: Any = _Folder(A, A)
 
-    asyncio.run(watch(folder, 0))
+    asyncio.run(poll(folder, 0))
 
-    assert folder.followed == []
-    assert len(folder._looks) == 1
+    assert folder.updates == []
+    assert len(folder._scans) == 1

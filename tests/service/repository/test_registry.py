@@ -1,4 +1,4 @@
-"""Callers find the version they mean, stay with it, and it lasts as long as they do and no longer."""
+"""Callers find the version they name, and it lives exactly as long as they use it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from service.errors import NotServingError, UnknownModelError
-from service.repository.background_thread import Background
-from service.repository.registry import Shelf
+from service.repository.background_thread import BackgroundThread
+from service.repository.registry import Registry
 from tests.service.in_process import settle, until
 from tests.service.repository.models import StandIn, served
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 IMAGES = np.zeros((1, 32, 32, 3), np.uint8)
 
 
-def _shelf(**models: list[int]) -> Shelf:
-    shelf = Shelf(Background())
-    shelf.default = "net"
+def _registry(**models: list[int]) -> Registry:
+    registry = Registry(BackgroundThread())
+    registry.default = "net"
     for name, versions in models.items():
-        shelf.put(name, {version: served(StandIn(name, version)) for version in versions})
-    return shelf
+        registry.put(name, {version: served(StandIn(name, version)) for version in versions})
+    return registry
 
 
 def test_a_version_is_found_by_the_words_of_callers() -> None:
-    shelf = _shelf(net=[9, 10], other=[1])
+    registry = _registry(net=[9, 10], other=[1])
 
     found = {
-        (name, version): (shelf.get(name, version).info.name, shelf.get(name, version).info.version)
+        (name, version): (registry.get(name, version).info.name, registry.get(name, version).info.version)
         for name, version in (("", ""), ("net", ""), ("", "9"), ("net", "9"), ("other", ""), ("other", "1"))
     }
 
@@ -62,83 +62,83 @@ def test_a_version_is_found_by_the_words_of_callers() -> None:
 )
 def test_who_means_none_is_told_what_there_is(name: str, version: str, message: str) -> None:
     with pytest.raises(UnknownModelError, match=message):
-        _shelf(net=[9, 10], other=[1]).get(name, version)
+        _registry(net=[9, 10], other=[1]).get(name, version)
 
 
 def test_without_its_default_model_the_others_are_named() -> None:
-    shelf = _shelf(other=[1])
+    registry = _registry(other=[1])
 
     with pytest.raises(UnknownModelError, match=r"the default model 'net' is not loaded; .*: other"):
-        shelf.get("", "")
-    assert shelf.get("other", "").info.name == "other"
+        registry.get("", "")
+    assert registry.get("other", "").info.name == "other"
 
 
-def test_an_empty_shelf_asks_to_wait() -> None:
+def test_an_empty_registry_asks_to_wait() -> None:
     with pytest.raises(NotServingError, match="still loading"):
-        Shelf(Background()).get("", "")
+        Registry(BackgroundThread()).get("", "")
 
 
 def test_the_list_begins_with_what_answers_who_names_nothing() -> None:
-    infos = _shelf(a=[1], net=[1, 3, 2]).infos()
+    infos = _registry(a=[1], net=[1, 3, 2]).infos()
 
     assert [(info.name, info.version) for info in infos] == [("net", 3), ("net", 2), ("net", 1), ("a", 1)]
 
 
 def test_a_call_ends_on_the_version_it_began_with() -> None:
     async def main() -> None:
-        shelf = _shelf()
+        registry = _registry()
         model = StandIn()
         old, new = served(model), served(StandIn(version=2))
         for each in (old, new):
             each.sessions.start()
-        shelf.put("net", {1: old})
+        registry.put("net", {1: old})
 
-        with shelf.get("net", "") as first, shelf.get("", "") as second:
-            assert shelf.put("net", {2: new}) == [old]
+        with registry.get("net", "") as first, registry.get("", "") as second:
+            assert registry.put("net", {2: new}) == [old]
             await settle()
             assert first is second is old
-            assert shelf.get("net", "") is new
+            assert registry.get("net", "") is new
             with pytest.raises(UnknownModelError, match="it has: 2"):
-                shelf.get("net", "1")
+                registry.get("net", "1")
             assert (await first.batcher.submit(IMAGES)).shape == (1, 2)
-            assert shelf.retiring == {old}
+            assert registry.retiring == {old}
         assert not model.is_closed  # in this turn of the loop: its caller may look at what it got
         await settle()
 
         assert model.is_closed
-        assert shelf.retiring == set()
+        assert registry.retiring == set()
         with pytest.raises(NotServingError):
             old.batcher.submit(IMAGES)
-        await shelf.close()
+        await registry.close()
 
     asyncio.run(main())
 
 
 def test_a_version_that_nobody_uses_is_let_go_at_once_with_its_thread() -> None:
     async def main() -> None:
-        shelf = _shelf()
+        registry = _registry()
         models = [StandIn(), StandIn()]
         model = served(*models)
         before = set(threading.enumerate())
         model.sessions.start()
         threads = set(threading.enumerate()) - before
         assert len(threads) == 2
-        shelf.put("net", {1: model})
-        shelf.put("net", {})
+        registry.put("net", {1: model})
+        registry.put("net", {})
         await until(lambda: not any(thread.is_alive() for thread in threads))
         assert all(each.is_closed for each in models)
 
     asyncio.run(main())
 
 
-def test_what_stays_on_the_shelf_is_left_alone() -> None:
+def test_what_stays_in_the_registry_is_left_alone() -> None:
     async def main() -> None:
-        shelf = _shelf()
+        registry = _registry()
         models = {version: StandIn(version=version) for version in (1, 2, 3)}
         versions = {version: served(model) for version, model in models.items()}
-        shelf.put("net", {1: versions[1], 2: versions[2]})
+        registry.put("net", {1: versions[1], 2: versions[2]})
 
-        gone = shelf.put("net", {2: versions[2], 3: versions[3]})
+        gone = registry.put("net", {2: versions[2], 3: versions[3]})
         await settle()
 
         assert gone == [versions[1]]
@@ -159,12 +159,12 @@ def test_a_version_that_is_gone_is_gone_from_memory(cache_mib: int) -> None:
             hung_up.cancel()
 
     async def main() -> None:
-        shelf = _shelf()
+        registry = _registry()
         model = served(StandIn(), cache_mib=cache_mib)
         model.sessions.start()
-        shelf.put("net", {1: model})
+        registry.put("net", {1: model})
         await use(model)
-        shelf.put("net", {})
+        registry.put("net", {})
         remembered = weakref.ref(model.sessions)
         del model
         await until(lambda: remembered() is None)

@@ -1,4 +1,4 @@
-"""A repository opens with what is wanted of its folder, and tells what there is."""
+"""A repository opens with the wanted versions and lists them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One version that is refused keeps no other from being served, unless it is one that has to answer."""
+"""A refused version does not stop the others from being served, unless it is required."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from service.config import ServerConfig
 from service.errors import ModelError, ProviderError, UnknownModelError
 from service.observability.observers import Observer
-from service.repository import Elsewhere, Repository, load_models, loading
+from service.repository import OtherWorkers, Repository, load_models, loading
 from service.version_policy import VersionPolicies
 from tests.service.colours import colour_model
 from tests.service.int8_models import int8_manifest, int8_model
@@ -53,17 +53,17 @@ def _opened(
     look: Callable[[Repository], Any] = lambda _repository: None,
     *,
     observer: Observer | None = None,
-    elsewhere: Elsewhere | None = None,
+    other_workers: OtherWorkers | None = None,
     **settings: Any,
 ) -> Any:
-    """Open a repository as a server does, and return what ``look`` sees of it."""
+    """Open a repository as a server does, and return what ``look`` returns for it."""
 
     async def main() -> Any:
         repository = Repository()
         config = ServerConfig(models=root, max_batch=8, **settings)
         try:
-            loaded = load_models(config, None if elsewhere is None else elsewhere.versions)
-            repository.open(loaded, config, observer, elsewhere)
+            loaded = load_models(config, None if other_workers is None else other_workers.versions)
+            repository.open(loaded, config, observer, other_workers)
             return look(repository)
         finally:
             await repository.close()
@@ -82,13 +82,13 @@ def test_the_good_one_is_served_and_the_others_say_why_they_are_not(mixed: Path)
         index = {entry.name: (entry.state.value, entry.reason) for entry in repository.index()}
         assert index["good"] == ("READY", "")
         assert index["truncated"][0] == index["saturating"][0] == "UNAVAILABLE"
-        assert "it is not whole" in index["truncated"][1]
-        assert "of golden image 0" in index["saturating"][1]
+        assert "it is incomplete" in index["truncated"][1]
+        assert "golden image 0" in index["saturating"][1]
         assert repository.models() == {"good": True, "truncated": False, "saturating": False}
         assert repository.default == "good"
         assert repository.get("", "").info.name == "good"
         with pytest.raises(
-            UnknownModelError, match=r"model truncated does not answer: .* not whole.*; there are: good"
+            UnknownModelError, match=r"model truncated does not answer: .* incomplete.*; there are: good"
         ):
             repository.get("truncated", "")
 
@@ -103,14 +103,14 @@ def test_the_good_one_is_served_and_the_others_say_why_they_are_not(mixed: Path)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"default_model": "truncated"}, r"the default model 'truncated' does not answer: .*not whole"),
+        ({"default_model": "truncated"}, r"the default model 'truncated' does not answer: .*incomplete"),
         (
             {"default_model": "absent"},
             r"'absent' is not in the repository, which has: good, ",
         ),
         ({"require_models": ("good", "truncated")}, r"'truncated', which --require-model names, does not"),
         ({"require_models": ("absent",)}, r"'absent', which --require-model names, is not in the repository"),
-        ({"strict_models": True}, r"^saturating version 1 says of golden image 0"),
+        ({"strict_models": True}, r"^saturating version 1 classifies golden image 0"),
     ],
 )
 def test_one_that_has_to_answer_and_does_not_ends_the_start(
@@ -135,7 +135,7 @@ def test_where_nothing_answers_all_reasons_are_told(tmp_path: Path) -> None:
     publish(tmp_path, b"junk", None, "b")
 
     with pytest.raises(
-        ModelError, match=r"no model of .* answers: a version 1: .*not whole.*; b version 1: "
+        ModelError, match=r"no model of .* answers: a version 1: .*incomplete.*; b version 1: "
     ):
         _opened(tmp_path)
 
@@ -159,7 +159,7 @@ def test_an_older_version_takes_the_place_of_one_that_is_refused(
     def look(repository: Repository) -> list[tuple[str, int]]:
         index = {entry.version: (entry.state.value, entry.reason) for entry in repository.index()}
         assert index[3][0] == "UNAVAILABLE"
-        assert "not whole" in index[3][1]
+        assert "incomplete" in index[3][1]
         return _keys(repository)
 
     assert _opened(tmp_path, look, versions=VersionPolicies.parse([policy])) == expected
@@ -205,53 +205,55 @@ def test_a_provider_that_is_not_there_ends_the_start_at_once(
 
 
 @pytest.mark.parametrize(
-    ("elsewhere", "expected"),
+    ("other_workers", "expected"),
     [
-        (Elsewhere("good", {"good": [1], "truncated": [1]}), [("good", 1)]),
-        (Elsewhere("truncated", {"good": [1], "truncated": []}), [("good", 1)]),  # unloaded by hand
-        (Elsewhere("gone", {"good": [1]}), [("good", 1)]),
-        (Elsewhere("good", {"good": [], "truncated": []}), []),
+        (OtherWorkers("good", {"good": [1], "truncated": [1]}), [("good", 1)]),
+        (OtherWorkers("truncated", {"good": [1], "truncated": []}), [("good", 1)]),  # unloaded by hand
+        (OtherWorkers("gone", {"good": [1]}), [("good", 1)]),
+        (OtherWorkers("good", {"good": [], "truncated": []}), []),
     ],
 )
 def test_a_worker_that_starts_need_not_have_what_the_others_have_not(
-    mixed: Path, elsewhere: Elsewhere, expected: list[tuple[str, int]]
+    mixed: Path, other_workers: OtherWorkers, expected: list[tuple[str, int]]
 ) -> None:
-    assert _opened(mixed, _keys, elsewhere=elsewhere) == expected
+    assert _opened(mixed, _keys, other_workers=other_workers) == expected
 
 
 def test_a_worker_without_the_default_of_the_others_does_not_start(mixed: Path) -> None:
-    elsewhere = Elsewhere("truncated", {"good": [1], "truncated": [1]})
+    other_workers = OtherWorkers("truncated", {"good": [1], "truncated": [1]})
 
     with pytest.raises(ModelError, match="the default model 'truncated' does not answer"):
-        _opened(mixed, elsewhere=elsewhere)
+        _opened(mixed, other_workers=other_workers)
 
 
 def test_a_required_model_that_is_gone_everywhere_keeps_no_worker_away(mixed: Path) -> None:
-    elsewhere = Elsewhere("good", {"good": [1]})
+    other_workers = OtherWorkers("good", {"good": [1]})
 
-    assert _opened(mixed, _keys, elsewhere=elsewhere, require_models=("gone",)) == [("good", 1)]
+    assert _opened(mixed, _keys, other_workers=other_workers, require_models=("gone",)) == [("good", 1)]
 
 
 def test_a_worker_that_starts_knows_what_the_others_refused(mixed: Path) -> None:
     def refusals(repository: Repository) -> Any:
-        return repository._opened().ledger.refusals()
+        return repository._opened().index.for_other_workers().refused
 
     def reasons(repository: Repository) -> dict[str, str]:
         return {entry.name: entry.reason for entry in repository.index()}
 
     first = _opened(mixed, refusals)
-    elsewhere = Elsewhere("good", {"good": [1]}, json.loads(json.dumps(first)))
+    other_workers = OtherWorkers("good", {"good": [1]}, json.loads(json.dumps(first)))
     recorder = _Recorder()
 
     with capture_logs() as log:
-        told = _opened(mixed, reasons, elsewhere=elsewhere, observer=recorder)
+        told = _opened(mixed, reasons, other_workers=other_workers, observer=recorder)
 
     assert told == _opened(mixed, reasons)
-    assert "not whole" in told["truncated"]
+    assert "incomplete" in told["truncated"]
     assert not [line for line in log if line["event"] == "model refused"]  # it has been said
     assert recorder.seen == [("good", 1, "loaded")]
     replace(mixed / "truncated/1/model.onnx", GOOD)
-    assert _opened(mixed, reasons, elsewhere=elsewhere)["truncated"] == "not loaded yet"  # another file
+    assert (
+        _opened(mixed, reasons, other_workers=other_workers)["truncated"] == "not loaded yet"
+    )  # another file
 
 
 @pytest.mark.parametrize("part", ["locked", "locked/1"])

@@ -1,4 +1,4 @@
-"""A new version takes over once it has proved itself; one that fails leaves the old, and it is said why."""
+"""A new version takes over once it is verified; a refused one leaves the old in place, with a reason."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from structlog.testing import capture_logs
 from service.config import ServerConfig
 from service.errors import ModelLoadError, UnknownModelError
 from service.observability.observers import Observer
-from service.repository import Repository, State, load_models, loading
-from service.repository import version_updates as lifecycle_module
+from service.repository import Repository, VersionState, load_models, loading, version_updates
 from service.runtime.model import OnnxModel
 from service.version_policy import VersionPolicies
 from tests.service.colours import colour_model, expected_probabilities
@@ -40,7 +39,7 @@ PALE_TOLD = manifest(PALE, scale=64)
 
 
 class _Recorder(Observer):
-    """Counts what becomes of versions."""
+    """Counts the events of versions."""
 
     def __init__(self) -> None:
         self.seen: Counter[tuple[str, int, str]] = Counter()
@@ -50,7 +49,7 @@ class _Recorder(Observer):
 
 
 class _Server:
-    """A repository that is open, as a server has it."""
+    """An open repository."""
 
     def __init__(self, root: Path, *versions: str, **settings: Any) -> None:
         self.root = root
@@ -61,11 +60,21 @@ class _Server:
         self.repository = Repository()
         self.repository.open(load_models(self.config), self.config, self.observer)
 
-    async def follow(self) -> None:
-        """Do what the watching does when two looks have found the same."""
-        lifecycle = self.repository._opened()
-        contents = await lifecycle.look()
-        await lifecycle.follow(contents, sorted({*contents, *lifecycle.names}))
+    async def update(self) -> None:
+        """Do what polling does when two scans have found the same."""
+        updater = self.repository._opened()
+        contents = await updater.scan()
+        await updater.update(contents, sorted({*contents, *updater.names}))
+
+    async def load(self, name: str) -> None:
+        """Do what every worker does when a model is loaded by call."""
+        updater = self.repository._opened()
+        updater.commit_load(await updater.prepare_load(name))
+
+    def unload(self, name: str) -> None:
+        updater = self.repository._opened()
+        updater.check_known(name)
+        updater.unload(name)
 
     def answering(self, name: str = "colours") -> list[int]:
         """Return the versions of a model that answer."""
@@ -110,7 +119,7 @@ def root(tmp_path: Path) -> Path:
 def test_a_new_version_takes_over_and_the_old_one_is_retired(root: Path) -> None:
     async def scenario(server: _Server) -> None:
         publish(root, PALE, PALE_TOLD, version=2)
-        await server.follow()
+        await server.update()
 
         assert server.answering() == [2]
         assert await server.scale() == 64
@@ -132,15 +141,15 @@ def test_a_new_version_takes_over_and_the_old_one_is_retired(root: Path) -> None
 @pytest.mark.parametrize(
     ("content", "told", "reason"),
     [
-        (PALE[:-10], PALE_TOLD, "it is not whole"),
+        (PALE[:-10], PALE_TOLD, "it is incomplete"),
         (PALE[:300], None, "cannot be loaded by"),
-        (CONTENT, PALE_TOLD, "it is not whole|it is damaged"),
-        (PALE, manifest(PALE), "of golden image 0"),
+        (CONTENT, PALE_TOLD, "it is incomplete|it is damaged"),
+        (PALE, manifest(PALE), "golden image 0"),
         (colour_model(side=28), None, "wanted one uint8"),
         (colour_model(labels="red,green"), None, "names 2 labels"),
         (colour_model(labels="red" * 100_000), None, "names 1 labels"),
         (colour_model(softmax=False), None, "sum to 1"),
-        (PALE, b"{", "has no JSON"),
+        (PALE, b"{", "has invalid JSON"),
         (b"", None, "cannot be loaded by"),
     ],
 )
@@ -151,7 +160,7 @@ def test_a_version_that_is_refused_leaves_the_old_one(
         publish(root, content, told, version=2)
         with capture_logs() as logs:
             for _ in range(3):
-                await server.follow()
+                await server.update()
 
         assert server.answering() == [1]
         assert await server.scale() == 32
@@ -164,7 +173,7 @@ def test_a_version_that_is_refused_leaves_the_old_one(
         ]  # once, not each time
         assert server.observer.seen["colours", 2, "refused"] == 1
         with pytest.raises(ModelLoadError, match=reason):
-            await server.repository.load("colours")
+            await server.load("colours")
         assert server.answering() == [1]
 
     _run(partial(_Server, root), scenario)
@@ -173,9 +182,9 @@ def test_a_version_that_is_refused_leaves_the_old_one(
 def test_a_refused_version_that_is_mended_takes_over(root: Path) -> None:
     async def scenario(server: _Server) -> None:
         folder = publish(root, PALE[:-10], PALE_TOLD, version=2)
-        await server.follow()
+        await server.update()
         replace(folder / "model.onnx", PALE)
-        await server.follow()
+        await server.update()
 
         assert server.answering() == [2]
         assert server.index()["colours", 2] == ("READY", "")
@@ -187,7 +196,7 @@ def test_a_version_that_is_replaced_in_place_is_loaded_anew_and_never_half(root:
     async def scenario(server: _Server) -> None:
         folder = root / "colours" / "1"
         replace(folder / "model.onnx", PALE)
-        await server.follow()
+        await server.update()
 
         assert await server.scale() == 32  # as long as the digest does not fit
         state, why = server.index()["colours", 1]
@@ -195,7 +204,7 @@ def test_a_version_that_is_replaced_in_place_is_loaded_anew_and_never_half(root:
         assert "model.onnx has" in why
 
         replace(folder / "manifest.json", PALE_TOLD)
-        await server.follow()
+        await server.update()
         assert await server.scale() == 64
         assert server.index() == {("colours", 1): ("READY", "")}
 
@@ -206,7 +215,7 @@ def test_a_file_that_was_only_touched_is_not_loaded_again(root: Path) -> None:
     async def scenario(server: _Server) -> None:
         with server.repository.get("", "") as model:
             replace(root / "colours" / "1" / "model.onnx", CONTENT)
-            await server.follow()
+            await server.update()
             assert server.repository.get("", "") is model
 
     _run(partial(_Server, root), scenario)
@@ -217,7 +226,7 @@ def test_answers_from_the_cache_are_never_those_of_a_replaced_file(root: Path) -
         assert await server.scale() == 32
         replace(root / "colours" / "1" / "model.onnx", PALE)
         replace(root / "colours" / "1" / "manifest.json", PALE_TOLD)
-        await server.follow()
+        await server.update()
         assert await server.scale() == 64
 
     _run(partial(_Server, root, cache_mib=1), scenario)
@@ -227,13 +236,13 @@ def test_a_model_without_a_manifest_is_warned_of_until_it_has_one(root: Path) ->
     async def scenario(server: _Server) -> None:
         with capture_logs() as logs:
             folder = publish(root, PALE, None, version=2)
-            await server.follow()
+            await server.update()
         [warning] = [entry for entry in logs if entry["log_level"] == "warning"]
         assert (warning["event"], warning["version"]) == ("model not verified", 2)
         assert "no manifest.json" in server.index()["colours", 2][1]
 
         (folder / "manifest.json").write_bytes(PALE_TOLD)
-        await server.follow()
+        await server.update()
         assert server.index()["colours", 2] == ("READY", "")
 
     _run(partial(_Server, root), scenario)
@@ -243,12 +252,12 @@ def test_versions_that_are_removed_are_retired(root: Path) -> None:
     async def scenario(server: _Server) -> None:
         publish(root, PALE, PALE_TOLD, version=2)
         publish(root, CONTENT, manifest(CONTENT), "other")
-        await server.follow()
+        await server.update()
         assert (server.answering(), server.answering("other")) == ([2], [1])
 
         (root / "colours" / "2").rename(root / ".2")  # a rollback
         (root / "other").rename(root / ".other")
-        await server.follow()
+        await server.update()
 
         assert (server.answering(), server.answering("other")) == ([1], [])
         assert await server.scale() == 32
@@ -264,11 +273,11 @@ def test_the_old_versions_stay_until_all_of_the_new_are_there(root: Path) -> Non
     async def scenario(server: _Server) -> None:
         publish(root, CONTENT, None, version=3)
         folder = publish(root, b"broken", None, version=4)
-        await server.follow()
+        await server.update()
         assert server.answering() == [1, 2, 3]
 
         replace(folder / "model.onnx", CONTENT)
-        await server.follow()
+        await server.update()
         assert server.answering() == [3, 4]
 
     _run(partial(_Server, root, "latest:2"), scenario)
@@ -280,7 +289,7 @@ def test_versions_that_were_asked_for_by_number_are_the_only_ones_to_answer(root
     async def scenario(server: _Server) -> None:
         assert (await server.scale("1"), await server.scale("3"), await server.scale()) == (32, 64, 64)
         publish(root, CONTENT, None, version=4)
-        await server.follow()
+        await server.update()
         assert server.answering() == [1, 3]
         assert server.index()["colours", 4] == ("UNAVAILABLE", "the server answers with versions 1,3")
 
@@ -295,9 +304,9 @@ def test_a_fault_of_ours_refuses_a_version_and_nothing_else(
 
     async def scenario(server: _Server) -> None:
         publish(root, PALE, PALE_TOLD, version=2)
-        monkeypatch.setattr(lifecycle_module, "verify", fail)
+        monkeypatch.setattr(version_updates, "verify", fail)
         with capture_logs() as logs:
-            await server.follow()
+            await server.update()
         assert server.index()["colours", 2] == ("UNAVAILABLE", "it failed to load; the server's log says why")
         assert any(entry.get("exc_info") for entry in logs)
         assert server.answering() == [1]
@@ -309,17 +318,17 @@ def test_an_unloaded_model_stays_away_until_it_is_loaded(root: Path) -> None:
     publish(root, CONTENT, manifest(CONTENT), "other")
 
     async def scenario(server: _Server) -> None:
-        await server.repository.unload("other")
+        server.unload("other")
         publish(root, PALE, PALE_TOLD, "other", 2)
-        await server.follow()
+        await server.update()
         assert server.answering("other") == []
         assert server.index()["other", 2] == ("UNAVAILABLE", "unloaded")
         assert server.repository.models() == {"colours": True, "other": False}
         with pytest.raises(UnknownModelError, match="no model is called 'other'; there are: colours"):
             server.repository.get("other", "")
 
-        await server.repository.unload("other")  # is no error
-        await server.repository.load("other")
+        server.unload("other")  # is no error
+        await server.load("other")
         assert server.answering("other") == [2]
 
     _run(partial(_Server, root), scenario)
@@ -327,10 +336,10 @@ def test_an_unloaded_model_stays_away_until_it_is_loaded(root: Path) -> None:
 
 def test_the_default_model_can_be_unloaded(root: Path) -> None:
     async def scenario(server: _Server) -> None:
-        await server.repository.unload("colours")
+        server.unload("colours")
         with pytest.raises(UnknownModelError, match="the default model 'colours' is not loaded"):
             server.repository.get("", "")
-        await server.repository.load("colours")
+        await server.load("colours")
         assert server.repository.get("", "").info.name == "colours"
 
     _run(partial(_Server, root), scenario)
@@ -338,19 +347,19 @@ def test_the_default_model_can_be_unloaded(root: Path) -> None:
 
 def test_what_cannot_be_loaded_or_unloaded_is_told(root: Path) -> None:
     async def scenario(server: _Server) -> None:
-        await server.follow()
+        await server.update()
         with pytest.raises(
             UnknownModelError, match="in the repository is called 'lenet'; there are: colours"
         ):
-            await server.repository.load("lenet")
+            await server.load("lenet")
         with pytest.raises(UnknownModelError, match=r"no model is called '../colours'; there are: colours"):
-            await server.repository.unload("../colours")
+            server.unload("../colours")
         (root / "colours" / "1").rename(root / "colours" / "2")
         with pytest.raises(ModelLoadError, match="colours has the versions 2, and the server answers with 1"):
-            await server.repository.load("colours")
+            await server.load("colours")
         (root / "colours").rename(root / ".colours")
         with pytest.raises(ModelLoadError, match="has no model"):
-            await server.repository.load("colours")
+            await server.load("colours")
         assert server.answering() == [1]
 
     _run(partial(_Server, root, "1"), scenario)
@@ -365,12 +374,12 @@ def test_loading_tries_again_what_was_refused(root: Path, monkeypatch: pytest.Mo
 
     async def scenario(server: _Server) -> None:
         publish(root, PALE, PALE_TOLD, version=2)
-        monkeypatch.setattr(lifecycle_module, "start", fail)
-        await server.follow()
-        monkeypatch.setattr(lifecycle_module, "start", load)
-        await server.follow()
+        monkeypatch.setattr(version_updates, "start", fail)
+        await server.update()
+        monkeypatch.setattr(version_updates, "start", load)
+        await server.update()
         assert server.answering() == [1]
-        await server.repository.load("colours")
+        await server.load("colours")
         assert server.answering() == [2]
 
     _run(partial(_Server, root), scenario)
@@ -381,7 +390,7 @@ class _Hold:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.entered, self.released = threading.Event(), threading.Event()
-        monkeypatch.setattr(lifecycle_module, "start", self._start)
+        monkeypatch.setattr(version_updates, "start", self._start)
 
     def _start(self, *arguments: Any) -> Any:
         self.entered.set()
@@ -395,9 +404,9 @@ def test_a_model_that_is_unloaded_while_its_new_version_loads_stays_away(
     async def scenario(server: _Server) -> None:
         publish(root, PALE, PALE_TOLD, version=2)
         hold = _Hold(monkeypatch)
-        following = asyncio.create_task(server.follow())
+        following = asyncio.create_task(server.update())
         await until(hold.entered.is_set)
-        await server.repository.unload("colours")
+        server.unload("colours")
         hold.released.set()
         await following
         assert server.answering() == []
@@ -411,7 +420,7 @@ def test_the_index_says_what_is_loading_and_what_is_being_left(
     async def scenario(server: _Server) -> None:
         publish(root, PALE, PALE_TOLD, version=2)
         hold = _Hold(monkeypatch)
-        following = asyncio.create_task(server.follow())
+        following = asyncio.create_task(server.update())
         await until(hold.entered.is_set)
         assert server.index() == {("colours", 1): ("READY", ""), ("colours", 2): ("LOADING", "")}
         assert await server.scale() == 32  # meanwhile
@@ -421,7 +430,7 @@ def test_the_index_says_what_is_loading_and_what_is_being_left(
             await following
             assert server.index() == {("colours", 1): ("UNLOADING", ""), ("colours", 2): ("READY", "")}
             assert old.info.version == 1
-        await until(lambda: server.index()["colours", 1][0] == State.UNAVAILABLE)
+        await until(lambda: server.index()["colours", 1][0] == VersionState.UNAVAILABLE)
 
     _run(partial(_Server, root), scenario)
 
@@ -443,14 +452,14 @@ def test_sessions_of_versions_that_are_refused_or_gone_are_freed_at_once(
     async def scenario(server: _Server) -> None:
         publish(root, PALE, manifest(PALE), version=2)  # refused after it has answered
         publish(root, CONTENT, manifest(CONTENT, labels=["green", "red", "blue"]), version=3)
-        await server.follow()
+        await server.update()
         assert server.answering() == [1]
         await until(lambda: versions() == [1])
 
         publish(root, PALE, PALE_TOLD, version=4)
         for version in (1, 2, 3):
             (root / "colours" / str(version)).rename(root / f".{version}")
-        await server.follow()
+        await server.update()
         await until(lambda: versions() == [4])
 
     monkeypatch.setattr(loading, "OnnxModel", Remembered)
@@ -469,17 +478,17 @@ def test_a_model_whose_newest_version_is_bad_is_answered_by_an_older_one_until_i
     async def scenario(server: _Server) -> None:
         publish(root, CONTENT, TOLD, "late", 1)
         publish(root, CONTENT[:-1], TOLD, "late", 2)
-        await server.follow()
+        await server.update()
         assert server.answering("late") == [1]
         assert server.index()["late", 2][0] == "UNAVAILABLE"
-        await server.repository.unload("late")
-        await server.repository.load("late")
+        server.unload("late")
+        await server.load("late")
         assert server.answering("late") == [1]
-        with pytest.raises(ModelLoadError, match="not whole"):
-            await server.repository.load("late")  # it answers, and the load brings nothing
+        with pytest.raises(ModelLoadError, match="incomplete"):
+            await server.load("late")  # it answers, and the load brings nothing
 
         replace(root / "late/2/model.onnx", CONTENT)
-        await server.follow()
+        await server.update()
         assert server.answering("late") == [2]
 
     _run(partial(_Server, root), scenario)
@@ -499,18 +508,18 @@ def test_a_folder_that_cannot_be_read_takes_away_nothing_that_answers(
     async def scenario(server: _Server) -> None:
         monkeypatch.setattr(os, "scandir", guarded)
         for _ in range(2):
-            await server.follow()
+            await server.update()
         assert server.answering("other") == [1]
         assert server.index()["other", 0] == (
             "UNAVAILABLE",
             f"cannot read {root / 'other'}: Input/output error",
         )
         with pytest.raises(ModelLoadError, match="Input/output error"):
-            await server.repository.load("other")
+            await server.load("other")
 
         monkeypatch.setattr(os, "scandir", scandir)
         publish(root, PALE, PALE_TOLD, "other", 2)
-        await server.follow()
+        await server.update()
         assert server.answering("other") == [2]
 
     _run(partial(_Server, root), scenario)

@@ -1,4 +1,4 @@
-"""A model file is trusted for nothing: what it takes, gives and names is checked before it serves."""
+"""Model files are not trusted: signature, labels and answers are checked before they serve."""
 
 from __future__ import annotations
 

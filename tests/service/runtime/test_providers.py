@@ -1,4 +1,4 @@
-"""Settings that mean the same everywhere reach the session in each provider's own words."""
+"""Common settings reach the session as each provider's own options."""
 
 from __future__ import annotations
 

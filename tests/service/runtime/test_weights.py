@@ -1,4 +1,4 @@
-"""The size of a file's int8 weights is read from it without the package onnx."""
+"""The largest int8 weight is read without the package onnx."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Identity:
 
 
 def replace(path: Path, content: bytes) -> Path:
-    """Put a file, which only its owner can read, in the place of another by one rename."""
+    """Replace a file by one rename; only its owner can read the new one."""
     new = path.with_suffix(".new")
     new.write_bytes(content)
     new.chmod(0o600)
@@ -81,7 +81,7 @@ class Authority:
         return Identity(builder.sign(self._key, hashes.SHA256()), key)
 
     def revoke(self, *identities: Identity) -> bytes:
-        """Make the list of those that are revoked."""
+        """Make a certificate revocation list."""
         now = dt.datetime.now(dt.UTC)
         builder = (
             x509.CertificateRevocationListBuilder()

@@ -1,4 +1,4 @@
-"""An authority, and what it has signed."""
+"""A certificate authority and a server's files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def authority() -> Authority:
 
 @pytest.fixture
 def files(authority: Authority, tmp_path: Path) -> TlsFiles:
-    """Write the files of a server that wants certificates of its clients."""
+    """Write the files of a server that requires client certificates."""
     cert, key = authority.server().write(tmp_path, "server")
     client_ca, crl = (
         replace(tmp_path / "ca.crt", authority.pem),

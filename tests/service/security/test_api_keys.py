@@ -1,4 +1,4 @@
-"""Lines become keys, keys are found by what callers show, and errors never show one."""
+"""Keys are parsed, looked up and authorized, and errors never contain one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.errors import ApiKeysError, PermissionDeniedError, ServiceError, UnauthenticatedError
-from service.security.api_keys import Keys, load_keys
-from service.security.authorization import Guard
-from service.security.key_generation import add_line, make_key
+from service.security.api_keys import ApiKeys, add_line, load_api_keys, make_key
+from service.security.authorization import Authorizer
 from tests.service.security.authority import replace
 
 if TYPE_CHECKING:
@@ -24,17 +23,17 @@ INFER = "/inference.GRPCInferenceService/ModelInfer"
 HEALTH = "/grpc.health.v1.Health/Check"
 
 
-def _keys(path: Path, *lines: str) -> Keys:
-    return load_keys(replace(path, "\n".join(lines).encode()))
+def _keys(path: Path, *lines: str) -> ApiKeys:
+    return load_api_keys(replace(path, "\n".join(lines).encode()))
 
 
 def _bearer(key: str) -> dict[bytes, bytes]:
     return {b"authorization": b"Bearer " + key.encode()}
 
 
-def _refusal(guard: Guard, path: str, metadata: dict[bytes, bytes]) -> ServiceError | None:
+def _refusal(authorizer: Authorizer, path: str, metadata: dict[bytes, bytes]) -> ServiceError | None:
     try:
-        guard.admit(path, metadata)
+        authorizer.admit(path, metadata)
     except ServiceError as error:
         return error
     return None
@@ -62,10 +61,10 @@ def test_keys_are_random_and_known_by_their_hash_alone(tmp_path: Path) -> None:
     ("line", "problem"),
     [
         ("alice", "has 1 words, wanted NAME sha256:HASH RIGHTS [UNTIL]"),
-        ("alice sha256:00 *", "the hash of 'alice' is none: wanted sha256: and 64 hexadecimal digits"),
-        ("a/b {hash} *", "its name is none"),
-        ("alice {hash} x,", "the right '' of 'alice' is none"),
-        ("alice {hash} a/b/c", "the right 'a/b/c' of 'alice' is none"),
+        ("alice sha256:00 *", "the hash of 'alice' is invalid: wanted sha256: and 64 hexadecimal digits"),
+        ("a/b {hash} *", "its name is invalid"),
+        ("alice {hash} x,", "the right '' of 'alice' is invalid"),
+        ("alice {hash} a/b/c", "the right 'a/b/c' of 'alice' is invalid"),
         ("alice {hash} * soon", "'alice' expires 'soon', wanted a date such as 2027-01-31"),
         ("alice {hash} * 2027-01-01 00:00", "has 5 words"),
         ("bob {hash} *", "'bob' or its hash has a line already"),
@@ -91,12 +90,12 @@ def test_a_file_without_keys_is_damaged(tmp_path: Path) -> None:
     for content, problem in (
         (b"", "has no key"),
         (b"# no key\n", "has no key"),
-        (b"\xff\xfe", "is no text"),
+        (b"\xff\xfe", "is not UTF-8 text"),
     ):
         with pytest.raises(ApiKeysError, match=problem):
-            load_keys(replace(tmp_path / "keys", content))
+            load_api_keys(replace(tmp_path / "keys", content))
     with pytest.raises(ApiKeysError, match="cannot be read: No such file"):
-        load_keys(tmp_path / "none")
+        load_api_keys(tmp_path / "none")
 
 
 def test_a_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
@@ -105,7 +104,7 @@ def test_a_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
     for mode, warnings in ((0o600, 0), (0o644, 1)):
         path.chmod(mode)
         with capture_logs() as lines:
-            load_keys(path)
+            load_api_keys(path)
         assert len(lines) == warnings
 
 
@@ -125,10 +124,10 @@ def test_a_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
 def test_rights_are_patterns_of_services_and_methods(tmp_path: Path, rights: str, allowed: set[str]) -> None:
     key, line = make_key("alice", rights)
     keys = _keys(tmp_path / "keys", line)
-    guard = Guard(lambda: keys, ())
+    authorizer = Authorizer(lambda: keys, ())
 
     for path in (CLASSIFY, LOAD, INFER):
-        refusal = _refusal(guard, path, _bearer(key))
+        refusal = _refusal(authorizer, path, _bearer(key))
         assert (refusal is None) == (path in allowed)
         if refusal is not None:
             assert isinstance(refusal, PermissionDeniedError)
@@ -138,7 +137,7 @@ def test_rights_are_patterns_of_services_and_methods(tmp_path: Path, rights: str
 def test_a_key_is_shown_in_either_of_two_fields(tmp_path: Path) -> None:
     key, line = make_key("alice")
     keys = _keys(tmp_path / "keys", line)
-    guard = Guard(lambda: keys, ())
+    authorizer = Authorizer(lambda: keys, ())
     shown = key.encode()
 
     for good in (
@@ -147,7 +146,7 @@ def test_a_key_is_shown_in_either_of_two_fields(tmp_path: Path) -> None:
         {b"x-api-key": shown},
         {b"authorization": b"Basic eDp5", b"x-api-key": shown},
     ):
-        assert _refusal(guard, CLASSIFY, good) is None
+        assert _refusal(authorizer, CLASSIFY, good) is None
     for bad in (
         {},
         {b"authorization": shown},
@@ -158,31 +157,31 @@ def test_a_key_is_shown_in_either_of_two_fields(tmp_path: Path) -> None:
         {b"authorization": b"Bearer x", b"x-api-key": shown},  # what was said first counts
         {b"x-api-key": b"Bearer " + shown},
     ):
-        refusal = _refusal(guard, CLASSIFY, bad)
+        refusal = _refusal(authorizer, CLASSIFY, bad)
         assert isinstance(refusal, UnauthenticatedError), bad
         assert key[5:-1] not in str(refusal)
 
 
 def test_open_services_need_no_key(tmp_path: Path) -> None:
     keys = _keys(tmp_path / "keys", make_key("alice")[1])
-    guard = Guard(lambda: keys, ["grpc.health.v1.Health"])
+    authorizer = Authorizer(lambda: keys, ["grpc.health.v1.Health"])
 
-    assert _refusal(guard, HEALTH, {}) is None
-    assert _refusal(guard, HEALTH, {b"x-api-key": b"nonsense"}) is None
-    assert isinstance(_refusal(guard, CLASSIFY, {}), UnauthenticatedError)
-    assert isinstance(_refusal(guard, HEALTH.replace("Health/", "Healthy/"), {}), UnauthenticatedError)
+    assert _refusal(authorizer, HEALTH, {}) is None
+    assert _refusal(authorizer, HEALTH, {b"x-api-key": b"nonsense"}) is None
+    assert isinstance(_refusal(authorizer, CLASSIFY, {}), UnauthenticatedError)
+    assert isinstance(_refusal(authorizer, HEALTH.replace("Health/", "Healthy/"), {}), UnauthenticatedError)
 
 
 def test_a_key_expires_though_it_was_admitted_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key, line = make_key("alice", until="2030-01-01T12:00:00Z")
     keys = _keys(tmp_path / "keys", line, make_key("bob")[1])
-    guard = Guard(lambda: keys, ())
+    authorizer = Authorizer(lambda: keys, ())
     noon_s = 1_893_499_200.0
 
     assert keys.next_expiry_s() == noon_s
     for now_s, is_good in ((noon_s - 1, True), (noon_s - 0.1, True), (noon_s, False), (noon_s + 9, False)):
         monkeypatch.setattr(time, "time", lambda now_s=now_s: now_s)
-        refusal = _refusal(guard, CLASSIFY, _bearer(key))
+        refusal = _refusal(authorizer, CLASSIFY, _bearer(key))
         assert (refusal is None) == is_good
         assert refusal is None or "has expired" in str(refusal)
     assert keys.next_expiry_s() == float("inf")
@@ -191,28 +190,28 @@ def test_a_key_expires_though_it_was_admitted_before(tmp_path: Path, monkeypatch
 def test_new_keys_count_from_the_next_call_on(tmp_path: Path) -> None:
     (old, old_line), (new, new_line) = make_key("old"), make_key("new")
     keys = _keys(tmp_path / "keys", old_line)
-    guard = Guard(lambda: keys, ())
-    assert _refusal(guard, CLASSIFY, _bearer(old)) is None
+    authorizer = Authorizer(lambda: keys, ())
+    assert _refusal(authorizer, CLASSIFY, _bearer(old)) is None
 
     keys = _keys(tmp_path / "keys", new_line)
 
-    assert isinstance(_refusal(guard, CLASSIFY, _bearer(old)), UnauthenticatedError)
-    assert _refusal(guard, CLASSIFY, _bearer(new)) is None
+    assert isinstance(_refusal(authorizer, CLASSIFY, _bearer(old)), UnauthenticatedError)
+    assert _refusal(authorizer, CLASSIFY, _bearer(new)) is None
 
 
-def test_nothing_is_remembered_but_keys_that_are_good(tmp_path: Path) -> None:
+def test_only_valid_keys_are_cached(tmp_path: Path) -> None:
     key, line = make_key("alice")
     keys = _keys(tmp_path / "keys", line)
-    guard = Guard(lambda: keys, ["grpc.health.v1.Health"])
+    authorizer = Authorizer(lambda: keys, ["grpc.health.v1.Health"])
 
     for number in range(200):
-        assert _refusal(guard, CLASSIFY, _bearer(f"{key}{number}")) is not None
-        assert _refusal(guard, HEALTH, _bearer(f"anything {number}")) is None
-    assert not guard._remembered
+        assert _refusal(authorizer, CLASSIFY, _bearer(f"{key}{number}")) is not None
+        assert _refusal(authorizer, HEALTH, _bearer(f"anything {number}")) is None
+    assert not authorizer._cache
     for number in range(200):
         written = {b"authorization": b"Bearer " + b" " * number + key.encode(), b"x-api-key": b"%d" % number}
-        assert _refusal(guard, CLASSIFY, written) is None
-    assert len(guard._remembered) == 1
+        assert _refusal(authorizer, CLASSIFY, written) is None
+    assert len(authorizer._cache) == 1
 
 
 def test_lines_are_added_to_a_file_that_only_its_owner_can_read(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from cifar10net.errors import ConfigError
 from service.config import TlsFiles
 from service.errors import CertificateError
-from service.security.certificates import load_context, opinion_of
+from service.security.certificates import check_as_client, load_context
 from tests.service.security.authority import EXPIRED, replace
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_files_that_are_something_else_are_named(files: TlsFiles) -> None:
         replace(path, content)
 
     files.crl.write_bytes(files.client_ca.read_bytes())
-    assert _problem(files) == f"{files.crl} has no list of revoked certificates"
+    assert _problem(files) == f"{files.crl} has no certificate revocation list (CRL)"
     files.client_ca.write_bytes(b"")
     assert str(files.client_ca) in _problem(files)
 
@@ -58,7 +58,7 @@ def test_a_list_of_revoked_certificates_is_no_authority(files: TlsFiles) -> None
     assert files.crl is not None
     replace(files.client_ca, files.crl.read_bytes())
 
-    assert _problem(files) == f"{files.client_ca} has no certificate of an authority"
+    assert _problem(files) == f"{files.client_ca} has no CA certificate"
     with pytest.raises(ConfigError, match="needs the authorities"):
         TlsFiles(cert=files.cert, key=files.key, crl=files.crl)
 
@@ -66,7 +66,7 @@ def test_a_list_of_revoked_certificates_is_no_authority(files: TlsFiles) -> None
 def test_a_key_of_another_certificate_is_no_match(files: TlsFiles, authority: Authority) -> None:
     replace(files.key, authority.server().key_pem)
 
-    assert _problem(files) == f"the key in {files.key} is not that of the certificate in {files.cert}"
+    assert _problem(files) == f"the key in {files.key} does not match the certificate in {files.cert}"
 
 
 def test_nobody_is_asked_for_a_passphrase(files: TlsFiles, authority: Authority) -> None:
@@ -94,12 +94,12 @@ def test_what_a_client_would_object_to_is_found_before_one_comes(
     cert, key = authority.server(lifetime=EXPIRED).write(tmp_path, "late")
     late = TlsFiles(cert=cert, key=key)
 
-    good, bad = (opinion_of(load_context(each), each.cert) for each in (files, late))
+    good, bad = (check_as_client(load_context(each), each.cert) for each in (files, late))
 
-    assert good.objection is None
+    assert good.problem is None
     assert good.expires is not None
     assert good.expires.endswith("GMT")
-    assert bad.objection == "certificate has expired"
+    assert bad.problem == "certificate has expired"
 
 
 def test_old_and_weak_forms_of_tls_are_off(files: TlsFiles) -> None:

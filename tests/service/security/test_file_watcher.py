@@ -1,4 +1,4 @@
-"""A value follows its files, and never becomes worse than it was."""
+"""A value follows its files, and keeps the old one where a new one fails."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from cifar10net.errors import ConfigError
-from service.security import file_watcher as watching
-from service.security.file_watcher import Watched
+from service.security import file_watcher
+from service.security.file_watcher import FileWatcher
 from tests.service.in_process import until
 from tests.service.security.authority import replace
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "EVERY_S", 0.005)
+    monkeypatch.setattr(file_watcher, "POLL_INTERVAL_S", 0.005)
 
 
 class _Follower:
@@ -31,10 +31,9 @@ class _Follower:
 
     def __init__(self, folder: Path) -> None:
         self.paths = [replace(folder / name, name.encode()) for name in ("a", "b")]
-        self.watched = Watched("texts", self.paths, self._make)
+        self.watched = FileWatcher("texts", self.paths, self._make)
         self.makings = 1
         self.changes = 0
-        self.at_once = asyncio.Event()
 
     def _make(self) -> str:
         self.makings = getattr(self, "makings", 0) + 1
@@ -49,7 +48,7 @@ class _Follower:
         self.changes += 1
 
     async def run(self, test: Coroutine[Any, Any, None]) -> None:
-        following = asyncio.create_task(self.watched.follow(self._on_change, self.at_once))
+        following = asyncio.create_task(self.watched.follow(self._on_change))
         try:
             await test
         finally:
@@ -101,15 +100,15 @@ def test_what_cannot_be_made_leaves_the_old_in_force_and_is_said_once(tmp_path: 
     assert [line["log_level"] for line in lines] == ["error", "info"]
 
 
-def test_it_is_made_anew_at_once_when_asked_even_if_nothing_has_changed(
+def test_it_is_reloaded_when_asked_even_if_nothing_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "EVERY_S", 3_600)
+    monkeypatch.setattr(file_watcher, "POLL_INTERVAL_S", 3_600)
 
     async def test(follower: _Follower) -> None:
-        follower.at_once.set()
+        follower.watched.reload()
         await until(lambda: follower.changes == 1)
-        follower.at_once.set()
+        follower.watched.reload()
         await until(lambda: follower.changes == 2)
 
     _run(tmp_path, test)
@@ -133,7 +132,7 @@ def test_a_file_that_is_still_written_is_let_come_to_rest(
 
     async def test(follower: _Follower) -> None:
         monkeypatch.setattr(follower.watched, "_make", make)
-        monkeypatch.setattr(follower.watched, "_look", look)
+        monkeypatch.setattr(follower.watched, "_stamps", look)
         await until(lambda: looks > 10)
 
     _run(tmp_path, test)

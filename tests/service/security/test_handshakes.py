@@ -1,4 +1,4 @@
-"""Connections of an RpcServer behind TLS: each is counted in and out once, however its handshake goes."""
+"""Connections behind TLS are counted in and out once, however the handshake ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from service.config import SecurityConfig, TlsFiles
 from service.http2.stream import Patience
 from service.rpc.server import RpcLimits, RpcServer
-from service.security.policy import Protection
+from service.security.policy import SecurityPolicy
 from tests.service.in_process import MemoryTransport, settle
 from tests.service.raw_client import PREFACE, parsed, raw_frame
 from tests.service.rpc.test_server import in_a_loop, now_s
@@ -65,7 +65,7 @@ class _Server:
     def __init__(self, files: TlsFiles, max_connections: int = 10) -> None:
         self.closings = 0
         limits = RpcLimits(max_message_bytes=1, max_held_bytes=1, max_connections=max_connections)
-        protection = Protection(SecurityConfig(tls=files), ())
+        protection = SecurityPolicy(SecurityConfig(tls=files), ())
         self.rpc = RpcServer((), limits, Patience(), on_closed=self._on_closed, protection=protection)
 
     def _on_closed(self) -> None:
@@ -129,7 +129,7 @@ async def test_a_handshake_that_fails_is_counted_out_and_told_of_once(
     assert client.transport.was_aborted
     assert (server.rpc.connections, server.closings) == (0, 1)
     assert [(line["status"], line["reason"]) for line in lines] == [
-        ("TLS", "it shows no certificate, and one is needed")
+        ("TLS", "it presented no certificate, and one is needed")
     ]
     assert not later_lines
 

@@ -1,4 +1,4 @@
-"""Whoever is trusted no longer has to go, whenever that comes to be known."""
+"""Clients that are no longer trusted are disconnected."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from service.config import SecurityConfig
-from service.security import file_watcher as watching
+from service.security import file_watcher
 from service.security import policy as protection
 from service.security.certificates import load_context
-from service.security.policy import Protection
+from service.security.policy import SecurityPolicy
 from tests.service.in_process import until
 from tests.service.security.authority import Authority, replace
 
@@ -46,10 +46,10 @@ def test_clients_connect_anew_even_if_one_is_revoked_while_files_are_read(
         return context
 
     monkeypatch.setattr(protection, "load_context", load_slowly)
-    monkeypatch.setattr(watching, "EVERY_S", 0.005)
+    monkeypatch.setattr(file_watcher, "POLL_INTERVAL_S", 0.005)
 
     async def scenario() -> None:
-        server, made = _Server(), Protection(SecurityConfig(tls=files), ())
+        server, made = _Server(), SecurityPolicy(SecurityConfig(tls=files), ())
         following = asyncio.create_task(made.follow(server))
         await until(lambda: server.partings)
         following.cancel()

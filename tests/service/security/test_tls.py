@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Inner:
-    """Keeps what it is told; says everything back in capitals."""
+    """Records its events; echoes everything in capitals."""
 
     def __init__(self) -> None:
         self.transport: Any = None
@@ -84,7 +84,7 @@ class _Socket(asyncio.Transport):
 
 
 class _Line:
-    """A client and a server of one connection; nothing moves but by ``exchange``."""
+    """A client and a server of one connection; ``exchange`` moves the bytes."""
 
     def __init__(self, files: TlsFiles, client: ssl.SSLContext) -> None:
         self.inner, self.socket = _Inner(), _Socket()
@@ -94,7 +94,7 @@ class _Line:
         self.server.connection_made(self.socket)
 
     def shake_hands(self, *, piece_bytes: int = 1 << 20) -> None:
-        """Let both sides go on until neither has anything to say."""
+        """Exchange bytes until both sides are idle."""
         moved = True
         while moved:
             with contextlib.suppress(ssl.SSLWantReadError):
@@ -102,7 +102,7 @@ class _Line:
             moved = self.exchange(piece_bytes=piece_bytes)
 
     def say(self, data: bytes, *, piece_bytes: int = 1 << 20) -> bytes:
-        """Send what the client says, and return what it hears."""
+        """Send bytes as the client; return what it receives."""
         rest = memoryview(data)
         while rest:
             rest = rest[self.client.write(rest) :]
@@ -324,7 +324,7 @@ def test_a_client_without_http2_is_turned_away_by_a_proper_end(
 
 
 def _nobody(authority: Authority, client: ssl.SSLContext, folder: Path) -> None:
-    """Show no certificate."""
+    """Present no certificate."""
 
 
 def _known(authority: Authority, client: ssl.SSLContext, folder: Path) -> None:
@@ -354,7 +354,11 @@ def _revoked(authority: Authority, client: ssl.SSLContext, folder: Path) -> None
     ("who", "reason", "alert"),
     [
         (_known, None, None),
-        (_nobody, "it shows no certificate, and one is needed", "CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE"),
+        (
+            _nobody,
+            "it presented no certificate, and one is needed",
+            "CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE",
+        ),
         (_expired, "its certificate is refused: certificate has expired", "CERTIFICATE_EXPIRED"),
         (_revoked, "its certificate is refused: certificate revoked", "CERTIFICATE_REVOKED"),
         (_stranger, "its certificate is refused: unable to get local issuer certificate", "UNKNOWN_CA"),
@@ -388,7 +392,7 @@ def test_only_clients_that_the_authority_knows_get_in_and_others_are_told_why(
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "it does not speak TLS, and this port nothing else"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "it does not speak TLS, and this port does nothing else"),
         (b"GET / HTTP/1.1\r\n\r\n", "it speaks plain HTTP, and this port TLS"),
     ],
 )

@@ -63,8 +63,8 @@ def test_the_others_are_unavailable_with_a_reason(server: str) -> None:
         "saturating": "UNAVAILABLE",
         "truncated": "UNAVAILABLE",
     }
-    assert "it is not whole" in versions["truncated"].reason
-    assert "of golden image 0" in versions["saturating"].reason
+    assert "it is incomplete" in versions["truncated"].reason
+    assert "golden image 0" in versions["saturating"].reason
 
 
 def test_health_is_told_of_each_model(server: str) -> None:
@@ -80,7 +80,7 @@ def test_the_command_lists_them(server: str) -> None:
 
     models = {each["name"]: each for each in map(json.loads, done.stdout.splitlines())}
     assert models["truncated"]["state"] == "UNAVAILABLE"
-    assert "it is not whole" in models["truncated"]["reason"]
+    assert "it is incomplete" in models["truncated"]["reason"]
 
 
 def test_each_has_one_line_in_the_log_and_a_metric(server: str, log: Path) -> None:  # noqa: ARG001 - it serves

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cifar10net.errors import ConfigError
-from service.security.key_generation import make_key
+from service.security.api_keys import make_key
 from service.server.spawn import ServerProcess
 from service.web.problem_details import ProblemError
 from service.web.request_limits import Bounds, Rates

@@ -13,7 +13,7 @@ import pytest
 from cifar10net.pb import inference_pb2 as pb
 from cifar10net.pb import inference_pb2_grpc
 from service.errors import ModelError
-from service.repository import IndexEntry, State
+from service.repository import IndexEntry, VersionState
 from service.server.spawn import ServerProcess
 from service.servicers.inference.model_repository import RepositoryControl
 from tests.service.servicers.inference.requests import infer_request
@@ -120,14 +120,14 @@ def test_those_who_ask_at_the_same_time_share_a_look_at_the_folder(error: Except
     looks = []
 
     class Folder:
-        async def look(self) -> None:
+        async def scan(self) -> None:
             looks.append(1)
             await asyncio.sleep(0)
             if error is not None:
                 raise error
 
         def index(self) -> list[IndexEntry]:
-            return [IndexEntry("model", 1, State.READY, "")]
+            return [IndexEntry("model", 1, VersionState.READY, "")]
 
     async def main() -> list[bytes]:
         control = RepositoryControl(Folder())  # type: ignore[arg-type]

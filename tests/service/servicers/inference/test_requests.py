@@ -16,10 +16,10 @@ from tests.service.servicers.inference.requests import infer_request, parameters
 @pytest.mark.parametrize(
     ("value", "priority"),
     [
-        (None, Priority.NORMAL),
-        (pb.InferParameter(int64_param=0), Priority.NORMAL),
-        (pb.InferParameter(int64_param=1), Priority.NORMAL),
-        (pb.InferParameter(uint64_param=1), Priority.NORMAL),
+        (None, Priority.INTERACTIVE),
+        (pb.InferParameter(int64_param=0), Priority.INTERACTIVE),
+        (pb.InferParameter(int64_param=1), Priority.INTERACTIVE),
+        (pb.InferParameter(uint64_param=1), Priority.INTERACTIVE),
         (pb.InferParameter(int64_param=2), Priority.BULK),
         (pb.InferParameter(uint64_param=2**64 - 1), Priority.BULK),
     ],

@@ -1,4 +1,4 @@
-"""Reads the files that security rests on."""
+"""Reads files of certificates and keys."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ _log = structlog.get_logger(__name__)
 
 
 def read(path: Path, error_type: type[StartupError], *, is_secret: bool = False) -> bytes:
-    """Read a file; have the log warn of a secret one that others than its owner can read.
-
-    Raises:
-        StartupError: of the given type: it cannot be read.
-    """
+    """Read a file, or raise ``error_type``; warn if it is secret and others than its owner can read it."""
     try:
         with path.open("rb") as file:
             if is_secret and os.fstat(file.fileno()).st_mode & _READABLE_BY_OTHERS:
