@@ -1,7 +1,7 @@
-"""The inputs of a job: what somebody has named on the command line becomes a stream of items.
+"""The inputs of a job: paths, URLs, patterns and ``-`` become one stream of items, in that order.
 
-In: paths, URLs, patterns, ``-``. Out: one stream, in that order. What each of them is, its name says, and
-whether it is a folder; that one can be opened at all is looked at before the job begins.
+The kind of a source follows from its name and from whether it is a folder. All are checked before the job
+starts.
 """
 
 from __future__ import annotations
@@ -26,56 +26,57 @@ if TYPE_CHECKING:
     from service.batch.sources.source import Source
 
 FOLDER = "folder"
-"""As a label: the name of the folder that an image lies in."""
+"""The true label is the name of the folder that contains the image."""
 _ZIP = (".zip",)
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _JSON = (".jsonl", ".ndjson")
-_OTHERS = (".txt", ".lst", ".csv", ".parquet")
-_OF_MANY = _ZIP + _TAR + _JSON + _OTHERS
+_TABLES_AND_LISTS = (".txt", ".lst", ".csv", ".parquet")
+_MULTIPLE = _ZIP + _TAR + _JSON + _TABLES_AND_LISTS
 
 __all__ = ["FOLDER", "Columns", "Sources"]
 
 
 class Sources:
-    """All the sources of a job, one behind the other."""
+    """All sources of a job, one after the other."""
 
     def __init__(self, places: Sequence[str], column: str | None = None, labels: str | None = None) -> None:
         """Open them.
 
         Args:
             places: paths, URLs, patterns, ``-``.
-            column: of tables and records, the one that holds inputs; None: one of a usual name.
-            labels: ``folder``, or the column that says what an input is; None: nobody asks.
+            column: of tables and records, the one that holds inputs; None: the first of the usual names.
+            labels: ``folder``, or the column that holds the true labels; None: not wanted.
 
         Raises:
-            SourceError: one of them is missing or damaged, or needs a package that is not installed.
+            SourceError: a source is missing or damaged, or needs a package that is not installed.
         """
         self._labels = labels
         columns = Columns(column, None if labels == FOLDER else labels)
         self._places = tuple(places)
         self._sources = [_open(place, columns) for place in places]
 
-    def items(self, unread: int = 0) -> Iterator[Item]:
-        """Yield all inputs; of the first ``unread`` only names will be looked at. Raises SourceError."""
+    def items(self, names_only: int = 0) -> Iterator[Item]:
+        """Yield all inputs; only the names of the first ``names_only`` are used. Raises SourceError."""
         seen = 0
         for source in self._sources:
-            for item in source.items(max(0, unread - seen)):
+            for item in source.items(max(0, names_only - seen)):
                 seen += 1
                 yield item._replace(label=_folder(item.source)) if self._labels == FOLDER else item
 
     def units(self) -> Iterator[str]:
-        """Yield places that can be read apart, with the same inputs in the same order. Raises SourceError.
+        """Yield places that can be read independently, and have the same inputs in the same order.
 
-        Archives, tables and lists that fit a pattern are a unit each; anything else is one as it was named.
+        Archives, tables and lists that match a pattern are a unit each; any other place is one. Raises
+        SourceError.
         """
         for place, source in zip(self._places, self._sources, strict=True):
-            if isinstance(source, Pattern) and place.lower().endswith(_OF_MANY):
+            if isinstance(source, Pattern) and place.lower().endswith(_MULTIPLE):
                 yield from source.places()
             else:
                 yield place
 
     def count(self) -> int | None:
-        """Say how many there are, if that can be said without reading them. Raises SourceError."""
+        """Count the inputs; None if they would all have to be read. Raises SourceError."""
         total = 0
         for source in self._sources:
             number = source.count()
@@ -94,7 +95,7 @@ def _open(place: str, columns: Columns) -> Source:
     try:
         return _choose(place, columns)
     except re.error as error:
-        raise SourceError(f"{printable(place)} is no pattern: {error}") from error
+        raise SourceError(f"{printable(place)} is not a valid pattern: {error}") from error
 
 
 def _choose(place: str, columns: Columns) -> Source:
@@ -116,12 +117,12 @@ def _exists(place: str) -> bool:
 
 
 def _is_folder(place: str) -> bool:
-    # Not pathlib's, which raises for names that are too long.
+    # Not pathlib's is_dir, which raises for names that are too long.
     return not is_url(place) and os.path.isdir(place)  # noqa: PTH112
 
 
 def _within_archive(place: str) -> tuple[str, str] | None:
-    """Part ``photos.zip/summer/*.jpg`` into the archive and what is wanted of it."""
+    """Split ``photos.zip/summer/*.jpg`` into the archive and the selection within it."""
     parts = place.split("/")
     for index, part in enumerate(parts[:-1], 1):
         archive = "/".join(parts[:index])
@@ -131,7 +132,7 @@ def _within_archive(place: str) -> tuple[str, str] | None:
 
 
 def _open_file(place: str, columns: Columns, selection: Selection | None = None) -> Source:
-    """Choose by how the name ends."""
+    """Open one file, by the suffix of its name."""
     name = place.lower()
     selection = selection or Selection()
     if name.endswith(_ZIP):
@@ -140,7 +141,7 @@ def _open_file(place: str, columns: Columns, selection: Selection | None = None)
         return Tar(place, selection)
     if name.endswith(_JSON):
         return List(place, columns, is_json=True)
-    if name.endswith(_OTHERS):
+    if name.endswith(_TABLES_AND_LISTS):
         return _open_table(place, columns)
     return File(place)
 

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from service.batch.engines.local_engine import LocalEngine
-from service.batch.ray.output_folder import Place
+from service.batch.ray.output_folder import FolderTarget
 from service.cli import cli
 from service.errors import JobError
 from tests.service.batch.ray.test_output_folder import agree, of_the_local_engine
@@ -185,7 +185,7 @@ def test_a_job_that_was_interrupted_goes_on(
     assert job.returncode == 130
     [line] = _but_progress(said)
     assert line.startswith("interrupted; ")
-    assert line.endswith("--resume goes on from there")
+    assert line.endswith("--resume continues from there")
     rest = cluster.start(tmp_path, *arguments)
     told, said = rest.communicate(timeout=_PATIENCE_S)
     assert (rest.returncode, _but_progress(said)) == (1, [])
@@ -206,7 +206,7 @@ def test_what_ends_a_job_on_a_worker_is_told_in_a_sentence(
 
     assert job.returncode == 2
     [line] = _but_progress(said)
-    assert line.startswith(f"error: {tmp_path}/a.tar.gz is no tar archive: ")
+    assert line.startswith(f"error: {tmp_path}/a.tar.gz is not a tar archive: ")
     assert not (tmp_path / "rows").exists()
 
 
@@ -265,4 +265,4 @@ def test_a_finished_output_is_all_that_resume_asks_for(tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows/_manifest.json").touch()
 
-    assert not Place(out=tmp_path / "rows", resume=True).check()
+    assert not FolderTarget(out=tmp_path / "rows", resume=True).check()
