@@ -22,12 +22,7 @@ class Evaluation:
     """Counts right and wrong answers."""
 
     def __init__(self, labels: Sequence[str], top_k: int) -> None:
-        """Start at zero.
-
-        Args:
-            labels: the model's classes.
-            top_k: classes in a row.
-        """
+        """Count for a model with these labels, and rows of ``top_k`` classes."""
         self._labels = tuple(labels)
         self._known = frozenset(labels)
         self._has_top3 = min(top_k, len(self._labels)) >= min(_TOP, len(self._labels))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cifar10net.errors import ClientError
 from service.batch.item import with_label_names
-from service.batch.journal import Journal, journal_of
+from service.batch.journal import Journal, explaining_what_is_kept, journal_of
 from service.batch.output import publish
 from service.batch.prefetch import prefetch
 from service.batch.row import from_line, to_line
-from service.errors import JobError, OutputError, SourceError
+from service.errors import OutputError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -57,11 +57,7 @@ class Job:
     ) -> None:
         """Write the rows that the journal lacks, and count all rows.
 
-        Args:
-            journal: of this job.
-            summary: counts the rows.
-            labels: the model's.
-            on_row: called after each write, at least every half second while rows come.
+        ``on_row`` is called after each write: every 256 rows, or every half second while rows come.
 
         Raises:
             JobError, ClientError: the job cannot go on; the rows that were written stay.
@@ -139,13 +135,8 @@ def run(  # noqa: PLR0913 - the parts of a job
 ) -> None:
     """Run a job, or the rest of it, and publish the output.
 
-    Args:
-        job: what to classify.
-        target: the output file.
-        model: of the job's engine.
-        summary: counts the rows.
-        facts: identify the job beside its model, so that only the same job is resumed; JSON-ready.
-        on_row: as of ``Job.fill``.
+    ``facts`` identify the job, beside its model, when it is resumed; they are JSON-ready. ``on_row`` is as of
+    ``Job.fill``.
 
     Raises:
         JobError: the job cannot run or go on; the message says which rows are kept.
@@ -159,14 +150,8 @@ def run(  # noqa: PLR0913 - the parts of a job
         resume=target.resume,
         overwrite=target.overwrite,
     ) as journal:
-        try:
+        with explaining_what_is_kept(partial(_with_rows_kept, journal)):
             job.fill(journal, summary, model.labels, on_row)
-        except OutputError:
-            raise
-        except (ClientError, JobError) as error:
-            raise JobError(_with_rows_kept(journal, str(error))) from error
-        except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(_with_rows_kept(journal, "interrupted")) from error
         publish(journal, target.out, target.format, job.top_k, has_labels=target.has_labels)
 
 

@@ -12,7 +12,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from service.errors import OutputError
+from cifar10net.errors import ClientError
+from service.errors import JobError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -175,6 +176,19 @@ class Journal(Generic[_Row]):
                 with contextlib.suppress(OSError):  # else it is cut off when the job resumes
                     self._file.truncate(self._end)
                     self._file.seek(self._end)
+
+
+@contextlib.contextmanager
+def explaining_what_is_kept(explain: Callable[[str], str]) -> Iterator[None]:
+    """Let ``explain`` complete the reason of an early end; an OutputError is complete."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except (ClientError, JobError) as error:
+        raise JobError(explain(str(error))) from error
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(explain("interrupted")) from error
 
 
 def journal_of(out: Path) -> Path:

@@ -36,7 +36,6 @@ class OutputFormat(StrEnum):
     PARQUET = "parquet"
 
 
-FILES = (OutputFormat.CSV, OutputFormat.JSONL, OutputFormat.PARQUET)
 _SUFFIXES = {
     ".csv": OutputFormat.CSV,
     ".jsonl": OutputFormat.JSONL,
@@ -63,23 +62,32 @@ def publish(
     Raises:
         OutputError: the disk is full, or the folder cannot be written; the journal stays.
     """
-    write = _WRITERS[output_format]
     unfinished = out.with_name(f".{out.name}.new")  # always the same, to overwrite what a killed process left
     try:
-        with unfinished.open("wb") as file:
-            write(journal, file, top_k, has_labels)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(out)
-        sync_folder(out.parent)
+        with complete_file(out, unfinished) as file:
+            _WRITERS[output_format](journal, file, top_k, has_labels)
         journal.remove()
     except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
         raise OutputError(
             f"{out} cannot be written: {error.strerror}; all rows are in {journal.path}, and --resume makes "
             "the output of them"
         ) from error
+
+
+@contextlib.contextmanager
+def complete_file(path: Path, unfinished: Path) -> Iterator[BinaryIO]:
+    """Write a file as ``unfinished``, and rename it once it is complete and on the disk. Raises OSError."""
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        sync_folder(path.parent)
+    except OSError:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

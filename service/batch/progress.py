@@ -31,13 +31,10 @@ class JobProgress:
         count: Callable[[], int | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare to show it.
+        """Show the counts of ``summary`` on ``console``.
 
-        Args:
-            console: where it is shown.
-            summary: the counts to display.
-            count: returns the number of inputs, None if unknown; called for a bar only, in its own thread.
-            clock: seconds.
+        ``count`` returns the number of inputs, None if unknown. It is called only for a bar, in its own
+        thread.
         """
         self._console = console
         self._summary = summary

@@ -6,11 +6,14 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from service.batch.row import Row
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from cifar10net.errors import ImageError
     from service.batch.item import Item
-    from service.batch.row import Row
+    from service.batch.row import TopClass
 
 
 @dataclass(frozen=True)
@@ -42,3 +45,13 @@ class Engine(Protocol):
             JobError: the job cannot go on.
             ClientError: the server does not answer, or refuses.
         """
+
+
+def row_of(
+    item: Item, model: str, version: str, classes: tuple[TopClass, ...] = (), error: ImageError | None = None
+) -> Row:
+    """Make the row of an item, with its classes or its error."""
+    label = None if item.label is None else str(item.label)
+    if error is None:
+        return Row(item.source, classes, model, version, "", "", label)
+    return Row(item.source, (), model, version, error.code.name, error.message, label)

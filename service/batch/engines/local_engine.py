@@ -16,8 +16,8 @@ import numpy as np
 
 from cifar10net.errors import ImageError
 from cifar10net.protocol import IMAGE_SIDE
-from service.batch.engines.engine import ModelIdentity
-from service.batch.row import Row, TopClass
+from service.batch.engines.engine import ModelIdentity, row_of
+from service.batch.row import TopClass
 from service.config import ImageLimits
 from service.errors import JobError, ModelError, StartupError
 from service.images.decode import decoding_room, from_encoded, rely_on_own_limits
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from service.batch.item import Item
+    from service.batch.row import Row
 
 _MOST_HELD_BYTES = 16 << 20
 _READ_BYTES = 256 << 10
@@ -107,9 +108,9 @@ class LocalEngine:
             raise JobError(f"{error}; the batch was {batch[0].source} to {batch[-1].source}") from error
         name, version = self.runner.info.name, str(self.runner.info.version)
         return [
-            Row(item.source, next(classes), name, version, "", "", _label(item))
-            if index not in errors
-            else _error_row(item, errors[index], name, version)
+            row_of(item, name, version, error=errors[index])
+            if index in errors
+            else row_of(item, name, version, next(classes))
             for index, item in enumerate(batch)
         ]
 
@@ -149,11 +150,3 @@ def _read(batch: list[Item], errors: dict[int, ImageError]) -> Iterator[tuple[in
             yield from read
             read, held = [], 0
     yield from read
-
-
-def _error_row(item: Item, error: ImageError, name: str, version: str) -> Row:
-    return Row(item.source, (), name, version, error.code.name, error.message, _label(item))
-
-
-def _label(item: Item) -> str | None:
-    return None if item.label is None else str(item.label)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import grpc
 
 from cifar10net.errors import ClientError, ImageError
-from service.batch.engines.engine import ModelIdentity
-from service.batch.row import Row, TopClass
+from service.batch.engines.engine import ModelIdentity, row_of
+from service.batch.row import TopClass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cifar10net import Client, Options, Priority
     from cifar10net.messages import ImageResult
     from service.batch.item import Item
+    from service.batch.row import Row
 
     OnTiming = Callable[[dict[str, float]], None]
 
@@ -37,14 +38,9 @@ class ServerEngine:
         priority: Priority = "interactive",
         on_timing: OnTiming | None = None,
     ) -> None:
-        """Prepare to ask.
+        """Ask for a model and version; empty are the server's default model and its newest version.
 
-        Args:
-            client: of the server.
-            model: its name there; empty is the server's default.
-            version: of it; empty is the newest.
-            priority: which images go first when they have to wait in the server.
-            on_timing: gets the server's timing of each call; the images then go in calls, not in a stream.
+        ``on_timing`` gets the server's timing of each call; the images then go in calls, not in a stream.
         """
         self._client = client
         self._model = model
@@ -74,7 +70,8 @@ class ServerEngine:
         with closing(self._ask(_files(items, sent), top_k)) as results:
             for result in results:
                 item, error = sent.popleft()
-                yield _row(item, error or result.error, result)
+                classes = tuple(TopClass(one.index, one.label, one.probability) for one in result.classes)
+                yield row_of(item, result.model, result.version, classes, error or result.error)
 
     def _ask(self, files: Iterable[bytes], top_k: int) -> Generator[ImageResult]:
         options: Options = {
@@ -102,11 +99,3 @@ def _files(items: Iterable[Item], sent: deque[tuple[Item, ImageError | None]]) -
             error = problem
         sent.append((item, error))
         yield data
-
-
-def _row(item: Item, error: ImageError | None, result: ImageResult) -> Row:
-    label = None if item.label is None else str(item.label)
-    if error is not None:
-        return Row(item.source, (), result.model, result.version, error.code.name, error.message, label)
-    classes = tuple(TopClass(one.index, one.label, one.probability) for one in result.classes)
-    return Row(item.source, classes, result.model, result.version, label=label)

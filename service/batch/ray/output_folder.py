@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from service.batch.journal import Journal, journal_of
-from service.batch.output import sync_folder
+from service.batch.output import complete_file, sync_folder
 from service.batch.ray import parts
 from service.batch.ray.shards import FinishedShard, Shard
 from service.errors import OutputError
@@ -127,10 +127,7 @@ class OutputFolder:
     def publish(self, facts: dict[str, Any], *, top_k: int, has_labels: bool) -> None:
         """Write the manifest, and rename the folder.
 
-        Args:
-            facts: summary of the job, for the manifest; JSON-ready.
-            top_k: classes in a row.
-            has_labels: whether there is a column with the true label.
+        ``facts`` are the summary of the job, JSON-ready; the manifest has them, too.
 
         Raises:
             OutputError: a part is missing, or the folder cannot be written.
@@ -149,7 +146,8 @@ class OutputFolder:
         }
         old = self._out.with_name(f".{self._out.name}.old")
         try:
-            _write(self.parts / MANIFEST, manifest)
+            with complete_file(self.parts / MANIFEST, self.parts / f".{MANIFEST}") as file:
+                file.write(json.dumps(manifest, ensure_ascii=False, indent=1).encode() + b"\n")
             shutil.rmtree(old, ignore_errors=True)
             if self._out.is_dir() and not self._out.is_symlink():
                 self._out.rename(old)
@@ -210,11 +208,3 @@ def _as_dict(receipt: parts.Receipt) -> dict[str, Any]:
         "sha256": receipt.sha256,
         "errors": receipt.counts.get("errors", {}),
     }
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        json.dump(content, file, ensure_ascii=False, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())

@@ -5,7 +5,6 @@ A file is complete or not there at all. The same shard always gives the same fil
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
@@ -14,7 +13,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.batch.columns import column_names, values_of
-from service.batch.output import import_pyarrow, schema_of, sync_folder, table_of
+from service.batch.output import complete_file, import_pyarrow, schema_of, table_of
 from service.errors import OutputError
 
 if TYPE_CHECKING:
@@ -68,17 +67,7 @@ def column_names_of(top_k: int, *, has_labels: bool) -> list[str]:
 
 
 def write(folder: Path, shard: Shard, rows: Sequence[Row], top_k: int, *, has_labels: bool) -> Receipt:
-    """Write a part.
-
-    Args:
-        folder: of the parts.
-        shard: the inputs.
-        rows: one for each input.
-        top_k: classes in a row.
-        has_labels: whether there is a column with the true label.
-
-    Returns:
-        The receipt, without counts.
+    """Write the part of a shard, and return its receipt, without counts.
 
     Raises:
         OutputError: the disk is full, or the folder is missing or cannot be written.
@@ -92,25 +81,14 @@ def write(folder: Path, shard: Shard, rows: Sequence[Row], top_k: int, *, has_la
     pq.write_table(table_of(numbered, schema), content, compression="zstd")
     data = content.getvalue()
     name = f"part-{shard.unit:06}-{shard.number:06}.parquet"
-    _put(folder / name, data)
+    try:
+        # Two workers may write the same part at a time.
+        with complete_file(folder / name, folder / f".{name}.{uuid.uuid4().hex}") as file:
+            file.write(data)
+    except OSError as error:
+        raise OutputError(
+            f"{folder / name} cannot be written on {os.uname().nodename}: {error.strerror}; all machines "
+            "have to share the folder of --out"
+        ) from error
     digest = hashlib.sha256(data).hexdigest()
     return Receipt(shard.unit, shard.number, name, len(rows), shard.first, len(data), digest, shard.names)
-
-
-def _put(path: Path, data: bytes) -> None:
-    """Write a file under a name of its own and rename it, so that two writers do not interfere."""
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with unfinished.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        raise OutputError(
-            f"{path} cannot be written on {os.uname().nodename}: {error.strerror}; all machines have to "
-            "share the folder of --out"
-        ) from error

@@ -1,7 +1,7 @@
 """A Ray cluster, joined or started, and a job that streams through it.
 
-Sharders run as read tasks of Ray Data, workers as actors; Ray restarts those that die and repeats their work. A
-JobError travels as a value, because Ray would wrap it in an exception of its own.
+Sharders run as read tasks of Ray Data, workers as actors. Ray restarts those that die and repeats their work.
+A JobError travels as a value, because Ray would wrap it in an exception of its own.
 """
 
 from __future__ import annotations
@@ -103,13 +103,7 @@ class Pool:
     ) -> Iterator[Receipt]:
         """Run a job, and yield a receipt for each shard and for the end of each unit, in any order.
 
-        Args:
-            sharders: one for each unit that is not complete.
-            config: the same for all workers.
-            workers: how many; None: as configured.
-
-        Raises:
-            JobError: the job cannot go on.
+        ``workers`` is how many, if not as configured. Raises JobError if the job cannot go on.
         """
         if not sharders:
             return

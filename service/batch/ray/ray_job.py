@@ -9,10 +9,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from service.batch.journal import explaining_what_is_kept
 from service.batch.ray.output_folder import OutputFolder
 from service.batch.ray.shards import Sharder, digest
 from service.batch.ray.worker import WorkerConfig, release
-from service.errors import JobError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,14 +62,8 @@ def run(  # noqa: PLR0913 - the parts of a job
 ) -> None:
     """Run a job, or the rest of it, and publish the output.
 
-    Args:
-        job: what to classify.
-        target: the output folder.
-        model: as it is on this machine.
-        workers: run the job.
-        summary: counts the rows.
-        facts: identify the job beside its model, so that only the same job is resumed; JSON-ready.
-        on_part: called after each part.
+    ``facts`` identify the job, beside its model, when it is resumed; they are JSON-ready. ``on_part`` is
+    called after each part.
 
     Raises:
         JobError: the job cannot run or go on; the message says which parts are kept.
@@ -82,14 +76,8 @@ def run(  # noqa: PLR0913 - the parts of a job
         "model": f"{model.name}, {model.fingerprint}",
     }
     with OutputFolder(target, identity) as folder:
-        try:
+        with explaining_what_is_kept(folder.with_parts_kept):
             _fill(folder, job, units, model, workers, summary, on_part)
-        except OutputError:
-            raise
-        except JobError as error:
-            raise JobError(folder.with_parts_kept(str(error))) from error
-        except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(folder.with_parts_kept("interrupted")) from error
         folder.publish(
             {"cifar10net": release()} | summary.as_dict(model, str(target.out)),
             top_k=job.top_k,

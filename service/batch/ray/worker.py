@@ -49,9 +49,6 @@ class Worker:
     def __init__(self, config: WorkerConfig) -> None:
         """Load the model.
 
-        Args:
-            config: settings of the job.
-
         Raises:
             JobError: this machine has another release, another model, none, or lacks the execution provider.
         """

@@ -7,15 +7,13 @@ starts.
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
-from service.batch.item import Item, printable
 from service.batch.sources.files import File, Folder, Pattern
 from service.batch.sources.lists import STDIN, Csv, List
 from service.batch.sources.places import is_url
 from service.batch.sources.selection import Selection, is_pattern
-from service.batch.sources.source import Columns
+from service.batch.sources.source import Columns, items_of, total
 from service.batch.sources.tars import Tar
 from service.batch.sources.zips import Zip
 from service.errors import SourceError
@@ -23,6 +21,7 @@ from service.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from service.batch.item import Item
     from service.batch.sources.source import Source
 
 FOLDER = "folder"
@@ -30,8 +29,8 @@ FOLDER = "folder"
 _ZIP = (".zip",)
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _JSON = (".jsonl", ".ndjson")
-_TABLES_AND_LISTS = (".txt", ".lst", ".csv", ".parquet")
-_MULTIPLE = _ZIP + _TAR + _JSON + _TABLES_AND_LISTS
+_LISTS = (".txt", ".lst", *_JSON)
+_MULTIPLE = (*_ZIP, *_TAR, *_LISTS, ".csv", ".parquet")
 
 __all__ = ["FOLDER", "Columns", "Sources"]
 
@@ -57,11 +56,10 @@ class Sources:
 
     def items(self, names_only: int = 0) -> Iterator[Item]:
         """Yield all inputs; only the names of the first ``names_only`` are used. Raises SourceError."""
-        seen = 0
-        for source in self._sources:
-            for item in source.items(max(0, names_only - seen)):
-                seen += 1
-                yield item._replace(label=_folder(item.source)) if self._labels == FOLDER else item
+        items = items_of(self._sources, names_only)
+        if self._labels != FOLDER:
+            return items
+        return (item._replace(label=_folder(item.source)) for item in items)
 
     def units(self) -> Iterator[str]:
         """Yield places that can be read independently, and have the same inputs in the same order.
@@ -77,13 +75,7 @@ class Sources:
 
     def count(self) -> int | None:
         """Count the inputs; None if they would all have to be read. Raises SourceError."""
-        total = 0
-        for source in self._sources:
-            number = source.count()
-            if number is None:
-                return None
-            total += number
-        return total
+        return total(self._sources)
 
 
 def _folder(source: str) -> str | None:
@@ -92,13 +84,6 @@ def _folder(source: str) -> str | None:
 
 
 def _open(place: str, columns: Columns) -> Source:
-    try:
-        return _choose(place, columns)
-    except re.error as error:
-        raise SourceError(f"{printable(place)} is not a valid pattern: {error}") from error
-
-
-def _choose(place: str, columns: Columns) -> Source:
     if place == STDIN:
         return List(STDIN, columns, is_json=False)
     within = None if _exists(place) else _within_archive(place)
@@ -139,20 +124,20 @@ def _open_file(place: str, columns: Columns, selection: Selection | None = None)
         return Zip(place, selection)
     if name.endswith(_TAR):
         return Tar(place, selection)
-    if name.endswith(_JSON):
-        return List(place, columns, is_json=True)
-    if name.endswith(_TABLES_AND_LISTS):
-        return _open_table(place, columns)
+    if name.endswith(_LISTS):
+        return List(place, columns, is_json=name.endswith(_JSON))
+    if name.endswith(".csv"):
+        return Csv(place, columns)
+    if name.endswith(".parquet"):
+        return _open_parquet(place, columns)
     return File(place)
 
 
-def _open_table(place: str, columns: Columns) -> Source:
-    if place.lower().endswith(".parquet"):
-        try:
-            from service.batch.sources.tables import Parquet  # noqa: PLC0415 - an extra
-        except ImportError as error:
-            raise SourceError(
-                f"Parquet needs the extra batch ({error}): pip install 'cifar10net[batch]'"
-            ) from error
-        return Parquet(place, columns)
-    return Csv(place, columns) if place.lower().endswith(".csv") else List(place, columns, is_json=False)
+def _open_parquet(place: str, columns: Columns) -> Source:
+    try:
+        from service.batch.sources.tables import Parquet  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise SourceError(
+            f"Parquet needs the extra batch ({error}): pip install 'cifar10net[batch]'"
+        ) from error
+    return Parquet(place, columns)

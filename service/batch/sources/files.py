@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from service.batch.item import printable
 from service.batch.sources.places import is_url, item_at, remote
 from service.batch.sources.selection import Selection, is_pattern
+from service.batch.sources.source import items_of, total
 from service.errors import SourceError
 
 if TYPE_CHECKING:
@@ -50,31 +51,16 @@ class Pattern:
     """All files that match a pattern; archives, tables and lists among them are read as such."""
 
     def __init__(self, text: str, open_file: Callable[[str], Source]) -> None:
-        """Parse the pattern.
-
-        Args:
-            text: the pattern, with ``/`` between folders.
-            open_file: makes the source of one file.
-        """
+        """Parse a pattern with ``/`` between folders; ``open_file`` makes the source of one file."""
         self._text = text
         self._folder, self._selection = _split(text)
         self._open = open_file
 
     def items(self, names_only: int = 0) -> Iterator[Item]:
-        seen = 0
-        for place in self.places():
-            for item in self._open(place).items(max(0, names_only - seen)):
-                seen += 1
-                yield item
+        return items_of(map(self._open, self.places()), names_only)
 
     def count(self) -> int | None:
-        total = 0
-        for place in self.places():
-            number = self._open(place).count()
-            if number is None:
-                return None
-            total += number
-        return total
+        return total(map(self._open, self.places()))
 
     def places(self) -> Iterator[str]:
         """Yield the files that match. Raises SourceError if there is none."""

@@ -32,16 +32,13 @@ _PIECE_BYTES = 1 << 20
 
 
 class List:
-    """A path or URL a line, or a JSON object or string a line."""
+    """A path or URL a line, or JSON a line: an object or a string.
+
+    On standard input, ``-``, lines that start with { or " are JSON.
+    """
 
     def __init__(self, place: str, columns: Columns, *, is_json: bool) -> None:
-        """Check that the file can be opened.
-
-        Args:
-            place: path or URL of the file, or ``-``.
-            columns: the members of objects to read.
-            is_json: whether each line is JSON; on standard input, lines that start with { or " are.
-        """
+        """Check that the file can be opened. Raises SourceError."""
         self._place = place
         self._name = "stdin" if place == STDIN else printable(place)
         self._columns = columns
@@ -71,9 +68,8 @@ class List:
             return item_at(record)
         if isinstance(record, dict):
             return item_of(record, self._columns, name)
-        return unreadable_item(
-            name, f"the line is a JSON {type(record).__name__}, wanted an object or a string"
-        )
+        kind = type(record).__name__
+        return unreadable_item(name, f"the line is a JSON {kind}, wanted an object or a string")
 
 
 class Csv:
@@ -96,9 +92,8 @@ class Csv:
                     if place:
                         yield item_at(place, None if label is None else record[label] or None)
                     else:
-                        yield unreadable_item(
-                            f"{self._name}#{reader.line_num}", f"the line has no {column!r}"
-                        )
+                        name = f"{self._name}#{reader.line_num}"
+                        yield unreadable_item(name, f"the line has no {column!r}")
             except csv.Error as error:
                 raise SourceError(f"{self._name} is damaged at line {reader.line_num}: {error}") from error
 

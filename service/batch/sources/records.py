@@ -40,13 +40,7 @@ def input_column(there: Collection[str], columns: Columns, name: str) -> str:
 def item_of(record: Mapping[str, Any], columns: Columns, name: str) -> Item:
     """Make the item of a record, in which an image is base64.
 
-    Args:
-        record: names and values.
-        columns: the ones to read.
-        name: of an item that holds its image.
-
-    Returns:
-        The item; an unreadable one if the record has no input.
+    ``name`` is for an item that holds its image. A record without an input gives an unreadable item.
     """
     try:
         column = input_column(record.keys(), columns, "the record")

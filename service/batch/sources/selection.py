@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 
+from service.batch.item import printable
+from service.errors import SourceError
+
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 """Suffixes of pictures, where the user has not named files."""
 _MAGIC = re.compile(r"[*?\[]")
@@ -27,9 +30,13 @@ class Selection:
     """All pictures, those of one folder, one member, or the names that match a pattern."""
 
     def __init__(self, text: str = "") -> None:
+        """Parse what the user selects. Raises SourceError if it is not a valid pattern."""
         self._prefix = f"{text}/" if text else ""
         self._exact = text
-        self._pattern = re.compile(translate(text)) if is_pattern(text) else None
+        try:
+            self._pattern = re.compile(translate(text)) if is_pattern(text) else None
+        except re.error as error:
+            raise SourceError(f"{printable(text)} is not a valid pattern: {error}") from error
         self.depth = None if self._pattern is None or "**" in text else text.count("/")
         """Most folders above a matching name; None: unlimited."""
 

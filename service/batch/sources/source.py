@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from service.batch.item import Item
 
@@ -36,3 +36,23 @@ class Source(Protocol):
 
     def count(self) -> int | None:
         """Count the inputs, which may take a while; None if they would all have to be read."""
+
+
+def items_of(sources: Iterable[Source], names_only: int = 0) -> Iterator[Item]:
+    """Yield the inputs of several sources; ``names_only`` is as of ``Source.items``. Raises SourceError."""
+    seen = 0
+    for source in sources:
+        for item in source.items(max(0, names_only - seen)):
+            seen += 1
+            yield item
+
+
+def total(sources: Iterable[Source]) -> int | None:
+    """Count the inputs of several sources; None if one of them cannot be counted."""
+    count = 0
+    for source in sources:
+        more = source.count()
+        if more is None:
+            return None
+        count += more
+    return count

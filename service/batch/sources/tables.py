@@ -54,9 +54,8 @@ class Parquet:
             for group in range(table.num_row_groups):
                 rows = table.metadata.row_group(group).num_rows
                 if not self._is_text and row + rows <= names_only:
-                    yield from (
-                        unreadable_item(f"{self._name}#{number}", "") for number in range(row, row + rows)
-                    )
+                    for number in range(row, row + rows):
+                        yield unreadable_item(f"{self._name}#{number}", "")
                 else:
                     yield from self._group(table, group, row)
                 row += rows
@@ -86,14 +85,11 @@ class Parquet:
         return [_class_name(self._classes, value) for value in found]
 
     def _item(self, column: Any, index: int, row: int, label: str | int | None) -> Item:  # noqa: ANN401 - no types
+        name = f"{self._name}#{row}"
         if not self._is_text:
-            return Item(
-                f"{self._name}#{row}", partial(_image, column[index].as_py), label, ReadMode.IN_MEMORY
-            )
+            return Item(name, partial(_image, column[index].as_py), label, ReadMode.IN_MEMORY)
         place = column[index].as_py()
-        return (
-            item_at(place, label) if place else unreadable_item(f"{self._name}#{row}", "the row has no path")
-        )
+        return item_at(place, label) if place else unreadable_item(name, "the row has no path")
 
     def _open(self, file: Any) -> Any:  # noqa: ANN401 - no types
         try:

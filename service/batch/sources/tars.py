@@ -36,21 +36,18 @@ class Tar:
         with open_file(place) as file, self._open(file) as tar:
             self._is_plain = tar.fileobj is file
 
-    def items(self, names_only: int = 0) -> Iterator[Item]:  # noqa: ARG002 - reads heads only
+    def items(self, names_only: int = 0) -> Iterator[Item]:  # noqa: ARG002 - reads headers only
         plain_file = open_random_access(self._place) if self._is_plain else None
         with open_file(self._place) as file, self._open(file) as tar:
             for member in self._members(tar):
-                name = printable(f"{self._name}/{member.name}")
                 if not self._selection.matches(member.name):
                     continue
+                name = printable(f"{self._name}/{member.name}")
                 if plain_file is None or member.sparse is not None:
                     yield Item(name, partial(self._extract, tar, member), read_mode=ReadMode.STREAMED)
                 else:
-                    yield Item(
-                        name,
-                        partial(_read, plain_file, member.offset_data, member.size),
-                        read_mode=plain_file.read_mode,
-                    )
+                    read = partial(_read, plain_file, member.offset_data, member.size)
+                    yield Item(name, read, read_mode=plain_file.read_mode)
 
     def count(self) -> None:
         return None

@@ -269,8 +269,9 @@ def test_inputs_that_have_changed_are_told(run: Callable[..., Result], unfinishe
     refused = run("album/red", "list.txt", "--out", "rows.jsonl", "--resume")
 
     assert isinstance(refused.exception, JobError)
-    assert "row 2 of rows.jsonl.partial is of album/red/1.png, and the input there is now album/red/2.png" in str(
-        refused.exception
+    assert (
+        "row 2 of rows.jsonl.partial is of album/red/1.png, and the input there is now album/red/2.png"
+        in str(refused.exception)
     )
     assert unfinished.exists()
 

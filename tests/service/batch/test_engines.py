@@ -175,7 +175,9 @@ def test_a_model_that_fails_ends_the_job(tmp_path: Path) -> None:
     engine = LocalEngine(str(tmp_path / "fragile.onnx"), "", 1)
     Image.new("RGB", (32, 32), "white").save(tmp_path / "white.png")
 
-    with pytest.raises(JobError, match=r"fragile version 1 failed: .*; the batch was .*white.png to .*white.png"):
+    with pytest.raises(
+        JobError, match=r"fragile version 1 failed: .*; the batch was .*white.png to .*white.png"
+    ):
         _rows(engine, str(tmp_path / "white.png"))
 
 

@@ -197,7 +197,9 @@ def test_a_tar_that_ends_too_early_or_is_damaged_is_told_not_taken_for_the_end(
         place = content.index(b"green/1.png")
         archive.write_bytes(content[:place] + b"GREEN" + content[place + 5 :])  # its checksum says otherwise
 
-        with pytest.raises(SourceError, match=r"is damaged after .* (bad checksum|the next header is invalid)"):
+        with pytest.raises(
+            SourceError, match=r"is damaged after .* (bad checksum|the next header is invalid)"
+        ):
             _names(str(archive))
 
 
