@@ -134,7 +134,8 @@ def _write_parquet(journal: Journal[Row], file: BinaryIO, top_k: int, has_labels
     names = column_names(top_k, has_labels=has_labels)
     schema, texts = schema_of(names), pa.schema([(name, pa.string()) for name in names])
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for group in _groups(values_of_lines(journal.lines(), top_k, has_labels=has_labels)):
+        rows = values_of_lines(journal.lines(), top_k, has_labels=has_labels)
+        while group := list(islice(rows, _GROUP_ROWS)):
             writer.write_table(table_of(group, texts).cast(schema))
 
 
@@ -163,11 +164,6 @@ def import_pyarrow() -> tuple[Any, Any]:
             f"Parquet needs the extra batch ({error}): pip install 'cifar10net[batch]'"
         ) from error
     return pa, pq
-
-
-def _groups(rows: Iterator[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
-    while group := list(islice(rows, _GROUP_ROWS)):
-        yield group
 
 
 _WRITERS: dict[OutputFormat, Callable[[Journal[Row], BinaryIO, int, bool], None]] = {

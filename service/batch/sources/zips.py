@@ -2,7 +2,7 @@
 
 The directory at the end is read piece by piece. Python's zipfile holds 600 bytes a member in memory, takes
 twice as long to list them, and 15 us to read one of a kilobyte where this takes 5 us (one core of a Xeon,
-shared). Its objects cannot be pickled, as ``--engine ray`` does with these items.
+shared). A ZipFile cannot be pickled, as ``--engine ray`` does with the items of this source.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cells of a row are the same whether they come from the row, its line, or what matches a plain line."""
+"""The values of a row are the same from the row, from its line, and from the match of a plain line."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ rows = st.builds(
 
 
 @given(rows=st.lists(rows, max_size=4), top_k=st.integers(3, 4), has_labels=st.booleans())
-def test_cells_of_a_line_are_those_of_its_row(rows: list[Row], top_k: int, has_labels: bool) -> None:  # noqa: FBT001
-    told = list(values_of_lines([f"{to_line(row)}\n" for row in rows], top_k, has_labels=has_labels))
+def test_values_of_a_line_are_those_of_its_row(rows: list[Row], top_k: int, has_labels: bool) -> None:  # noqa: FBT001
+    found = list(values_of_lines([f"{to_line(row)}\n" for row in rows], top_k, has_labels=has_labels))
 
     wanted = [
         [
-            f"{cell:.9g}" if isinstance(cell, float) else cell
-            for cell in values_of(row, top_k, has_labels=has_labels)
+            f"{value:.9g}" if isinstance(value, float) else value
+            for value in values_of(row, top_k, has_labels=has_labels)
         ]
         for row in rows
     ]
-    assert [[cell or None for cell in line] for line in told] == [
-        [cell or None for cell in line] for line in wanted
+    assert [[value or None for value in line] for line in found] == [
+        [value or None for value in line] for line in wanted
     ]
 
 
@@ -97,8 +97,8 @@ def test_tables_hold_what_the_rows_say(rows: list[Row], has_labels: bool) -> Non
     assert text == wanted.getvalue()
     assert [list(row.values()) for row in table.to_pylist()] == [
         [
-            float(np.float32(cell)) if isinstance(cell, float) else cell
-            for cell in values_of(row, 3, has_labels=has_labels)
+            float(np.float32(value)) if isinstance(value, float) else value
+            for value in values_of(row, 3, has_labels=has_labels)
         ]
         for row in rows
     ]

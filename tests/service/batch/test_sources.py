@@ -1,4 +1,4 @@
-"""Every kind of source gives the same pictures, in order, and says what it cannot read."""
+"""Every kind of source yields the same pictures, in order, and reports what it cannot read."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ def test_csv_has_a_path_a_line(album: Path, here: Path) -> None:
 
 @pytest.fixture
 def store(album: Path) -> Iterator[str]:
-    """Put the album into a store of objects in memory."""
+    """Put the album into an object store in memory."""
     memory = fsspec.filesystem("memory")
     for name in ALBUM:
         memory.pipe(f"/album/{name}", (album / name).read_bytes())

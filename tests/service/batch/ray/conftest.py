@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Alone:
-    """One worker in this process, which stops after so many parts."""
+    """A pool of one worker in this process, which fails after so many parts."""
 
     def __init__(self, most: int = 1_000_000, error: BaseException | None = None) -> None:
         self.most = most
@@ -51,7 +51,7 @@ class Alone:
 
 @pytest.fixture
 def do(model: Path, tmp_path: Path) -> Callable[..., JobSummary]:
-    """Return a function that does a job into ``rows/``, and gives what was counted."""
+    """Return a function that runs a job into ``rows/``, and returns its summary."""
 
     def do(workers: WorkerPool, *places: str, resume: bool = False, **more: Any) -> JobSummary:
         labels = more.pop("labels", "folder")

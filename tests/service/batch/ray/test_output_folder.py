@@ -1,4 +1,4 @@
-"""A folder of parts has the rows of the local engine, each once, whatever ends the job in between."""
+"""A folder of parts has the rows of the local engine, each once, however often the job was interrupted."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pa = pytest.importorskip("pyarrow", reason="pyarrow, of the extra batch, is not 
 
 @pytest.fixture
 def sources(album: Path, tmp_path: Path, picture: Callable[..., bytes]) -> list[str]:
-    """Make sources of every kind: what is shipped as a place, and what as bytes."""
+    """Make sources of every kind, those sent to workers as places and those sent as bytes."""
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
@@ -58,7 +58,7 @@ def sources(album: Path, tmp_path: Path, picture: Callable[..., bytes]) -> list[
 
 
 def of_the_local_engine(engine: LocalEngine, sources: list[str]) -> list[dict[str, Any]]:
-    """Make the rows that the engine in this process gives."""
+    """Return the rows of the engine in this process."""
     names = column_names(3, has_labels=True)
     rows = Job(Sources(sources, labels="folder"), engine, 3).rows()
     return [dict(zip(names, values_of(row, 3, has_labels=True), strict=True)) for row in rows]

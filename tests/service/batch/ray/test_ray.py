@@ -91,7 +91,7 @@ def _is_running(pid: int) -> bool:
 
 @pytest.fixture(scope="module")
 def cluster(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Start a cluster for all tests, end it, and look whether anything is left."""
+    """Start a cluster for all tests, stop it, and check that nothing is left."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(root), *filter(None, sys.path)]),
@@ -120,7 +120,7 @@ def cluster(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
 
 @pytest.fixture
 def photographs(root: Path, tmp_path: Path) -> Path:
-    """Make a list of real photographs, many times over, and of what is none."""
+    """Make a list of real photographs, many times over, and of other files."""
     images = sorted(str(path) for path in (root / "examples/images").glob("*.*g"))
     lines = [images[number % len(images)] for number in range(PHOTOGRAPHS)]
     lines[7], lines[-1] = "none.jpg", str(root / "README.md")
@@ -135,7 +135,7 @@ def _wait_for_parts(process: subprocess.Popen[str], journal: Path, parts: int) -
 
 
 def _but_progress(said: str) -> list[str]:
-    """Leave out what a slow machine has a job say every half minute."""
+    """Return the lines without those that a slow job prints every half minute."""
     return [line for line in said.splitlines() if not re.fullmatch(r"[\d,]+ images, .*errors", line)]
 
 
