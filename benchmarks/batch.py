@@ -22,14 +22,15 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.ceiling import MODELS
 from benchmarks.goals import Goal
-from service.batch.engines.local_engine import BATCH, LocalEngine
+from service.batch.engines.local_engine import LocalEngine
 from service.batch.job import Job, Target, run
-from service.batch.output import form_of
+from service.batch.output import format_of
 from service.batch.sources import Sources
-from service.batch.summary import Tally
+from service.batch.summary import JobSummary
 from service.config import ImageLimits
 from service.errors import JobError
 from service.images.decode import from_encoded
+from service.repository.local_runner import BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,22 +118,22 @@ def _turn(engine: LocalEngine, place: str, files: list[bytes], out: Path) -> Tur
     """Do a job, and after its batches as many alone: a machine is as busy for the one as the other."""
     spent = Cost(0, 0)
     alone = 0
-    tally = Tally()
+    summary = JobSummary()
 
     def do_alone() -> None:
         nonlocal spent, alone
         began = Cost.now()
-        while alone < tally.images:
+        while alone < summary.images:
             batch = files[alone : alone + BATCH]
-            engine.models[0].run(np.stack([from_encoded(file, _LIMITS) for file in batch]))
+            engine.runner.run(np.stack([from_encoded(file, _LIMITS) for file in batch]))
             alone += len(batch)
         more = began.until(Cost.now())
         spent = Cost(spent.wall_s + more.wall_s, spent.cpu_s + more.cpu_s)
 
-    target = Target(out=out, form=form_of(out), overwrite=True)
+    target = Target(out=out, format=format_of(out), overwrite=True)
     began = Cost.now()
     job = Job(Sources([place]), engine, top_k=3)
-    run(job, target, engine.subject(), tally, facts={"sources": [place]}, on_row=do_alone)
+    run(job, target, engine.model(), summary, facts={"sources": [place]}, on_row=do_alone)
     both = began.until(Cost.now())
     return Turn(Cost(both.wall_s - spent.wall_s, both.cpu_s - spent.cpu_s), spent, len(files), alone)
 

@@ -3,7 +3,7 @@
 A zip of images goes in; a table and benchmarks/results/ray.json come out. One cluster is started; jobs with
 one worker, with two, and in this process without Ray take turns. Speed counts from a job's first part to its
 last, since workers start but once; CPU time is that of every process of the cluster, as last seen at a part.
-Beside it, what it takes to cut the inputs into shares, which one process does for each unit.
+Beside it, what it takes to cut the inputs into shards, which one process does for each unit.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from benchmarks.ceiling import MODELS
 from benchmarks.goals import Goal
 from service.batch.engines.local_engine import LocalEngine
 from service.batch.job import Job
-from service.batch.ray.output_folder import Place
+from service.batch.ray.output_folder import FolderTarget
 from service.batch.ray.pool import Pool, PoolConfig
-from service.batch.ray.ray_job import ClusterJob, run
-from service.batch.ray.shards import Cutter, Share
+from service.batch.ray.ray_job import RayJob, run
+from service.batch.ray.shards import Shard, Sharder
 from service.batch.sources import Sources
-from service.batch.summary import Tally
+from service.batch.summary import JobSummary
 from service.errors import JobError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from service.batch.ray.parts import Receipt
-    from service.batch.ray.worker import Duty
+    from service.batch.ray.worker import WorkerConfig
 
 RESULTS = Path(__file__).parent / "results" / "ray.json"
 MODEL = MODELS / "cifar10net"
@@ -62,15 +62,15 @@ class _Some:
         self._pool = pool
         self._workers = workers
 
-    def receipts(self, cutters: Sequence[Cutter], duty: Duty) -> Iterator[Receipt]:
+    def receipts(self, cutters: Sequence[Sharder], duty: WorkerConfig) -> Iterator[Receipt]:
         return self._pool.receipts(cutters, duty, self._workers)
 
 
 class _Clock:
     """Notes at each part how many images there are, when, and what the processes below this one have used."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, summary: JobSummary) -> None:
+        self._summary = summary
         self._used: dict[int, float] = {}
         self.seen: list[tuple[int, float, float]] = []
 
@@ -80,7 +80,7 @@ class _Clock:
                 self._used[pid] = machine.cpu_s([pid])
             except OSError:
                 continue  # it has ended: what was seen last counts
-        self.seen.append((self._tally.images, time.perf_counter(), sum(self._used.values())))
+        self.seen.append((self._summary.images, time.perf_counter(), sum(self._used.values())))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,21 +128,21 @@ def measure(place: str, rounds: int) -> tuple[dict[int, list[Cost]], list[Cost],
 
 
 def _cut_us(place: str) -> float:
-    """Cut all inputs, and make of each share what is sent."""
+    """Cut all inputs, and make of each shard what is sent."""
     began_s = time.process_time()
     images = 0
-    for share in Cutter(unit=0, place=place, rows=PART_ROWS, folder=os.getcwd()).shares():  # noqa: PTH109
-        pickle.dumps(share)
-        images += len(share.items) if isinstance(share, Share) else 0
+    for shard in Sharder(unit=0, place=place, rows=PART_ROWS, folder=os.getcwd()).shards():  # noqa: PTH109
+        pickle.dumps(shard)
+        images += len(shard.items) if isinstance(shard, Shard) else 0
     return 1e6 * (time.process_time() - began_s) / images
 
 
 def _on_ray(pool: Pool, workers: int, source: str, out: Path, engine: LocalEngine) -> Cost:
-    job = ClusterJob(sources=Sources([source]), model=str(MODEL), top_k=3, part_rows=PART_ROWS)
-    tally = Tally()
-    clock = _Clock(tally)
-    place, began_s = Place(out=out, overwrite=True), time.perf_counter()
-    run(job, place, engine.subject(), _Some(pool, workers), tally, facts={}, on_part=clock.note)
+    job = RayJob(sources=Sources([source]), model=str(MODEL), top_k=3, part_rows=PART_ROWS)
+    summary = JobSummary()
+    clock = _Clock(summary)
+    target, began_s = FolderTarget(out=out, overwrite=True), time.perf_counter()
+    run(job, target, engine.model(), _Some(pool, workers), summary, facts={}, on_part=clock.note)
     first, last = clock.seen[0], clock.seen[-1]
     images, wall_s, cpu_s = (end - begin for begin, end in zip(first, last, strict=True))
     return Cost(int(images), wall_s, cpu_s, time.perf_counter() - began_s)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cifar10net import Client
 from cifar10net.errors import ClientError
-from service.batch.bars import as_lines
+from service.batch.terminal import bar_lines
 from service.errors import StartupError
 from service.server.spawn import ServerProcess
 
@@ -43,7 +43,7 @@ def _classify(server: ServerProcess) -> bool:
             results = client.classify(PHOTOGRAPHS)
             took_ms = (time.monotonic() - began) * 1000
         for path, result in zip(PHOTOGRAPHS, results, strict=True):
-            shown = as_lines(path.name, result.classes)
+            shown = "\n".join(bar_lines(path.name, result.classes))
             print(shown if result.error is None else f"{path.name}: {result.error}")
         print(
             f"\n{len(results)} photographs in one call of {took_ms:.0f} ms; stopping the server with SIGTERM"

@@ -1,1 +1,1 @@
-"""Jobs over whole collections of pictures: sources to rows, by a model in this process or by a server."""
+"""Batch jobs: collections of pictures become tables of rows, by a model in this process or by a server."""

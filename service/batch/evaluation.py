@@ -1,7 +1,6 @@
-"""How often the answers are right, where it is known what the inputs are.
+"""Accuracy over rows with true labels: top-1, top-3 and the confusion matrix.
 
-In: rows with labels. Out: top-1, top-3 and the confusion of classes, as numbers and as text. What has a label
-that the model does not know is told apart, and counts neither as right nor as wrong.
+Rows whose label is not a class of the model count neither as right nor as wrong, and are reported apart.
 """
 
 from __future__ import annotations
@@ -20,15 +19,10 @@ _MOST_SHOWN = 10
 
 
 class Evaluation:
-    """Counts rows."""
+    """Counts right and wrong answers."""
 
     def __init__(self, labels: Sequence[str], top_k: int) -> None:
-        """Begin to count.
-
-        Args:
-            labels: the model's classes.
-            top_k: how many of them a row has.
-        """
+        """Count for a model with these labels, and rows of ``top_k`` classes."""
         self._labels = tuple(labels)
         self._known = frozenset(labels)
         self._has_top3 = min(top_k, len(self._labels)) >= min(_TOP, len(self._labels))
@@ -46,14 +40,14 @@ class Evaluation:
                 self._unknown[row.label] += 1
             else:
                 self._unknown_more += 1
-        elif not row.scores:
+        elif not row.classes:
             self._failed += 1
         else:
-            self._confusion[row.label, row.scores[0].label] += 1
-            self._in_top3 += any(score.label == row.label for score in row.scores[:_TOP])
+            self._confusion[row.label, row.classes[0].label] += 1
+            self._in_top3 += any(top.label == row.label for top in row.classes[:_TOP])
 
     def counts(self) -> dict[str, Any]:
-        """Return what was counted, JSON-ready, for another process' ``merge``."""
+        """Return the counts, JSON-ready, for ``merge`` in another process."""
         return {
             "confusion": [[*pair, n] for pair, n in self._confusion.items()],
             "unknown": dict(self._unknown),
@@ -64,7 +58,7 @@ class Evaluation:
         }
 
     def merge(self, counts: dict[str, Any]) -> None:
-        """Add what another one has counted."""
+        """Add the counts of another evaluation."""
         for truth, answer, n in counts["confusion"]:
             self._confusion[truth, answer] += n
         for label, n in counts["unknown"].items():
@@ -79,11 +73,11 @@ class Evaluation:
 
     @property
     def images(self) -> int:
-        """How many count."""
+        """Images with a label of the model, and classified."""
         return self._confusion.total()
 
-    def facts(self) -> dict[str, Any]:
-        """Return all of it, JSON-ready; shares are of the images that count."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result, JSON-ready; top-1 and top-3 are fractions of ``images``."""
         right = sum(self._confusion[label, label] for label in self._labels)
         n = self.images
         return {
@@ -100,26 +94,26 @@ class Evaluation:
         }
 
     def lines(self) -> Iterator[str]:
-        """Say it to people."""
-        told = self.facts()
-        if not told["images"]:
-            yield "top-1, top-3: no image that was classified has a label that the model knows"
+        """Yield the result as lines of text."""
+        result = self.as_dict()
+        if not result["images"]:
+            yield "top-1, top-3: no classified image has a label of the model"
         else:
-            top3 = "top-3 needs --top 3" if told["top3"] is None else f"top-3 {told['top3']:.2%}"
-            yield f"top-1 {told['top1']:.2%}, {top3} of {told['images']:,} labelled images"
+            top3 = "top-3 needs --top 3" if result["top3"] is None else f"top-3 {result['top3']:.2%}"
+            yield f"top-1 {result['top1']:.2%}, {top3} of {result['images']:,} labelled images"
         if self._without:
             yield f"{self._without:,} without a label are not counted"
         if self._unknown:
             named = ", ".join(repr(label) for label in self._unknown)
             more = ", ..." if self._unknown_more else ""
-            count = told["unknown_label"]
-            yield f"{count:,} with a label that the model lacks are not counted: {named}{more}"
-        if told["images"]:
+            count = result["unknown_label"]
+            yield f"{count:,} with a label that the model does not have are not counted: {named}{more}"
+        if result["images"]:
             yield ""
-            yield from self._table() if len(self._labels) <= _WIDEST_TABLE else self._commonest()
+            yield from self._table() if len(self._labels) <= _WIDEST_TABLE else self._most_common()
 
     def _table(self) -> Iterator[str]:
-        """A line a true class, a column an answer."""
+        """The confusion matrix: a line for each true class, a column for each answer."""
         first = max(len("true, answered"), *map(len, self._labels))
         most = max(self._confusion.values())
         widths = [max(len(label), len(f"{most:,}")) + 2 for label in self._labels]
@@ -128,12 +122,12 @@ class Evaluation:
         present = {truth for truth, _ in self._confusion}
         for truth in (label for label in self._labels if label in present):
             counts = (self._confusion[truth, answer] for answer in self._labels)
-            cells = zip(counts, widths, strict=True)
-            line = "".join(f"{f'{count:,}' if count else '.':>{width}}" for count, width in cells)
+            columns = zip(counts, widths, strict=True)
+            line = "".join(f"{f'{count:,}' if count else '.':>{width}}" for count, width in columns)
             yield f"{truth:<{first}}{line}"
 
-    def _commonest(self) -> Iterator[str]:
-        """The commonest mistakes, where a table would be too wide."""
+    def _most_common(self) -> Iterator[str]:
+        """The most common mistakes, where a table would be too wide."""
         wrong = Counter({pair: n for pair, n in self._confusion.items() if pair[0] != pair[1]})
         for (truth, answer), count in wrong.most_common(_MOST_SHOWN):
             yield f"{truth} taken for {answer}: {count:,}"

@@ -1,7 +1,4 @@
-"""One input of a job: what it is called, how its bytes are had, and what it is if somebody has said so.
-
-Made by the sources, read by the engines. Knows nothing of either.
-"""
+"""One input of a job: its name, how to read its bytes, and its true label if that is known."""
 
 from __future__ import annotations
 
@@ -15,43 +12,43 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
 MOST_BYTES = MAX_MESSAGE_BYTES - (1 << 20)
-"""Of an input; what is larger fits into no message, and is refused before it is read."""
+"""Largest input; a larger one would not fit into a message to a server, and is refused before it is read."""
 
 
-class Reading(Enum):
-    """When an item's bytes can be had, and how long that takes."""
+class ReadMode(Enum):
+    """When and from where the bytes of an item can be read."""
 
-    ANY_TIME = "any time"
-    """At once, in any thread."""
-    SLOW = "slow"
-    """The same, but from far away: many should be asked for at a time."""
-    HERE = "here"
-    """At once, in this process alone: they are in its memory."""
-    NOW = "now"
-    """Before the next item is asked for, in the same thread."""
+    DIRECT = "direct"
+    """At any time, in any thread and process, without waiting."""
+    REMOTE = "remote"
+    """As DIRECT, but over a network: worth reading many at a time."""
+    IN_MEMORY = "in memory"
+    """At any time, but in this process alone."""
+    STREAMED = "streamed"
+    """Only before the next item is taken from the source, in the same thread."""
 
 
 class Item(NamedTuple):
     """One input."""
 
     source: str
-    """What its row is called; printable."""
+    """Name of the input in its row; valid UTF-8."""
     read: Callable[[], bytes]
-    """Returns the picture's file. Raises ImageError, or SourceError for what no other input would survive."""
+    """Returns the encoded picture. Raises ImageError, or SourceError if no other input can be read either."""
     label: str | int | None = None
-    """What it is, by name or by its place among the model's labels."""
-    reading: Reading = Reading.ANY_TIME
+    """The true label, by name or by index among the model's labels."""
+    read_mode: ReadMode = ReadMode.DIRECT
     held_bytes: int = 0
-    """What of it is in memory already."""
+    """Bytes of it that are in memory already."""
 
 
 def printable(text: str) -> str:
-    """Make a name that UTF-8 can hold of one that may come from a disk or from JSON."""
+    """Make a name from a file system or from JSON valid UTF-8, by escaping what is not."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def check_size(size: int) -> None:
-    """Refuse what is too large for any engine. Raises ImageError."""
+    """Refuse an input that is too large for any engine. Raises ImageError."""
     if size > MOST_BYTES:
         raise ImageError(
             ImageErrorCode.TOO_LARGE, f"has {size:,} bytes, wanted at most {MOST_BYTES:,}; make it smaller"
@@ -59,12 +56,12 @@ def check_size(size: int) -> None:
 
 
 def unreadable(reason: object) -> ImageError:
-    """Make the error of an input whose bytes cannot be had."""
+    """Make the error of an input whose bytes cannot be read."""
     return ImageError(ImageErrorCode.UNREADABLE_FILE, f"cannot be read: {reason}")
 
 
-def named(items: Iterable[Item], labels: Sequence[str]) -> Generator[Item]:
-    """Give labels that are numbers the names of the model's classes."""
+def with_label_names(items: Iterable[Item], labels: Sequence[str]) -> Generator[Item]:
+    """Replace labels that are indices by the names of the model's classes."""
     for item in items:
         if isinstance(item.label, int):
             is_known = 0 <= item.label < len(labels)

@@ -1,8 +1,7 @@
-"""What a job has done so far, in a file beside its output: ``OUT.partial``.
+"""The journal of a job: the rows so far, a line each, in ``OUT.partial`` beside the output.
 
-In: rows, in order, or whatever else becomes a line. Out: the same after whatever has ended the process, a
-line that was half written apart. The first line says of which job they are; a lock keeps a second process
-away. What the rows become in the end, it does not know.
+It survives the process, however that ends: when the job resumes, a last line that was written in part is cut
+off. The first line identifies the job, and a lock keeps other processes out.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from service.errors import OutputError
+from cifar10net.errors import ClientError
+from service.errors import JobError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,9 +26,9 @@ _Row = TypeVar("_Row")
 
 
 class Journal(Generic[_Row]):
-    """The rows of one job; a context manager, which closes the file and leaves it there."""
+    """The rows of one job; a context manager, which closes the file and does not remove it."""
 
-    def __init__(  # noqa: PLR0913 - the forms of a row are two of them
+    def __init__(  # noqa: PLR0913 - two are the format of a row
         self,
         out: Path,
         job: dict[str, Any],
@@ -38,23 +38,23 @@ class Journal(Generic[_Row]):
         resume: bool,
         overwrite: bool,
     ) -> None:
-        """Begin, or go on.
+        """Start or resume a journal.
 
         Args:
-            out: the job's output, beside which the journal lies.
-            job: what makes two jobs the same; JSON-ready.
+            out: the job's output.
+            job: identifies the job; JSON-ready.
             to_line: writes a row as a line, without its end.
-            from_line: reads such a line; raises ValueError if it is none.
-            resume: whether to go on with what is there.
-            overwrite: whether to begin anew whatever is there.
+            from_line: reads such a line; raises ValueError if it is not one.
+            resume: whether to keep the rows that are there.
+            overwrite: whether to drop them.
 
         Raises:
-            OutputError: it cannot be written, somebody else writes it, it is there and nobody said what to
-                do about it, or it is another job's.
+            OutputError: the file cannot be written, is another job's, is in use by another process, or has
+                rows and neither ``resume`` nor ``overwrite`` was asked for.
         """
         self.path = journal_of(out)
         self.rows = 0
-        """How many there are."""
+        """Number of rows."""
         self._end = 0
         self._to_line = to_line
         self._from_line = from_line
@@ -64,12 +64,12 @@ class Journal(Generic[_Row]):
             has_rows = os.fstat(self._file.fileno()).st_size > 0
             if has_rows and not resume and not overwrite:
                 raise OutputError(
-                    f"{self.path} is there, of a job that was not finished: go on with --resume, or begin "
-                    "anew with --overwrite"
+                    f"{self.path} is of a job that was not finished: continue with --resume, or start again "
+                    "with --overwrite"
                 )
             if overwrite:
                 self._file.truncate(0)
-            self._end = self._mend(job)
+            self._end = self._repair(job)
             self._file.seek(self._end)
         except BaseException:
             self._file.close()
@@ -82,11 +82,7 @@ class Journal(Generic[_Row]):
         self._file.close()
 
     def append(self, rows: list[_Row]) -> None:
-        """Write rows behind the others; a process that is killed from now on does not lose them.
-
-        Raises:
-            OutputError: the disk is full, or gone.
-        """
+        """Append rows; from then on they survive the process. Raises OutputError, as for a full disk."""
         self._write("".join(f"{self._to_line(row)}\n" for row in rows).encode())
         self.rows += len(rows)
 
@@ -95,24 +91,19 @@ class Journal(Generic[_Row]):
         return map(self._from_line, self.lines())
 
     def lines(self) -> Iterator[str]:
-        """Yield them as they are written."""
+        """Yield their lines."""
         with self.path.open(encoding="utf-8", newline="\n") as file:
             file.readline()
             yield from file
 
-    def skip_head(self, file: BinaryIO) -> BinaryIO:
-        """Move a file that was opened at the journal's path to its first row."""
-        file.readline()
-        return file
-
     def remove(self) -> None:
-        """Remove it: its rows are where they belong."""
+        """Remove the file."""
         self.path.unlink(missing_ok=True)
 
     def _open(self) -> BinaryIO:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Not "a": what was torn has to be cut off, and a row is written where the last one ended.
+            # Not "a": rows are written where the last whole one ends.
             return os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
@@ -123,13 +114,13 @@ class Journal(Generic[_Row]):
         except OSError as error:
             raise OutputError(f"{self.path} is being written by another process") from error
         if not self.path.exists() or not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
-            raise OutputError(f"{self.path} was finished by another process this very moment")
+            raise OutputError(f"{self.path} has just been finished by another process")
 
-    def _mend(self, job: dict[str, Any]) -> int:
-        """Check whose it is, cut off what is no whole row, and return where the next one goes."""
+    def _repair(self, job: dict[str, Any]) -> int:
+        """Check the job, count the rows, cut off an incomplete one, and return where the next one goes."""
         with self.path.open("rb") as file:
             head = file.readline()
-            if not head.endswith(b"\n"):  # nothing, or torn before there was a row
+            if not head.endswith(b"\n"):  # empty, or cut off before its first row
                 self._file.truncate(0)
                 self._end = 0
                 self._write(json.dumps({_FORMAT_KEY: FORMAT, **job}, ensure_ascii=False).encode() + b"\n")
@@ -153,20 +144,22 @@ class Journal(Generic[_Row]):
 
     def _check(self, head: bytes, job: dict[str, Any]) -> None:
         try:
-            told = json.loads(head)
+            there = json.loads(head)
         except ValueError:
-            told = None
-        if not isinstance(told, dict) or told.get(_FORMAT_KEY) != FORMAT:
-            raise OutputError(f"{self.path} is no journal of this version; move it away, or use --overwrite")
+            there = None
+        if not isinstance(there, dict) or there.get(_FORMAT_KEY) != FORMAT:
+            raise OutputError(
+                f"{self.path} is not a journal of this version; move it away, or use --overwrite"
+            )
         for key, value in job.items():
-            if told.get(key) != value:
+            if there.get(key) != value:
                 raise OutputError(
-                    f"{self.path} is another job's, whose {key} was {_short(told.get(key))} and is now "
-                    f"{_short(value)}: finish that one, or begin anew with --overwrite"
+                    f"{self.path} is another job's, whose {key} was {_short(there.get(key))} and is now "
+                    f"{_short(value)}: finish that job, or start again with --overwrite"
                 )
 
     def _write(self, data: bytes) -> None:
-        """Write all of it or, whatever comes between, nothing."""
+        """Write all of the data or, if that fails or is interrupted, nothing."""
         end = self._end + len(data)
         view = memoryview(data)
         try:
@@ -176,20 +169,33 @@ class Journal(Generic[_Row]):
         except OSError as error:
             raise OutputError(
                 f"{self.path} cannot be written: {error.strerror}; the rows so far are kept, and --resume "
-                "goes on from there"
+                "continues from there"
             ) from error
         finally:
             if self._end != end:
-                with contextlib.suppress(OSError):  # else what is torn is cut off when it is opened again
+                with contextlib.suppress(OSError):  # else it is cut off when the job resumes
                     self._file.truncate(self._end)
                     self._file.seek(self._end)
 
 
+@contextlib.contextmanager
+def explaining_what_is_kept(explain: Callable[[str], str]) -> Iterator[None]:
+    """Let ``explain`` complete the reason of an early end; an OutputError is complete."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except (ClientError, JobError) as error:
+        raise JobError(explain(str(error))) from error
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(explain("interrupted")) from error
+
+
 def journal_of(out: Path) -> Path:
-    """Say where the journal of an output lies."""
+    """Return the path of an output's journal."""
     return out.with_name(f"{out.name}.partial")
 
 
 def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 100 else f"{text[:97]}..."  # noqa: PLR2004 - characters that are shown
+    return text if len(text) <= 100 else f"{text[:97]}..."  # noqa: PLR2004 - characters

@@ -1,7 +1,6 @@
-"""The finished output of a job: CSV, JSON lines or Parquet, whole or not at all.
+"""The output file of a job: CSV, JSON lines or Parquet, complete or not there at all.
 
-In: the rows of a journal. Out: a file under its own name, made beside it, flushed and renamed. Knows nothing
-of how the rows came about.
+It is written from the journal under another name, flushed to the disk, and renamed.
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ import io
 import os
 import shutil
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from service.batch.columns import cells_of_lines, columns, plain_cells, told_cells
+from service.batch.columns import column_names, plain_line_matcher, values_of_line, values_of_lines
 from service.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from service.batch.row import Row
 
 
-class Form(StrEnum):
-    """What rows can be written as."""
+class OutputFormat(StrEnum):
+    """Formats of rows."""
 
     BARS = "bars"
     TABLE = "table"
@@ -36,47 +36,62 @@ class Form(StrEnum):
     PARQUET = "parquet"
 
 
-FILES = (Form.CSV, Form.JSONL, Form.PARQUET)
-_SUFFIXES = {".csv": Form.CSV, ".jsonl": Form.JSONL, ".ndjson": Form.JSONL, ".parquet": Form.PARQUET}
+_SUFFIXES = {
+    ".csv": OutputFormat.CSV,
+    ".jsonl": OutputFormat.JSONL,
+    ".ndjson": OutputFormat.JSONL,
+    ".parquet": OutputFormat.PARQUET,
+}
 _GROUP_ROWS = 1 << 16
 _COPY_BYTES = 1 << 20
 
 
-def form_of(out: Path) -> Form:
-    """Choose by a file's name. Raises OutputError."""
-    form = _SUFFIXES.get(out.suffix.lower())
-    if form is None:
-        raise OutputError(f"{out} could be anything: name it .csv, .jsonl or .parquet, or say --format")
-    return form
+def format_of(out: Path) -> OutputFormat:
+    """Choose the format by a file's name. Raises OutputError."""
+    found = _SUFFIXES.get(out.suffix.lower())
+    if found is None:
+        raise OutputError(f"{out} has no known suffix: name it .csv, .jsonl or .parquet, or give --format")
+    return found
 
 
-def publish(journal: Journal[Row], out: Path, form: Form, top_k: int, *, has_labels: bool) -> None:
-    """Write the output, and remove the journal once it is in its place.
+def publish(
+    journal: Journal[Row], out: Path, output_format: OutputFormat, top_k: int, *, has_labels: bool
+) -> None:
+    """Write the output, and then remove the journal.
 
     Raises:
         OutputError: the disk is full, or the folder cannot be written; the journal stays.
     """
-    write = _WRITERS[form]
-    unfinished = out.with_name(f".{out.name}.new")  # one name: what a killed process leaves is written over
+    unfinished = out.with_name(f".{out.name}.new")  # always the same, to overwrite what a killed process left
     try:
-        with unfinished.open("wb") as file:
-            write(journal, file, top_k, has_labels)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(out)
-        sync_folder(out.parent)
+        with complete_file(out, unfinished) as file:
+            _WRITERS[output_format](journal, file, top_k, has_labels)
         journal.remove()
     except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
         raise OutputError(
             f"{out} cannot be written: {error.strerror}; all rows are in {journal.path}, and --resume makes "
-            "the output from them"
+            "the output of them"
         ) from error
 
 
+@contextlib.contextmanager
+def complete_file(path: Path, unfinished: Path) -> Iterator[BinaryIO]:
+    """Write a file as ``unfinished``, and rename it once it is complete and on the disk. Raises OSError."""
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        sync_folder(path.parent)
+    except OSError:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
+
+
 def sync_folder(folder: Path) -> None:
-    """Have the new name on the disk before the journal is gone from there."""
+    """Flush the names in a folder to the disk: the output must be there before the journal is removed."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -85,7 +100,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def csv_line(values: list[Any]) -> str:
-    """Write cells as a line of CSV, RFC 4180 but for its end, which is a line feed."""
+    """Write values as a line of CSV: RFC 4180, but ended by a line feed."""
     line = io.StringIO()
     shown = [f"{value:.9g}" if isinstance(value, float) else value for value in values]
     csv.writer(line, lineterminator="\n").writerow(shown)
@@ -95,50 +110,52 @@ def csv_line(values: list[Any]) -> str:
 def _write_csv(journal: Journal[Row], file: BinaryIO, top_k: int, has_labels: bool) -> None:  # noqa: FBT001
     text = io.TextIOWrapper(file, "utf-8", newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns(top_k, has_labels=has_labels))
-    plain = plain_cells(top_k)
+    writer.writerow(column_names(top_k, has_labels=has_labels))
+    match_plain = plain_line_matcher(top_k)
     for line in journal.lines():
-        match = plain(line)
+        match = match_plain(line)
         if match is None:
-            writer.writerow(told_cells(line, top_k, has_labels=has_labels))
-        else:  # as the writer would, in a small part of the time
-            *found, label = match.groups("")
-            text.write(f"{','.join(found)},,{',' + label if has_labels else ''}\n")
+            writer.writerow(values_of_line(line, top_k, has_labels=has_labels))
+        else:  # the same as the writer, in a fraction of the time
+            *values, label = match.groups("")
+            text.write(f"{','.join(values)},,{',' + label if has_labels else ''}\n")
     text.detach()
 
 
 def _write_jsonl(journal: Journal[Row], file: BinaryIO, top_k: int, has_labels: bool) -> None:  # noqa: ARG001, FBT001
-    """Copy them: the journal has them in this very form."""
-    with journal.path.open("rb") as rows:
-        shutil.copyfileobj(journal.skip_head(rows), file, _COPY_BYTES)
+    """Copy all lines but the first, which identifies the job."""
+    with journal.path.open("rb") as lines:
+        lines.readline()
+        shutil.copyfileobj(lines, file, _COPY_BYTES)
 
 
 def _write_parquet(journal: Journal[Row], file: BinaryIO, top_k: int, has_labels: bool) -> None:  # noqa: FBT001
-    pa, pq = parquet()
-    names = columns(top_k, has_labels=has_labels)
+    pa, pq = import_pyarrow()
+    names = column_names(top_k, has_labels=has_labels)
     schema, texts = schema_of(names), pa.schema([(name, pa.string()) for name in names])
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for group in _groups(cells_of_lines(journal.lines(), top_k, has_labels=has_labels)):
+        rows = values_of_lines(journal.lines(), top_k, has_labels=has_labels)
+        while group := list(islice(rows, _GROUP_ROWS)):
             writer.write_table(table_of(group, texts).cast(schema))
 
 
 def schema_of(names: list[str]) -> Any:  # noqa: ANN401 - pyarrow has no types
-    """Say which kinds of cells the columns of a Parquet file have. Raises OutputError."""
-    pa, _ = parquet()
+    """Make the schema of a Parquet file from its column names. Raises OutputError."""
+    pa, _ = import_pyarrow()
     kinds = {"index": pa.int64(), "probability": pa.float32()}
     return pa.schema([(name, kinds.get(name.partition("_")[0], pa.string())) for name in names])
 
 
 def table_of(rows: Sequence[Sequence[Any]], schema: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
-    """Make a table of pyarrow from the cells of rows. Raises OutputError."""
-    pa, _ = parquet()
-    cells_by_column = zip(*rows, strict=True) if rows else [()] * len(schema)
-    arrays = [pa.array(values, kind) for values, kind in zip(cells_by_column, schema.types, strict=True)]
+    """Make a pyarrow table from the values of rows. Raises OutputError."""
+    pa, _ = import_pyarrow()
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [pa.array(values, kind) for values, kind in zip(columns, schema.types, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def parquet() -> tuple[Any, Any]:
-    """Return pyarrow and its Parquet. Raises OutputError where the extra is not installed."""
+def import_pyarrow() -> tuple[Any, Any]:
+    """Return pyarrow and pyarrow.parquet. Raises OutputError if the extra is not installed."""
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra
         import pyarrow.parquet as pq  # noqa: PLC0415
@@ -149,19 +166,8 @@ def parquet() -> tuple[Any, Any]:
     return pa, pq
 
 
-def _groups(rows: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
-    group: list[Sequence[Any]] = []
-    for row in rows:
-        group.append(row)
-        if len(group) == _GROUP_ROWS:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-_WRITERS: dict[Form, Callable[[Journal[Row], BinaryIO, int, bool], None]] = {
-    Form.CSV: _write_csv,
-    Form.JSONL: _write_jsonl,
-    Form.PARQUET: _write_parquet,
+_WRITERS: dict[OutputFormat, Callable[[Journal[Row], BinaryIO, int, bool], None]] = {
+    OutputFormat.CSV: _write_csv,
+    OutputFormat.JSONL: _write_jsonl,
+    OutputFormat.PARQUET: _write_parquet,
 }

@@ -1,9 +1,4 @@
-"""Has inputs read in time: those from far away many at once, those that pass by before they are gone.
-
-Items go in, the same items come out in their order, each of which can be read at any time. What is read and
-not yet asked for is bounded by the number of readers. ``kept`` reads one for another process. Knows nothing
-of where items come from.
-"""
+"""Reads inputs ahead of the engine: remote ones many at a time, streamed ones before they are gone."""
 
 from __future__ import annotations
 
@@ -13,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cifar10net.errors import ImageError
-from service.batch.item import Item, Reading
+from service.batch.item import Item, ReadMode
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -21,44 +16,44 @@ if TYPE_CHECKING:
     from cifar10net.errors import ImageErrorCode
 
 READERS = 32
-"""Reads of slow items at a time."""
+"""Remote items that are read at a time."""
 
 
-def ahead(items: Iterable[Item], readers: int = READERS) -> Generator[Item]:
-    """Pass items on, those that are slow to read, or gone soon, with what was read."""
+def prefetch(items: Iterable[Item], readers: int = READERS) -> Generator[Item]:
+    """Yield the items in order, each readable at any time; about ``readers`` are read ahead at most."""
     waiting: deque[tuple[Item, Future[bytes] | None]] = deque()
     pool: ThreadPoolExecutor | None = None
     try:
         for item in items:
-            if item.reading in {Reading.ANY_TIME, Reading.HERE} and not waiting:
+            if item.read_mode in {ReadMode.DIRECT, ReadMode.IN_MEMORY} and not waiting:
                 yield item
                 continue
             future = None
-            if item.reading is Reading.SLOW:
+            if item.read_mode is ReadMode.REMOTE:
                 pool = pool or ThreadPoolExecutor(readers, thread_name_prefix="read")
                 future = pool.submit(item.read)
-            elif item.reading is Reading.NOW:
+            elif item.read_mode is ReadMode.STREAMED:
                 future = _read_now(item)
             waiting.append((item, future))
             if pool is None or len(waiting) > readers:
-                yield _held(*waiting.popleft())
+                yield _finished(*waiting.popleft())
         while waiting:
-            yield _held(*waiting.popleft())
+            yield _finished(*waiting.popleft())
     finally:
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _read_now(item: Item) -> Future[bytes]:
-    outcome: Future[bytes] = Future()
+    future: Future[bytes] = Future()
     try:
-        outcome.set_result(item.read())
+        future.set_result(item.read())
     except ImageError as error:
-        outcome.set_exception(error)
-    return outcome
+        future.set_exception(error)
+    return future
 
 
-def _held(item: Item, future: Future[bytes] | None) -> Item:
+def _finished(item: Item, future: Future[bytes] | None) -> Item:
     """Wait until an item is read."""
     if future is None:
         return item
@@ -66,8 +61,8 @@ def _held(item: Item, future: Future[bytes] | None) -> Item:
     return Item(item.source, future.result, item.label, held_bytes=size)
 
 
-def kept(item: Item) -> Item:
-    """Read an item, and return it with its bytes, or its error, so that another process can be sent it."""
+def with_bytes(item: Item) -> Item:
+    """Read an item; the one returned holds its bytes, or its error, and can be sent to another process."""
     try:
         data = item.read()
     except ImageError as error:

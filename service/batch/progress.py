@@ -1,8 +1,4 @@
-"""Shows a person how a job goes: a bar on a terminal, a line now and then elsewhere.
-
-In: a tally that grows, and how many inputs there are as soon as that is known. Out: standard error. Knows
-nothing of what is counted.
-"""
+"""Shows how a job goes on standard error: a bar on a terminal, elsewhere a line every half minute."""
 
 from __future__ import annotations
 
@@ -19,32 +15,29 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from service.batch.summary import Tally
+    from service.batch.summary import JobSummary
 
 LINE_EVERY_S = 30.0
 _REFRESH_S = 0.2
 
 
 class JobProgress:
-    """A context manager, because a bar must be closed."""
+    """The progress of one job; a context manager, which closes the bar."""
 
     def __init__(
         self,
         console: Console,
-        tally: Tally,
+        summary: JobSummary,
         count: Callable[[], int | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make it.
+        """Show the counts of ``summary`` on ``console``.
 
-        Args:
-            console: where it is shown.
-            tally: what is shown of.
-            count: says how many inputs there are; is asked for a bar alone, and in a thread of its own.
-            clock: seconds.
+        ``count`` returns the number of inputs, None if unknown. It is called only for a bar, in its own
+        thread.
         """
         self._console = console
-        self._tally = tally
+        self._summary = summary
         self._count = count
         self._clock = clock
         self._shown_s = clock()
@@ -71,21 +64,21 @@ class JobProgress:
         self._bar.stop()
 
     def update(self) -> None:
-        """Show how it goes, if it is time to."""
+        """Show the counts, if the last time was long enough ago."""
         now_s = self._clock()
         if now_s - self._shown_s < (_REFRESH_S if self._console.is_terminal else LINE_EVERY_S):
             return
         self._shown_s = now_s
-        speed, errors = self._tally.images_per_s, self._tally.failed
+        images, speed, errors = self._summary.images, self._summary.images_per_s, self._summary.failed
         if self._console.is_terminal:
-            self._bar.update(self._task, completed=self._tally.images, speed=speed, errors=errors)
+            self._bar.update(self._task, completed=images, speed=speed, errors=errors)
         else:
-            line = f"{self._tally.images:,} images, {speed:,.0f} images/s, {errors:,} errors"
+            line = f"{images:,} images, {speed:,.0f} images/s, {errors:,} errors"
             self._console.print(line, highlight=False, soft_wrap=True)
 
     def _find_total(self) -> None:
         try:
             total = self._count()
         except JobError:
-            return  # the job itself will come to it, and say so
+            return  # the job will run into the same error, and report it
         self._bar.update(self._task, total=total)

@@ -1,8 +1,4 @@
-"""One row of a job's output, and its form as a line of JSON.
-
-Made by the engines, one an input. The line is what the journal keeps and what JSON lines show. Knows nothing
-of files.
-"""
+"""One row of a job's output, and its line of JSON, which the journal and JSON-lines outputs hold."""
 
 from __future__ import annotations
 
@@ -12,70 +8,66 @@ from json.encoder import encode_basestring as _text
 from typing import NamedTuple
 
 
-class Score(NamedTuple):
-    """One class and its probability, 0 to 1."""
+class TopClass(NamedTuple):
+    """One class of a row and its probability, 0 to 1."""
 
-    position: int
-    """Of the class among the model's labels, from 0."""
+    class_index: int
+    """Among the model's labels, from 0."""
     label: str
     probability: float
 
 
 class Row(NamedTuple):
-    """What became of one input: classes, best first, or an error."""
+    """The result for one input: its most likely classes, best first, or an error."""
 
     source: str
-    scores: tuple[Score, ...] = ()
+    classes: tuple[TopClass, ...] = ()
     model: str = ""
     version: str = ""
     error: str = ""
-    """Its code; empty if there is none."""
+    """Error code; empty if there is none."""
     message: str = ""
-    """What is wrong, for people."""
+    """Explains the error."""
     label: str | None = None
-    """What it is, where that is known."""
+    """The true label, where it is known."""
 
 
 def to_line(row: Row) -> str:
-    """Write a row as JSON, without the end of the line.
+    """Write a row as JSON, without a line end.
 
-    By hand, since json.dumps takes several times as long, and with nine digits, which are all that a float32
-    has.
+    Written by hand: json.dumps takes several times as long. Nine digits are all that a float32 has.
     """
-    scores = ", ".join([f"{_head(position, label)}{value:.9g}}}" for position, label, value in row.scores])
+    classes = ", ".join([f"{_head(index, label)}{value:.9g}}}" for index, label, value in row.classes])
     error = f'{{"code": {_text(row.error)}, "message": {_text(row.message)}}}' if row.error else "null"
     label = "" if row.label is None else f', "label": {_text(row.label)}'
     return (
-        f'{{"source": {_text(row.source)}, "classes": [{scores}], {_tail(row.model, row.version)}, '
+        f'{{"source": {_text(row.source)}, "classes": [{classes}], {_tail(row.model, row.version)}, '
         f'"error": {error}{label}}}'
     )
 
 
 def from_line(line: str | bytes) -> Row:
-    """Read such a line.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Read such a line. Raises ValueError if it is not one."""
     try:
-        told = json.loads(line)
-        error = told["error"] or {"code": "", "message": ""}
+        record = json.loads(line)
+        error = record["error"] or {"code": "", "message": ""}
+        classes = record["classes"]
         return Row(
-            told["source"],
-            tuple(Score(one["index"], one["label"], float(one["probability"])) for one in told["classes"]),
-            told["model"],
-            told["version"],
+            record["source"],
+            tuple(TopClass(one["index"], one["label"], float(one["probability"])) for one in classes),
+            record["model"],
+            record["version"],
             error["code"],
             error["message"],
-            told.get("label"),
+            record.get("label"),
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"no row: {line[:80]!r}") from error
+        raise ValueError(f"not a row: {line[:80]!r}") from error
 
 
 @lru_cache(maxsize=1024)
-def _head(position: int, label: str) -> str:
-    return f'{{"index": {position}, "label": {_text(label)}, "probability": '
+def _head(index: int, label: str) -> str:
+    return f'{{"index": {index}, "label": {_text(label)}, "probability": '
 
 
 @lru_cache(maxsize=16)

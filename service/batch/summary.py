@@ -1,7 +1,4 @@
-"""What a job has done: how many images, how many errors of which kind, how fast, and how often it was right.
-
-In: rows as they come. Out: the summary, as lines and as an object. Knows nothing of files but their names.
-"""
+"""The summary of a job: images, errors by kind, speed, and accuracy where true labels are known."""
 
 from __future__ import annotations
 
@@ -12,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from service.batch.engines.engine import Subject
+    from service.batch.engines.engine import ModelIdentity
     from service.batch.evaluation import Evaluation
     from service.batch.row import Row
 
 
-class Tally:
-    """Counts the rows of one job, those of an earlier start of it too."""
+class JobSummary:
+    """Counts the rows of one job, including those from before it was resumed."""
 
     def __init__(
         self, evaluation: Evaluation | None = None, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self.images = 0
         self.resumed = 0
-        """How many of them are of an earlier start."""
+        """Images from before the job was resumed."""
         self.errors: Counter[str] = Counter()
         self._evaluation = evaluation
         self._clock = clock
@@ -40,40 +37,40 @@ class Tally:
             self._evaluation.add(row)
 
     def counts(self) -> dict[str, Any]:
-        """Return what was counted, JSON-ready, for another process' ``merge``."""
+        """Return the counts, JSON-ready, for ``merge`` in another process."""
         evaluated = None if self._evaluation is None else self._evaluation.counts()
         return {"images": self.images, "errors": dict(self.errors), "evaluation": evaluated}
 
     def merge(self, counts: dict[str, Any]) -> None:
-        """Add what another one has counted."""
+        """Add the counts of another summary."""
         self.images += counts["images"]
         self.errors.update(counts["errors"])
         if self._evaluation is not None:
             self._evaluation.merge(counts["evaluation"])
 
     def begin(self) -> None:
-        """Start the clock: what was counted until now is of an earlier start."""
+        """Start the clock; all rows so far count as resumed."""
         self.resumed = self.images
         self._began_s = self._clock()
 
     @property
     def failed(self) -> int:
-        """How many have an error."""
+        """Images with an error."""
         return self.errors.total()
 
     @property
     def seconds(self) -> float:
-        """Since the clock was started."""
+        """Seconds since the clock was started."""
         return self._clock() - self._began_s
 
     @property
     def images_per_s(self) -> float:
-        """Of this start."""
+        """Speed since the clock was started."""
         return (self.images - self.resumed) / max(self.seconds, 1e-9)
 
-    def facts(self, subject: Subject | None, out: str | None) -> dict[str, Any]:
+    def as_dict(self, model: ModelIdentity | None, out: str | None) -> dict[str, Any]:
         """Return the summary, JSON-ready."""
-        told: dict[str, Any] = {
+        summary: dict[str, Any] = {
             "images": self.images,
             "classified": self.images - self.failed,
             "errors": dict(self.errors),
@@ -82,14 +79,14 @@ class Tally:
             "images_per_s": round(self.images_per_s, 1),
             "out": out,
         }
-        if subject is not None:
-            told |= {"model": subject.name, "version": subject.version}
+        if model is not None:
+            summary |= {"model": model.name, "version": model.version}
         if self._evaluation is not None:
-            told["evaluation"] = self._evaluation.facts()
-        return told
+            summary["evaluation"] = self._evaluation.as_dict()
+        return summary
 
     def lines(self, out: str | None) -> Iterator[str]:
-        """Say it to people."""
+        """Yield the summary as lines of text."""
         images = "1 image" if self.images == 1 else f"{self.images:,} images"
         earlier = f" ({self.resumed:,} of them earlier)" if self.resumed else ""
         yield f"{images}{earlier} in {self.seconds:.1f} s, {self.images_per_s:,.0f} images/s"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _FAILED = 1
 _INTERRUPTED = 130
-_FORMATS = ("bars", "table", "csv", "jsonl", "parquet")  # service.batch.output.Form, imported later
+_FORMATS = ("bars", "table", "csv", "jsonl", "parquet")  # service.batch.output.OutputFormat, imported later
 
 
 @click.command(
@@ -161,17 +161,17 @@ def _classify(options: dict[str, Any]) -> bool:
 
 def _target(options: dict[str, Any]) -> Target | None:
     from service.batch.job import Target  # noqa: PLC0415
-    from service.batch.output import Form, form_of, parquet  # noqa: PLC0415
+    from service.batch.output import OutputFormat, format_of, import_pyarrow  # noqa: PLC0415
 
     out = options["out"]
     if out is None:
         return None
-    form = form_of(out) if options["form"] is None else Form(options["form"])
-    if form is Form.PARQUET:
-        parquet()  # a missing package is found now, not at the end
+    output_format = format_of(out) if options["form"] is None else OutputFormat(options["form"])
+    if output_format is OutputFormat.PARQUET:
+        import_pyarrow()  # a missing package is found now, not at the end
     return Target(
         out=out,
-        form=form,
+        format=output_format,
         has_labels=options["labels"] is not None,
         resume=options["resume"],
         overwrite=options["overwrite"],
@@ -186,15 +186,16 @@ def _engine(options: dict[str, Any], stack: ExitStack) -> Engine:
 
         threads = options["threads"] or usable_cpus().count
         engine = LocalEngine(options["model"], options["model_version"], threads)
-        if engine.models[0].info.caution:
-            click.echo(f"warning: {options['model']}: {engine.models[0].info.caution}", err=True)
+        caution = engine.runner.info.caution
+        if caution:
+            click.echo(f"warning: {options['model']}: {caution}", err=True)
         return engine
     from cifar10net import Client  # noqa: PLC0415
-    from service.batch.bars import as_timing  # noqa: PLC0415
     from service.batch.engines.server_engine import ServerEngine  # noqa: PLC0415
+    from service.batch.terminal import timing_line  # noqa: PLC0415
 
     client = stack.enter_context(Client(options["server"], config))
-    on_timing = (lambda parts: click.echo(as_timing(parts), err=True)) if options["timing"] else None
+    on_timing = (lambda parts: click.echo(timing_line(parts), err=True)) if options["timing"] else None
     return ServerEngine(
         client,
         options["model"],
@@ -206,38 +207,38 @@ def _engine(options: dict[str, Any], stack: ExitStack) -> Engine:
 
 def _print(job: Job, options: dict[str, Any]) -> bool:
     """Print each row as it comes, errors on standard error too, and the summary where there are labels."""
-    from service.batch.summary import Tally  # noqa: PLC0415
+    from service.batch.summary import JobSummary  # noqa: PLC0415
 
     has_labels = options["labels"] is not None
-    subject = job.engine.subject() if has_labels else None
-    tally = Tally(_evaluation(subject.labels, options) if subject is not None else None)
+    model = job.engine.model() if has_labels else None
+    summary = JobSummary(_evaluation(model.labels, options) if model is not None else None)
     write = _writer(options)
-    for row in job.rows(() if subject is None else subject.labels):
-        tally.add(row)
+    for row in job.rows(() if model is None else model.labels):
+        summary.add(row)
         echo_lines(write(row))
         if row.error:
             click.echo(f"{row.source}: {row.message}", err=True)
-    if subject is not None:
+    if model is not None:
         if options["as_json"]:
-            echo_object({"summary": tally.facts(subject, None)})
+            echo_object({"summary": summary.as_dict(model, None)})
         else:
-            echo_lines(tally.lines(None))
-    return tally.failed > 0
+            echo_lines(summary.lines(None))
+    return summary.failed > 0
 
 
 def _write(job: Job, target: Target, options: dict[str, Any]) -> bool:
     """Write all rows to a file, and print the summary."""
     from service.batch.job import run  # noqa: PLC0415
     from service.batch.progress import JobProgress  # noqa: PLC0415
-    from service.batch.summary import Tally  # noqa: PLC0415
+    from service.batch.summary import JobSummary  # noqa: PLC0415
 
-    subject = job.engine.subject()
-    tally = Tally(_evaluation(subject.labels, options) if target.has_labels else None)
+    model = job.engine.model()
+    summary = JobSummary(_evaluation(model.labels, options) if target.has_labels else None)
     facts = {key: options[key] for key in ("labels", "column")} | {"sources": list(options["sources"])}
-    with JobProgress(console(stderr=True), tally, job.sources.count) as progress:
-        run(job, target, subject, tally, facts=facts, on_row=progress.update)
-    echo_summary(tally, subject, str(target.out), as_json=options["as_json"])
-    return tally.failed > 0
+    with JobProgress(console(stderr=True), summary, job.sources.count) as progress:
+        run(job, target, model, summary, facts=facts, on_row=progress.update)
+    echo_summary(summary, model, str(target.out), as_json=options["as_json"])
+    return summary.failed > 0
 
 
 def _evaluation(labels: tuple[str, ...], options: dict[str, Any]) -> Any:  # noqa: ANN401 - imported later
@@ -248,9 +249,9 @@ def _evaluation(labels: tuple[str, ...], options: dict[str, Any]) -> Any:  # noq
 
 def _writer(options: dict[str, Any]) -> Callable[[Row], Iterator[str]]:
     from service.batch import terminal  # noqa: PLC0415
-    from service.batch.output import Form  # noqa: PLC0415
+    from service.batch.output import OutputFormat  # noqa: PLC0415
 
     if options["as_json"]:
-        return terminal.objects
-    form = Form(options["form"] or Form.BARS)
-    return terminal.writer(form, options["top"], has_labels=options["labels"] is not None)
+        return terminal.json_object
+    output_format = OutputFormat(options["form"] or OutputFormat.BARS)
+    return terminal.writer(output_format, options["top"], has_labels=options["labels"] is not None)

@@ -13,7 +13,7 @@ from service.runtime.providers import ON_DEVICE, PROVIDERS, ProviderConfig
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.batch.engines.engine import Subject
+    from service.batch.engines.engine import ModelIdentity
 
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 _ENGINES = ("local", "server", "ray")
@@ -96,29 +96,29 @@ def check(context: click.Context, options: dict[str, Any], *, is_local: bool) ->
 def classify(options: dict[str, Any]) -> bool:
     """Run the job; return whether an image failed."""
     from service.batch.engines.local_engine import LocalEngine  # noqa: PLC0415
-    from service.batch.output import parquet  # noqa: PLC0415
-    from service.batch.ray.output_folder import Place  # noqa: PLC0415 - needed by this engine alone
+    from service.batch.output import import_pyarrow  # noqa: PLC0415
+    from service.batch.ray.output_folder import FolderTarget  # noqa: PLC0415
     from service.batch.ray.pool import Pool  # noqa: PLC0415
 
-    place = Place(out=options["out"], resume=options["resume"], overwrite=options["overwrite"])
-    if not place.check():
-        click.echo(f"{place.out} exists and has no journal: the job is complete", err=True)
+    target = FolderTarget(out=options["out"], resume=options["resume"], overwrite=options["overwrite"])
+    if not target.check():
+        click.echo(f"{target.out} exists and has no journal: the job is complete", err=True)
         return False
-    parquet()
+    import_pyarrow()
     pool = Pool(_pool_config(options))
     # Loaded on the CPU: the machine that plans the job need not have a GPU.
-    subject = LocalEngine(options["model"], options["model_version"], threads=1).subject()
-    return _run(options, place, pool, subject)
+    model = LocalEngine(options["model"], options["model_version"], threads=1).model()
+    return _run(options, target, pool, model)
 
 
-def _run(options: dict[str, Any], place: Any, pool: Any, subject: Subject) -> bool:  # noqa: ANN401 - imported later
+def _run(options: dict[str, Any], target: Any, pool: Any, model: ModelIdentity) -> bool:  # noqa: ANN401 - imported later
     from service.batch.evaluation import Evaluation  # noqa: PLC0415
     from service.batch.progress import JobProgress  # noqa: PLC0415
-    from service.batch.ray.ray_job import ClusterJob, run  # noqa: PLC0415
+    from service.batch.ray.ray_job import RayJob, run  # noqa: PLC0415
     from service.batch.sources import Sources  # noqa: PLC0415
-    from service.batch.summary import Tally  # noqa: PLC0415
+    from service.batch.summary import JobSummary  # noqa: PLC0415
 
-    job = ClusterJob(
+    job = RayJob(
         sources=Sources(options["sources"], options["column"], options["labels"]),
         column=options["column"],
         labels=options["labels"],
@@ -130,12 +130,12 @@ def _run(options: dict[str, Any], place: Any, pool: Any, subject: Subject) -> bo
         part_rows=options["part_rows"],
         ships_bytes=options["inputs"] == "here",
     )
-    tally = Tally(None if options["labels"] is None else Evaluation(subject.labels, options["top"]))
+    summary = JobSummary(None if options["labels"] is None else Evaluation(model.labels, options["top"]))
     facts = {key: options[key] for key in ("labels", "column")} | {"sources": list(options["sources"])}
-    with pool, JobProgress(console(stderr=True), tally, job.sources.count) as progress:
-        run(job, place, subject, pool, tally, facts=facts, on_part=progress.update)
-    echo_summary(tally, subject, str(place.out), as_json=options["as_json"])
-    return tally.failed > 0
+    with pool, JobProgress(console(stderr=True), summary, job.sources.count) as progress:
+        run(job, target, model, pool, summary, facts=facts, on_part=progress.update)
+    echo_summary(summary, model, str(target.out), as_json=options["as_json"])
+    return summary.failed > 0
 
 
 def _pool_config(options: dict[str, Any]) -> Any:  # noqa: ANN401 - imported later

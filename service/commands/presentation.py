@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from service.batch.engines.engine import Subject
-    from service.batch.summary import Tally
+    from service.batch.engines.engine import ModelIdentity
+    from service.batch.summary import JobSummary
 
 
 def examples(*lines: str) -> str:
@@ -48,12 +48,12 @@ def echo_lines(lines: Iterable[str]) -> None:
         click.echo(line)
 
 
-def echo_summary(tally: Tally, subject: Subject, out: str, *, as_json: bool) -> None:
+def echo_summary(summary: JobSummary, model: ModelIdentity, out: str, *, as_json: bool) -> None:
     """Print the summary of a batch job whose rows are in ``out``."""
     if as_json:
-        echo_object(tally.facts(subject, out))
+        echo_object(summary.as_dict(model, out))
     else:
-        echo_lines(tally.lines(out))
+        echo_lines(summary.lines(out))
 
 
 def wants_colours() -> bool:

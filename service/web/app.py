@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from service.system.cpus import usable_cpus
 from service.web.browser_security import Guard
 from service.web.catalogue import Catalogue
-from service.web.layer_outputs import Shelf
+from service.web.layer_outputs import LayerFiles
 from service.web.problem_details import HANDLERS
 from service.web.request_limits import Bounds
 from service.web.routes.classify import Classifying
@@ -45,7 +45,7 @@ def make_app(config: WebConfig, answers: Answers) -> Starlette:
     threads = ThreadPoolExecutor(usable_cpus().count, thread_name_prefix="page")
     reader = Reader(config, threads)
     catalogue = Catalogue(answers)
-    shelf = Shelf(list(config.models))
+    shelf = LayerFiles(list(config.models))
     testing = Testing(config.data, catalogue)
     parts = (
         Models(config, catalogue, shelf),

@@ -13,7 +13,7 @@ import numpy as np
 
 from cifar10net.errors import ImageError
 from cifar10net.protocol import IMAGE_SIDE
-from service.batch.prefetch import ahead
+from service.batch.prefetch import prefetch
 from service.batch.sources import FOLDER, Sources
 from service.config import ImageLimits
 from service.errors import SourceError
@@ -67,7 +67,7 @@ def load(path: Path) -> LabelledImages:
     sources = _open(path)
     images: list[npt.NDArray[np.uint8]] = []
     found: list[str | int] = []
-    for item in ahead(sources.items()):
+    for item in prefetch(sources.items()):
         if len(found) == MOST_IMAGES:
             raise SourceError(f"{path} has more than {MOST_IMAGES:,} test images")
         if item.label is None:

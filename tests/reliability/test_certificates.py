@@ -343,7 +343,10 @@ def test_a_client_whose_certificate_is_revoked_has_to_go_and_the_others_lose_not
     ("change", "problem"),
     [
         (lambda files: (files.folder / "server.key").unlink(), "server.key cannot be read: No such file"),
-        (lambda files: replace(files.folder / "server.key", files.authority.client().key_pem), "does not match the certificate"),
+        (
+            lambda files: replace(files.folder / "server.key", files.authority.client().key_pem),
+            "does not match the certificate",
+        ),
         (lambda files: replace(files.folder / "ca.crt", b"junk"), "cannot be read as PEM"),
     ],
 )

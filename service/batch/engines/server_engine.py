@@ -1,8 +1,6 @@
-"""Classifies by a running server.
+"""Engine that asks a running server.
 
-In: a client, the name of a model, and items. Out: rows. How many images are under way, and that calls are
-repeated while the server is away for a moment, is the client's business. Knows nothing of where items come
-from and where rows go.
+The client bounds the images in flight, and retries calls while the server is briefly away.
 """
 
 from __future__ import annotations
@@ -14,8 +12,8 @@ from typing import TYPE_CHECKING
 import grpc
 
 from cifar10net.errors import ClientError, ImageError
-from service.batch.engines.engine import Subject
-from service.batch.row import Row, Score
+from service.batch.engines.engine import ModelIdentity, row_of
+from service.batch.row import TopClass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -23,12 +21,13 @@ if TYPE_CHECKING:
     from cifar10net import Client, Options, Priority
     from cifar10net.messages import ImageResult
     from service.batch.item import Item
+    from service.batch.row import Row
 
     OnTiming = Callable[[dict[str, float]], None]
 
 
 class ServerEngine:
-    """Asks a server."""
+    """Asks a server for one model version."""
 
     def __init__(
         self,
@@ -39,15 +38,9 @@ class ServerEngine:
         priority: Priority = "interactive",
         on_timing: OnTiming | None = None,
     ) -> None:
-        """Prepare to ask.
+        """Ask for a model and version; empty are the server's default model and its newest version.
 
-        Args:
-            client: of the server.
-            model: its name there; empty is the server's default.
-            version: of it; empty is the newest.
-            priority: who goes first when images have to wait there.
-            on_timing: is told of each call how long its parts took in the server; then there are calls, and
-                no stream.
+        ``on_timing`` gets the server's timing of each call; the images then go in calls, not in a stream.
         """
         self._client = client
         self._model = model
@@ -55,8 +48,8 @@ class ServerEngine:
         self._priority = priority
         self._on_timing = on_timing
 
-    def subject(self) -> Subject:
-        """Say which model answers; it is this very version that will be asked from now on.
+    def model(self) -> ModelIdentity:
+        """Return the model; later calls ask for this very version.
 
         Raises:
             ClientError: the server does not answer, or has no such model.
@@ -66,38 +59,37 @@ class ServerEngine:
             is_named = each.name == self._model if self._model else each.is_default
             if is_named and self._version in {"", each.version}:
                 self._model, self._version = each.name, each.version
-                return Subject(each.name, each.version, each.labels, f"version {each.version} of a server")
+                fingerprint = f"version {each.version} of a server"
+                return ModelIdentity(each.name, each.version, each.labels, fingerprint)
         named = " ".join(filter(None, (self._model, self._version)))
         there = ", ".join(f"{each.name} {each.version}" for each in models)
-        raise ClientError(
-            grpc.StatusCode.NOT_FOUND, f"the server has no model {named}; it answers for: {there}"
-        )
+        raise ClientError(grpc.StatusCode.NOT_FOUND, f"the server has no model {named}; it has: {there}")
 
     def classify(self, items: Iterable[Item], top_k: int) -> Iterator[Row]:
-        asked: deque[tuple[Item, ImageError | None]] = deque()
-        with closing(self._ask(_files(items, asked), top_k)) as results:
+        sent: deque[tuple[Item, ImageError | None]] = deque()
+        with closing(self._ask(_files(items, sent), top_k)) as results:
             for result in results:
-                item, error = asked.popleft()
-                yield _row(item, error or result.error, result)
+                item, error = sent.popleft()
+                classes = tuple(TopClass(one.index, one.label, one.probability) for one in result.classes)
+                yield row_of(item, result.model, result.version, classes, error or result.error)
 
     def _ask(self, files: Iterable[bytes], top_k: int) -> Generator[ImageResult]:
-        """Have the server answer file by file, in order."""
-        wanted: Options = {
+        options: Options = {
             "top_k": top_k,
             "model": self._model,
             "version": self._version,
             "priority": self._priority,
         }
         if self._on_timing is None:
-            return self._client.classify_stream(files, **wanted)
-        return self._client.classify_iter(files, on_timing=self._on_timing, **wanted)
+            return self._client.classify_stream(files, **options)
+        return self._client.classify_iter(files, on_timing=self._on_timing, **options)
 
 
-def _files(items: Iterable[Item], asked: deque[tuple[Item, ImageError | None]]) -> Iterator[bytes]:
-    """Yield the file of each item, and note which it was.
+def _files(items: Iterable[Item], sent: deque[tuple[Item, ImageError | None]]) -> Iterator[bytes]:
+    """Yield the file of each item, and note the item in ``sent``.
 
-    For one that cannot be read nothing is sent, as an empty image: it keeps its place in the stream, and so
-    whatever bounds the images under way bounds those that cannot be read, too.
+    For an item that cannot be read an empty image is sent. It keeps its place in the stream, so that
+    the bound on the images in flight also holds for such items.
     """
     for item in items:
         error, data = None, b""
@@ -105,13 +97,5 @@ def _files(items: Iterable[Item], asked: deque[tuple[Item, ImageError | None]]) 
             data = item.read()
         except ImageError as problem:
             error = problem
-        asked.append((item, error))
+        sent.append((item, error))
         yield data
-
-
-def _row(item: Item, error: ImageError | None, result: ImageResult) -> Row:
-    label = None if item.label is None else str(item.label)
-    if error is not None:
-        return Row(item.source, (), result.model, result.version, error.code.name, error.message, label)
-    scores = tuple(Score(one.index, one.label, one.probability) for one in result.classes)
-    return Row(item.source, scores, result.model, result.version, label=label)

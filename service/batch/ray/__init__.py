@@ -1,1 +1,1 @@
-"""Jobs on several machines: inputs are cut into shares, workers turn each into a part of the output."""
+"""Jobs on a Ray cluster: inputs are cut into shards, and workers turn each into a part of the output."""

@@ -1,7 +1,4 @@
-"""Processes that this one has started, and that they have ended.
-
-In: process ids. Out: the ids below them; none of them alive. Knows nothing of what they do.
-"""
+"""The child processes of this one, and their end."""
 
 from __future__ import annotations
 
@@ -15,11 +12,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_LONGEST_END_S = 20.0
+_LONGEST_WAIT_S = 20.0
 
 
 def descendants(pid: int) -> tuple[int, ...]:
-    """All processes below one, where there is /proc."""
+    """Return the children of a process and their descendants, where there is /proc."""
     found: list[int] = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):
@@ -28,11 +25,11 @@ def descendants(pid: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def await_end(pids: Iterable[int]) -> None:
-    """Wait until processes of ours have ended; end those that take too long."""
-    until_s = time.monotonic() + _LONGEST_END_S
+def wait_or_kill(pids: Iterable[int]) -> None:
+    """Wait until descendants have ended; kill those that take longer than 20 seconds."""
+    deadline_s = time.monotonic() + _LONGEST_WAIT_S
     left = [pid for pid in pids if _is_alive(pid)]
-    while left and time.monotonic() < until_s:
+    while left and time.monotonic() < deadline_s:
         time.sleep(0.02)
         left = [pid for pid in left if _is_alive(pid)]
     for pid in left:

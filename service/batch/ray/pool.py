@@ -1,8 +1,7 @@
-"""Ray, and the one module that knows it: a cluster, joined or started, and a job that streams through it.
+"""A Ray cluster, joined or started, and a job that streams through it.
 
-In: cutters and a duty. Out: receipts, in whatever order they come. Cutters run as read tasks, workers as
-actors; what dies is started again, and what it was doing is done again. A JobError travels as a value: Ray
-would wrap it in its own.
+Sharders run as read tasks of Ray Data, workers as actors. Ray restarts those that die and repeats their work.
+A JobError travels as a value, because Ray would wrap it in an exception of its own.
 """
 
 from __future__ import annotations
@@ -21,61 +20,61 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from service.batch.output import parquet
-from service.batch.ray.child_processes import await_end, descendants
+from service.batch.output import import_pyarrow
+from service.batch.ray.child_processes import descendants, wait_or_kill
 from service.batch.ray.parts import Receipt
-from service.batch.ray.shards import End
-from service.batch.ray.worker import Duty, Worker
+from service.batch.ray.shards import EndOfUnit
+from service.batch.ray.worker import Worker, WorkerConfig
 from service.errors import JobError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import ModuleType
 
-    from service.batch.ray.shards import Cutter
+    from service.batch.ray.shards import Sharder
 
 _ATTEMPTS = 5
-"""At a share whose worker dies under it; a picture that kills its worker must not do so for ever."""
+"""Retries of a shard whose worker dies: a picture that kills workers must not do so for ever."""
 _READER_CPUS = 0.25
 _IN_FLIGHT = 2
-"""Shares a worker: the one that it does, and the next."""
+"""Shards a worker: the current and the next one."""
 _OBJECT_STORE_BYTES = 512 << 20
 _LONGEST_CONNECT_S = 10.0
 _STARTS = 3
-"""On a busy machine Ray does not start at times: https://github.com/ray-project/ray/issues/65983."""
+"""On a busy machine Ray sometimes does not start: https://github.com/ray-project/ray/issues/65983."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolConfig:
-    """Which cluster, and what of it."""
+    """Which cluster, and what to use of it."""
 
     address: str | None = None
-    """HOST:PORT of a cluster, or ``auto``; None starts one on this machine."""
+    """HOST:PORT of a cluster to join, or ``auto``; None starts one on this machine."""
     workers: int | None = None
-    """Actors, each with a model of its own; None: as many as there are CPUs, or GPUs, for."""
+    """Actors, each with a model of its own; None: as many as CPUs and GPUs allow."""
     cpus: int = 1
-    """Of a worker."""
+    """Of each worker."""
     gpus: float = 0.0
-    """Of a worker."""
+    """Of each worker."""
     reads_here: bool = False
-    """Whether inputs are read on this machine alone."""
+    """Whether only this machine reads inputs."""
 
 
 class Pool:
-    """A cluster; a context manager, which leaves it, or ends it if it was started here."""
+    """A cluster; a context manager, which leaves it, or shuts it down if it was started here."""
 
     def __init__(self, config: PoolConfig) -> None:
-        """Import Ray. Raises JobError: it is not installed."""
+        """Import Ray. Raises JobError if it is not installed."""
         self._config = config
         if config.address is None:
             _set_token()
         self._ray = _ray()
         self._folder: str | None = None
         self._others: frozenset[int] = frozenset()
-        """Processes below this one that Ray has not started."""
+        """Descendants of this process that Ray did not start."""
 
     def __enter__(self) -> Self:
-        """Join or start. Raises JobError: nobody is there, or it does not start."""
+        """Join or start the cluster. Raises JobError if that fails."""
         try:
             if self._config.address is None:
                 self._start(self._config)
@@ -91,71 +90,65 @@ class Pool:
 
     @property
     def address(self) -> str:
-        """HOST:PORT, for others who join."""
+        """HOST:PORT, to join the cluster."""
         return str(self._ray.get_runtime_context().gcs_address)
 
     @property
     def folder(self) -> str | None:
-        """Where Ray keeps its logs and sockets, if it was started here; removed at the end."""
+        """Folder of Ray's logs and sockets, if it was started here; removed at the end."""
         return self._folder
 
     def receipts(
-        self, cutters: Sequence[Cutter], duty: Duty, workers: int | None = None
+        self, sharders: Sequence[Sharder], config: WorkerConfig, workers: int | None = None
     ) -> Iterator[Receipt]:
-        """Do a job, and yield a receipt for each share and each unit's end.
+        """Run a job, and yield a receipt for each shard and for the end of each unit, in any order.
 
-        Args:
-            cutters: one for each unit that is not done.
-            duty: the same for all workers.
-            workers: how many; None: as configured.
-
-        Raises:
-            JobError: it cannot go on; the sentence says why.
+        ``workers`` is how many, if not as configured. Raises JobError if the job cannot go on.
         """
-        if not cutters:
+        if not sharders:
             return
-        with self._told():
-            for row in self._dataset(cutters, duty, self._fitting(workers)).iter_rows():
+        with self._as_job_errors():
+            for row in self._dataset(sharders, config, self._workers_that_fit(workers)).iter_rows():
                 if row["problem"] is not None:
                     raise JobError(row["problem"])
                 yield pickle.loads(row["receipt"])  # noqa: S301 - of our own workers
 
-    def _dataset(self, cutters: Sequence[Cutter], duty: Duty, workers: int) -> Any:  # noqa: ANN401 - Ray's
-        ray, config = self._ray, self._config
+    def _dataset(self, sharders: Sequence[Sharder], config: WorkerConfig, workers: int) -> Any:  # noqa: ANN401 - Ray's
+        ray, pool = self._ray, self._config
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        context.target_max_block_size = 1  # every share is a block, and every block a task
+        context.target_max_block_size = 1  # every shard is a block, and every block a task
         read = ray.data.read_datasource(
-            _source(cutters, is_local=config.reads_here),
+            _source(sharders, is_local=pool.reads_here),
             num_cpus=_READER_CPUS,
-            override_num_blocks=len(cutters),
+            override_num_blocks=len(sharders),
         )
         with warnings.catch_warnings():
-            # Versions from 2.64 on will not take max_task_retries, and say nothing of what will.
+            # Versions from 2.64 on announce the end of max_task_retries, without a replacement.
             warnings.simplefilter("ignore", DeprecationWarning)
             return read.map_batches(
                 _Actor,
-                fn_constructor_args=(duty,),
+                fn_constructor_args=(config,),
                 batch_size=1,
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=_IN_FLIGHT),
-                num_cpus=config.cpus,
-                num_gpus=config.gpus,
+                num_cpus=pool.cpus,
+                num_gpus=pool.gpus,
                 max_task_retries=_ATTEMPTS,
             )
 
-    def _fitting(self, workers: int | None) -> int:
-        """Say how many workers there is room for, beside one reader. Raises JobError if for none."""
-        config, there = self._config, self._ray.cluster_resources()
-        cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
-        room = int((cpus - _READER_CPUS) // config.cpus)
+    def _workers_that_fit(self, workers: int | None) -> int:
+        """Return how many workers fit into the cluster beside one reader. Raises JobError if none does."""
+        config, resources = self._config, self._ray.cluster_resources()
+        cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+        fitting = int((cpus - _READER_CPUS) // config.cpus)
         if config.gpus:
-            room = min(room, int(gpus // config.gpus))
-        if room < 1:
-            wanted = f"{config.cpus + _READER_CPUS:g} CPUs and {config.gpus:g} GPUs"
-            raise JobError(f"the cluster has {cpus:g} CPUs and {gpus:g} GPUs, and one worker wants {wanted}")
-        return min(workers or config.workers or room, room)
+            fitting = min(fitting, int(gpus // config.gpus))
+        if fitting < 1:
+            needed = f"{config.cpus + _READER_CPUS:g} CPUs and {config.gpus:g} GPUs"
+            raise JobError(f"the cluster has {cpus:g} CPUs and {gpus:g} GPUs, and one worker needs {needed}")
+        return min(workers or config.workers or fitting, fitting)
 
     def _start(self, config: PoolConfig) -> None:
         for start in range(1, _STARTS + 1):
@@ -172,7 +165,7 @@ class Pool:
         workers = config.workers or 1
         self._others = frozenset(descendants(os.getpid()))
         self._folder = tempfile.mkdtemp(prefix="cifar10net-ray-")
-        with self._told(), _quiet():
+        with self._as_job_errors(), _quiet():
             self._ray.init(
                 num_cpus=workers * config.cpus + 1,
                 num_gpus=math.ceil(workers * config.gpus),
@@ -200,13 +193,13 @@ class Pool:
         started = frozenset(descendants(os.getpid())) - self._others
         self._ray.shutdown()
         if self._folder is not None:
-            await_end(started)
+            wait_or_kill(started)
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Make one sentence of what Ray says at length."""
+    def _as_job_errors(self) -> Iterator[None]:
+        """Turn Ray's long errors into a JobError of one sentence."""
         try:
             yield
         except self._ray.exceptions.OutOfMemoryError as error:
@@ -215,18 +208,18 @@ class Pool:
                 "--actors, or a smaller --part-rows"
             ) from error
         except self._ray.exceptions.RayError as error:
-            raise JobError(f"Ray gives the job up: {_reason(error)}") from error
+            raise JobError(f"Ray has given up the job: {_reason(error)}") from error
         except JobError:
             raise
-        except Exception as error:  # Ray raises that very class, too
+        except Exception as error:  # Ray raises bare Exceptions, too
             raise JobError(f"Ray cannot run the job: {_reason(error)}") from error
 
 
 class _Actor:
-    """A worker as Ray Data knows it: a table of one row in, another one out."""
+    """A worker for Ray Data: takes and returns a table of one row."""
 
-    def __init__(self, duty: Duty) -> None:
-        self._duty = duty
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
         self._worker: Worker | None = None
 
     def __call__(self, table: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
@@ -234,36 +227,36 @@ class _Actor:
         if row["problem"] is not None:
             return _table(problem=row["problem"])
         try:
-            share = pickle.loads(row["share"])  # noqa: S301 - of our own cutters
-            if isinstance(share, End):
-                return _table(receipt=Receipt(share.unit, share.shares))
+            shard = pickle.loads(row["shard"])  # noqa: S301 - of our own sharders
+            if isinstance(shard, EndOfUnit):
+                return _table(receipt=Receipt(shard.unit, shard.shards))
             if self._worker is None:
-                self._worker = Worker(self._duty)
-            return _table(receipt=self._worker.do(share))
+                self._worker = Worker(self._config)
+            return _table(receipt=self._worker.classify(shard))
         except JobError as error:
             return _table(problem=str(error))
 
 
-def _cut(cutter: Cutter) -> Iterator[Any]:
+def _cut(sharder: Sharder) -> Iterator[Any]:
     try:
-        for share in cutter.shares():
-            yield _table(share=share)
+        for shard in sharder.shards():
+            yield _table(shard=shard)
     except JobError as error:
         yield _table(problem=str(error))
 
 
 def _table(*, problem: str | None = None, **values: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
-    """Make a row of what is sent, and what would end the job."""
-    pa, _ = parquet()
+    """Make a table of one row: a shard or a receipt, or the error that ends the job."""
+    pa, _ = import_pyarrow()
     fields: dict[str, Any] = {"problem": pa.array([problem], pa.string())}
-    for name in ("share", "receipt"):
+    for name in ("shard", "receipt"):
         value = pickle.dumps(values[name]) if name in values else None
         fields[name] = pa.array([value], pa.large_binary())
     return pa.table(fields)
 
 
-def _source(cutters: Sequence[Cutter], *, is_local: bool) -> Any:  # noqa: ANN401 - Ray's
-    """Make what Ray Data reads: a task a unit, which yields its shares as they are cut."""
+def _source(sharders: Sequence[Sharder], *, is_local: bool) -> Any:  # noqa: ANN401 - Ray's
+    """Make a data source for Ray Data: a read task for each unit, which yields its shards."""
     from ray.data import Datasource, ReadTask  # noqa: PLC0415 - an extra
     from ray.data.block import BlockMetadata  # noqa: PLC0415
 
@@ -277,25 +270,25 @@ def _source(cutters: Sequence[Cutter], *, is_local: bool) -> Any:  # noqa: ANN40
 
         def get_read_tasks(self, *_: object, **__: object) -> list[ReadTask]:
             nothing = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
-            return [ReadTask(partial(_cut, cutter), nothing) for cutter in cutters]
+            return [ReadTask(partial(_cut, sharder), nothing) for sharder in sharders]
 
     return Units()  # type: ignore[no-untyped-call]  # Datasource's
 
 
 def _set_token() -> None:
-    """Let nobody else into a cluster of ours; Ray reads this when it is imported.
+    """Protect a cluster of our own, whose ports are open to the network, by a token.
 
-    Its ports are open to the network. Without a token of ours it would write one into the home folder.
+    Ray reads it when it is imported. Without it Ray would write a token into the home folder.
     """
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _ray() -> ModuleType:
-    """Import Ray with nothing to say to its makers or on the terminal. Raises JobError."""
+    """Import Ray, without telemetry and terminal output. Raises JobError if it is not installed."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # What workers die of would be printed on standard output, among the job's rows and summary.
+    # Else errors of workers would be printed on standard output, among the job's rows and summary.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     try:
         import ray  # noqa: PLC0415 - an extra
@@ -312,7 +305,7 @@ def _ray() -> ModuleType:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what Ray's C++ part says while it starts, as which level its log has, from the terminal."""
+    """Keep what Ray's C++ code writes to standard error while it starts from the terminal."""
     before = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

@@ -1,7 +1,6 @@
-"""A job on a cluster, from its sources to its manifest: what is planned on this machine.
+"""A job on a cluster, from its sources to the manifest, as the machine that starts it sees it.
 
-In: sources, a model and a pool of workers. Out: a folder of parts, and a tally. What the rows are is the
-workers' business; here only receipts pass by. Knows nothing of Ray.
+Rows are written by the workers; this machine gets receipts. It runs on any pool of workers, not only on Ray.
 """
 
 from __future__ import annotations
@@ -10,31 +9,31 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from service.batch.ray.output_folder import Collection
-from service.batch.ray.shards import Cutter, digest
-from service.batch.ray.worker import Duty, release
-from service.errors import JobError, OutputError
+from service.batch.journal import explaining_what_is_kept
+from service.batch.ray.output_folder import OutputFolder
+from service.batch.ray.shards import Sharder, digest
+from service.batch.ray.worker import WorkerConfig, release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from service.batch.engines.engine import Subject
-    from service.batch.ray.output_folder import Place
+    from service.batch.engines.engine import ModelIdentity
+    from service.batch.ray.output_folder import FolderTarget
     from service.batch.ray.parts import Receipt
     from service.batch.sources import Sources
-    from service.batch.summary import Tally
+    from service.batch.summary import JobSummary
 
 
-class Workers(Protocol):
-    """Whoever does the shares."""
+class WorkerPool(Protocol):
+    """Workers that turn shards into parts."""
 
-    def receipts(self, cutters: Sequence[Cutter], duty: Duty) -> Iterator[Receipt]:
-        """Yield a receipt for each share and each unit's end, in any order. Raises JobError."""
+    def receipts(self, sharders: Sequence[Sharder], config: WorkerConfig) -> Iterator[Receipt]:
+        """Yield a receipt for each shard and for the end of each unit, in any order. Raises JobError."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterJob:
-    """What is to be done."""
+class RayJob:
+    """What to classify, and by what."""
 
     sources: Sources
     column: str | None = None
@@ -43,101 +42,89 @@ class ClusterJob:
     model_version: str = ""
     provider: str = "cpu"
     threads: int = 1
-    """Of a worker."""
+    """Of each worker."""
     top_k: int
     part_rows: int
-    """Of a part, at most."""
+    """Most rows of a part."""
     ships_bytes: bool = False
-    """Whether inputs are read on this machine."""
+    """Whether all inputs are read on this machine."""
 
 
-def run(  # noqa: PLR0913 - what a job is made of
-    job: ClusterJob,
-    place: Place,
-    subject: Subject,
-    workers: Workers,
-    tally: Tally,
+def run(  # noqa: PLR0913 - the parts of a job
+    job: RayJob,
+    target: FolderTarget,
+    model: ModelIdentity,
+    workers: WorkerPool,
+    summary: JobSummary,
     *,
     facts: dict[str, Any],
     on_part: Callable[[], None],
 ) -> None:
-    """Do a job, or the rest of it, and put the output in its place.
+    """Run a job, or the rest of it, and publish the output.
 
-    Args:
-        job: what is to be done.
-        place: where the parts go.
-        subject: the model that answers, as it is here.
-        workers: do it.
-        tally: counts the rows.
-        facts: what makes two jobs the same beside the model; JSON-ready.
-        on_part: is called for each part.
+    ``facts`` identify the job, beside its model, when it is resumed; they are JSON-ready. ``on_part`` is
+    called after each part.
 
     Raises:
-        JobError: it cannot run or go on; the sentence says what is kept.
+        JobError: the job cannot run or go on; the message says which parts are kept.
     """
     units = tuple(job.sources.units())
     identity = facts | {
-        "units": digest(units),  # which are numbered, and may be what fits a pattern
+        "units": digest(units),  # a pattern may match other files later
         "top": job.top_k,
         "part_rows": job.part_rows,
-        "model": f"{subject.name}, {subject.identity}",
+        "model": f"{model.name}, {model.fingerprint}",
     }
-    with Collection(place, identity) as collection:
-        try:
-            _fill(collection, job, units, subject, workers, tally, on_part)
-        except OutputError:
-            raise
-        except JobError as error:
-            raise JobError(collection.what_is_kept(str(error))) from error
-        except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(collection.what_is_kept("interrupted")) from error
-        collection.publish(
-            {"cifar10net": release()} | tally.facts(subject, str(place.out)),
+    with OutputFolder(target, identity) as folder:
+        with explaining_what_is_kept(folder.with_parts_kept):
+            _fill(folder, job, units, model, workers, summary, on_part)
+        folder.publish(
+            {"cifar10net": release()} | summary.as_dict(model, str(target.out)),
             top_k=job.top_k,
             has_labels=job.labels is not None,
         )
 
 
-def _fill(  # noqa: PLR0913, PLR0917 - what a job is made of
-    collection: Collection,
-    job: ClusterJob,
+def _fill(  # noqa: PLR0913, PLR0917 - the parts of a job
+    folder: OutputFolder,
+    job: RayJob,
     units: Sequence[str],
-    subject: Subject,
-    workers: Workers,
-    tally: Tally,
+    model: ModelIdentity,
+    workers: WorkerPool,
+    summary: JobSummary,
     on_part: Callable[[], None],
 ) -> None:
-    for receipt in collection.receipts:
-        tally.merge(receipt.counts)
-    tally.begin()
-    folder = os.getcwd()  # noqa: PTH109 - a text for other machines
-    cutters = [
-        Cutter(
+    for receipt in folder.receipts:
+        summary.merge(receipt.counts)
+    summary.begin()
+    working_folder = os.getcwd()  # noqa: PTH109 - a string for other machines
+    sharders = [
+        Sharder(
             unit=unit,
             place=place,
             column=job.column,
             labels=job.labels,
             rows=job.part_rows,
             ships_bytes=job.ships_bytes,
-            folder=folder,
-            done=collection.done(unit),
+            folder=working_folder,
+            finished=folder.finished(unit),
         )
         for unit, place in enumerate(units)
-        if not collection.is_whole(unit)
+        if not folder.is_complete(unit)
     ]
-    duty = Duty(
+    config = WorkerConfig(
         model=job.model,
         model_version=job.model_version,
-        identity=subject.identity,
+        fingerprint=model.fingerprint,
         provider=job.provider,
         threads=job.threads,
         top_k=job.top_k,
         has_labels=job.labels is not None,
-        parts=collection.parts,
-        folder=folder,
+        parts=folder.parts,
+        folder=working_folder,
         release=release(),
     )
-    for receipt in workers.receipts(cutters, duty):
-        if collection.add(receipt):
-            tally.merge(receipt.counts)
+    for receipt in workers.receipts(sharders, config):
+        if folder.add(receipt):
+            summary.merge(receipt.counts)
             on_part()

@@ -1,8 +1,7 @@
-"""Cuts the inputs of a job into shares, the same ones each time.
+"""Cuts the inputs of a job into shards, the same ones each time.
 
-In: one unit of a job's sources (an archive, a table, a list, a folder) and which of its shares are done. Out:
-the others, each with its inputs in a form that another process can be sent: where they lie, or their bytes.
-Knows nothing of who turns them into rows.
+A unit is one source of a job: an archive, a table, a list or a folder. The inputs of a shard can be sent to
+another process, as their places or with their bytes.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from service.batch.item import Reading
-from service.batch.prefetch import ahead, kept
+from service.batch.item import ReadMode
+from service.batch.prefetch import prefetch, with_bytes
 from service.batch.sources import Sources
 from service.errors import SourceError
 
@@ -24,99 +23,99 @@ if TYPE_CHECKING:
     from service.batch.item import Item
 
 MOST_BYTES = 64 << 20
-"""Of the inputs whose bytes go with a share; one that has more is the last of its share."""
+"""Bytes of inputs in a shard after which it is cut off; only bytes that are sent count."""
 UNIT_BITS = 40
-"""An input's index is its unit's number, shifted by so many bits, and its own within the unit."""
+"""An input's index is its unit's number, shifted left by so many bits, plus its number within the unit."""
 
 
-class Share(NamedTuple):
-    """Inputs that follow one another, and become one part."""
+class Shard(NamedTuple):
+    """Consecutive inputs of a unit, which become one part."""
 
     unit: int
     number: int
-    """Of the share within its unit, from 0."""
+    """Within the unit, from 0."""
     first: int
     """Index of its first input."""
     items: tuple[Item, ...]
 
     @property
     def names(self) -> str:
-        """A digest of what its inputs are called."""
+        """Digest of the names of its inputs."""
         return digest(item.source for item in self.items)
 
 
-class End(NamedTuple):
-    """There is no more in a unit."""
+class EndOfUnit(NamedTuple):
+    """Follows the last shard of a unit."""
 
     unit: int
-    shares: int
+    shards: int
 
 
-class Done(NamedTuple):
-    """What is known of a share whose part there is."""
+class FinishedShard(NamedTuple):
+    """A shard whose part has been written."""
 
     rows: int
     names: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cutter:
-    """Cuts one unit; is sent to whoever reads it."""
+class Sharder:
+    """Cuts one unit; sent to the process that reads it."""
 
     unit: int
     place: str
     column: str | None = None
     labels: str | None = None
     rows: int
-    """Of a share, at most."""
+    """Most inputs of a shard."""
     ships_bytes: bool = False
-    """Whether inputs are read here, for workers that do not see where they lie."""
+    """Whether to read all inputs here, for workers that cannot read them from their places."""
     folder: str
-    """Working directory, from which relative paths are taken."""
-    done: Mapping[int, Done] = field(default_factory=dict)
-    """Shares to be left out, by number."""
+    """Working directory, for relative paths."""
+    finished: Mapping[int, FinishedShard] = field(default_factory=dict)
+    """Shards to skip, by number."""
 
-    def shares(self) -> Iterator[Share | End]:
-        """Yield the shares that are not done, and the end.
+    def shards(self) -> Iterator[Shard | EndOfUnit]:
+        """Yield the shards that are not finished, and the end of the unit.
 
         Raises:
-            SourceError: the unit is missing or damaged, or its inputs are not those of what is done.
+            SourceError: the unit is missing or damaged, or its inputs have changed.
         """
-        enter(self.folder)
+        change_folder(self.folder)
         sources = Sources([self.place], self.column, self.labels)
         leading = 0
-        for number in range(len(self.done)):
-            if number not in self.done:
+        for number in range(len(self.finished)):
+            if number not in self.finished:
                 break
-            leading += self.done[number].rows
+            leading += self.finished[number].rows
         items = sources.items(leading)
         if self.ships_bytes:
-            items = map(kept, ahead(items))
+            items = map(with_bytes, prefetch(items))
         number = first = 0
         while True:
-            done = self.done.get(number)
-            share = Share(self.unit, number, (self.unit << UNIT_BITS) + first, self._next(items, done))
-            if not share.items and done is None:
+            finished = self.finished.get(number)
+            shard = Shard(self.unit, number, (self.unit << UNIT_BITS) + first, self._next(items, finished))
+            if not shard.items and finished is None:
                 break
-            if done is None:
-                yield share
-            elif share.names != done.names:
+            if finished is None:
+                yield shard
+            elif shard.names != finished.names:
                 raise SourceError(
-                    f"the inputs in {self.place} have changed since share {number} of it was done: begin "
-                    "anew with --overwrite"
+                    f"the inputs in {self.place} have changed since its shard {number} was written: "
+                    "start again with --overwrite"
                 )
             number += 1
-            first += len(share.items)
-        yield End(self.unit, number)
+            first += len(shard.items)
+        yield EndOfUnit(self.unit, number)
 
-    def _next(self, items: Iterator[Item], done: Done | None) -> tuple[Item, ...]:
-        if done is not None:
-            return tuple(islice(items, done.rows))
+    def _next(self, items: Iterator[Item], finished: FinishedShard | None) -> tuple[Item, ...]:
+        if finished is not None:
+            return tuple(islice(items, finished.rows))
         return tuple(_up_to(map(_sendable, islice(items, self.rows))))
 
 
 def _sendable(item: Item) -> Item:
-    return kept(item) if item.reading in {Reading.NOW, Reading.HERE} else item
+    return with_bytes(item) if item.read_mode in {ReadMode.STREAMED, ReadMode.IN_MEMORY} else item
 
 
 def _up_to(items: Iterator[Item]) -> Iterator[Item]:
@@ -129,17 +128,17 @@ def _up_to(items: Iterator[Item]) -> Iterator[Item]:
 
 
 def digest(names: Iterable[str]) -> str:
-    """Make 16 bytes, in hexadecimal, of names in their order."""
+    """Return a digest of names in their order: 16 bytes, in hexadecimal."""
     text = "\n".join(names).encode("utf-8", "surrogateescape")
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
-def enter(folder: str) -> None:
-    """Take relative paths from a folder that this machine has to have, too. Raises SourceError."""
+def change_folder(folder: str) -> None:
+    """Change the working directory. Raises SourceError if this machine has no such folder."""
     try:
         os.chdir(folder)
     except OSError as error:
         raise SourceError(
-            f"{os.uname().nodename} has no folder {folder} ({error.strerror}), where relative paths would "
-            "begin: start the job in a folder that all machines see"
+            f"{os.uname().nodename} has no folder {folder} ({error.strerror}), the working "
+            "directory of the job: start it in a folder that all machines share"
         ) from error

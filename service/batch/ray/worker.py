@@ -1,7 +1,4 @@
-"""What one worker does: it holds a model, and turns shares into parts.
-
-In: a share. Out: its part, and a receipt. Knows neither the other workers nor who has sent the share.
-"""
+"""A worker of a cluster: it loads a model, and turns shards into parts."""
 
 from __future__ import annotations
 
@@ -13,80 +10,78 @@ from typing import TYPE_CHECKING
 
 from service.batch.engines.local_engine import LocalEngine
 from service.batch.evaluation import Evaluation
-from service.batch.item import named
-from service.batch.prefetch import ahead
+from service.batch.item import with_label_names
+from service.batch.prefetch import prefetch
 from service.batch.ray import parts
-from service.batch.ray.shards import enter
-from service.batch.summary import Tally
+from service.batch.ray.shards import change_folder
+from service.batch.summary import JobSummary
 from service.errors import JobError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.batch.ray.shards import Share
+    from service.batch.ray.shards import Shard
 
 
 @dataclass(frozen=True, kw_only=True)
-class Duty:
-    """The same for all workers of a job."""
+class WorkerConfig:
+    """Settings of a job, the same for all its workers."""
 
     model: str
     model_version: str
-    identity: str
-    """Of the model, as whoever planned the job has found it."""
+    fingerprint: str
+    """Of the model, where the job was started."""
     provider: str = "cpu"
     threads: int = 1
     top_k: int
     has_labels: bool
     parts: Path
-    """Folder for the parts."""
+    """Folder for the parts; absolute."""
     folder: str
-    """Working directory, from which relative paths are taken."""
+    """Working directory, for relative paths."""
     release: str
-    """Of this package, as it plans the job."""
+    """Version of this package where the job was started."""
 
 
 class Worker:
-    """Holds a model from its first share on."""
+    """Classifies shards, one at a time."""
 
-    def __init__(self, duty: Duty) -> None:
+    def __init__(self, config: WorkerConfig) -> None:
         """Load the model.
 
-        Args:
-            duty: what is to be done with every share.
-
         Raises:
-            JobError: this machine has another release, another model or none, or not the execution provider.
+            JobError: this machine has another release, another model, none, or lacks the execution provider.
         """
         here = os.uname().nodename
-        if duty.release != release():
-            raise JobError(f"cifar10net {release()} is installed on {here}, and {duty.release} plans the job")
-        enter(duty.folder)
-        self._duty = duty
-        self._engine = LocalEngine(duty.model, duty.model_version, duty.threads, duty.provider)
-        subject = self._engine.subject()
-        if subject.identity != duty.identity:
+        if config.release != release():
+            raise JobError(f"{here} has cifar10net {release()}, and the job was started by {config.release}")
+        change_folder(config.folder)
+        self._config = config
+        self._engine = LocalEngine(config.model, config.model_version, config.threads, config.provider)
+        model = self._engine.model()
+        if model.fingerprint != config.fingerprint:
             raise JobError(
-                f"{duty.model} on {here} is {subject.identity}, and {duty.identity} where the job is planned"
+                f"{config.model} on {here} is {model.fingerprint}, "
+                f"and {config.fingerprint} where the job was started"
             )
-        self._labels = subject.labels
+        self._labels = model.labels
 
-    def do(self, share: Share) -> parts.Receipt:
-        """Classify the inputs of a share, and write their rows.
+    def classify(self, shard: Shard) -> parts.Receipt:
+        """Classify the inputs of a shard, and write its part.
 
         Raises:
             JobError: the model fails, a source is damaged, or the part cannot be written.
         """
-        duty = self._duty
-        with closing(ahead(named(share.items, self._labels))) as ready:
-            rows = list(self._engine.classify(ready, duty.top_k))
-        tally = Tally(Evaluation(self._labels, duty.top_k) if duty.has_labels else None)
+        config = self._config
+        with closing(prefetch(with_label_names(shard.items, self._labels))) as ready:
+            rows = list(self._engine.classify(ready, config.top_k))
+        summary = JobSummary(Evaluation(self._labels, config.top_k) if config.has_labels else None)
         for row in rows:
-            tally.add(row)
-        receipt = parts.write(duty.parts, share, rows, duty.top_k, has_labels=duty.has_labels)
-        return receipt._replace(counts=tally.counts())
+            summary.add(row)
+        receipt = parts.write(config.parts, shard, rows, config.top_k, has_labels=config.has_labels)
+        return receipt._replace(counts=summary.counts())
 
 
 def release() -> str:
-    """Return the version of this package that is installed here."""
+    """Return the version of this package."""
     return version("cifar10net")

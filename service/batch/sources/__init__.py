@@ -1,21 +1,19 @@
-"""The inputs of a job: what somebody has named on the command line becomes a stream of items.
+"""The inputs of a job: paths, URLs, patterns and ``-`` become one stream of items, in that order.
 
-In: paths, URLs, patterns, ``-``. Out: one stream, in that order. What each of them is, its name says, and
-whether it is a folder; that one can be opened at all is looked at before the job begins.
+The kind of a source follows from its name and from whether it is a folder. All are checked before the job
+starts.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
-from service.batch.item import Item, printable
 from service.batch.sources.files import File, Folder, Pattern
 from service.batch.sources.lists import STDIN, Csv, List
 from service.batch.sources.places import is_url
 from service.batch.sources.selection import Selection, is_pattern
-from service.batch.sources.source import Columns
+from service.batch.sources.source import Columns, items_of, total
 from service.batch.sources.tars import Tar
 from service.batch.sources.zips import Zip
 from service.errors import SourceError
@@ -23,66 +21,61 @@ from service.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from service.batch.item import Item
     from service.batch.sources.source import Source
 
 FOLDER = "folder"
-"""As a label: the name of the folder that an image lies in."""
+"""The true label is the name of the folder that contains the image."""
 _ZIP = (".zip",)
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _JSON = (".jsonl", ".ndjson")
-_OTHERS = (".txt", ".lst", ".csv", ".parquet")
-_OF_MANY = _ZIP + _TAR + _JSON + _OTHERS
+_LISTS = (".txt", ".lst", *_JSON)
+_MULTIPLE = (*_ZIP, *_TAR, *_LISTS, ".csv", ".parquet")
 
 __all__ = ["FOLDER", "Columns", "Sources"]
 
 
 class Sources:
-    """All the sources of a job, one behind the other."""
+    """All sources of a job, one after the other."""
 
     def __init__(self, places: Sequence[str], column: str | None = None, labels: str | None = None) -> None:
         """Open them.
 
         Args:
             places: paths, URLs, patterns, ``-``.
-            column: of tables and records, the one that holds inputs; None: one of a usual name.
-            labels: ``folder``, or the column that says what an input is; None: nobody asks.
+            column: of tables and records, the one that holds inputs; None: the first of the usual names.
+            labels: ``folder``, or the column that holds the true labels; None: not wanted.
 
         Raises:
-            SourceError: one of them is missing or damaged, or needs a package that is not installed.
+            SourceError: a source is missing or damaged, or needs a package that is not installed.
         """
         self._labels = labels
         columns = Columns(column, None if labels == FOLDER else labels)
         self._places = tuple(places)
         self._sources = [_open(place, columns) for place in places]
 
-    def items(self, unread: int = 0) -> Iterator[Item]:
-        """Yield all inputs; of the first ``unread`` only names will be looked at. Raises SourceError."""
-        seen = 0
-        for source in self._sources:
-            for item in source.items(max(0, unread - seen)):
-                seen += 1
-                yield item._replace(label=_folder(item.source)) if self._labels == FOLDER else item
+    def items(self, names_only: int = 0) -> Iterator[Item]:
+        """Yield all inputs; only the names of the first ``names_only`` are used. Raises SourceError."""
+        items = items_of(self._sources, names_only)
+        if self._labels != FOLDER:
+            return items
+        return (item._replace(label=_folder(item.source)) for item in items)
 
     def units(self) -> Iterator[str]:
-        """Yield places that can be read apart, with the same inputs in the same order. Raises SourceError.
+        """Yield places that can be read independently, and have the same inputs in the same order.
 
-        Archives, tables and lists that fit a pattern are a unit each; anything else is one as it was named.
+        Archives, tables and lists that match a pattern are a unit each; any other place is one. Raises
+        SourceError.
         """
         for place, source in zip(self._places, self._sources, strict=True):
-            if isinstance(source, Pattern) and place.lower().endswith(_OF_MANY):
+            if isinstance(source, Pattern) and place.lower().endswith(_MULTIPLE):
                 yield from source.places()
             else:
                 yield place
 
     def count(self) -> int | None:
-        """Say how many there are, if that can be said without reading them. Raises SourceError."""
-        total = 0
-        for source in self._sources:
-            number = source.count()
-            if number is None:
-                return None
-            total += number
-        return total
+        """Count the inputs; None if they would all have to be read. Raises SourceError."""
+        return total(self._sources)
 
 
 def _folder(source: str) -> str | None:
@@ -91,13 +84,6 @@ def _folder(source: str) -> str | None:
 
 
 def _open(place: str, columns: Columns) -> Source:
-    try:
-        return _choose(place, columns)
-    except re.error as error:
-        raise SourceError(f"{printable(place)} is no pattern: {error}") from error
-
-
-def _choose(place: str, columns: Columns) -> Source:
     if place == STDIN:
         return List(STDIN, columns, is_json=False)
     within = None if _exists(place) else _within_archive(place)
@@ -116,12 +102,12 @@ def _exists(place: str) -> bool:
 
 
 def _is_folder(place: str) -> bool:
-    # Not pathlib's, which raises for names that are too long.
+    # Not pathlib's is_dir, which raises for names that are too long.
     return not is_url(place) and os.path.isdir(place)  # noqa: PTH112
 
 
 def _within_archive(place: str) -> tuple[str, str] | None:
-    """Part ``photos.zip/summer/*.jpg`` into the archive and what is wanted of it."""
+    """Split ``photos.zip/summer/*.jpg`` into the archive and the selection within it."""
     parts = place.split("/")
     for index, part in enumerate(parts[:-1], 1):
         archive = "/".join(parts[:index])
@@ -131,27 +117,27 @@ def _within_archive(place: str) -> tuple[str, str] | None:
 
 
 def _open_file(place: str, columns: Columns, selection: Selection | None = None) -> Source:
-    """Choose by how the name ends."""
+    """Open one file, by the suffix of its name."""
     name = place.lower()
     selection = selection or Selection()
     if name.endswith(_ZIP):
         return Zip(place, selection)
     if name.endswith(_TAR):
         return Tar(place, selection)
-    if name.endswith(_JSON):
-        return List(place, columns, is_json=True)
-    if name.endswith(_OTHERS):
-        return _open_table(place, columns)
+    if name.endswith(_LISTS):
+        return List(place, columns, is_json=name.endswith(_JSON))
+    if name.endswith(".csv"):
+        return Csv(place, columns)
+    if name.endswith(".parquet"):
+        return _open_parquet(place, columns)
     return File(place)
 
 
-def _open_table(place: str, columns: Columns) -> Source:
-    if place.lower().endswith(".parquet"):
-        try:
-            from service.batch.sources.tables import Parquet  # noqa: PLC0415 - an extra
-        except ImportError as error:
-            raise SourceError(
-                f"Parquet needs the extra batch ({error}): pip install 'cifar10net[batch]'"
-            ) from error
-        return Parquet(place, columns)
-    return Csv(place, columns) if place.lower().endswith(".csv") else List(place, columns, is_json=False)
+def _open_parquet(place: str, columns: Columns) -> Source:
+    try:
+        from service.batch.sources.tables import Parquet  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise SourceError(
+            f"Parquet needs the extra batch ({error}): pip install 'cifar10net[batch]'"
+        ) from error
+    return Parquet(place, columns)

@@ -1,7 +1,6 @@
-"""Single files, folders and patterns of names, here or behind URLs.
+"""Single files, folders and patterns, local or behind URLs.
 
-In: the place as somebody wrote it. Out: items by name, folder by folder; the names of one folder and of those
-above it are all that is held. Knows nothing of archives and tables.
+Folders are walked in the order of names; in memory are the names of one folder and of those above it.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from service.batch.item import printable
 from service.batch.sources.places import is_url, item_at, remote
 from service.batch.sources.selection import Selection, is_pattern
+from service.batch.sources.source import items_of, total
 from service.errors import SourceError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class File:
     def __init__(self, place: str) -> None:
         self._place = place
 
-    def items(self, unread: int = 0) -> Iterator[Item]:  # noqa: ARG002 - nothing is read here
+    def items(self, names_only: int = 0) -> Iterator[Item]:  # noqa: ARG002 - lists names only
         yield item_at(self._place)
 
     def count(self) -> int:
@@ -35,12 +35,12 @@ class File:
 
 
 class Folder:
-    """All pictures in a folder and those within it."""
+    """All pictures in a folder and its subfolders."""
 
     def __init__(self, place: str) -> None:
         self._place = place.rstrip("/") or "/"
 
-    def items(self, unread: int = 0) -> Iterator[Item]:  # noqa: ARG002 - nothing is read here
+    def items(self, names_only: int = 0) -> Iterator[Item]:  # noqa: ARG002 - lists names only
         return map(item_at, walk(self._place, Selection()))
 
     def count(self) -> int:
@@ -48,49 +48,34 @@ class Folder:
 
 
 class Pattern:
-    """All files whose names fit a pattern; those that are sources of many are taken as such."""
+    """All files that match a pattern; archives, tables and lists among them are read as such."""
 
     def __init__(self, text: str, open_file: Callable[[str], Source]) -> None:
-        """Prepare to look.
-
-        Args:
-            text: names and patterns, parted by ``/``.
-            open_file: makes the source of one file.
-        """
+        """Parse a pattern with ``/`` between folders; ``open_file`` makes the source of one file."""
         self._text = text
         self._folder, self._selection = _split(text)
         self._open = open_file
 
-    def items(self, unread: int = 0) -> Iterator[Item]:
-        seen = 0
-        for place in self.places():
-            for item in self._open(place).items(max(0, unread - seen)):
-                seen += 1
-                yield item
+    def items(self, names_only: int = 0) -> Iterator[Item]:
+        return items_of(map(self._open, self.places()), names_only)
 
     def count(self) -> int | None:
-        total = 0
-        for place in self.places():
-            number = self._open(place).count()
-            if number is None:
-                return None
-            total += number
-        return total
+        return total(map(self._open, self.places()))
 
     def places(self) -> Iterator[str]:
-        """Yield the files that fit. Raises SourceError if there is none."""
+        """Yield the files that match. Raises SourceError if there is none."""
         is_empty = True
         for place in walk(self._folder, self._selection):
             is_empty = False
             yield place
         if is_empty:
-            raise SourceError(f"no file fits {printable(self._text)}")
+            raise SourceError(f"no file matches {printable(self._text)}")
 
 
 def walk(folder: str, selection: Selection) -> Iterator[str]:
-    """Yield the places of the files that are selected, by name, folders where their names come.
+    """Yield the selected files in the order of names, those of a subfolder at its name.
 
-    Links to files are followed, links to folders are not: they may lead back.
+    Links to files are followed; links to folders are not, as they may form a cycle.
 
     Raises:
         SourceError: a folder cannot be read.
@@ -102,7 +87,7 @@ def _walk(folder: str, inner: str, depth: int, selection: Selection) -> Iterator
     for name, is_folder in _entries(folder):
         place = f"{folder}{name}" if folder in {"", "/"} else f"{folder}/{name}"
         if not is_folder:
-            if selection.takes(inner + name):
+            if selection.matches(inner + name):
                 yield place
         elif not name.startswith(".") and (selection.depth is None or depth < selection.depth):
             yield from _walk(place, f"{inner}{name}/", depth + 1, selection)
@@ -127,7 +112,7 @@ def _entries(folder: str) -> Iterator[tuple[str, bool]]:
 
 
 def _split(text: str) -> tuple[str, Selection]:
-    """Part a pattern into the folder above it and what fits below."""
+    """Split a pattern into the folder above it and the selection below."""
     parts = text.split("/")
     fixed = next(index for index, part in enumerate(parts) if is_pattern(part))
     folder = "/".join(parts[:fixed])

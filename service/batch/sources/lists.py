@@ -1,7 +1,6 @@
-"""Lists of inputs: a path or URL a line, JSON lines, CSV; from a file or from standard input.
+"""Lists of inputs: a path or URL a line, JSON lines, or CSV, from a file or from standard input.
 
-In: lines. Out: an item for each that is not empty. A relative path is taken from the working directory. Knows
-nothing of what lies behind the paths.
+Empty lines are skipped. Relative paths are relative to the working directory.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.batch.item import MOST_BYTES, printable
 from service.batch.sources.places import is_url, item_at, open_file
-from service.batch.sources.records import broken, input_column, item_of
+from service.batch.sources.records import input_column, item_of, unreadable_item
 from service.errors import SourceError
 
 if TYPE_CHECKING:
@@ -28,29 +27,26 @@ if TYPE_CHECKING:
     from service.batch.sources.source import Columns
 
 STDIN = "-"
-_LONGEST_LINE = 2 * MOST_BYTES  # an image in base64, and something around it
+_LONGEST_LINE = 2 * MOST_BYTES  # an image in base64, and the record around it
 _PIECE_BYTES = 1 << 20
 
 
 class List:
-    """A path or URL a line; with JSON, also an object or a text a line."""
+    """A path or URL a line, or JSON a line: an object or a string.
+
+    On standard input, ``-``, lines that start with { or " are JSON.
+    """
 
     def __init__(self, place: str, columns: Columns, *, is_json: bool) -> None:
-        """Prepare to read.
-
-        Args:
-            place: of the file, or ``-``.
-            columns: which members of objects are of interest.
-            is_json: whether each line is JSON; on standard input those that begin like objects or texts are.
-        """
+        """Check that the file can be opened. Raises SourceError."""
         self._place = place
         self._name = "stdin" if place == STDIN else printable(place)
         self._columns = columns
         self._is_json = is_json
         if place != STDIN:
-            open_file(place).close()  # a list that is not there is told at once
+            open_file(place).close()
 
-    def items(self, unread: int = 0) -> Iterator[Item]:  # noqa: ARG002 - all lines are read
+    def items(self, names_only: int = 0) -> Iterator[Item]:  # noqa: ARG002 - all lines are read
         for number, line in enumerate(lines(self._place, self._name), 1):
             text = line.decode("utf-8", "surrogateescape").strip("\r\n")
             if text.strip():
@@ -67,16 +63,17 @@ class List:
         try:
             record = json.loads(text)
         except (ValueError, RecursionError) as error:
-            return broken(name, f"the line is no JSON: {printable(str(error))}")
+            return unreadable_item(name, f"the line is not JSON: {printable(str(error))}")
         if isinstance(record, str):
             return item_at(record)
         if isinstance(record, dict):
             return item_of(record, self._columns, name)
-        return broken(name, f"the line is a JSON {type(record).__name__}, wanted an object or a text")
+        kind = type(record).__name__
+        return unreadable_item(name, f"the line is a JSON {kind}, wanted an object or a string")
 
 
 class Csv:
-    """A table whose first line names the columns."""
+    """A CSV file whose first line names the columns."""
 
     def __init__(self, place: str, columns: Columns) -> None:
         self._place = place
@@ -85,7 +82,7 @@ class Csv:
         with _text(place) as text:
             self._reader(text)
 
-    def items(self, unread: int = 0) -> Iterator[Item]:  # noqa: ARG002 - all lines are read
+    def items(self, names_only: int = 0) -> Iterator[Item]:  # noqa: ARG002 - all lines are read
         with _text(self._place) as text:
             reader, column = self._reader(text)
             label = self._columns.label
@@ -95,7 +92,8 @@ class Csv:
                     if place:
                         yield item_at(place, None if label is None else record[label] or None)
                     else:
-                        yield broken(f"{self._name}#{reader.line_num}", f"the line has nothing at {column!r}")
+                        name = f"{self._name}#{reader.line_num}"
+                        yield unreadable_item(name, f"the line has no {column!r}")
             except csv.Error as error:
                 raise SourceError(f"{self._name} is damaged at line {reader.line_num}: {error}") from error
 
@@ -130,7 +128,7 @@ def lines(place: str, name: str) -> Iterator[bytes]:
 
 
 def _count_lines(path: str) -> int | None:
-    """Count the lines, an empty one too: for how far a job is, that is near enough."""
+    """Count the lines, empty ones too: close enough for a progress bar."""
     try:
         with Path(path).open("rb", buffering=0) as file:
             return sum(piece.count(b"\n") for piece in iter(lambda: file.read(_PIECE_BYTES), b""))
@@ -139,9 +137,9 @@ def _count_lines(path: str) -> int | None:
 
 
 def _standard_input() -> Any:  # noqa: ANN401 - as open_file
-    """Open it anew: Python aborts at its end if a thread still waits within its own ``sys.stdin``."""
+    """Open it again: Python aborts at its exit if a thread still reads ``sys.stdin``."""
     try:
         number = sys.stdin.fileno()
-    except OSError:  # no file: somebody else's object, such as a test's
+    except OSError:  # not a file, as in tests
         return sys.stdin.buffer
     return os.fdopen(number, "rb", closefd=False)

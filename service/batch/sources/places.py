@@ -1,8 +1,4 @@
-"""Where inputs lie: on this machine, or behind a URL; and how bytes are had from there.
-
-In: a path or a URL, as somebody wrote it. Out: the bytes of a file, or a file that is read here and there by
-several threads. Knows nothing of what the bytes mean.
-"""
+"""Files on this machine or behind a URL: read whole, opened as a stream, or read at any offset by threads."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from service.batch.item import Item, Reading, check_size, printable, unreadable
+from service.batch.item import Item, ReadMode, check_size, printable, unreadable
 from service.errors import SourceError
 
 if TYPE_CHECKING:
@@ -30,7 +26,7 @@ def is_url(text: str) -> bool:
 
 
 def remote() -> ModuleType:
-    """Return what reads URLs. Raises SourceError where the extra is not installed."""
+    """Import the module that reads URLs. Raises SourceError if the extra is not installed."""
     try:
         from service.batch.sources import remote as module  # noqa: PLC0415 - an extra
     except ImportError as error:
@@ -41,17 +37,17 @@ def remote() -> ModuleType:
 def item_at(place: str, label: str | int | None = None) -> Item:
     """Make the item of a file."""
     if is_url(place):
-        return Item(printable(place), partial(remote().read, place), label, Reading.SLOW)
+        return Item(printable(place), partial(remote().read, place), label, ReadMode.REMOTE)
     return Item(printable(place), partial(read, place), label)
 
 
 def read(path: str) -> bytes:
-    """Read a file of this machine whole. Raises ImageError."""
+    """Read a whole local file. Raises ImageError."""
     try:
         with open(path, "rb", buffering=0, opener=_open) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-                raise unreadable("it is no regular file")
+                raise unreadable("it is not a regular file")
             check_size(status.st_size)
             return file.read()
     except OSError as error:
@@ -61,11 +57,11 @@ def read(path: str) -> bytes:
 
 
 def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # not to wait for the other end of a pipe
+    return os.open(path, flags | os.O_NONBLOCK)  # does not wait for the other end of a pipe
 
 
 def open_file(place: str) -> BinaryIO:
-    """Open a file, to be read from its beginning on. Raises SourceError."""
+    """Open a file to be read from its start. Raises SourceError."""
     if is_url(place):
         file: BinaryIO = remote().open_file(place)
         return file
@@ -75,25 +71,25 @@ def open_file(place: str) -> BinaryIO:
         raise SourceError(f"{printable(place)} cannot be read: {error.strerror}") from error
 
 
-class Scattered(Protocol):
-    """A file that several threads read here and there; another process that is sent it opens it anew."""
+class RandomAccessFile(Protocol):
+    """A file that threads read at any offset; pickled, it is opened again by the process that receives it."""
 
     size: int
-    reading: Reading
+    read_mode: ReadMode
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Read up to so many bytes, fewer at the end of the file. Raises OSError."""
+        """Read ``size`` bytes, fewer at the end of the file. Raises OSError."""
 
 
-def open_scattered(place: str) -> Scattered:
-    """Open a file for reading here and there. Raises SourceError."""
+def open_random_access(place: str) -> RandomAccessFile:
+    """Open a file to be read at any offset. Raises SourceError."""
     return _RemoteFile(place) if is_url(place) else _LocalFile(place)
 
 
 class _LocalFile:
-    """A file of this machine; closed when nobody has it any more."""
+    """A local file; closed when it is garbage-collected."""
 
-    reading = Reading.ANY_TIME
+    read_mode = ReadMode.DIRECT
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -112,9 +108,9 @@ class _LocalFile:
 
 
 class _RemoteFile:
-    """A file behind a URL; its readers take turns."""
+    """A file behind a URL; one thread reads it at a time."""
 
-    reading = Reading.SLOW
+    read_mode = ReadMode.REMOTE
 
     def __init__(self, url: str) -> None:
         self._url = url

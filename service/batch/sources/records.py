@@ -1,8 +1,4 @@
-"""A record that says where an image is, or holds it, becomes an item.
-
-In: names and values, from JSON, CSV or Parquet. Out: an item, or the name of the column that is of interest.
-Knows nothing of files of records.
-"""
+"""Records of JSON, CSV or Parquet, which name an image or hold it, become items."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ import binascii
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from service.batch.item import Item, Reading, check_size, unreadable
+from service.batch.item import Item, ReadMode, check_size, unreadable
 from service.batch.sources.places import item_at
 from service.errors import SourceError
 
@@ -21,7 +17,7 @@ if TYPE_CHECKING:
     from service.batch.sources.source import Columns
 
 USUAL = ("image", "img", "bytes", "path", "file", "filename", "file_name", "url", "uri", "source")
-"""Names that columns of images, paths and URLs have, the likeliest first."""
+"""Usual names of columns with images, paths or URLs, in order of preference."""
 _HOLDING = frozenset(USUAL[:3])
 
 
@@ -37,40 +33,38 @@ def input_column(there: Collection[str], columns: Columns, name: str) -> str:
         if usual in there:
             return usual
     raise SourceError(
-        f"{name} has no column of a usual name ({_all(USUAL)}); it has: {_all(there)}; name one by --column"
+        f"{name} has no column with a usual name ({_all(USUAL)}); it has: {_all(there)}; name it by --column"
     )
 
 
 def item_of(record: Mapping[str, Any], columns: Columns, name: str) -> Item:
-    """Make the item of a record whose images, if it has any, are base64.
+    """Make the item of a record, in which an image is base64.
 
-    Args:
-        record: names and values.
-        columns: which of them are of interest.
-        name: what to call it if it holds its image.
-
-    Returns:
-        The item; one that cannot be read if the record makes no sense.
+    ``name`` is for an item that holds its image. A record without an input gives an unreadable item.
     """
     try:
         column = input_column(record.keys(), columns, "the record")
     except SourceError as error:
-        return broken(name, str(error))
+        return unreadable_item(name, str(error))
     label = record.get(columns.label) if columns.label is not None else None
     value = record[column]
-    if isinstance(value, dict):  # as Hugging Face's Image, in JSON
+    if isinstance(value, dict):  # as Hugging Face's Image type in JSON
         held = value.get("bytes")
         value, is_held = (value.get("path"), False) if held is None else (held, True)
     else:
         is_held = column in _HOLDING
     if not isinstance(value, str) or not value:
-        return broken(name, f"the record has no text at {column!r}")
-    kept = label if isinstance(label, str | int) and not isinstance(label, bool) else None
-    return Item(name, partial(_decoded, value), kept, Reading.HERE) if is_held else item_at(value, kept)
+        return unreadable_item(name, f"the record has no string at {column!r}")
+    true_label = label if isinstance(label, str | int) and not isinstance(label, bool) else None
+    return (
+        Item(name, partial(_decode, value), true_label, ReadMode.IN_MEMORY)
+        if is_held
+        else item_at(value, true_label)
+    )
 
 
-def broken(name: str, reason: str) -> Item:
-    """Make an item that cannot be read."""
+def unreadable_item(name: str, reason: str) -> Item:
+    """Make an item whose ``read`` raises ImageError."""
     return Item(name, partial(_refuse, reason))
 
 
@@ -78,16 +72,16 @@ def _refuse(reason: str) -> bytes:
     raise unreadable(reason)
 
 
-def _decoded(text: str) -> bytes:
+def _decode(text: str) -> bytes:
     check_size(len(text) * 3 // 4)
     try:
         return base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error) as error:
-        raise unreadable(f"its bytes are no base64: {error}") from error
+        raise unreadable(f"its bytes are not base64: {error}") from error
 
 
 def bytes_or_place(held: bytes | None, place: str | None) -> bytes:
-    """Return an image that is held or lies somewhere. Raises ImageError."""
+    """Return the image that a row holds or names. Raises ImageError."""
     if held is not None:
         check_size(len(held))
         return held

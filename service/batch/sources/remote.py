@@ -1,7 +1,6 @@
-"""Files and folders behind a URL, through fsspec; the one module that knows it.
+"""Files and folders behind URLs such as ``s3://bucket/a.jpg``, by fsspec.
 
-In: URLs such as ``s3://bucket/a.jpg``, ``file:///a.jpg`` or ``memory://a.jpg``. Out: bytes, open files, names
-in a folder. Which schemes there are is a matter of the packages that are installed.
+Which schemes work depends on the packages that are installed.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def read(url: str) -> bytes:
-    """Read a file whole.
+    """Read a whole file.
 
     Raises:
-        ImageError: it is not there, too large, or the store does not give it.
+        ImageError: it is missing, too large, or the store refuses it.
         SourceError: the package for such URLs is missing.
     """
     try:
@@ -43,7 +42,7 @@ def read(url: str) -> bytes:
 
 
 def open_file(url: str) -> BinaryIO:
-    """Open a file that can be sought in. Raises SourceError."""
+    """Open a seekable file. Raises SourceError."""
     try:
         system, path = _system(url)
         file: BinaryIO = system.open(path, "rb")
@@ -55,9 +54,9 @@ def open_file(url: str) -> BinaryIO:
 
 
 def entries(url: str) -> Iterator[tuple[str, bool]]:
-    """Yield name and whether it is a folder of what lies in a folder, by name. Raises SourceError."""
+    """Yield each name in a folder, sorted, and whether it is a folder. Raises SourceError."""
     try:
-        # Listings would be kept in memory, of every folder that there is.
+        # The cache would keep the listing of every folder in memory.
         system, path = _system(url, use_listings_cache=False)
         found = system.ls(path, detail=True)
     except SourceError:

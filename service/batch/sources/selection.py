@@ -1,47 +1,53 @@
 """Which names below a folder, or within an archive, are inputs.
 
-In: what a person has written behind the folder's or archive's name: nothing, the name of one member or of a
-folder, or a pattern. Out: yes or no for each name. Knows nothing of file systems.
+The user selects all pictures, those of a subfolder, one member, or a pattern.
 """
 
 from __future__ import annotations
 
 import re
 
+from service.batch.item import printable
+from service.errors import SourceError
+
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-"""How names of pictures end, where nobody says which files are meant."""
+"""Suffixes of pictures, where the user has not named files."""
 _MAGIC = re.compile(r"[*?\[]")
-_NAME = r"(?!\.)"  # hidden ones have to be asked for
+_NAME = r"(?!\.)"  # hidden files have to be named
 
 
 def is_pattern(text: str) -> bool:
-    """Whether a text has ``*``, ``?`` or ``[`` in it."""
+    """Whether a text contains ``*``, ``?`` or ``[``."""
     return _MAGIC.search(text) is not None
 
 
 def is_picture(name: str) -> bool:
-    """Whether a name ends as those of pictures do."""
+    """Whether a name has the suffix of a picture."""
     return name.lower().endswith(PICTURES)
 
 
 class Selection:
-    """All pictures, those of one folder, one member, or what fits a pattern."""
+    """All pictures, those of one folder, one member, or the names that match a pattern."""
 
     def __init__(self, text: str = "") -> None:
+        """Parse what the user selects. Raises SourceError if it is not a valid pattern."""
         self._prefix = f"{text}/" if text else ""
         self._exact = text
-        self._pattern = re.compile(translate(text)) if is_pattern(text) else None
+        try:
+            self._pattern = re.compile(translate(text)) if is_pattern(text) else None
+        except re.error as error:
+            raise SourceError(f"{printable(text)} is not a valid pattern: {error}") from error
         self.depth = None if self._pattern is None or "**" in text else text.count("/")
-        """How many folders deep names can be that fit; None: as deep as they like."""
+        """Most folders above a matching name; None: unlimited."""
 
     @property
     def prefix(self) -> bytes:
-        """What every name that fits begins with, in any encoding; may be empty."""
+        """Bytes with which every matching name begins, in any encoding; may be empty."""
         is_plain = self._pattern is None and self._exact.isascii()
         return self._exact.encode() if is_plain else b""
 
-    def takes(self, name: str) -> bool:
-        """Whether a name, its folders parted by ``/``, is one."""
+    def matches(self, name: str) -> bool:
+        """Whether a name, with ``/`` between folders, is selected."""
         if self._pattern is not None:
             return self._pattern.fullmatch(name) is not None
         if name == self._exact:
@@ -53,7 +59,7 @@ class Selection:
 
 
 def translate(pattern: str) -> str:
-    """Make a regular expression: ``*`` and ``?`` stay within a name, ``**`` is any folders."""
+    """Make a regular expression: ``*`` and ``?`` match within a name, ``**`` matches any folders."""
     parts = pattern.split("/")
     whole = []
     for index, part in enumerate(parts):

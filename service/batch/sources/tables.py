@@ -1,7 +1,7 @@
-"""Parquet files with images, or with paths or URLs of images; the one source that knows pyarrow.
+"""Parquet files with images, or with paths or URLs of images.
 
-In: a file. Out: an item a row. Images are binary, or Hugging Face's struct of ``bytes`` and ``path``, whose
-classes are named in the file's metadata. A row that holds its image is called FILE#NUMBER.
+Images are binary, or Hugging Face's struct of ``bytes`` and ``path``, whose class names are in the file's
+metadata. A row that holds its image is named FILE#NUMBER.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.batch.item import Item, Reading, printable, unreadable
+from service.batch.item import Item, ReadMode, printable, unreadable
 from service.batch.sources.places import item_at, open_file
-from service.batch.sources.records import broken, bytes_or_place, input_column
+from service.batch.sources.records import bytes_or_place, input_column, unreadable_item
 from service.errors import SourceError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Parquet:
     """One Parquet file."""
 
     def __init__(self, place: str, columns: Columns) -> None:
-        """Look at the file's columns. Raises SourceError."""
+        """Check the columns of the file. Raises SourceError."""
         self._place = place
         self._name = printable(place)
         with open_file(place) as file:
@@ -45,16 +45,17 @@ class Parquet:
         if not self._is_text and not _is_image(kind):
             raise SourceError(
                 f"{self._name} has {kind} in the column {self._column!r}, wanted text (paths, URLs), binary "
-                "(images) or a struct of bytes and path; name another by --column"
+                "(images) or a struct of bytes and path; name another one by --column"
             )
 
-    def items(self, unread: int = 0) -> Iterator[Item]:
+    def items(self, names_only: int = 0) -> Iterator[Item]:
         with open_file(self._place) as file:
             table, row = self._open(file), 0
             for group in range(table.num_row_groups):
                 rows = table.metadata.row_group(group).num_rows
-                if not self._is_text and row + rows <= unread:
-                    yield from (broken(f"{self._name}#{number}", "") for number in range(row, row + rows))
+                if not self._is_text and row + rows <= names_only:
+                    for number in range(row, row + rows):
+                        yield unreadable_item(f"{self._name}#{number}", "")
                 else:
                     yield from self._group(table, group, row)
                 row += rows
@@ -65,7 +66,7 @@ class Parquet:
     def _group(self, table: Any, group: int, row: int) -> Iterator[Item]:  # noqa: ANN401 - no types
         wanted = [self._column] if self._label in {None, self._column} else [self._column, self._label]
         try:
-            # One thread, which reads what is next: more would read far ahead of the model.
+            # In this thread: pyarrow's threads would read far ahead of the model.
             for batch in table.iter_batches(_ROWS_AT_ONCE, [group], wanted, use_threads=False):
                 column = batch.column(self._column)
                 labels = self._labels(batch)
@@ -81,19 +82,20 @@ class Parquet:
         found = batch.column(self._label).to_pylist()
         if self._classes is None:
             return [value if isinstance(value, str | int) else None for value in found]
-        return [_nth(self._classes, value) for value in found]
+        return [_class_name(self._classes, value) for value in found]
 
     def _item(self, column: Any, index: int, row: int, label: str | int | None) -> Item:  # noqa: ANN401 - no types
+        name = f"{self._name}#{row}"
         if not self._is_text:
-            return Item(f"{self._name}#{row}", partial(_image, column[index].as_py), label, Reading.HERE)
+            return Item(name, partial(_image, column[index].as_py), label, ReadMode.IN_MEMORY)
         place = column[index].as_py()
-        return item_at(place, label) if place else broken(f"{self._name}#{row}", "the row has no path")
+        return item_at(place, label) if place else unreadable_item(name, "the row has no path")
 
     def _open(self, file: Any) -> Any:  # noqa: ANN401 - no types
         try:
             return pq.ParquetFile(file, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
-            raise SourceError(f"{self._name} is no Parquet file, or not whole: {error}") from error
+            raise SourceError(f"{self._name} is not a Parquet file, or incomplete: {error}") from error
 
 
 def _image(value: Callable[[], Any]) -> bytes:
@@ -123,16 +125,16 @@ def _is_image(kind: Any) -> bool:  # noqa: ANN401 - no types
 
 
 def _class_names(schema: Any, label: str | None) -> list[str] | None:  # noqa: ANN401 - no types
-    """Find the names of a label's classes, where Hugging Face's datasets has written them."""
+    """Return the class names of a label column, if Hugging Face's datasets has written them."""
     try:
-        told = json.loads((schema.metadata or {})[b"huggingface"])
-        names = told["info"]["features"][label]["names"]
+        metadata = json.loads((schema.metadata or {})[b"huggingface"])
+        names = metadata["info"]["features"][label]["names"]
     except (KeyError, TypeError, ValueError):
         return None
     return [str(name) for name in names] if isinstance(names, list) else None
 
 
-def _nth(names: list[str], index: object) -> str | int | None:
+def _class_name(names: list[str], index: object) -> str | int | None:
     if isinstance(index, int) and 0 <= index < len(names):
         return names[index]
     return index if isinstance(index, str) else None

@@ -1,7 +1,6 @@
-"""Tar archives, plain or compressed, read in place.
+"""Tar archives, plain or compressed, read in place and in the archive's order.
 
-In: a file and which of its members are wanted. Out: items in the archive's order. Members of a plain archive
-are read where they lie, at any time; those of a compressed one while it passes by.
+Members of a plain archive can be read at any time; those of a compressed one only while it is decompressed.
 """
 
 from __future__ import annotations
@@ -12,46 +11,43 @@ import zlib
 from functools import partial
 from typing import TYPE_CHECKING
 
-from service.batch.item import Item, Reading, check_size, printable, unreadable
-from service.batch.sources.places import open_file, open_scattered
+from service.batch.item import Item, ReadMode, check_size, printable, unreadable
+from service.batch.sources.places import open_file, open_random_access
 from service.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-    from service.batch.sources.places import Scattered
+    from service.batch.sources.places import RandomAccessFile
     from service.batch.sources.selection import Selection
 
 _DAMAGES = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
 class Tar:
-    """The wanted members of a tar archive."""
+    """The selected members of a tar archive."""
 
     def __init__(self, place: str, selection: Selection) -> None:
-        """Look at the archive. Raises SourceError."""
+        """Open the archive. Raises SourceError."""
         self._place = place
         self._name = printable(place)
         self._selection = selection
         with open_file(place) as file, self._open(file) as tar:
             self._is_plain = tar.fileobj is file
 
-    def items(self, unread: int = 0) -> Iterator[Item]:  # noqa: ARG002 - what is wanted is seen too late
-        scattered = open_scattered(self._place) if self._is_plain else None
+    def items(self, names_only: int = 0) -> Iterator[Item]:  # noqa: ARG002 - reads headers only
+        plain_file = open_random_access(self._place) if self._is_plain else None
         with open_file(self._place) as file, self._open(file) as tar:
             for member in self._members(tar):
-                name = printable(f"{self._name}/{member.name}")
-                if not self._selection.takes(member.name):
+                if not self._selection.matches(member.name):
                     continue
-                if scattered is None or member.sparse is not None:
-                    yield Item(name, partial(self._extract, tar, member), reading=Reading.NOW)
+                name = printable(f"{self._name}/{member.name}")
+                if plain_file is None or member.sparse is not None:
+                    yield Item(name, partial(self._extract, tar, member), read_mode=ReadMode.STREAMED)
                 else:
-                    yield Item(
-                        name,
-                        partial(_read, scattered, member.offset_data, member.size),
-                        reading=scattered.reading,
-                    )
+                    read = partial(_read, plain_file, member.offset_data, member.size)
+                    yield Item(name, read, read_mode=plain_file.read_mode)
 
     def count(self) -> None:
         return None
@@ -60,19 +56,21 @@ class Tar:
         try:
             return tarfile.open(fileobj=file)
         except _DAMAGES as error:
-            raise SourceError(f"{self._name} is no tar archive: {error}") from error
+            raise SourceError(f"{self._name} is not a tar archive: {error}") from error
 
     def _members(self, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         try:
             while (member := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # it would keep them all
+                tar.members = []  # type: ignore[attr-defined]  # which would grow to all members
                 if member.isreg():
                     yield member
             rest = _block_at_end(tar)
         except _DAMAGES as error:
             raise SourceError(f"{self._name} is damaged after {tar.offset:,} bytes: {error}") from error
-        if rest.strip(b"\0"):  # tarfile takes a damaged head for the end
-            raise SourceError(f"{self._name} is damaged after {tar.offset:,} bytes: that is no head")
+        if rest.strip(b"\0"):  # tarfile takes a damaged header for the end
+            raise SourceError(
+                f"{self._name} is damaged after {tar.offset:,} bytes: the next header is invalid"
+            )
 
     def _extract(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
         check_size(member.size)
@@ -94,7 +92,7 @@ def _block_at_end(tar: tarfile.TarFile) -> bytes:
     return bytes(file.read(tarfile.BLOCKSIZE))
 
 
-def _read(file: Scattered, offset: int, size: int) -> bytes:
+def _read(file: RandomAccessFile, offset: int, size: int) -> bytes:
     check_size(size)
     try:
         data = file.read_at(offset, size)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cifar10net.messages import ModelDescription
     from service.web.catalogue import Catalogue
-    from service.web.layer_outputs import Layers, Shelf
+    from service.web.layer_outputs import LayerFiles, Layers
     from service.web.uploads import Reader
 
 _TOP = 3
@@ -37,7 +37,7 @@ _WINDOW, _STRIDE = 8, 2
 class Inside:
     """Answers with what is inside the models."""
 
-    def __init__(self, catalogue: Catalogue, reader: Reader, shelf: Shelf) -> None:
+    def __init__(self, catalogue: Catalogue, reader: Reader, shelf: LayerFiles) -> None:
         self._catalogue = catalogue
         self._reader = reader
         self._shelf = shelf

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from cifar10net.messages import ModelDescription
     from service.web.catalogue import Catalogue
-    from service.web.layer_outputs import Shelf
+    from service.web.layer_outputs import LayerFiles
     from service.web.settings import WebConfig
 
 
 class Models:
     """Answers with what there is."""
 
-    def __init__(self, config: WebConfig, catalogue: Catalogue, shelf: Shelf) -> None:
+    def __init__(self, config: WebConfig, catalogue: Catalogue, shelf: LayerFiles) -> None:
         self._config = config
         self._catalogue = catalogue
         self._shelf = shelf

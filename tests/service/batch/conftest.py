@@ -1,4 +1,4 @@
-"""Pictures that a real model of three colours can name, and what becomes of them."""
+"""Pictures for a real model of three colours, and an engine that runs it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def picture() -> Callable[..., bytes]:
 
 @pytest.fixture
 def album(tmp_path: Path, picture: Callable[..., bytes]) -> Path:
-    """Make a folder of pictures, a folder for each colour, with what is none among them."""
+    """Make a folder of pictures with a subfolder for each colour, and other files among them."""
     folder = tmp_path / "album"
     for colour in ("red", "green", "blue"):
         (folder / colour).mkdir(parents=True)

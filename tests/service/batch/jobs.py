@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def start(folder: Path, *arguments: str) -> BaseProcess:
-    """Begin ``cifar10net classify`` in a folder."""
+    """Start ``cifar10net classify`` in a folder."""
     process = commands.processes.Process(target=_classify, args=(folder, arguments), daemon=True)
     process.start()
     return process
 
 
 def finish(folder: Path, *arguments: str) -> int:
-    """Do all of it and return the exit code."""
+    """Run a job to its end and return the exit code."""
     return commands.finish(start(folder, *arguments), 120)
 
 

@@ -16,10 +16,10 @@ from rich.console import Console
 from service.batch import evaluation, terminal
 from service.batch.evaluation import Evaluation
 from service.batch.journal import Journal
-from service.batch.output import Form
+from service.batch.output import OutputFormat
 from service.batch.progress import LINE_EVERY_S, JobProgress
-from service.batch.row import Row, Score, from_line, to_line
-from service.batch.summary import Tally
+from service.batch.row import Row, TopClass, from_line, to_line
+from service.batch.summary import JobSummary
 from service.cli import cli
 from service.errors import JobError, OutputError, SourceError
 
@@ -183,7 +183,7 @@ def test_what_is_there_is_kept_unless_somebody_says_otherwise(
     resumed = run("album/blue", "--out", "rows.csv", "--resume")
 
     assert isinstance(again.exception, OutputError)
-    assert "rows.csv is there already: --overwrite replaces it" in str(again.exception)
+    assert "rows.csv exists already: --overwrite replaces it" in str(again.exception)
     assert (resumed.exit_code, resumed.stderr) == (
         0,
         "rows.csv exists and has no journal: the job is complete\n",
@@ -203,7 +203,7 @@ def unfinished(run: Callable[..., Result], album: Path, monkeypatch: pytest.Monk
     assert isinstance(done.exception, JobError)
     assert str(done.exception) == (
         "list.txt has a line of more than 5 bytes; 3 rows are kept in rows.jsonl.partial, "
-        "--resume goes on from there"
+        "--resume continues from there"
     )
     return album.parent / "rows.jsonl.partial"
 
@@ -212,7 +212,7 @@ def test_an_unfinished_job_is_gone_on_with_only_if_asked(
     run: Callable[..., Result], unfinished: Path
 ) -> None:
     refused = run("album/red", "list.txt", "--out", "rows.jsonl")
-    assert "go on with --resume, or begin anew with --overwrite" in str(refused.exception)
+    assert "continue with --resume, or start again with --overwrite" in str(refused.exception)
     for number in range(3):  # what has a row is not read again
         (unfinished.parent / f"album/red/{number}.png").write_bytes(b"")
 
@@ -235,7 +235,7 @@ def test_rows_with_an_error_are_sources_of_another_try(
 
     late, torn = (from_line(line) for line in (album.parent / "again.jsonl").read_text().splitlines())
     assert again.exit_code == 1
-    assert (late.source, late.scores[0].label, late.error) == ("late.png", "green", "")
+    assert (late.source, late.classes[0].label, late.error) == ("late.png", "green", "")
     assert (torn.source, torn.error) == ("album/blue/torn.jpg", "CORRUPT")
 
 
@@ -269,8 +269,9 @@ def test_inputs_that_have_changed_are_told(run: Callable[..., Result], unfinishe
     refused = run("album/red", "list.txt", "--out", "rows.jsonl", "--resume")
 
     assert isinstance(refused.exception, JobError)
-    assert "row 2 of rows.jsonl.partial is of album/red/1.png, and the input there is album/red/2.png" in str(
-        refused.exception
+    assert (
+        "row 2 of rows.jsonl.partial is of album/red/1.png, and the input there is now album/red/2.png"
+        in str(refused.exception)
     )
     assert unfinished.exists()
 
@@ -292,7 +293,7 @@ def test_a_journal_of_something_else_is_left_alone(run: Callable[..., Result], a
 
     refused = run("album", "--out", "rows.csv", "--resume")
 
-    assert "is no journal of this version; move it away" in str(refused.exception)
+    assert "is not a journal of this version; move it away" in str(refused.exception)
     assert (album.parent / "rows.csv.partial").read_text() == "dear diary\n"
 
 
@@ -300,7 +301,7 @@ def test_a_job_that_could_not_begin_leaves_nothing(run: Callable[..., Result], a
     done = run("album/*.tiff", "--out", "rows.csv")
 
     assert isinstance(done.exception, SourceError | JobError)
-    assert str(done.exception) == "no file fits album/*.tiff"
+    assert str(done.exception) == "no file matches album/*.tiff"
     assert [path.name for path in album.parent.iterdir()] == ["album"]
 
 
@@ -332,7 +333,7 @@ def test_an_output_of_no_known_form_is_refused(run: Callable[..., Result]) -> No
 
 def test_lines_of_rows_are_json_and_lead_back_to_the_row() -> None:
     rows = [
-        Row('a"\n\\.png', (Score(2, "blü", 0.123456789), Score(0, "a", 1e-12)), "m", "1", label="x"),
+        Row('a"\n\\.png', (TopClass(2, "blü", 0.123456789), TopClass(0, "a", 1e-12)), "m", "1", label="x"),
         Row("b", (), "m", "1", "CORRUPT", 'torn "here"'),
     ]
 
@@ -348,31 +349,31 @@ def test_lines_of_rows_are_json_and_lead_back_to_the_row() -> None:
 
 def test_an_evaluation_counts_apart_what_it_cannot_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = Evaluation(COLOURS, top_k=3)
-    order = (Score(0, "red", 0.5), Score(1, "green", 0.3), Score(2, "blue", 0.2))
+    order = (TopClass(0, "red", 0.5), TopClass(1, "green", 0.3), TopClass(2, "blue", 0.2))
     for label in ("red", "green", "blue", "pink", None):
         counted.add(Row("a", order, label=label))
     counted.add(Row("a", error="CORRUPT", label="red"))
 
-    told = counted.facts()
+    told = counted.as_dict()
 
     assert (told["images"], told["top1"], told["top3"]) == (3, pytest.approx(1 / 3), 1)
     assert (told["without_label"], told["unknown_label"], told["with_error"]) == (1, 1, 1)
     assert told["confusion"] == [[1, 0, 0], [1, 0, 0], [1, 0, 0]]
-    assert "1 with a label that the model lacks are not counted: 'pink'" in list(counted.lines())
+    assert "1 with a label that the model does not have are not counted: 'pink'" in list(counted.lines())
     monkeypatch.setattr(evaluation, "_WIDEST_TABLE", 2)
     assert "green taken for red: 1" in list(counted.lines())
-    assert Evaluation(COLOURS, top_k=2).facts()["top3"] is None
-    assert "no image" in next(Evaluation(COLOURS, top_k=3).lines())
+    assert Evaluation(COLOURS, top_k=2).as_dict()["top3"] is None
+    assert "no classified image" in next(Evaluation(COLOURS, top_k=3).lines())
 
 
 def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     now = [0.0]
-    tally = Tally(clock=lambda: now[0])
-    with JobProgress(Console(stderr=True), tally, lambda: None, clock=lambda: now[0]) as progress:
+    summary = JobSummary(clock=lambda: now[0])
+    with JobProgress(Console(stderr=True), summary, lambda: None, clock=lambda: now[0]) as progress:
         for _ in range(1_500):
-            tally.add(Row("a", error="CORRUPT"))
+            summary.add(Row("a", error="CORRUPT"))
         progress.update()
         now[0] += LINE_EVERY_S
         progress.update()
@@ -382,7 +383,7 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(
 
 
 def test_progress_on_a_terminal_is_a_bar_with_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
-    tally = Tally()
+    summary = JobSummary()
     console = Console(stderr=True, force_terminal=True, width=120)
     counted = False
 
@@ -391,8 +392,8 @@ def test_progress_on_a_terminal_is_a_bar_with_what_is_left(capsys: pytest.Captur
         counted = True
         return 10
 
-    with JobProgress(console, tally, count, clock=iter([0.0, 1.0, 2.0]).__next__) as progress:
-        tally.add(Row("a"))
+    with JobProgress(console, summary, count, clock=iter([0.0, 1.0, 2.0]).__next__) as progress:
+        summary.add(Row("a"))
         progress.update()
         deadline_s = time.monotonic() + 60
         while not counted and time.monotonic() < deadline_s:
@@ -406,8 +407,8 @@ def test_progress_on_a_terminal_is_a_bar_with_what_is_left(capsys: pytest.Captur
 
 def test_a_table_shows_the_end_of_a_long_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    write = terminal.writer(Form.TABLE, 1, has_labels=True)
+    write = terminal.writer(OutputFormat.TABLE, 1, has_labels=True)
 
-    _, line = write(Row("a/very/long/path/of/a/picture.png", (Score(0, "red", 1.0),), label="blue"))
+    _, line = write(Row("a/very/long/path/of/a/picture.png", (TopClass(0, "red", 1.0),), label="blue"))
 
     assert line.split() == ["…th/of/a/picture.png", "blue", "red", "100.0%"]

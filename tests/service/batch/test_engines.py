@@ -13,7 +13,7 @@ from PIL import Image
 from cifar10net import Client
 from cifar10net.errors import ClientError, ImageErrorCode
 from cifar10net.pb import classifier_pb2 as pb
-from service.batch.engines.engine import Subject
+from service.batch.engines.engine import ModelIdentity
 from service.batch.engines.local_engine import LocalEngine
 from service.batch.engines.server_engine import ServerEngine
 from service.batch.item import Item
@@ -41,11 +41,11 @@ def _rows(engine: LocalEngine | ServerEngine, *places: str) -> list[Row]:
 
 
 def _agree(ours: list[Row], theirs: list[Row]) -> None:
-    assert [row._replace(scores=()) for row in ours] == [row._replace(scores=()) for row in theirs]
+    assert [row._replace(classes=()) for row in ours] == [row._replace(classes=()) for row in theirs]
     for our, their in zip(ours, theirs, strict=True):
-        assert [score[:2] for score in our.scores] == [score[:2] for score in their.scores]
-        assert [score.probability for score in our.scores] == pytest.approx(
-            [score.probability for score in their.scores], abs=1e-5
+        assert [score[:2] for score in our.classes] == [score[:2] for score in their.classes]
+        assert [score.probability for score in our.classes] == pytest.approx(
+            [score.probability for score in their.classes], abs=1e-5
         )
 
 
@@ -60,7 +60,7 @@ def test_the_engines_agree_on_pictures_and_on_their_errors(
 
     _agree(ours, theirs)
     assert [row.error for row in ours] == [""] * 3 + ["CORRUPT"] + [""] * 6 + ["UNREADABLE_FILE"] * 3
-    assert all(row.scores[0].label == row.label for row in ours if row.scores)
+    assert all(row.classes[0].label == row.label for row in ours if row.classes)
 
 
 @pytest.fixture(scope="module")
@@ -144,10 +144,10 @@ def test_a_model_is_found_by_its_file_its_folder_or_its_versions(
         ("shades/1/model.onnx", "", "shades", "1"),
         (str(tmp_path / "mine.onnx"), "", "mine", "1"),
     ):
-        subject = LocalEngine(path, version, 1).subject()
-        assert (subject.name, subject.version) == (name, number)
-        assert subject.labels == ("red", "green", "blue")
-        assert subject.identity.startswith("sha256 ")
+        identity = LocalEngine(path, version, 1).model()
+        assert (identity.name, identity.version) == (name, number)
+        assert identity.labels == ("red", "green", "blue")
+        assert identity.fingerprint.startswith("sha256 ")
 
 
 @pytest.mark.parametrize(
@@ -175,17 +175,21 @@ def test_a_model_that_fails_ends_the_job(tmp_path: Path) -> None:
     engine = LocalEngine(str(tmp_path / "fragile.onnx"), "", 1)
     Image.new("RGB", (32, 32), "white").save(tmp_path / "white.png")
 
-    with pytest.raises(JobError, match=r"fragile version 1 failed between .*white.png and .*white.png"):
+    with pytest.raises(
+        JobError, match=r"fragile version 1 failed: .*; the batch was .*white.png to .*white.png"
+    ):
         _rows(engine, str(tmp_path / "white.png"))
 
 
 def test_a_server_says_which_of_its_models_answers(server: str) -> None:
     with Client(server) as client:
         engine = ServerEngine(client, "", "")
-        assert engine.subject() == Subject("colours", "1", ("red", "green", "blue"), "version 1 of a server")
-        assert ServerEngine(client, "shades", "").subject().version == "3"
-        with pytest.raises(ClientError, match="no model shades 2; it answers for: colours 1, shades 3"):
-            ServerEngine(client, "shades", "2").subject()
+        assert engine.model() == ModelIdentity(
+            "colours", "1", ("red", "green", "blue"), "version 1 of a server"
+        )
+        assert ServerEngine(client, "shades", "").model().version == "3"
+        with pytest.raises(ClientError, match="no model shades 2; it has: colours 1, shades 3"):
+            ServerEngine(client, "shades", "2").model()
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -43,7 +43,7 @@ def many(tmp_path_factory: pytest.TempPathFactory, picture: Callable[..., bytes]
 
 
 def _kill_at(process: BaseProcess, journal: Path, size: int) -> bool:
-    """Kill a job as soon as its journal has so many bytes; return whether it was not done before."""
+    """Kill a job once its journal has so many bytes; return whether it was still running."""
     deadline_s = time.monotonic() + 120
     while process.is_alive() and time.monotonic() < deadline_s:
         try:
@@ -105,7 +105,7 @@ def test_a_torn_row_is_cut_off_and_written_again(many: Path, model: Path, tmp_pa
 
 
 def _head_of(folder: Path, arguments: list[str]) -> dict[str, object]:
-    """Let a job begin and stop at its first bytes, and return the first line of its journal."""
+    """Kill a job at its first bytes, and return the first line of its journal."""
     journal = folder / "rows.jsonl.partial"
     shutil.move(folder / "rows.jsonl", folder / "kept")
     _kill_at(start(folder, *arguments), journal, 1)
@@ -125,7 +125,7 @@ main()
 
 
 def _process(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Begin a job whose standard input stays open, so that a job that reads it is never done too early."""
+    """Start a job whose standard input stays open, so that a job that reads it does not end too early."""
     command = [sys.executable, "-c", _HEEDING_CTRL_C, "classify", *arguments]
     return subprocess.Popen(
         command,
@@ -139,7 +139,9 @@ def _process(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # Python 3.11 keeps a bytecode file that the limit on the size of files has cut off.
+    own = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**os.environ, **own}
 
 
 def _wait_for_rows(process: subprocess.Popen[str], journal: Path, rows: int) -> None:
@@ -181,7 +183,7 @@ def test_ctrl_c_says_how_to_go_on(many: Path, model: Path, tmp_path: Path) -> No
 
     assert endless.returncode == 130
     assert re.fullmatch(
-        r"interrupted; [\d,]+ rows are kept in rows.jsonl.partial, --resume goes on from there\n", said
+        r"interrupted; [\d,]+ rows are kept in rows.jsonl.partial, --resume continues from there\n", said
     )
 
 
@@ -201,7 +203,7 @@ def test_ctrl_c_ends_a_job_whose_server_waits_for_the_next_input(
 
     assert waiting.returncode == 130
     assert re.fullmatch(
-        r"interrupted; [\d,]+ rows are kept in rows.jsonl.partial, --resume goes on from there\n", said
+        r"interrupted; [\d,]+ rows are kept in rows.jsonl.partial, --resume continues from there\n", said
     )
 
 
@@ -219,4 +221,4 @@ def test_a_server_that_goes_for_good_leaves_what_was_written(
 
     assert asking.returncode == 2
     assert said.startswith("error: no answer from")
-    assert "rows are kept in rows.jsonl.partial, --resume goes on from there" in said
+    assert "rows are kept in rows.jsonl.partial, --resume continues from there" in said

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from cifar10net import Client
 from service.errors import ModelError
-from service.web.layer_outputs import Layers, Shelf
+from service.web.layer_outputs import LayerFiles, Layers
 from tests.service.web.pages import Page, array_of
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def test_layers_of_another_model_are_not_shown(
 
 def test_a_file_that_tells_no_layers_is_refused(models: Path, tmp_path: Path) -> None:
     plain = (models / "lenet" / "1" / "model.onnx").read_bytes()
-    with pytest.raises(ModelError, match="does not tell its layers"):
+    with pytest.raises(ModelError, match="has no table of its layers"):
         Layers(plain, tmp_path / "inside.onnx")
 
     model = onnx.load(models / "lenet" / "1" / "inside.onnx")
@@ -143,7 +143,7 @@ def test_a_file_that_tells_no_layers_is_refused(models: Path, tmp_path: Path) ->
 def test_a_file_that_is_replaced_is_loaded_anew(models: Path, tmp_path: Path) -> None:
     path = tmp_path / "net" / "1" / "inside.onnx"
     path.parent.mkdir(parents=True)
-    shelf = Shelf([tmp_path])
+    shelf = LayerFiles([tmp_path])
     assert shelf.layers("net", "1") is None
 
     shutil.copy(models / "lenet" / "1" / "inside.onnx", path)
@@ -161,5 +161,5 @@ def test_a_file_that_is_replaced_is_loaded_anew(models: Path, tmp_path: Path) ->
     ("name", "version"), [("..", "net"), ("net/1", "."), ("", "1"), (".net", "1"), ("/", "1")]
 )
 def test_a_name_never_leads_out_of_the_repository(models: Path, name: str, version: str) -> None:
-    assert not Shelf([models / "lenet"]).has(name, version)
-    assert Shelf([models]).has("lenet", "1")
+    assert not LayerFiles([models / "lenet"]).has(name, version)
+    assert LayerFiles([models]).has("lenet", "1")

@@ -1,4 +1,4 @@
-"""A process that starts a Ray cluster for two workers, says where it is, and ends it when its input ends."""
+"""Start a Ray cluster for two workers, print its address and folder, and stop it when standard input ends."""
 
 from __future__ import annotations
 

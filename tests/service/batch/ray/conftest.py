@@ -8,55 +8,55 @@ import pytest
 
 from service.batch.engines.local_engine import LocalEngine
 from service.batch.evaluation import Evaluation
-from service.batch.ray.output_folder import Place
-from service.batch.ray.ray_job import ClusterJob, run
-from service.batch.ray.shards import Share
+from service.batch.ray.output_folder import FolderTarget
+from service.batch.ray.ray_job import RayJob, run
+from service.batch.ray.shards import Shard
 from service.batch.ray.worker import Worker
 from service.batch.sources import Sources
-from service.batch.summary import Tally
+from service.batch.summary import JobSummary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from service.batch.ray.parts import Receipt
-    from service.batch.ray.ray_job import Workers
-    from service.batch.ray.shards import Cutter
-    from service.batch.ray.worker import Duty
+    from service.batch.ray.ray_job import WorkerPool
+    from service.batch.ray.shards import Sharder
+    from service.batch.ray.worker import WorkerConfig
 
 
 class Alone:
-    """One worker in this process, which stops after so many parts."""
+    """A pool of one worker in this process, which fails after so many parts."""
 
     def __init__(self, most: int = 1_000_000, error: BaseException | None = None) -> None:
         self.most = most
         self.error = error
         self.places: list[str] = []
 
-    def receipts(self, cutters: Sequence[Cutter], duty: Duty) -> Iterator[Receipt]:
+    def receipts(self, sharders: Sequence[Sharder], config: WorkerConfig) -> Iterator[Receipt]:
         from service.batch.ray.parts import Receipt  # noqa: PLC0415
 
-        worker = Worker(duty)
-        for cutter in reversed(cutters):  # the order of units is of no matter
-            self.places.append(cutter.place)
-            for share in cutter.shares():
-                if not isinstance(share, Share):
-                    yield Receipt(share.unit, share.shares)
+        worker = Worker(config)
+        for sharder in reversed(sharders):  # units may come in any order
+            self.places.append(sharder.place)
+            for shard in sharder.shards():
+                if not isinstance(shard, Shard):
+                    yield Receipt(shard.unit, shard.shards)
                     continue
                 if self.most == 0 and self.error is not None:
                     raise self.error
                 self.most -= 1
-                yield worker.do(share)
+                yield worker.classify(shard)
 
 
 @pytest.fixture
-def do(model: Path, tmp_path: Path) -> Callable[..., Tally]:
-    """Return a function that does a job into ``rows/``, and gives what was counted."""
+def do(model: Path, tmp_path: Path) -> Callable[..., JobSummary]:
+    """Return a function that runs a job into ``rows/``, and returns its summary."""
 
-    def do(workers: Workers, *places: str, resume: bool = False, **more: Any) -> Tally:
+    def do(workers: WorkerPool, *places: str, resume: bool = False, **more: Any) -> JobSummary:
         labels = more.pop("labels", "folder")
         out = more.pop("out", tmp_path / "rows")
-        job = ClusterJob(
+        job = RayJob(
             sources=Sources(places, labels=labels),
             labels=labels,
             model=more.pop("model", str(model)),
@@ -64,13 +64,13 @@ def do(model: Path, tmp_path: Path) -> Callable[..., Tally]:
             part_rows=more.pop("part_rows", 2),
             **more,
         )
-        subject = LocalEngine(job.model, "", 1).subject()
-        tally = Tally(Evaluation(subject.labels, 3))
+        identity = LocalEngine(job.model, "", 1).model()
+        summary = JobSummary(Evaluation(identity.labels, 3))
         facts = {"sources": list(places), "labels": labels}
-        place = Place(out=out, resume=resume)
-        assert place.check()
-        run(job, place, subject, workers, tally, facts=facts, on_part=lambda: None)
-        return tally
+        target = FolderTarget(out=out, resume=resume)
+        assert target.check()
+        run(job, target, identity, workers, summary, facts=facts, on_part=lambda: None)
+        return summary
 
     return do
 

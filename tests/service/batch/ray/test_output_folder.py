@@ -1,4 +1,4 @@
-"""A folder of parts has the rows of the local engine, each once, whatever ends the job in between."""
+"""A folder of parts has the rows of the local engine, each once, however often the job was interrupted."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.batch.columns import cells, columns
+from service.batch.columns import column_names, values_of
 from service.batch.job import Job
-from service.batch.ray import shards as shares
-from service.batch.ray.output_folder import Collection, Place
-from service.batch.ray.shards import Cutter, End, Share
+from service.batch.ray import shards
+from service.batch.ray.output_folder import FolderTarget, OutputFolder
+from service.batch.ray.shards import EndOfUnit, Shard, Sharder
 from service.batch.sources import Sources
 from service.errors import JobError, OutputError
 from tests.service.batch.ray.conftest import Alone
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.batch.engines.local_engine import LocalEngine
-    from service.batch.summary import Tally
+    from service.batch.summary import JobSummary
 
-    Do = Callable[..., Tally]
+    Do = Callable[..., JobSummary]
     Rows = Callable[..., list[dict[str, Any]]]
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow, of the extra batch, is not installed")
@@ -37,7 +37,7 @@ pa = pytest.importorskip("pyarrow", reason="pyarrow, of the extra batch, is not 
 
 @pytest.fixture
 def sources(album: Path, tmp_path: Path, picture: Callable[..., bytes]) -> list[str]:
-    """Make sources of every kind: what is shipped as a place, and what as bytes."""
+    """Make sources of every kind, those sent to workers as places and those sent as bytes."""
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
@@ -58,10 +58,10 @@ def sources(album: Path, tmp_path: Path, picture: Callable[..., bytes]) -> list[
 
 
 def of_the_local_engine(engine: LocalEngine, sources: list[str]) -> list[dict[str, Any]]:
-    """Make the rows that the engine in this process gives."""
-    names = columns(3, has_labels=True)
+    """Return the rows of the engine in this process."""
+    names = column_names(3, has_labels=True)
     rows = Job(Sources(sources, labels="folder"), engine, 3).rows()
-    return [dict(zip(names, cells(row, 3, has_labels=True), strict=True)) for row in rows]
+    return [dict(zip(names, values_of(row, 3, has_labels=True), strict=True)) for row in rows]
 
 
 def agree(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
@@ -81,19 +81,19 @@ def agree(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
 def test_parts_have_the_rows_of_the_local_engine(
     do: Do, rows: Rows, engine: LocalEngine, sources: list[str], *, ships_bytes: bool
 ) -> None:
-    tally = do(Alone(), *sources, ships_bytes=ships_bytes)
+    summary = do(Alone(), *sources, ships_bytes=ships_bytes)
 
     theirs = of_the_local_engine(engine, sources)
     agree(rows(), theirs)
-    assert (tally.images, tally.failed) == (len(theirs), sum(1 for row in theirs if row["error"]))
+    assert (summary.images, summary.failed) == (len(theirs), sum(1 for row in theirs if row["error"]))
 
 
 def test_the_manifest_says_what_there_is(do: Do, sources: list[str], tmp_path: Path) -> None:
-    tally = do(Alone(), *sources)
+    summary = do(Alone(), *sources)
 
     manifest = json.loads((tmp_path / "rows/_manifest.json").read_text())
-    assert manifest["images"] == tally.images == sum(part["rows"] for part in manifest["parts"])
-    assert manifest["errors"] == dict(tally.errors) == {"CORRUPT": 1, "UNREADABLE_FILE": 2}
+    assert manifest["images"] == summary.images == sum(part["rows"] for part in manifest["parts"])
+    assert manifest["errors"] == dict(summary.errors) == {"CORRUPT": 1, "UNREADABLE_FILE": 2}
     assert (manifest["model"], manifest["version"]) == ("colours", "1")
     assert manifest["job"]["model"].startswith("colours, sha256 ")
     assert {part["file"] for part in manifest["parts"]} | {"_manifest.json"} == {
@@ -126,19 +126,19 @@ def test_a_job_that_ended_too_early_goes_on_where_it_was(
     error: BaseException,
 ) -> None:
     with pytest.raises(
-        type(error), match=r"kept in \.rows\.new \([\d,]+ rows\), --resume goes on from there"
+        type(error), match=r"kept in \.rows\.new \([\d,]+ rows\), --resume continues from there"
     ):
         do(Alone(most, error), *sources)
     assert not (tmp_path / "rows").exists()
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / ".rows.new").iterdir()}
 
     rest = Alone()
-    tally = do(rest, *sources, resume=True)
+    summary = do(rest, *sources, resume=True)
 
     theirs = of_the_local_engine(engine, sources)
     agree(rows(), theirs)
-    assert tally.images == len(theirs)
-    assert tally.resumed > 0
+    assert summary.images == len(theirs)
+    assert summary.resumed > 0
     assert len(kept) == most
     for name, when in kept.items():
         assert (tmp_path / "rows" / name).stat().st_mtime_ns == when
@@ -167,7 +167,7 @@ def test_inputs_that_have_changed_are_refused(do: Do, album: Path) -> None:
         do(Alone(2, JobError("gone")), str(album))
     (album / "blue/0.png").rename(album / "blue/3.png")
 
-    with pytest.raises(JobError, match="have changed since share 0 of it was done: begin anew"):
+    with pytest.raises(JobError, match="have changed since its shard 0 was written: start again"):
         do(Alone(), str(album), resume=True)
     with pytest.raises(OutputError, match="another job's, whose part_rows was 2 and is now 3"):
         do(Alone(), str(album), resume=True, part_rows=3)
@@ -191,18 +191,18 @@ def test_no_inputs_make_a_part_without_rows(do: Do, rows: Rows, tmp_path: Path) 
 def test_a_file_or_folder_in_the_way_is_left_alone(album: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="wanted a folder"):
-        Place(out=tmp_path / "file").check()
-    with pytest.raises(OutputError, match="no output of such a job"):
-        Place(out=album, resume=True).check()
+        FolderTarget(out=tmp_path / "file").check()
+    with pytest.raises(OutputError, match="not the output of such a job"):
+        FolderTarget(out=album, resume=True).check()
 
 
 def test_parts_that_others_have_written_elsewhere_are_missed(tmp_path: Path) -> None:
     from service.batch.ray.parts import Receipt  # noqa: PLC0415
 
-    with Collection(Place(out=tmp_path / "rows"), {}) as collection:
-        collection.add(Receipt(0, 0, "part-000000-000000.parquet", 1, 0, 10))
-        with pytest.raises(OutputError, match="has to be in a folder that all machines see"):
-            collection.publish({}, top_k=1, has_labels=False)
+    with OutputFolder(FolderTarget(out=tmp_path / "rows"), {}) as folder:
+        folder.add(Receipt(0, 0, "part-000000-000000.parquet", 1, 0, 10))
+        with pytest.raises(OutputError, match="has to be in a folder that all machines share"):
+            folder.publish({}, top_k=1, has_labels=False)
 
 
 def test_archives_that_fit_a_pattern_are_units(tmp_path: Path, sources: list[str]) -> None:
@@ -214,24 +214,24 @@ def test_archives_that_fit_a_pattern_are_units(tmp_path: Path, sources: list[str
 
 
 def test_places_are_shipped_and_not_bytes(tmp_path: Path, sources: list[str]) -> None:
-    """A share of an archive that is read in place is small, however large its members are."""
+    """A shard of an archive that is read in place is small, however large its members are."""
     for place, is_small in zip(sources, (True, True, True, False, False, True), strict=True):
-        cut = list(Cutter(unit=0, place=place, rows=100, folder=str(tmp_path)).shares())
-        share = cut[0]
-        assert isinstance(share, Share)
-        assert cut[1:] == [End(0, 1)]
-        held = sum(item.held_bytes for item in share.items)
+        cut = list(Sharder(unit=0, place=place, rows=100, folder=str(tmp_path)).shards())
+        shard = cut[0]
+        assert isinstance(shard, Shard)
+        assert cut[1:] == [EndOfUnit(0, 1)]
+        held = sum(item.held_bytes for item in shard.items)
         assert (held == 0) is is_small
-        sent: Share = pickle.loads(pickle.dumps(share))  # noqa: S301
-        assert [item.source for item in sent.items] == [item.source for item in share.items]
+        sent: Shard = pickle.loads(pickle.dumps(shard))  # noqa: S301
+        assert [item.source for item in sent.items] == [item.source for item in shard.items]
 
 
-def test_shares_whose_bytes_are_sent_are_bounded(
+def test_shards_whose_bytes_are_sent_are_bounded(
     tmp_path: Path, sources: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shares, "MOST_BYTES", 1)
+    monkeypatch.setattr(shards, "MOST_BYTES", 1)
 
-    cut = list(Cutter(unit=1, place=sources[2], rows=100, folder=str(tmp_path), ships_bytes=True).shares())
+    cut = list(Sharder(unit=1, place=sources[2], rows=100, folder=str(tmp_path), ships_bytes=True).shards())
 
-    assert [len(share.items) for share in cut if isinstance(share, Share)] == [1, 1, 1]
-    assert [share.first for share in cut if isinstance(share, Share)] == [(1 << 40) + n for n in range(3)]
+    assert [len(shard.items) for shard in cut if isinstance(shard, Shard)] == [1, 1, 1]
+    assert [shard.first for shard in cut if isinstance(shard, Shard)] == [(1 << 40) + n for n in range(3)]

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from service.batch.engines.local_engine import LocalEngine
-from service.batch.ray.output_folder import Place
+from service.batch.ray.output_folder import FolderTarget
 from service.cli import cli
 from service.errors import JobError
 from tests.service.batch.ray.test_output_folder import agree, of_the_local_engine
@@ -91,7 +91,7 @@ def _is_running(pid: int) -> bool:
 
 @pytest.fixture(scope="module")
 def cluster(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Start a cluster for all tests, end it, and look whether anything is left."""
+    """Start a cluster for all tests, stop it, and check that nothing is left."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(root), *filter(None, sys.path)]),
@@ -120,7 +120,7 @@ def cluster(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
 
 @pytest.fixture
 def photographs(root: Path, tmp_path: Path) -> Path:
-    """Make a list of real photographs, many times over, and of what is none."""
+    """Make a list of real photographs, many times over, and of other files."""
     images = sorted(str(path) for path in (root / "examples/images").glob("*.*g"))
     lines = [images[number % len(images)] for number in range(PHOTOGRAPHS)]
     lines[7], lines[-1] = "none.jpg", str(root / "README.md")
@@ -135,7 +135,7 @@ def _wait_for_parts(process: subprocess.Popen[str], journal: Path, parts: int) -
 
 
 def _but_progress(said: str) -> list[str]:
-    """Leave out what a slow machine has a job say every half minute."""
+    """Return the lines without those that a slow job prints every half minute."""
     return [line for line in said.splitlines() if not re.fullmatch(r"[\d,]+ images, .*errors", line)]
 
 
@@ -185,7 +185,7 @@ def test_a_job_that_was_interrupted_goes_on(
     assert job.returncode == 130
     [line] = _but_progress(said)
     assert line.startswith("interrupted; ")
-    assert line.endswith("--resume goes on from there")
+    assert line.endswith("--resume continues from there")
     rest = cluster.start(tmp_path, *arguments)
     told, said = rest.communicate(timeout=_PATIENCE_S)
     assert (rest.returncode, _but_progress(said)) == (1, [])
@@ -206,7 +206,7 @@ def test_what_ends_a_job_on_a_worker_is_told_in_a_sentence(
 
     assert job.returncode == 2
     [line] = _but_progress(said)
-    assert line.startswith(f"error: {tmp_path}/a.tar.gz is no tar archive: ")
+    assert line.startswith(f"error: {tmp_path}/a.tar.gz is not a tar archive: ")
     assert not (tmp_path / "rows").exists()
 
 
@@ -265,4 +265,4 @@ def test_a_finished_output_is_all_that_resume_asks_for(tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows/_manifest.json").touch()
 
-    assert not Place(out=tmp_path / "rows", resume=True).check()
+    assert not FolderTarget(out=tmp_path / "rows", resume=True).check()
