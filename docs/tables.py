@@ -21,7 +21,8 @@ from service.config import ImageLimits, ServerConfig
 from service.errors import Code, ServiceError, StartupError
 from service.http2.connection import MOST_UNSENT_BYTES
 from service.http2.headers import MAX_HEADER_LIST_BYTES
-from service.http2.stream import STREAM_WINDOW, Patience
+from service.http2.stream import STREAM_WINDOW
+from service.http2.timeouts import Timeouts
 from service.images.decode import MOST_BYTES_A_PIXEL
 from service.observability.metrics import endpoint
 from service.observability.metrics.table import IMAGES_BOUNDS, METRICS, SECONDS_BOUNDS
@@ -145,20 +146,20 @@ def _field_docstrings(config: type[Any]) -> dict[str, str]:
 
 def fixed_limits() -> str:
     """Make a table of the limits that no option sets."""
-    patience = Patience()
+    timeouts = Timeouts()
     rows = (
         ("metadata of a call", f"{MAX_HEADER_LIST_BYTES >> 10} KiB", "RESOURCE_EXHAUSTED"),
         ("request id", "128 printable characters", "it counts as none"),
-        ("from a connection to its first HTTP/2", _seconds(patience.handshake_s), "the connection is ended"),
+        ("from a connection to its first HTTP/2", _seconds(timeouts.handshake_s), "the connection is ended"),
         (
             "silence of a connection",
-            _seconds(patience.silence_s),
+            _seconds(timeouts.keepalive_s),
             "it is asked by a PING whether it is there",
         ),
-        ("reply to that", _seconds(patience.reply_s), "the connection is ended"),
+        ("reply to that", _seconds(timeouts.keepalive_timeout_s), "the connection is ended"),
         (
             "a request that does not go on, an answer that is not read",
-            _seconds(patience.stall_s),
+            _seconds(timeouts.stall_s),
             "DEADLINE_EXCEEDED, or the end of the connection",
         ),
         ("unanswered bytes of a stream", f"{STREAM_WINDOW >> 20} MiB", "the client has to wait"),
@@ -182,7 +183,7 @@ def fixed_limits() -> str:
         ),
         (
             "lines of a kind in the log, about refusals and failures",
-            f"one in {_seconds(refusals._EVERY_S)}",
+            f"one in {_seconds(refusals._INTERVAL_S)}",
             "they are counted, and told by the next",
         ),
     )

@@ -17,7 +17,7 @@ from cifar10net.errors import ConfigError
 from service.batching.admission import Admission
 from service.config import SecurityConfig, ServerConfig
 from service.errors import StartupError
-from service.http2.stream import Patience
+from service.http2.timeouts import Timeouts
 from service.observability.access_log import AccessLog
 from service.observability.observers import Observer, all_of
 from service.repository import Repository, load_models
@@ -85,10 +85,10 @@ class Assembly:
         self.rpc = RpcServer(
             methods,
             _limits(config),
-            _patience(config),
+            _timeouts(config),
             on_closed=on_closed,
             observer=self._observer,
-            protection=protection,
+            security=protection,
         )
         self._telemetry.watch(self.rpc, methods, self._admission, self.repository)
         self._following = None if protection is None else _follow(protection, self.rpc)
@@ -164,16 +164,16 @@ def _limits(config: ServerConfig) -> RpcLimits:
         max_held_bytes=config.max_pending_mib << 20,
         max_connections=config.max_connections,
         max_streams=config.max_streams,
-        unfolding_threads=config.decode_threads,
+        decompression_threads=config.decode_threads,
     )
 
 
-def _patience(config: ServerConfig) -> Patience:
-    return Patience(
-        age_s=config.max_connection_age_s or math.inf,
-        idle_s=config.max_connection_idle_s or math.inf,
+def _timeouts(config: ServerConfig) -> Timeouts:
+    return Timeouts(
+        max_age_s=config.max_connection_age_s or math.inf,
+        max_idle_s=config.max_connection_idle_s or math.inf,
         grace_s=config.grace_s,
-        ping_s=config.min_ping_interval_s,
+        min_ping_interval_s=config.min_ping_interval_s,
     )
 
 

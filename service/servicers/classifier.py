@@ -24,7 +24,7 @@ from service.servicers.streaming import Conversation
 if TYPE_CHECKING:
     from service.batching.admission import Admission
     from service.repository import Repository, ServedModel
-    from service.rpc.call import Call
+    from service.rpc.context import StreamContext, UnaryContext
     from service.rpc.status import Status
     from service.servicers.decoding import Decoder
 
@@ -65,7 +65,7 @@ class ClassifierServicer:
             Method(f"/{SERVICE_NAME}/ListModels", unary=self.list_models),
         )
 
-    async def classify(self, message: bytes, call: Call) -> bytes:
+    async def classify(self, message: bytes, call: UnaryContext) -> bytes:
         """Answer as the proto says."""
         with Request(self._observer, call) as observed:
             request = parse_request(message)
@@ -80,11 +80,11 @@ class ClassifierServicer:
                 call.trailing_metadata = server_timing.trailer(observed)
             return reply
 
-    async def classify_stream(self, call: Call) -> None:
+    async def classify_stream(self, call: StreamContext) -> None:
         """Answer as the proto says."""
         await Conversation(call, parse_envelope, self._answer_envelope, _refusal).run()
 
-    async def list_models(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
+    async def list_models(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002 - as every handler
         """Answer as the proto says."""
         parse(pb.ListModelsRequest, message)
         infos = self._repository.list()
@@ -107,7 +107,7 @@ class ClassifierServicer:
         ]
         return pb.ListModelsResponse(models=models, versions=versions).SerializeToString()
 
-    async def _answer_envelope(self, envelope: pb.ClassifyStreamRequest, call: Call) -> bytes:
+    async def _answer_envelope(self, envelope: pb.ClassifyStreamRequest, call: StreamContext) -> bytes:
         """Answer one request of a stream, which waits for room instead of being refused."""
         if not envelope.HasField("request"):
             raise InvalidRequestError("the message has no request, wanted one to answer")

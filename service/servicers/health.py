@@ -21,7 +21,7 @@ from service.servicers.parsing import parse
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from service.rpc.call import Call
+    from service.rpc.context import StreamContext, UnaryContext
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Health"].full_name
 PROVIDERS_KEY = "cifar10net-providers"
@@ -69,7 +69,7 @@ class HealthServicer:
             self._models = dict(models)
             self._tell_watchers()
 
-    async def check(self, message: bytes, call: Call) -> bytes:
+    async def check(self, message: bytes, call: UnaryContext) -> bytes:
         """Answer with the status of one service."""
         service = parse(pb.HealthCheckRequest, message).service
         status = self._status_of(service)
@@ -81,7 +81,7 @@ class HealthServicer:
         call.trailing_metadata = {PROVIDERS_KEY: ",".join(self._providers)}
         return pb.HealthCheckResponse(status=status).SerializeToString()
 
-    async def list(self, message: bytes, call: Call) -> bytes:
+    async def list(self, message: bytes, call: UnaryContext) -> bytes:
         """Answer with the status of every service and model."""
         parse(pb.HealthListRequest, message)  # type: ignore[attr-defined] # newer than its types
         call.trailing_metadata = {PROVIDERS_KEY: ",".join(self._providers)}
@@ -90,7 +90,7 @@ class HealthServicer:
         answer: bytes = response.SerializeToString()
         return answer
 
-    async def watch(self, call: Call) -> None:
+    async def watch(self, call: StreamContext) -> None:
         """Send the status now and at every change, until the client or the server has enough."""
         message = await call.receive()
         service = parse(pb.HealthCheckRequest, message or b"").service
@@ -102,7 +102,7 @@ class HealthServicer:
         finally:
             self._watchers.discard(changed)
 
-    async def _send_changes(self, call: Call, service: str, changed: asyncio.Event) -> None:
+    async def _send_changes(self, call: StreamContext, service: str, changed: asyncio.Event) -> None:
         sent: int | None = None
         while not call.is_stopping:
             changed.clear()

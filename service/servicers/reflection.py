@@ -18,7 +18,7 @@ from service.servicers.parsing import parse
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from service.rpc.call import Call
+    from service.rpc.context import StreamContext
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 _NEWER_NAME = SERVICE_NAME.replace("v1alpha", "v1")
@@ -51,7 +51,7 @@ class Reflection:
             for name in (SERVICE_NAME, _NEWER_NAME)
         )
 
-    async def answer(self, call: Call) -> None:
+    async def answer(self, call: StreamContext) -> None:
         """Answer message by message."""
         # It brings the whole of grpc, 20 MiB; most servers are never asked.
         from grpc_reflection.v1alpha.reflection import ReflectionServicer  # noqa: PLC0415
@@ -61,4 +61,4 @@ class Reflection:
             request = parse(pb.ServerReflectionRequest, message)
             for response in library.ServerReflectionInfo(iter((request,)), None):  # type: ignore[arg-type]
                 await call.send(response.SerializeToString())
-            call.let_go()
+            call.release()

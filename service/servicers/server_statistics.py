@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from service.observability.metrics.snapshot import Snapshot, Tree, Version
     from service.observability.metrics.table import Metric
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
 
 _SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
 
@@ -41,7 +41,7 @@ class StatisticsServicer:
         """What can be called."""
         return (Method(f"/{_SERVICE_NAME}/GetStatistics", unary=self.get_statistics),)
 
-    async def get_statistics(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
+    async def get_statistics(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002 - as every handler
         """Answer as the proto says."""
         parse(pb.GetStatisticsRequest, message)
         return describe(await self._source.snapshot()).SerializeToString()

@@ -17,7 +17,7 @@ from service.rpc.status import status_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from service.rpc.call import Call
+    from service.rpc.context import StreamContext
     from service.rpc.status import Status
 
 _MOST_ANSWERS_AT_ONCE = 64
@@ -29,9 +29,9 @@ class Conversation(Generic[_Request]):
 
     def __init__(
         self,
-        call: Call,
+        call: StreamContext,
         parse: Callable[[bytes], _Request],
-        answer: Callable[[_Request, Call], Awaitable[bytes]],
+        answer: Callable[[_Request, StreamContext], Awaitable[bytes]],
         refuse: Callable[[_Request | None, Status], bytes],
     ) -> None:
         """Answer the messages of a call.
@@ -69,7 +69,7 @@ class Conversation(Generic[_Request]):
             writing.cancel()
             for replying in self._unsent:
                 replying.cancel()
-        if self._call.is_stopping and (self._call.has_dropped or not self._call.request_ended):
+        if self._call.is_cut_short:
             raise NotServingError("the server is stopping; send what is unanswered again, on another stream")
 
     async def _next(self) -> Coroutine[None, None, bytes] | None:
@@ -98,7 +98,7 @@ class Conversation(Generic[_Request]):
             while self._unsent and self._unsent[0].done() and len(replies) < _MOST_ANSWERS_AT_ONCE:
                 replies.append(self._unsent.popleft().result())
             await self._call.send(*replies)
-            self._call.let_go(len(replies))
+            self._call.release(len(replies))
 
     async def _reply(self, message: bytes) -> bytes:
         request = None
@@ -111,5 +111,5 @@ class Conversation(Generic[_Request]):
 
     def _error(self, request: _Request | None, error: Exception) -> bytes:
         status = status_of(error)
-        self._call.note(status)
+        self._call.log_failure(status)
         return self._refuse(request, status)

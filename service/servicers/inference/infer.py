@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from service.batching.queue import Probabilities
     from service.observability.observers import Observer
     from service.repository import Repository, ServedModel
-    from service.rpc.call import Call
+    from service.rpc.context import StreamContext, UnaryContext
     from service.rpc.status import Status
     from service.servicers.inference.regions import Regions
 
@@ -62,7 +62,7 @@ class Inference:
         self._observer = observer
         self._regions = regions
 
-    async def infer(self, message: bytes, call: Call) -> bytes:
+    async def infer(self, message: bytes, call: UnaryContext) -> bytes:
         """Answer as the proto says."""
         with Request(self._observer, call) as observed:
             request = parse_request(message)
@@ -72,11 +72,11 @@ class Inference:
                 call.trailing_metadata = server_timing.trailer(observed)
             return reply
 
-    async def stream_infer(self, call: Call) -> None:
+    async def stream_infer(self, call: StreamContext) -> None:
         """Answer as the proto says."""
         await Conversation(call, parse_request, self._answer_message, _refusal).run()
 
-    async def _answer_message(self, request: pb.ModelInferRequest, call: Call) -> bytes:
+    async def _answer_message(self, request: pb.ModelInferRequest, call: StreamContext) -> bytes:
         """Answer one request of a stream, which waits for room instead of being refused."""
         with Request(self._observer, call) as observed:
             response = await self._answer(request, observed, call.deadline_s, waits=True)

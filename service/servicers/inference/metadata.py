@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from service.config import ServerConfig
     from service.repository import Repository
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
     from service.runtime.model import ModelInfo
     from service.version_policy import VersionPolicy
 
@@ -59,17 +59,17 @@ class Metadata:
             name=SERVER_NAME, version=version, extensions=extensions
         ).SerializeToString()
 
-    async def server_live(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
+    async def server_live(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002 - as every handler
         """Answer as the proto says."""
         parse(pb.ServerLiveRequest, message)
         return pb.ServerLiveResponse(live=True).SerializeToString()
 
-    async def server_ready(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+    async def server_ready(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002
         """Answer as the proto says."""
         parse(pb.ServerReadyRequest, message)
         return pb.ServerReadyResponse(ready=self._is_ready()).SerializeToString()
 
-    async def model_ready(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+    async def model_ready(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002
         """Answer as the proto says."""
         request = parse(pb.ModelReadyRequest, message)
         try:
@@ -78,12 +78,12 @@ class Metadata:
             return pb.ModelReadyResponse(ready=False).SerializeToString()
         return pb.ModelReadyResponse(ready=True).SerializeToString()
 
-    async def server_metadata(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+    async def server_metadata(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002
         """Answer as the proto says."""
         parse(pb.ServerMetadataRequest, message)
         return self._server
 
-    async def model_metadata(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+    async def model_metadata(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002
         """Answer as the proto says."""
         request = parse(pb.ModelMetadataRequest, message)
         info = self._repository.get(required_name(request.name), request.version).info
@@ -97,7 +97,7 @@ class Metadata:
             outputs=[kind(name=info.output_name, datatype=outputs.DATATYPE, shape=[-1, len(info.labels)])],
         ).SerializeToString()
 
-    async def model_config(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+    async def model_config(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002
         """Answer as the proto says."""
         request = parse(pb.ModelConfigRequest, message)
         info = self._repository.get(required_name(request.name), request.version).info

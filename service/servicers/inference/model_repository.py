@@ -18,7 +18,7 @@ from service.servicers.parsing import parse
 
 if TYPE_CHECKING:
     from service.repository import Repository
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
 
 
 class RepositoryControl:
@@ -28,7 +28,7 @@ class RepositoryControl:
         self._repository = repository
         self._looking: asyncio.Task[None] | None = None
 
-    async def index(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
+    async def index(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002 - as every handler
         """Answer as the proto says."""
         request = parse(pb.RepositoryIndexRequest, message)
         _check_repository(request.repository_name)
@@ -41,7 +41,7 @@ class RepositoryControl:
         ]
         return pb.RepositoryIndexResponse(models=models).SerializeToString()
 
-    async def load(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+    async def load(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002
         """Answer as the proto says."""
         request = parse(pb.RepositoryModelLoadRequest, message)
         _check_repository(request.repository_name)
@@ -53,7 +53,7 @@ class RepositoryControl:
         await self._repository.load_everywhere(required_name(request.model_name))
         return pb.RepositoryModelLoadResponse().SerializeToString()
 
-    async def unload(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+    async def unload(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002
         """Answer as the proto says."""
         request = parse(pb.RepositoryModelUnloadRequest, message)
         _check_repository(request.repository_name)

@@ -15,7 +15,7 @@ from service.servicers.parsing import parse
 if TYPE_CHECKING:
     from service.observability.statistics import BatchTotals, Spent, StatisticsSource
     from service.repository import Repository
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
     from service.runtime.model import ModelInfo
 
 
@@ -27,7 +27,7 @@ class Statistics:
         self._repository = repository
         self._source = source
 
-    async def model_statistics(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
+    async def model_statistics(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002 - as every handler
         """Answer as the proto says."""
         request = parse(pb.ModelStatisticsRequest, message)
         infos = self._asked_for(request.name, request.version)

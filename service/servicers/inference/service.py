@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from service.observability.observers import Observer
     from service.observability.statistics import StatisticsSource
     from service.repository import Repository
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
     from service.rpc.method import UnaryHandler
     from service.workers.control_client import Intercom
 
@@ -134,7 +134,7 @@ def _methods(**handlers: UnaryHandler) -> tuple[Method, ...]:
 
 
 def _off(reason: str) -> UnaryHandler:
-    async def refuse(message: bytes, call: Call) -> bytes:  # noqa: ARG001 - as every handler
+    async def refuse(message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG001 - as every handler
         raise DisabledError(reason)
 
     return refuse

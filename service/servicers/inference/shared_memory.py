@@ -19,7 +19,7 @@ from service.workers.control_client import Failure
 from service.workers.ipc import LineError
 
 if TYPE_CHECKING:
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
     from service.servicers.inference.regions import Regions
     from service.workers.control_client import Intercom
 
@@ -49,7 +49,7 @@ class SharedMemory:
                     self._catch_up(region)
         self._dropped = None
 
-    async def status(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
+    async def status(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002 - as every handler
         """Answer as the proto says."""
         name = parse(pb.SystemSharedMemoryStatusRequest, message).name
         regions = [self._regions.find(name)] if name else self._regions.known()
@@ -63,7 +63,7 @@ class SharedMemory:
             }
         ).SerializeToString()
 
-    async def register(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+    async def register(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002
         """Answer as the proto says."""
         request = parse(pb.SystemSharedMemoryRegisterRequest, message)
         region = Region(request.name, request.key, request.offset, request.byte_size)
@@ -76,7 +76,7 @@ class SharedMemory:
             raise _not_everywhere("registered", refusals)
         return pb.SystemSharedMemoryRegisterResponse().SerializeToString()
 
-    async def unregister(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+    async def unregister(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002
         """Answer as the proto says."""
         name = parse(pb.SystemSharedMemoryUnregisterRequest, message).name
         if name:  # else all of them
@@ -88,12 +88,12 @@ class SharedMemory:
             raise _not_everywhere("unregistered", refusals)
         return pb.SystemSharedMemoryUnregisterResponse().SerializeToString()
 
-    async def cuda_status(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+    async def cuda_status(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002
         """Answer as the proto says."""
         parse(pb.CudaSharedMemoryStatusRequest, message)
         return pb.CudaSharedMemoryStatusResponse().SerializeToString()
 
-    async def cuda_unregister(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
+    async def cuda_unregister(self, message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG002
         """Answer as the proto says."""
         parse(pb.CudaSharedMemoryUnregisterRequest, message)
         return pb.CudaSharedMemoryUnregisterResponse().SerializeToString()

@@ -267,7 +267,7 @@ class _Inside:
 
         self._loop.call_soon_threadsafe(look)
         assert idle.wait(30)
-        return (self.rpc.held_bytes, self.admission.images, len(self.rpc._calls)) == (0, 0, 0)
+        return (self.rpc.held_bytes, self.admission.images, len(self.rpc._streaming_calls)) == (0, 0, 0)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)

@@ -23,7 +23,7 @@ from tests.service.in_process import Line, server_of, until
 from tests.service.raw_client import PREFACE, framed
 
 if TYPE_CHECKING:
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
 
 STREAM = "/cifar10net.v1.Classifier/ClassifyStream"
 
@@ -60,7 +60,7 @@ def test_pictures_of_a_call_that_is_too_late_are_not_decoded(monkeypatch: pytest
             deadline_s = asyncio.get_running_loop().time() - 1
             images = 0
 
-        late: Call = Late()  # type: ignore[assignment]
+        late: UnaryContext = Late()  # type: ignore[assignment]
         with pytest.raises(DeadlineError):
             await servicer.classify(message, late)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
 
     Stub = inference_pb2_grpc.GRPCInferenceServiceStub
 
@@ -131,7 +131,7 @@ def test_those_who_ask_at_the_same_time_share_a_look_at_the_folder(error: Except
 
     async def main() -> list[bytes]:
         control = RepositoryControl(Folder())  # type: ignore[arg-type]
-        call: Call = None  # type: ignore[assignment] # the handler does not look at it
+        call: UnaryContext = None  # type: ignore[assignment] # the handler does not look at it
         answers = await asyncio.gather(*(control.index(b"", call) for _ in range(50)))
         return [*answers, await control.index(b"", call)]
 

@@ -17,9 +17,9 @@ from service.servicers.inference.model_statistics import Statistics
 
 if TYPE_CHECKING:
     from service.observability.statistics import Totals
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
 
-CALL: Call = None  # type: ignore[assignment] # the handler does not look at it
+CALL: UnaryContext = None  # type: ignore[assignment] # the handler does not look at it
 COUNTED = ModelTotals(
     last_inference_ms=1_700_000_000_000,
     inference_count=70,

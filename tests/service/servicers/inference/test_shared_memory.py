@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
 
     Stub = inference_pb2_grpc.GRPCInferenceServiceStub
 
 Register, Unregister = pb.SystemSharedMemoryRegisterRequest, pb.SystemSharedMemoryUnregisterRequest
 Status = pb.SystemSharedMemoryStatusRequest
-CALL: Call = None  # type: ignore[assignment] # the handlers do not look at it
+CALL: UnaryContext = None  # type: ignore[assignment] # the handlers do not look at it
 
 
 class _Workers:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from service.observability.observers import Request
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
 
 ONE = np.zeros((1, 32, 32, 3), np.uint8)
 STREAM = f"{SERVICE}/ModelStreamInfer"
@@ -90,7 +90,7 @@ def _run(model: Any, max_images: int, scenario: Callable[[Inference, _Told], Awa
 
 
 def _ask(inference: Inference, **fields: Any) -> asyncio.Task[bytes]:
-    call: Call = _Called()  # type: ignore[assignment]
+    call: UnaryContext = _Called()  # type: ignore[assignment]
     message = infer_request(ONE, "gated", **fields).SerializeToString()
     return asyncio.ensure_future(inference.infer(message, call))
 
