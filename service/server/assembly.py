@@ -31,7 +31,7 @@ from service.servicers.health import SERVICE_NAME as HEALTH
 from service.servicers.health import HealthServicer
 from service.servicers.inference.service import SERVICE_NAME as INFERENCE
 from service.servicers.inference.service import InferenceServicer
-from service.servicers.reflection import Reflection
+from service.servicers.reflection import ReflectionServicer
 from service.servicers.server_statistics import StatisticsServicer
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Assembly:
     async def join(self) -> None:
         """Take part in what the server's processes tell each other and the world."""
         await self._intercom.join()
-        await self._inference.join()
+        await self._inference.sync()
         await self._telemetry.open()
 
     async def load(self) -> tuple[Loaded, Elsewhere | None]:
@@ -153,7 +153,7 @@ class Assembly:
             self.repository, self._admission, self._decoder, self._observer, self._config.max_call_images
         )
         statistics = StatisticsServicer(self._telemetry)
-        reflection = Reflection((CLASSIFIER, INFERENCE, HEALTH))
+        reflection = ReflectionServicer((CLASSIFIER, INFERENCE, HEALTH))
         servicers = (classifier, statistics, self._inference, self.health, reflection)
         return tuple(method for servicer in servicers for method in servicer.methods())
 

@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as arrays
 from cifar10net.errors import ImageError, ImageErrorCode
 from cifar10net.pb import classifier_pb2 as pb
 from service.runtime.model import ModelInfo
-from service.servicers.replies import ReplyWriter, field
+from service.servicers.replies import ClassifyResponseWriter, encode_field
+from tests.service.servicers.message_fields import unset_fields
 
 _labels = st.lists(st.text(min_size=1, max_size=300), min_size=1, max_size=12, unique=True)
 
@@ -45,17 +46,26 @@ def test_a_reply_means_what_the_library_would_have_written(
     answers = data.draw(arrays.arrays(np.float32, shape, elements=probabilities))
     info = ModelInfo("colours", 3, tuple(labels), "CPUExecutionProvider", {})
 
-    reply = ReplyWriter(info).write(answers, errors, n, top_k)
+    reply = ClassifyResponseWriter(info).write(answers, errors, n, top_k)
 
     assert pb.ClassifyResponse.FromString(reply) == _expected(info, answers, errors, n, top_k)
+
+
+def test_no_field_of_the_proto_is_forgotten() -> None:
+    info = ModelInfo("colours", 3, ("red", "green"), "CPUExecutionProvider", {})
+    errors = {1: ImageError(ImageErrorCode.CORRUPT, "is broken")}
+
+    reply = ClassifyResponseWriter(info).write(np.array([[0.25, 0.75]], np.float32), errors, 2, 2)
+
+    assert unset_fields(pb.ClassifyResponse.FromString(reply)) == set()
 
 
 @given(content=st.binary(max_size=40_000), number=st.integers(1, 3_000))
 def test_a_field_is_read_back(content: bytes, number: int) -> None:
     message = pb.ClassifyStreamResponse()
 
-    message.ParseFromString(field(2, pb.ClassifyResponse(model=str(number)).SerializeToString()))
-    unknown = pb.ClassifyRequest.FromString(field(5, content))
+    message.ParseFromString(encode_field(2, pb.ClassifyResponse(model=str(number)).SerializeToString()))
+    unknown = pb.ClassifyRequest.FromString(encode_field(5, content))
 
     assert message.response.model == str(number)
     assert unknown.packed_pixels == content

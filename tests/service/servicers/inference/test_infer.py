@@ -160,7 +160,7 @@ def test_reserved_and_unknown_parameters_are_ignored(stub: Stub) -> None:
         ),
         ({"outputs": [output("x")]}, "INVALID_ARGUMENT", "outputs[0] is 'x', expected 'probabilities'"),
         ({"outputs": [output(), output("x")]}, "INVALID_ARGUMENT", "outputs[1] is 'x'"),
-        ({"outputs": [output(), output()]}, "INVALID_ARGUMENT", "wanted 2 times, expected once"),
+        ({"outputs": [output(), output()]}, "INVALID_ARGUMENT", "requested 2 times, expected once"),
         (
             {"outputs": [output(classification=0)]},
             "INVALID_ARGUMENT",
@@ -306,7 +306,7 @@ def test_junk_in_a_stream_is_that_messages_error(channel: grpc.Channel) -> None:
 
     replies = [pb.ModelStreamInferResponse.FromString(answer) for answer in answers]
     assert [reply.infer_response.id for reply in replies] == ["good", "", "good"]
-    assert "not the message that the method takes" in replies[1].error_message
+    assert "not the method's request message" in replies[1].error_message
 
 
 def test_a_stream_that_is_cancelled_leaves_others_alone(stub: Stub) -> None:

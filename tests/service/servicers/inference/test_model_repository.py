@@ -15,7 +15,7 @@ from cifar10net.pb import inference_pb2_grpc
 from service.errors import ModelError
 from service.repository import IndexEntry, State
 from service.server.spawn import ServerProcess
-from service.servicers.inference.model_repository import RepositoryControl
+from service.servicers.inference.model_repository import ModelRepositoryHandlers
 from tests.service.servicers.inference.requests import infer_request
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def test_those_who_ask_at_the_same_time_share_a_look_at_the_folder(error: Except
             return [IndexEntry("model", 1, State.READY, "")]
 
     async def main() -> list[bytes]:
-        control = RepositoryControl(Folder())  # type: ignore[arg-type]
+        control = ModelRepositoryHandlers(Folder())  # type: ignore[arg-type]
         call: UnaryContext = None  # type: ignore[assignment] # the handler does not look at it
         answers = await asyncio.gather(*(control.index(b"", call) for _ in range(50)))
         return [*answers, await control.index(b"", call)]

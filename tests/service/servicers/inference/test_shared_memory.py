@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 from cifar10net.pb import inference_pb2 as pb
 from cifar10net.pb import inference_pb2_grpc
 from service.errors import InvalidRequestError, NotServingError, RegionExistsError
-from service.servicers.inference.regions import Regions
-from service.servicers.inference.shared_memory import SharedMemory as Servicer
+from service.servicers.inference.regions import RegionRegistry
+from service.servicers.inference.shared_memory import SharedMemoryHandlers
 from service.workers.control_client import Intercom
 from service.workers.control_hub import Exchange
 from tests.reliability.callers import until
@@ -46,9 +46,9 @@ class _Workers:
         self.root = root
         self.exchange = Exchange()
         self.intercoms: list[Intercom] = []
-        self.servicers: list[Servicer] = []
+        self.servicers: list[SharedMemoryHandlers] = []
 
-    async def start(self, *objects: str) -> Servicer:
+    async def start(self, *objects: str) -> SharedMemoryHandlers:
         number = len(self.servicers)
         folder = self.root / str(number)
         folder.mkdir()
@@ -56,9 +56,9 @@ class _Workers:
             (folder / name).write_bytes(bytes(100))
         with self.exchange.add(number) as line:
             intercom = Intercom(os.dup(line.fileno()))
-        servicer = Servicer(Regions(folder), intercom)
+        servicer = SharedMemoryHandlers(RegionRegistry(folder), intercom)
         await intercom.join()
-        await servicer.join()
+        await servicer.sync()
         self.intercoms.append(intercom)
         self.servicers.append(servicer)
         return servicer
@@ -70,7 +70,7 @@ class _Workers:
 
     async def close(self) -> None:
         for servicer, intercom in zip(self.servicers, self.intercoms, strict=True):
-            servicer._regions.drop("")
+            servicer._regions.remove("")
             await intercom.close()
         self.exchange.close()
 
@@ -164,7 +164,7 @@ def test_what_is_forgotten_while_a_worker_asks_is_not_learnt(tmp_path: Path) -> 
             await first.register(_register(name), CALL)
         told = asyncio.Event()
         go_on = asyncio.Event()
-        tell = first._tell
+        tell = first._list
 
         async def tell_late(body: Any) -> Any:
             answer = await tell(body)
@@ -172,7 +172,7 @@ def test_what_is_forgotten_while_a_worker_asks_is_not_learnt(tmp_path: Path) -> 
             await go_on.wait()
             return answer
 
-        workers.intercoms[0].answer("shared_memory.tell", tell_late)
+        workers.intercoms[0].answer("shared_memory.list", tell_late)
         starting = asyncio.create_task(workers.start("object"))
         await told.wait()
         await first.unregister(Unregister(name="a").SerializeToString(), CALL)

@@ -19,7 +19,7 @@ from service.observability.observers import Observer
 from service.repository import Loaded, Repository
 from service.rpc.method import Method
 from service.runtime.model import ModelInfo
-from service.servicers.inference.infer import Inference
+from service.servicers.inference.infer import InferHandlers
 from tests.service.in_process import Line, server_of, until
 from tests.service.raw_client import framed
 from tests.service.servicers.inference.requests import SERVICE, infer_request, numbers, parameters
@@ -78,26 +78,26 @@ def model() -> Iterator[_Gated]:
     model.opened.set()
 
 
-def _run(model: Any, max_images: int, scenario: Callable[[Inference, _Told], Awaitable[None]]) -> None:
+def _run(model: Any, max_images: int, scenario: Callable[[InferHandlers, _Told], Awaitable[None]]) -> None:
     async def main() -> None:
         repository, told = Repository(), _Told()
         repository.open(Loaded([(model,)]), ServerConfig())
-        await scenario(Inference(repository, Admission(max_images), told, None, MAX_CALL_IMAGES), told)
+        await scenario(InferHandlers(repository, Admission(max_images), told, None, MAX_CALL_IMAGES), told)
         model.opened.set()
         await repository.close()
 
     asyncio.run(main())
 
 
-def _ask(inference: Inference, **fields: Any) -> asyncio.Task[bytes]:
+def _ask(handlers: InferHandlers, **fields: Any) -> asyncio.Task[bytes]:
     call: UnaryContext = _Called()  # type: ignore[assignment]
     message = infer_request(ONE, "gated", **fields).SerializeToString()
-    return asyncio.ensure_future(inference.infer(message, call))
+    return asyncio.ensure_future(handlers.infer(message, call))
 
 
 def test_a_request_ends_at_its_timeout_though_the_model_does_not(model: _Gated) -> None:
-    async def scenario(inference: Inference, told: _Told) -> None:
-        asking = _ask(inference, parameters=parameters({"timeout": 200_000}))
+    async def scenario(handlers: InferHandlers, told: _Told) -> None:
+        asking = _ask(handlers, parameters=parameters({"timeout": 200_000}))
         with pytest.raises(DeadlineError, match="timeout passed"):
             await asking
         assert not model.opened.is_set()
@@ -107,22 +107,22 @@ def test_a_request_ends_at_its_timeout_though_the_model_does_not(model: _Gated) 
 
 
 def test_a_request_that_finds_no_room_is_refused(model: _Gated) -> None:
-    async def scenario(inference: Inference, told: _Told) -> None:
-        first = _ask(inference)
+    async def scenario(handlers: InferHandlers, told: _Told) -> None:
+        first = _ask(handlers)
         assert await asyncio.to_thread(model.entered.wait, 60)
         with pytest.raises(OverloadedError):
-            await _ask(inference)
+            await _ask(handlers)
         model.opened.set()
         assert numbers(pb.ModelInferResponse.FromString(await first)).shape == (1, 3)
         assert [each.code for each in told.requests] == [Code.RESOURCE_EXHAUSTED, Code.OK]
-        assert numbers(pb.ModelInferResponse.FromString(await _ask(inference))).shape == (1, 3)
+        assert numbers(pb.ModelInferResponse.FromString(await _ask(handlers))).shape == (1, 3)
 
     _run(model, 1, scenario)
 
 
 def test_a_request_of_a_stream_that_finds_no_room_waits_for_it(model: _Gated) -> None:
-    async def scenario(inference: Inference, told: _Told) -> None:
-        server = server_of(Method(STREAM, stream=inference.stream_infer))
+    async def scenario(handlers: InferHandlers, told: _Told) -> None:
+        server = server_of(Method(STREAM, stream=handlers.stream_infer))
         line = Line(server)
         line.open(1, STREAM)
         requests = [infer_request(ONE, "gated", id=name).SerializeToString() for name in ("a", "b", "c")]
