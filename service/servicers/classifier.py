@@ -22,7 +22,9 @@ from service.servicers.replies import ClassifyResponseWriter, encode_field
 from service.servicers.streaming import PipelinedStream
 
 if TYPE_CHECKING:
+    from cifar10net.errors import ImageError
     from service.batching.admission import Admission
+    from service.batching.queue import Probabilities
     from service.repository import Repository, ServedModel
     from service.rpc.context import StreamContext, UnaryContext
     from service.rpc.status import Status
@@ -65,12 +67,7 @@ class ClassifierServicer:
         with Request(self._observer, context) as observed:
             request = parse_request(message)
             del message  # up to 32 MiB, and all of it is in the request
-            n, top_k = _check(request, self._max_images)
-            observed.images = n
-            with self._repository.get(request.model, request.version) as model:
-                observed.model = model.info
-                with self._admission.admit(n):
-                    reply = await self._classify(model, request, top_k, context.deadline_s, observed)
+            reply = await self._classify(request, observed, context.deadline_s, waits=False)
             if server_timing.WISH in context.metadata:
                 context.trailing_metadata = server_timing.trailer(observed)
             return reply
@@ -105,41 +102,41 @@ class ClassifierServicer:
     async def _classify_message(self, message: pb.ClassifyStreamRequest, context: StreamContext) -> bytes:
         if not message.HasField("request"):
             raise InvalidRequestError("the message has no request; set the field request")
-        request = message.request
         with Request(self._observer, context) as observed:
-            n, top_k = _check(request, self._max_images)
-            observed.images = n
-            with self._repository.get(request.model, request.version) as model:
-                observed.model = model.info
-                await self._admission.room(n)
-                with self._admission.admit(n):
-                    response = await self._classify(model, request, top_k, context.deadline_s, observed)
+            response = await self._classify(message.request, observed, context.deadline_s, waits=True)
         return pb.ClassifyStreamResponse(id=message.id).SerializeToString() + encode_field(
             _RESPONSE, response
         )
 
     async def _classify(
-        self,
-        model: ServedModel,
-        request: pb.ClassifyRequest,
-        top_k: int,
-        deadline_s: float | None,
-        observed: Request,
+        self, request: pb.ClassifyRequest, observed: Request, deadline_s: float | None, *, waits: bool
     ) -> bytes:
-        n = observed.images
+        n, top_k = _check(request, self._max_images)
+        observed.images = n
+        with self._repository.get(request.model, request.version) as model:
+            observed.model = model.info
+            if waits:
+                await self._admission.room(n)
+            with self._admission.admit(n):
+                probabilities, errors = await self._run(model, request, observed, deadline_s)
+                return model.writer(ClassifyResponseWriter).write(probabilities, errors, n, top_k)
+
+    async def _run(
+        self, model: ServedModel, request: pb.ClassifyRequest, observed: Request, deadline_s: float | None
+    ) -> tuple[Probabilities, dict[int, ImageError]]:
+        """Decode the images; return the probabilities of those that could be read, and the others' errors."""
+        n, priority = observed.images, _PRIORITIES[request.priority]
         if request.images and deadline_s is not None:  # do not decode pictures that would miss it
-            model.sessions.check_deadline(n, deadline_s, _PRIORITIES[request.priority])
+            model.sessions.check_deadline(n, deadline_s, priority)
         images, errors = await self._decoder.read(request, n, observed)
         observed.bad_images = len(errors)
         kept = images[[index for index in range(n) if index not in errors]] if errors else images
-        if len(kept):
-            priority = _PRIORITIES[request.priority]
-            probabilities = await model.batcher.submit(
-                kept, deadline_s=deadline_s, priority=priority, timing=observed
-            )
-        else:
-            probabilities = np.empty((0, len(model.info.labels)), np.float32)
-        return model.writer(ClassifyResponseWriter).write(probabilities, errors, n, top_k)
+        if not len(kept):
+            return np.empty((0, len(model.info.labels)), np.float32), errors
+        probabilities = await model.batcher.submit(
+            kept, deadline_s=deadline_s, priority=priority, timing=observed
+        )
+        return probabilities, errors
 
 
 _IMAGES = pb.ClassifyRequest.DESCRIPTOR.fields_by_name["images"].number

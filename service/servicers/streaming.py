@@ -79,7 +79,7 @@ class PipelinedStream(Generic[_Request]):
         try:
             message = await self._context.receive()
         except ServiceError as error:
-            return self._respond(error)
+            return self._refuse(None, error)
         return None if message is None else self._respond(message)
 
     async def _write(self) -> None:
@@ -98,16 +98,16 @@ class PipelinedStream(Generic[_Request]):
             await self._context.send(*responses)
             self._context.release(len(responses))
 
-    async def _respond(self, message: bytes | ServiceError) -> bytes:
-        """Return the response to a message, or to one that could not be received."""
+    async def _respond(self, message: bytes) -> bytes:
         request = None
         try:
-            if isinstance(message, ServiceError):
-                raise message
             request = self._parse(message)
             del message  # the request has a copy of all of it
             return await self._handle(request, self._context)
         except Exception as error:  # noqa: BLE001 - becomes this message's error; the stream goes on
-            status = status_of(error)
-            self._context.log_failure(status)
-            return self._encode_error(request, status)
+            return await self._refuse(request, error)
+
+    async def _refuse(self, request: _Request | None, error: Exception) -> bytes:
+        status = status_of(error)
+        self._context.log_failure(status)
+        return self._encode_error(request, status)

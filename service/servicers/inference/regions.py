@@ -104,37 +104,12 @@ class RegionRegistry:
                 del self._open_files[region.name]
                 os.close(file)
 
-    def read(self, region: Region, offset: int, size: int) -> bytes:
-        """Copy bytes out of a region.
+    def file_of(self, region: Region) -> int:
+        """Return the file descriptor of a region's object.
 
         Raises:
             UnknownRegionError: it has been unregistered, even if its name is registered again.
-            InvalidRequestError: its object has become too small.
         """
-        file = self._file(region)
-        data = os.pread(file, size, region.offset + offset)
-        if len(data) != size:
-            raise _has_shrunk(region)
-        return data
-
-    def write(self, region: Region, offset: int, data: bytes) -> None:
-        """Copy bytes into a region. Raises as ``read``."""
-        file = self._file(region)
-        # Writing beyond the end would enlarge the object that its owner has shrunk.
-        if os.fstat(file).st_size < region.offset + region.size:
-            raise _has_shrunk(region)
-        try:
-            written = os.pwrite(file, data, region.offset + offset)
-        except OSError as error:
-            raise InvalidRequestError(
-                f"the region {region.name!r} cannot be written to: {error.strerror}"
-            ) from error
-        if written != len(data):
-            raise InvalidRequestError(
-                f"the region {region.name!r} took only a part of the output: memory is full"
-            )
-
-    def _file(self, region: Region) -> int:
         entry = self._open_files.get(region.name)
         if entry is None or entry[0] is not region:
             raise _unknown(region.name)
@@ -169,12 +144,33 @@ class RegionSlice:
     size: int
 
     def read(self) -> bytes:
-        """Copy the bytes out. Raises as ``RegionRegistry.read``."""
-        return self.regions.read(self.region, self.offset, self.size)
+        """Copy the bytes out.
+
+        Raises:
+            UnknownRegionError: the region has been unregistered.
+            InvalidRequestError: its object has become too small.
+        """
+        data = os.pread(self.regions.file_of(self.region), self.size, self.region.offset + self.offset)
+        if len(data) != self.size:
+            raise _has_shrunk(self.region)
+        return data
 
     def write(self, data: bytes) -> None:
-        """Copy at most ``size`` bytes to its start. Raises as ``RegionRegistry.read``."""
-        self.regions.write(self.region, self.offset, data)
+        """Copy at most ``size`` bytes to its start. Raises as ``read``."""
+        region, file = self.region, self.regions.file_of(self.region)
+        # Writing beyond the end would enlarge the object that its owner has shrunk.
+        if os.fstat(file).st_size < region.offset + region.size:
+            raise _has_shrunk(region)
+        try:
+            written = os.pwrite(file, data, region.offset + self.offset)
+        except OSError as error:
+            raise InvalidRequestError(
+                f"the region {region.name!r} cannot be written to: {error.strerror}"
+            ) from error
+        if written != len(data):
+            raise InvalidRequestError(
+                f"the region {region.name!r} took only a part of the output: memory is full"
+            )
 
 
 def find_region_slice(

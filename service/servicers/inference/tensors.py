@@ -66,11 +66,6 @@ def read_images(request: pb.ModelInferRequest, n: int, memory: RegionSlice | Non
         InvalidRequestError: the values are in no place or in several, or their number is wrong.
         UnknownRegionError: the region of shared memory has been unregistered.
     """
-    data = _read_values(request, n, memory)
-    return np.frombuffer(data, np.uint8).reshape(n, *IMAGE_SHAPE)
-
-
-def _read_values(request: pb.ModelInferRequest, n: int, memory: RegionSlice | None) -> bytes:
     tensor, raw = request.inputs[0], request.raw_input_contents
     has_contents = tensor.HasField("contents")
     places = {
@@ -86,13 +81,14 @@ def _read_values(request: pb.ModelInferRequest, n: int, memory: RegionSlice | No
         )
     wanted = n * IMAGE_BYTES
     if has_contents:
-        return _from_contents(tensor, wanted)
-    if memory is not None:
+        data = _from_contents(tensor, wanted)
+    elif memory is not None:
         _check_size(f"input {tensor.name} in shared memory", memory.size, wanted, tensor.shape)
-        return memory.read()
-    data: bytes = raw[0]
-    _check_size("raw_input_contents[0]", len(data), wanted, tensor.shape)
-    return data
+        data = memory.read()
+    else:
+        data = raw[0]
+        _check_size("raw_input_contents[0]", len(data), wanted, tensor.shape)
+    return np.frombuffer(data, np.uint8).reshape(n, *IMAGE_SHAPE)
 
 
 def _from_contents(tensor: pb.ModelInferRequest.InferInputTensor, wanted: int) -> bytes:

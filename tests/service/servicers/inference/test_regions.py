@@ -21,7 +21,13 @@ from service.errors import (
     ServiceError,
     UnknownRegionError,
 )
-from service.servicers.inference.regions import MOST_REGIONS, Region, RegionRegistry, find_region_slice
+from service.servicers.inference.regions import (
+    MOST_REGIONS,
+    Region,
+    RegionRegistry,
+    RegionSlice,
+    find_region_slice,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,8 +64,8 @@ def test_bytes_are_read_and_written_within_a_region(regions: RegionRegistry, fol
     region = Region("region", "/object", 10, 20)
     regions.add(region)
 
-    assert regions.read(region, 5, 3) == bytes((15, 16, 17))
-    regions.write(region, 17, b"end")
+    assert RegionSlice(regions, region, 5, 3).read() == bytes((15, 16, 17))
+    RegionSlice(regions, region, 17, 3).write(b"end")
     assert (folder / "object").read_bytes() == bytes(range(27)) + b"end" + bytes(range(30, 100))
 
 
@@ -122,7 +128,7 @@ def test_a_name_is_taken_until_it_is_dropped(regions: RegionRegistry) -> None:
 
     regions.remove("region")
     with pytest.raises(UnknownRegionError):
-        regions.read(first, 0, 1)
+        RegionSlice(regions, first, 0, 1).read()
     regions.add(Region("region", "object", 0, 20))
 
 
@@ -183,11 +189,11 @@ def test_an_object_that_became_smaller_is_an_error_and_stays_small(
     regions.add(region)
     os.truncate(folder / "object", 50)
 
-    assert regions.read(region, 0, 50) == bytes(range(50))
+    assert RegionSlice(regions, region, 0, 50).read() == bytes(range(50))
     with pytest.raises(InvalidRequestError, match="has become smaller"):
-        regions.read(region, 0, 51)
+        RegionSlice(regions, region, 0, 51).read()
     with pytest.raises(InvalidRequestError, match="has become smaller"):
-        regions.write(region, 0, b"x")
+        RegionSlice(regions, region, 0, 1).write(b"x")
     assert (folder / "object").stat().st_size == 50
 
 
@@ -196,8 +202,8 @@ def test_an_object_that_was_unlinked_is_still_there(regions: RegionRegistry, fol
     regions.add(region)
     (folder / "object").unlink()
 
-    regions.write(region, 0, b"still")
-    assert regions.read(region, 0, 5) == b"still"
+    RegionSlice(regions, region, 0, 5).write(b"still")
+    assert RegionSlice(regions, region, 0, 5).read() == b"still"
 
 
 def test_a_system_without_the_folder_is_told_so(tmp_path: Path) -> None:
