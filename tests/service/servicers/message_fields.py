@@ -1,4 +1,4 @@
-"""Which fields of a message, and of the messages in it, nobody has set."""
+"""Find the fields of a message, and of the messages in it, that are not set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def unset_fields(message: Message) -> set[str]:
-    """Return the full names of the fields that are unset wherever they could be."""
+    """Return the full names of the fields that are set nowhere in a message."""
     return set(_fields(message.DESCRIPTOR)) - set(_set_fields(message))
 
 

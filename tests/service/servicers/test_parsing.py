@@ -1,4 +1,4 @@
-"""Parts of a message are counted right before it is parsed, and anything else is the sender's fault."""
+"""Elements are counted correctly before a message is parsed; anything else is the sender's fault."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _images = st.lists(st.builds(pb.Image, pixels=st.binary(max_size=5)), max_size=3
 _requests = st.builds(
     pb.ClassifyRequest, model=st.text(max_size=300), top_k=st.integers(0, 2**32 - 1), images=_images
 )
-_filler = pb.ClassifyRequest(packed_pixels=bytes(100)).SerializeToString()  # so that counting is worth while
+_filler = pb.ClassifyRequest(packed_pixels=bytes(100)).SerializeToString()  # makes a message long enough
 
 
 @given(request=_requests)
@@ -46,7 +46,7 @@ def test_any_bytes_are_counted_or_refused(data: bytes) -> None:
     assert n == min(6, len(request.images))
 
 
-def test_what_cannot_have_too_many_is_not_looked_at() -> None:
+def test_a_message_that_is_too_short_to_have_too_many_is_not_counted() -> None:
     assert count_elements(b"\xff" * 10, (4,), 5) == 0
     with pytest.raises(InvalidRequestError):
         count_elements(b"\xff" * 11, (4,), 5)
@@ -55,7 +55,7 @@ def test_what_cannot_have_too_many_is_not_looked_at() -> None:
 @pytest.mark.parametrize(
     ("path", "filler"), [((4,), b"\x18\x01"), ((4,), b"\x7a\x00"), ((2, 4), b"\x12\x00")]
 )
-def test_fields_that_are_not_counted_are_not_walked_for_ever(path: tuple[int, ...], filler: bytes) -> None:
+def test_other_fields_are_limited_too(path: tuple[int, ...], filler: bytes) -> None:
     assert count_elements(filler * 1_000, path, 5) == 0
     with pytest.raises(InvalidRequestError, match="more than 1,000 fields"):
         count_elements(filler * 1_001, path, 5)
@@ -69,7 +69,7 @@ LIMITS = FieldLimits(
 
 
 @given(requests=st.lists(_requests, max_size=5))
-def test_fields_are_counted_in_the_messages_that_limits_lead_to(requests: list[pb.ClassifyRequest]) -> None:
+def test_fields_of_nested_messages_are_counted(requests: list[pb.ClassifyRequest]) -> None:
     pieces = [pb.ClassifyStreamRequest(request=request).SerializeToString() for request in requests]
     fields = len(pieces) + sum(
         bool(request.model) + request.HasField("top_k") + len(request.images) for request in requests

@@ -1,4 +1,4 @@
-"""Replies put together from prepared bytes say what the protobuf library would."""
+"""Responses put together from prepared bytes mean what the protobuf library would have written."""
 
 from __future__ import annotations
 

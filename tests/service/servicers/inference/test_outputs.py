@@ -17,7 +17,7 @@ from service.runtime.model import ModelInfo
 from service.servicers.inference.classification import ClassificationWriter
 from service.servicers.inference.outputs import InferResponseWriter, OutputOptions, parse_output_options
 from service.servicers.inference.regions import Region, RegionRegistry
-from tests.service.servicers.inference.requests import numbers, output, parameters, words
+from tests.service.servicers.inference.requests import numbers, output, parameters, strings
 from tests.service.servicers.message_fields import unset_fields
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def test_responses_of_the_same_size_share_no_values() -> None:
 
 @given(rows=_rows, classes=st.integers(1, 3))
 def test_a_classification_names_classes_best_first(rows: np.ndarray, classes: int) -> None:
-    found = words(_response(rows, options=OutputOptions(classes)))
+    found = strings(_response(rows, options=OutputOptions(classes)))
 
     assert [len(each) for each in found] == [classes] * len(rows)
     for row, texts in zip(rows, found, strict=True):
@@ -72,7 +72,7 @@ def test_a_classification_names_classes_best_first(rows: np.ndarray, classes: in
             assert indexes == sorted(range(3), key=lambda index: (-row[index], index))[:classes]
 
 
-def test_each_word_is_behind_its_length() -> None:
+def test_each_string_follows_its_length() -> None:
     rows = np.array([[0.25, 0.5, 0.25]], np.float32)
 
     assert ClassificationWriter(("a", "b", "c")).write(rows, 2) == (
@@ -104,7 +104,9 @@ def _options(regions: RegionRegistry | None, **values: Any) -> OutputOptions:
     return parse_output_options(pb.ModelInferRequest(outputs=[output(**values)]), INFO, 2, regions)
 
 
-def test_an_answer_in_shared_memory_is_where_it_was_wanted(regions: RegionRegistry, tmp_path: Path) -> None:
+def test_values_are_written_where_the_request_wants_them_in_shared_memory(
+    regions: RegionRegistry, tmp_path: Path
+) -> None:
     place: dict[str, Any] = {
         "shared_memory_region": "region",
         "shared_memory_byte_size": 30,
@@ -180,7 +182,7 @@ def test_no_field_of_the_proto_is_forgotten(regions: RegionRegistry) -> None:
         ),
     ],
 )
-def test_a_place_that_is_none_is_refused(
+def test_an_invalid_place_in_shared_memory_is_refused(
     regions: RegionRegistry, values: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):

@@ -1,4 +1,4 @@
-"""Regions of shared memory: nothing outside is touched, and a client that shrinks its own harms nobody."""
+"""Regions of shared memory: nothing outside is accessed, and a client that shrinks its own is harmless."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def _open_files(folder: Path) -> list[str]:
-    """List what this process has open in a folder."""
+    """List the files that this process has open in a folder."""
     files = []
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile, by another thread
@@ -44,7 +44,7 @@ def _open_files(folder: Path) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Stand in for the folder of memory objects, with one of 100 bytes."""
+    """Make a folder of memory objects with one of 100 bytes."""
     folder = tmp_path / "shm"
     folder.mkdir()
     (folder / "object").write_bytes(bytes(range(100)))
@@ -118,7 +118,7 @@ def test_a_region_needs_a_name_of_some_size(regions: RegionRegistry, name: str) 
         regions.add(Region(name, "object", 0, 1))
 
 
-def test_a_name_is_taken_until_it_is_dropped(regions: RegionRegistry) -> None:
+def test_a_name_is_taken_until_it_is_removed(regions: RegionRegistry) -> None:
     first = Region("region", "object", 0, 10)
     regions.add(first)
 
@@ -132,7 +132,7 @@ def test_a_name_is_taken_until_it_is_dropped(regions: RegionRegistry) -> None:
     regions.add(Region("region", "object", 0, 20))
 
 
-def test_dropping_by_id_leaves_another_registration_of_the_name_alone(regions: RegionRegistry) -> None:
+def test_removing_by_id_leaves_another_registration_of_the_name_alone(regions: RegionRegistry) -> None:
     kept, other = Region("region", "object", 0, 10), Region("region", "object", 0, 10)
     regions.add(kept)
 
@@ -142,7 +142,7 @@ def test_dropping_by_id_leaves_another_registration_of_the_name_alone(regions: R
     assert not regions.list()
 
 
-def test_a_piece_of_one_registration_is_none_of_the_next_of_that_name(
+def test_a_slice_of_one_registration_is_unknown_to_the_next_of_that_name(
     regions: RegionRegistry, folder: Path
 ) -> None:
     (folder / "small").write_bytes(b"0123456789")
@@ -164,7 +164,7 @@ def test_a_piece_of_one_registration_is_none_of_the_next_of_that_name(
     assert (folder / "small").read_bytes() == b"0123456789"
 
 
-def test_dropping_what_is_not_known_is_no_error_and_no_name_is_all(regions: RegionRegistry) -> None:
+def test_removing_an_unknown_region_is_no_error_and_no_name_means_all(regions: RegionRegistry) -> None:
     for name in ("a", "b"):
         regions.add(Region(name, "object", 0, 10))
 
@@ -174,7 +174,7 @@ def test_dropping_what_is_not_known_is_no_error_and_no_name_is_all(regions: Regi
     assert not regions.list()
 
 
-def test_there_is_an_end_to_how_many_there_may_be(regions: RegionRegistry) -> None:
+def test_the_number_of_regions_is_limited(regions: RegionRegistry) -> None:
     for number in range(MOST_REGIONS):
         regions.add(Region(str(number), "object", 0, 1))
 
@@ -206,7 +206,7 @@ def test_an_object_that_was_unlinked_is_still_there(regions: RegionRegistry, fol
     assert RegionSlice(regions, region, 0, 5).read() == b"still"
 
 
-def test_a_system_without_the_folder_is_told_so(tmp_path: Path) -> None:
+def test_a_system_without_the_folder_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="shared memory needs"):
         RegionRegistry(tmp_path / "none")
 

@@ -1,4 +1,4 @@
-"""How urgent a request is, until when it is wanted, and what is refused before it is parsed."""
+"""Priority and deadline of a request, and what is refused before it is parsed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_earlier_of_timeout_and_deadline_counts(
     assert effective_deadline(request, 100.0, call_deadline_s) == deadline_s
 
 
-def test_asking_for_parameters_does_not_add_them() -> None:
+def test_reading_parameters_does_not_insert_them() -> None:
     request = pb.ModelInferRequest()
 
     priority_of(request)
@@ -74,7 +74,7 @@ def test_asking_for_parameters_does_not_add_them() -> None:
     ],
     ids=["inputs", "outputs", "parameters", "raw", "unknown", "input parameters", "output parameters"],
 )
-def test_a_message_of_nothing_but_parts_is_refused_before_it_is_parsed(
+def test_a_message_of_nothing_but_tiny_fields_is_refused_before_it_is_parsed(
     monkeypatch: pytest.MonkeyPatch, filler: bytes
 ) -> None:
     monkeypatch.delattr(requests, "parse")
