@@ -6,7 +6,8 @@ Every image gets its classes or its own error, in order.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from service.servicers.replies import ClassifyResponseWriter, encode_field
 from service.servicers.streaming import PipelinedStream
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from cifar10net.errors import ImageError
     from service.batching.admission import Admission
     from service.batching.queue import Probabilities
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from service.rpc.status import Status
     from service.servicers.decoding import Decoder
 
+_Message = TypeVar("_Message", bound="Message")
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
 
 
@@ -65,7 +69,7 @@ class ClassifierServicer:
     async def classify(self, message: bytes, context: UnaryContext) -> bytes:
         """Classify images, or refuse the call if the server is full."""
         with Request(self._observer, context) as observed:
-            request = parse_request(message)
+            request = _parse(pb.ClassifyRequest, (_IMAGES,), message)
             del message  # up to 32 MiB, and all of it is in the request
             reply = await self._classify(request, observed, context.deadline_s, waits=False)
             if server_timing.WISH in context.metadata:
@@ -74,7 +78,8 @@ class ClassifierServicer:
 
     async def classify_stream(self, context: StreamContext) -> None:
         """Classify request after request; each waits while the server is full."""
-        await PipelinedStream(context, parse_stream_request, self._classify_message, _encode_error).run()
+        parse_message = partial(_parse, pb.ClassifyStreamRequest, (_REQUEST, _IMAGES))
+        await PipelinedStream(context, parse_message, self._classify_message, _encode_error).run()
 
     async def list_models(self, message: bytes, context: UnaryContext) -> bytes:  # noqa: ARG002 - as every handler
         """Describe the models that are served, and list every version in the repository."""
@@ -149,28 +154,18 @@ _PRIORITIES = {
 }
 
 
-def parse_request(message: bytes) -> pb.ClassifyRequest:
-    """Parse a request that has at most ``MAX_CALL_IMAGES`` images. Raises InvalidRequestError."""
-    _check_count(count_elements(message, (_IMAGES,), MAX_CALL_IMAGES))
-    return parse(pb.ClassifyRequest, message)
-
-
-def parse_stream_request(message: bytes) -> pb.ClassifyStreamRequest:
-    """Parse a request of a stream, as ``parse_request`` does."""
-    _check_count(count_elements(message, (_REQUEST, _IMAGES), MAX_CALL_IMAGES))
-    return parse(pb.ClassifyStreamRequest, message)
+def _parse(kind: type[_Message], images: tuple[int, ...], message: bytes) -> _Message:
+    """Parse a message unless it has too many ``images``, given as the path of field numbers to them."""
+    if count_elements(message, images, MAX_CALL_IMAGES) > MAX_CALL_IMAGES:
+        raise InvalidRequestError(
+            f"the request has more than {MAX_CALL_IMAGES:,} images, expected at most that many; split it"
+        )
+    return parse(kind, message)
 
 
 def _encode_error(request: pb.ClassifyStreamRequest | None, status: Status) -> bytes:
     error = pb.CallError(code=status.code, message=status.message)
     return pb.ClassifyStreamResponse(id=request.id if request else "", error=error).SerializeToString()
-
-
-def _check_count(n: int) -> None:
-    if n > MAX_CALL_IMAGES:
-        raise InvalidRequestError(
-            f"the request has more than {MAX_CALL_IMAGES:,} images, expected at most that many; split it"
-        )
 
 
 def _check(request: pb.ClassifyRequest, max_images: int) -> tuple[int, int]:
