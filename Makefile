@@ -105,8 +105,8 @@ compare: $(VENV)/.train ## Measure all exported models side by side (minutes; RE
 bench: $(VENV)/.serve ## Measure the server on this machine (minutes; README and benchmarks/results/ show it)
 	@$(BIN)/python -m benchmarks.serving && $(BIN)/python -m benchmarks.readme
 
-bench-compare: $(VENV)/.serve ## Measure what this tree costs beside the commit BASE, in one run
-	@$(BIN)/python -m benchmarks.compare $(BASE)
+bench-compare: $(VENV)/.serve ## Measure what this tree costs beside the commit BASE, and its front beside grpcio's
+	@$(BIN)/python -m benchmarks.compare $(BASE) && $(BIN)/python -m benchmarks.fronts
 
 bench-gpu: $(VENV_GPU)/.gpu ## Measure the model alone on PROVIDER (cuda, tensorrt or cpu)
 	@$(VENV_GPU)/bin/python -m benchmarks.gpu --provider $(PROVIDER)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
     from pathlib import Path
 
+    from benchmarks.fronts import FrontProcess
     from benchmarks.load import Load
 
 _FIRST_CALLS = 4  # a caller, from which the first rate is guessed; they also warm up the server
@@ -41,8 +42,15 @@ class Case:
 class Subject:
     """A running server; a context manager, which stops it."""
 
-    def __init__(self, *options: str, cores: Sequence[int], log: Path) -> None:
-        self._server = ServerProcess(*options, log=log)
+    def __init__(
+        self,
+        *options: str,
+        cores: Sequence[int],
+        log: Path | None = None,
+        server: FrontProcess | None = None,
+    ) -> None:
+        """Prepare ``cifar10net serve`` with options, or another server, to run on some cores."""
+        self._server = server or ServerProcess(*options, log=log)
         self._cores = cores
         self._targets: dict[str, Target] = {}
         self._rates: dict[str, float] = {}

@@ -15,7 +15,8 @@ from service.config import ImageLimits, ServerConfig, settings
 from service.errors import Code, ServiceError, StartupError
 from service.http2.connection import MOST_UNSENT_BYTES
 from service.http2.headers import MAX_HEADER_LIST_BYTES
-from service.http2.stream import STREAM_WINDOW, Patience
+from service.http2.stream import STREAM_WINDOW
+from service.http2.timeouts import Timeouts
 from service.images.decode import MOST_BYTES_A_PIXEL
 from service.observability.metrics import endpoint
 from service.observability.metrics.table import IMAGES_BOUNDS, METRICS, SECONDS_BOUNDS
@@ -113,20 +114,24 @@ def limits() -> str:
 
 def fixed_limits() -> str:
     """Return the table of the limits that no option sets."""
-    patience = Patience()
+    timeouts = Timeouts()
     rows = (
         ("metadata of a call", f"{MAX_HEADER_LIST_BYTES >> 10} KiB", "RESOURCE_EXHAUSTED"),
         ("request id", "128 printable characters", "it is ignored"),
         (
             "time from connecting to the HTTP/2 preface",
-            _seconds(patience.handshake_s),
+            _seconds(timeouts.handshake_s),
             "the connection is closed",
         ),
-        ("silence of a connection", _seconds(patience.silence_s), "the server sends a PING"),
-        ("time until the reply to that PING", _seconds(patience.reply_s), "the connection is closed"),
+        ("silence of a connection", _seconds(timeouts.keepalive_s), "the server sends a PING"),
+        (
+            "time until the reply to that PING",
+            _seconds(timeouts.keepalive_timeout_s),
+            "the connection is closed",
+        ),
         (
             "a request that stalls, or a response that is not read",
-            _seconds(patience.stall_s),
+            _seconds(timeouts.stall_s),
             "DEADLINE_EXCEEDED, or the connection is closed",
         ),
         ("flow-control window of a stream", f"{STREAM_WINDOW >> 20} MiB", "the client has to wait"),
@@ -150,7 +155,7 @@ def fixed_limits() -> str:
         ),
         (
             "log lines of one kind, about refusals and failures",
-            f"one in {_seconds(refusals._EVERY_S)}",
+            f"one in {_seconds(refusals._INTERVAL_S)}",
             "the next line has their number",
         ),
     )

@@ -62,40 +62,40 @@ class ClassifierServicer:
     """
 
     def Classify(self, request, context):
-        """Answers with the top_k most likely classes of each image, in the order of
-        the images. Calls have no side effects, so repeating one is safe.
+        """Returns the top_k most likely classes of each image, in the order of the
+        images. Calls have no side effects, so retrying one is safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ClassifyStream(self, request_iterator, context):
-        """Classifies request after request on one stream, which costs less for each
-        than a call. Answers come in the order of the requests. A request that is
-        refused has an error as its answer and the stream goes on. The server
-        reads on only while less than 1 MiB of requests is unanswered, and waits
-        for a client that does not read: a stream is slowed down where a call is
-        refused. It is refused, as a whole and with RESOURCE_EXHAUSTED, only when
-        the server's memory for requests is full. A deadline is the whole stream's.
-        A server that stops answers what it has read and ends the stream with
-        UNAVAILABLE: send the unanswered requests again, on another stream.
+        """Classifies the requests of one stream. Responses come in the order of the
+        requests. A request that is refused gets an error as its response, and the
+        stream goes on. Flow control: the server reads on only while less than
+        1 MiB of requests is unanswered, and waits for a client that does not read,
+        so a stream is slowed down where a call would be refused. The whole stream
+        is refused, with RESOURCE_EXHAUSTED, only when the server's memory for
+        requests is full. The deadline is that of the whole stream. A server that
+        stops answers what it has read and ends the stream with UNAVAILABLE: send
+        the unanswered requests again, on another stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists every model version that the server answers for. Models come and go
-        while the server runs; a call is answered by the version it began with.
+        """Lists every model version that is served, and every version in the
+        repository. Models can be loaded and unloaded while the server runs; a call
+        is answered by the version that it started with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStatistics(self, request, context):
-        """Tells what the server has done since it started, all of its processes
-        together. What a process did within its last second may be missing if it
-        was killed.
+        """Returns the server's counters since it started, summed over all of its
+        processes. If a process is killed, its last second may be missing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class GRPCInferenceServiceStub:
-    """Models that answer tensors with tensors, and what is to be known of them.
+    """Runs models on tensors, and describes and manages them.
     """
 
     def __init__(self, channel):
@@ -123,100 +123,100 @@ class GRPCInferenceServiceStub:
 
 
 class GRPCInferenceServiceServicer:
-    """Models that answer tensors with tensors, and what is to be known of them.
+    """Runs models on tensors, and describes and manages them.
     """
 
     def ServerLive(self, request, context):
-        """Whether the server's process is at work: true as soon as it answers.
+        """Whether the server is running: true as soon as it responds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ServerReady(self, request, context):
-        """Whether the server answers for its models, which it does once it has loaded
-        all that it was started with. One that is loaded, refused or unloaded later
-        makes no difference; ModelReady tells of each.
+        """Whether the server has loaded the models that it was started with. Models
+        that are loaded, refused or unloaded later do not change it; see ModelReady.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelReady(self, request, context):
-        """Whether one model answers. A model that the server does not have is not
-        ready; that is no error.
+        """Whether a model is served. A model that does not exist is not ready, which
+        is not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ServerMetadata(self, request, context):
-        """What the server is and which extensions work.
+        """Returns the server's name, version and enabled extensions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelMetadata(self, request, context):
-        """A model's versions and its tensors.
+        """Returns a model's versions and tensors.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelInfer(self, request, context):
-        """Runs a model. Calls have no side effects but those on shared memory.
+        """Runs a model. Calls have no side effects except on shared memory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelStreamInfer(self, request_iterator, context):
-        """Runs a model for request after request, as ModelInfer does. Answers come in
-        the order of the requests; one that is refused is answered by its error,
-        and the stream goes on. It is slowed down where a call is refused.
+        """Runs the requests of one stream, each as ModelInfer does. Responses come in
+        the order of the requests; a request that is refused gets an error as its
+        response, and the stream goes on. A stream is slowed down where a call would
+        be refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelConfig(self, request, context):
-        """How a model is served.
+        """Returns how a model is served.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelStatistics(self, request, context):
-        """What has become of the requests to a model (extension statistics).
+        """Returns counters of the requests to a model (extension statistics).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryIndex(self, request, context):
-        """Which models the repository has, ready or not.
+        """Lists the models in the repository, ready or not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryModelLoad(self, request, context):
-        """Loads a model, or loads it anew (extension model_repository).
+        """Loads or reloads a model (extension model_repository).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryModelUnload(self, request, context):
-        """Stops answering for a model (extension model_repository).
+        """Unloads a model (extension model_repository).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SystemSharedMemoryStatus(self, request, context):
-        """Which regions of system shared memory the server knows (extension
+        """Lists the registered regions of system shared memory (extension
         system_shared_memory, as the two that follow).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -224,29 +224,30 @@ class GRPCInferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SystemSharedMemoryRegister(self, request, context):
-        """Lets requests refer to a region of system shared memory by a name.
+        """Registers a region of system shared memory, so that requests can refer to
+        it by a name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SystemSharedMemoryUnregister(self, request, context):
-        """Forgets a region, or all of them. A name that is not known is no error.
+        """Unregisters a region, or all of them. An unknown name is not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CudaSharedMemoryStatus(self, request, context):
-        """Tells that there are no regions of CUDA shared memory: they cannot be
-        registered here, but clients ask before they use the system's.
+        """Lists no regions: CUDA shared memory is not supported, but clients ask for
+        it before they use system shared memory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CudaSharedMemoryUnregister(self, request, context):
-        """Forgets nothing, successfully: clients begin by forgetting all regions.
+        """Does nothing and succeeds: clients begin by unregistering all regions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -349,7 +350,7 @@ def add_GRPCInferenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GRPCInferenceService:
-    """Models that answer tensors with tensors, and what is to be known of them.
+    """Runs models on tensors, and describes and manages them.
     """
 
     @staticmethod

@@ -1,7 +1,4 @@
-"""The frames of HTTP/2 as bytes (RFC 9113, section 4 and 6).
-
-In: what a frame says. Out: the bytes of it. Knows nothing of connections or of when a frame is due.
-"""
+"""HTTP/2 frames as bytes (RFC 9113, sections 4 and 6)."""
 
 from __future__ import annotations
 
@@ -9,13 +6,13 @@ import struct
 from enum import IntEnum
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-HEAD = struct.Struct(">HBBBL")
-"""Of every frame: upper and lower part of the payload's length, type, flags, stream."""
-HEAD_BYTES = HEAD.size
+HEADER = struct.Struct(">HBBBL")
+"""Upper 16 and lower 8 bits of the payload's length, type, flags, stream."""
+HEADER_BYTES = HEADER.size
 LARGEST_STREAM_ID = LARGEST_WINDOW = 2**31 - 1
 DEFAULT_WINDOW = 65_535
 MAX_FRAME_BYTES = 16_384
-"""The default, which this server neither raises for its clients nor exceeds towards them."""
+"""The default, used in both directions."""
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
     range(10)
@@ -27,8 +24,8 @@ PADDED = 0x8
 WITH_PRIORITY = 0x20
 
 _SETTING = struct.Struct(">HL")
-_LONG = struct.Struct(">L")
-_TWO_LONGS = struct.Struct(">LL")
+_UINT32 = struct.Struct(">L")
+_TWO_UINT32 = struct.Struct(">LL")
 
 
 class Setting(IntEnum):
@@ -60,52 +57,53 @@ class ErrorCode(IntEnum):
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
-    """Make any frame."""
+    """Encode any frame."""
     size = len(payload)
-    return HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + payload
+    return HEADER.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + payload
 
 
-def answer(stream_id: int, head: bytes, data: bytes, trailers: bytes) -> bytes:
-    """Make the three frames of a whole answer: HEADERS, DATA, and the HEADERS that end the stream."""
+def response(stream_id: int, head: bytes, data: bytes, trailers: bytes) -> bytes:
+    """Encode the three frames of a whole answer: HEADERS, DATA, and the HEADERS that end the stream."""
     size = len(data)
+    last = END_HEADERS | END_STREAM
     return b"".join(
         (
-            HEAD.pack(len(head) >> 8, len(head) & 0xFF, HEADERS, END_HEADERS, stream_id),
+            HEADER.pack(len(head) >> 8, len(head) & 0xFF, HEADERS, END_HEADERS, stream_id),
             head,
-            HEAD.pack(size >> 8, size & 0xFF, DATA, 0, stream_id),
+            HEADER.pack(size >> 8, size & 0xFF, DATA, 0, stream_id),
             data,
-            HEAD.pack(len(trailers) >> 8, len(trailers) & 0xFF, HEADERS, END_HEADERS | END_STREAM, stream_id),
+            HEADER.pack(len(trailers) >> 8, len(trailers) & 0xFF, HEADERS, last, stream_id),
             trailers,
         )
     )
 
 
 def settings(values: dict[Setting, int]) -> bytes:
-    """Make the frame that tells the peer what it may send."""
+    """Encode SETTINGS."""
     return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(key, value) for key, value in values.items()))
 
 
 def read_settings(payload: bytes) -> list[tuple[int, int]]:
-    """Split the payload of SETTINGS, a multiple of six bytes, into parameters and values."""
+    """Decode the payload of SETTINGS, a multiple of six bytes, into parameters and values."""
     return list(_SETTING.iter_unpack(payload))
 
 
-def read_long(payload: bytes) -> int:
-    """Read 31 bits: a stream, a window's increment; or an error code, of which none needs more."""
-    value: int = _LONG.unpack_from(payload)[0]
+def read_uint31(payload: bytes) -> int:
+    """Read a stream id or a window's increment; the reserved bit is ignored."""
+    value: int = _UINT32.unpack_from(payload)[0]
     return value & LARGEST_WINDOW
 
 
 def reset(stream_id: int, code: ErrorCode) -> bytes:
-    """Make the frame that ends a stream at once."""
-    return frame(RST_STREAM, 0, stream_id, _LONG.pack(code))
+    """Encode RST_STREAM, which ends a stream at once."""
+    return frame(RST_STREAM, 0, stream_id, _UINT32.pack(code))
 
 
 def window_update(stream_id: int, increment: int) -> bytes:
-    """Make the frame that lets the peer send more; stream 0 is the connection."""
-    return frame(WINDOW_UPDATE, 0, stream_id, _LONG.pack(increment))
+    """Encode WINDOW_UPDATE, which lets the peer send more; stream 0 is the connection."""
+    return frame(WINDOW_UPDATE, 0, stream_id, _UINT32.pack(increment))
 
 
 def go_away(last_stream_id: int, code: ErrorCode, reason: bytes = b"") -> bytes:
-    """Make the frame after which streams above ``last_stream_id`` are not answered."""
-    return frame(GOAWAY, 0, 0, _TWO_LONGS.pack(last_stream_id, code) + reason)
+    """Encode GOAWAY, after which streams above ``last_stream_id`` are not answered."""
+    return frame(GOAWAY, 0, 0, _TWO_UINT32.pack(last_stream_id, code) + reason)

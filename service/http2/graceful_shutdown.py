@@ -1,87 +1,88 @@
-"""How a connection ends in agreement with its client: two goodbyes, the last answers, and the close.
+"""Decides the steps of a graceful shutdown: two GOAWAYs, the last answers, the close (RFC 9113, section 6.8).
 
-In: the wish to part. Out: GOAWAY frames, and the end of the connection once all is answered that was promised
-to be. Knows nothing of why.
+The first GOAWAY asks the client to open no more streams. Streams that cross it on the wire are still
+answered. Once the reply to a PING shows that the client has read it, the second GOAWAY names the last stream
+that is answered; later ones are ignored.
 """
 
 from __future__ import annotations
 
 import math
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from service.http2 import frames
-from service.http2.frames import ErrorCode
-
 if TYPE_CHECKING:
-    from service.http2.connection import Connection
-    from service.http2.stream import Patience
+    from service.http2.timeouts import Timeouts
 
-_GOODBYE = b"goodbye?"
+PING_PAYLOAD = b"goodbye?"
+"""Of the PING behind the first GOAWAY."""
 
 
-class Farewell:
-    """Of one connection."""
+class Step(Enum):
+    """What the connection has to do now."""
 
-    __slots__ = ("_closing_s", "_connection", "_since_s", "last_answered_id")
+    WAIT = auto()
+    SEND_FINAL_GOAWAY = auto()
+    ABORT = auto()
+    ABORT_STALLED = auto()
+    """Abort, and log that the client has closed its side without reading its answers."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._since_s: float | None = None
-        """When its last step began."""
-        self._closing_s = math.inf
-        """When the connection was first seen to close by itself, as it does when the client says no more."""
-        self.last_answered_id: int | None = None
-        """Set once the client was told that later streams are not answered."""
+
+class GracefulShutdown:
+    """The shutdown of one connection."""
+
+    __slots__ = ("_closing_since_s", "_step_began_s", "_timeouts", "final_stream_id")
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._step_began_s: float | None = None
+        self._closing_since_s = math.inf
+        """When the transport was first seen closing by itself, as it does when the client sends EOF."""
+        self.final_stream_id: int | None = None
+        """The last stream that is answered; None while new ones are still accepted."""
 
     @property
     def has_begun(self) -> bool:
         """Whether the client was asked to open no more streams."""
-        return self._since_s is not None
+        return self._step_began_s is not None
 
-    def begin(self, now_s: float) -> None:
-        """Ask the client to open no more streams; close once the open ones are answered.
+    def begin(self, now_s: float) -> bool:
+        """Begin; False if it has begun already, and there is nothing to send."""
+        if self.has_begun:
+            return False
+        self._step_began_s = now_s
+        return True
 
-        Streams that cross this on the wire are still answered: only when the client has shown by its PING
-        reply that it knows, later ones are refused, and it knows which.
+    def refuse_streams_after(self, stream_id: int, now_s: float) -> bool:
+        """Accept no more streams; False if that was so already, and there is nothing to send."""
+        if self.final_stream_id is not None:
+            return False
+        self.final_stream_id = stream_id
+        self._step_began_s = now_s
+        return True
+
+    def on_half_close(self, now_s: float) -> None:
+        """Wait, from now on, for the client to close."""
+        self._step_began_s = now_s
+
+    def look(self, now_s: float, *, is_closing: bool, is_half_closed: bool, has_unwritten: bool) -> Step:
+        """Decide what is due, once a second.
+
+        Args:
+            now_s: the time.
+            is_closing: whether the transport closes as soon as everything is written.
+            is_half_closed: whether this side has sent its EOF.
+            has_unwritten: whether the system has not yet taken everything that was written.
         """
-        if self._since_s is None:
-            self._since_s = now_s
-            connection = self._connection
-            connection.on_greeting()
-            connection.write(frames.go_away(frames.LARGEST_STREAM_ID, ErrorCode.NO_ERROR))
-            connection.write(frames.frame(frames.PING, 0, 0, _GOODBYE))
-            if not connection.is_greeted:
-                self._refuse_further_streams(now_s)
-
-    def on_pong(self, payload: bytes, now_s: float) -> None:
-        """Learn that the client knows, if that is what it replies to."""
-        if payload == _GOODBYE and self.has_begun:
-            self._refuse_further_streams(now_s)
-
-    def on_close(self, now_s: float) -> None:
-        """Learn that all is said, and wait for the client to close."""
-        self._since_s = now_s
-
-    def look(self, now_s: float, patience: Patience) -> None:
-        """Go on without a client that takes too long."""
-        connection = self._connection
-        if connection.is_closing:  # not before the client has read everything
-            self._closing_s = min(self._closing_s, now_s)
-            if now_s - self._closing_s > patience.stall_s:
-                connection.give_up("it has hung up and does not read")
-        if self._since_s is None:
-            return
-        waited_s = now_s - self._since_s
-        if connection.has_said_all:
-            if waited_s > (patience.stall_s if connection.unwritten_bytes else patience.goodbye_s):
-                connection.abort()
-        elif self.last_answered_id is None and waited_s > patience.goodbye_s:
-            self._refuse_further_streams(now_s)
-
-    def _refuse_further_streams(self, now_s: float) -> None:
-        if self.last_answered_id is None:
-            connection = self._connection
-            self.last_answered_id = connection.last_id
-            connection.write(frames.go_away(connection.last_id, ErrorCode.NO_ERROR))
-            self._since_s = now_s
-            connection.close_when_done()
+        if is_closing:
+            self._closing_since_s = min(self._closing_since_s, now_s)
+            if now_s - self._closing_since_s > self._timeouts.stall_s:
+                return Step.ABORT_STALLED
+        if self._step_began_s is None:
+            return Step.WAIT
+        waited_s = now_s - self._step_began_s
+        if is_half_closed:
+            limit_s = self._timeouts.stall_s if has_unwritten else self._timeouts.goaway_s
+            return Step.ABORT if waited_s > limit_s else Step.WAIT
+        is_due = self.final_stream_id is None and waited_s > self._timeouts.goaway_s
+        return Step.SEND_FINAL_GOAWAY if is_due else Step.WAIT

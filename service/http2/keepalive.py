@@ -1,125 +1,131 @@
-"""What time does to a connection: silence, stalls, pings, idleness and age.
+"""Decides when a connection needs a PING, has to be aborted, or is too old.
 
-In: a look at it about once a second, and the client's PINGs. Out: goodbyes, PINGs, and the ends of what has
-taken too long, which the connection carries out. Costs a call nothing.
+It is asked about once a second and whenever the client sends a PING, so it costs a call nothing.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING
-
-from service.http2.frame_reader import ConnectionFault
-from service.http2.frames import ErrorCode
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from service.http2.connection import Connection
-    from service.http2.stream import Patience
+    from service.http2.timeouts import Timeouts
 
-_MOST_HASTY_PINGS = 2
-TOO_MANY_PINGS = "too_many_pings"
-"""The words that have a gRPC client ping more seldom when it connects again (gRFC A8)."""
-_SPREAD = 0.1
-"""Of the age that connections reach, so that those made together do not come back together."""
+_MAX_EARLY_PINGS = 2
+_AGE_JITTER = 0.1
+"""Of the maximum age, so that clients that connected together do not reconnect together."""
 
 
-class Vigil:
-    """Looks after one connection."""
+class Activity(NamedTuple):
+    """The state of a connection, as far as its keepalive depends on it."""
+
+    has_preface: bool
+    """Whether the client's preface has come."""
+    last_received_s: float
+    """When the client last sent something."""
+    write_paused_s: float | None
+    """Since when the client does not read; None if it does."""
+    open_block: int | None
+    """Number of the header block that has begun and not ended."""
+    open_streams: int
+    last_stream_id: int
+    is_shutting_down: bool
+    """Whether a graceful shutdown has begun."""
+
+
+class Verdict(NamedTuple):
+    """What the connection has to do now."""
+
+    abort_reason: str = ""
+    """Abort the connection, unless this is empty."""
+    ping: bool = False
+    """Send a PING."""
+    shut_down: bool = False
+    """Begin a graceful shutdown."""
+    end_streams: bool = False
+    """End the streams that are still open: their grace period is over."""
+
+
+class Keepalive:
+    """Watches one connection."""
 
     __slots__ = (
-        "_asked",
-        "_connection",
-        "_hasty_pings",
+        "_early_pings",
+        "_expires_s",
         "_idle_since_s",
-        "_last_activity",
-        "_leaves_s",
+        "_last_stream_id",
         "_open_block",
         "_opened_s",
-        "_parted_s",
-        "_patience",
-        "_pinged_after",
-        "_pinged_s",
+        "_ping_received_s",
+        "_ping_sent",
+        "_progress_at_ping",
+        "_shutting_down_since_s",
+        "_timeouts",
     )
 
-    def __init__(self, connection: Connection, patience: Patience, now_s: float) -> None:
-        self._connection = connection
-        self._patience = patience
+    def __init__(self, timeouts: Timeouts, now_s: float) -> None:
+        self._timeouts = timeouts
         self._opened_s = self._idle_since_s = now_s
-        self._leaves_s = now_s + patience.age_s * random.uniform(1 - _SPREAD, 1 + _SPREAD)  # noqa: S311 - no secret
-        self._parted_s = math.inf
-        """When the connection was first seen to have said goodbye."""
-        self._last_activity = 0
-        self._asked: tuple[float, float] | None = None
-        """When a silent client was asked whether it is there, and when it had been heard last by then."""
+        self._expires_s = now_s + timeouts.max_age_s * random.uniform(1 - _AGE_JITTER, 1 + _AGE_JITTER)  # noqa: S311 - no secret
+        self._shutting_down_since_s = math.inf
+        self._last_stream_id = 0
+        self._ping_sent: tuple[float, float] | None = None
+        """When a silent client was last sent a PING, and when it had last sent something by then."""
         self._open_block: tuple[int, float] | None = None
         """The header block that was incomplete at the last look, and when it was first seen so."""
-        self._pinged_s = -math.inf
-        self._pinged_after = (0, 0)
-        """What had been opened and sent when the client pinged last."""
-        self._hasty_pings = 0
+        self._ping_received_s = -math.inf
+        self._progress_at_ping = (0, 0)
+        self._early_pings = 0
 
-    def look(self, now_s: float) -> None:
-        """See what is due."""
-        connection, patience = self._connection, self._patience
-        if not connection.is_greeted:
-            if now_s - self._opened_s > patience.handshake_s:
-                connection.give_up("it has not begun to speak HTTP/2")
-            return
-        self._watch_block(now_s)
-        if connection.paused_since_s is not None and now_s - connection.paused_since_s > patience.stall_s:
-            connection.give_up("it does not read")
-        elif now_s - connection.heard_s > patience.silence_s:
-            self._ask(now_s)
-        for stream in connection.open_streams():
-            if stream.waits_for_client and now_s - stream.moved_s > patience.stall_s:
-                stream.on_stall()
-        self._watch_age(now_s)
+    def look(self, activity: Activity, now_s: float) -> Verdict:
+        """Decide what is due."""
+        if not activity.has_preface:
+            is_late = now_s - self._opened_s > self._timeouts.handshake_s
+            return Verdict("it has not begun to speak HTTP/2" if is_late else "")
+        verdict = self._check_client(activity, now_s)
+        if activity.open_streams or activity.last_stream_id != self._last_stream_id:
+            self._last_stream_id = activity.last_stream_id
+            self._idle_since_s = now_s
+        if activity.is_shutting_down:
+            self._shutting_down_since_s = min(self._shutting_down_since_s, now_s)
+            is_over = now_s - self._shutting_down_since_s > self._timeouts.grace_s
+            return verdict._replace(end_streams=is_over)
+        is_idle = now_s - self._idle_since_s > self._timeouts.max_idle_s
+        return verdict._replace(shut_down=is_idle or now_s >= self._expires_s)
 
-    def on_ping(self, now_s: float) -> None:
-        """Count a PING of the client.
+    def _check_client(self, activity: Activity, now_s: float) -> Verdict:
+        timeouts = self._timeouts
+        if self._is_block_stalled(activity.open_block, now_s):
+            return Verdict("a header block does not end")
+        if activity.write_paused_s is not None and now_s - activity.write_paused_s > timeouts.stall_s:
+            return Verdict("it does not read")
+        received_s = activity.last_received_s
+        if now_s - received_s <= timeouts.keepalive_s:
+            return Verdict()
+        if self._ping_sent is None or self._ping_sent[1] != received_s:
+            self._ping_sent = now_s, received_s
+            return Verdict(ping=True)
+        is_late = now_s - self._ping_sent[0] > timeouts.keepalive_timeout_s
+        return Verdict("it is silent and does not reply" if is_late else "")
 
-        Those that come one upon another are forgiven as long as there are calls or data between them: clients
-        measure so how much may be on its way.
-
-        Raises:
-            ConnectionFault: there were too many.
-        """
-        after = (self._connection.last_id, self._connection.sent_bytes)
-        if now_s - self._pinged_s >= self._patience.ping_s or after != self._pinged_after:
-            self._hasty_pings = 0
-        else:
-            self._hasty_pings += 1
-            if self._hasty_pings > _MOST_HASTY_PINGS:
-                raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, TOO_MANY_PINGS)
-        self._pinged_s, self._pinged_after = now_s, after
-
-    def _watch_block(self, now_s: float) -> None:
-        """See that a header block in pieces comes to its end."""
-        number = self._connection.open_block
+    def _is_block_stalled(self, number: int | None, now_s: float) -> bool:
         if number is None or self._open_block is None or self._open_block[0] != number:
             self._open_block = None if number is None else (number, now_s)
-        elif now_s - self._open_block[1] > self._patience.stall_s:
-            self._connection.give_up("a header block does not end")
+            return False
+        return now_s - self._open_block[1] > self._timeouts.stall_s
 
-    def _ask(self, now_s: float) -> None:
-        heard_s = self._connection.heard_s
-        if self._asked is None or self._asked[1] != heard_s:
-            self._asked = now_s, heard_s
-            self._connection.ping()
-        elif now_s - self._asked[0] > self._patience.reply_s:
-            self._connection.give_up("it is silent and does not reply")
+    def allows_ping(self, progress: tuple[int, int], now_s: float) -> bool:
+        """Count a PING of the client; False if there were too many.
 
-    def _watch_age(self, now_s: float) -> None:
-        """Part from a client that has been here, or idle, for long; in the end from its calls too."""
-        connection = self._connection
-        if connection.streams or connection.last_id != self._last_activity:
-            self._last_activity = connection.last_id
-            self._idle_since_s = now_s
-        if connection.is_parting:
-            self._parted_s = min(self._parted_s, now_s)
-            if now_s - self._parted_s > self._patience.grace_s:
-                for stream in connection.open_streams():
-                    stream.on_parting()
-        elif now_s >= self._leaves_s or now_s - self._idle_since_s > self._patience.idle_s:
-            connection.say_goodbye()
+        PINGs in quick succession are allowed as long as streams or data come between them: clients measure
+        the bandwidth-delay product with them.
+
+        Args:
+            progress: the last stream that was opened, and how many bytes of data were sent.
+            now_s: the time.
+        """
+        is_early = now_s - self._ping_received_s < self._timeouts.min_ping_interval_s
+        self._early_pings = self._early_pings + 1 if is_early and progress == self._progress_at_ping else 0
+        self._ping_received_s, self._progress_at_ping = now_s, progress
+        return self._early_pings <= _MAX_EARLY_PINGS

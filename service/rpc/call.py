@@ -1,15 +1,14 @@
-"""One call: its request put together, its handler run, its answer or its status sent.
+"""A call: assembles the request, runs the handler, sends the answer or a status.
 
-In: the data of an HTTP/2 stream. Out: messages to a handler, and the handler's to the client. A call ends
-exactly once: answered, refused, at its deadline, cancelled by the client, or with the connection; and then
-its handler is cancelled and what it held is free again.
+A call ends exactly once: answered, refused, at its deadline, cancelled by the client, or with its connection.
+Then its handler is cancelled and everything it held is freed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from service.errors import (
     Code,
@@ -30,46 +29,68 @@ from service.observability.request_context import (
 )
 from service.observability.timing import clock
 from service.rpc.messages import PREFIX_BYTES, MessageReader, decompress, framed, only_message
-from service.rpc.status import RESPONSE_HEAD, ok_trailers, status_of
+from service.rpc.response_headers import RESPONSE_HEAD, ok_trailers, trailers, trailers_only
+from service.rpc.status import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from concurrent.futures import Executor
 
-    from service.http2.connection import Connection
+    from service.http2.stream import Sender
+    from service.http2.timeouts import Timeouts
+    from service.observability.observers import Observer
     from service.rpc.method import Method
-    from service.rpc.request_head import Head
-    from service.rpc.server import RpcServer
+    from service.rpc.request_head import RequestHead
     from service.rpc.status import Status
 
 _OK = ok_trailers()
 STREAM_COST_BYTES = 8 << 10
-"""What an open stream takes in memory, silent or not."""
+"""Memory of an open stream, idle or not."""
 _MESSAGE_COST_BYTES = 1_024
-"""Of a stream's message beside its bytes: what is made to answer it, which for small ones is far more."""
+"""Memory to answer a message of a stream, beside its bytes: for small messages this is far more."""
+
+
+class Host(Protocol):
+    """What a call needs of its server."""
+
+    loop: asyncio.AbstractEventLoop
+    timeouts: Timeouts
+    max_message_bytes: int
+    max_held_bytes: int
+    held_bytes: int
+    """Bytes of all open requests."""
+    observer: Observer
+    decompressor: Executor
+
+    def log_failure(self, call: Call, status: Status) -> None:
+        """Log that a call, or a message of it, was refused or has failed."""
+
+    def forget(self, call: Call) -> None:
+        """Drop a call that is over."""
 
 
 class Call(Stream):
-    """A call of one method."""
+    """A call of one method; implements ``UnaryContext`` and ``StreamContext`` for its handler."""
 
     __slots__ = (
         "_encoding",
-        "_given",
-        "_given_bytes",
         "_has_begun",
+        "_has_dropped",
         "_held_bytes",
+        "_host",
         "_inbox",
         "_message",
         "_reader",
         "_request_id",
-        "_server",
         "_task",
         "_timer",
+        "_unreleased",
+        "_unreleased_bytes",
         "_waiting",
         "began_s",
         "code",
         "context",
         "deadline_s",
-        "has_dropped",
         "images",
         "is_stopping",
         "metadata",
@@ -78,57 +99,57 @@ class Call(Stream):
         "trailing_metadata",
     )
 
-    def __init__(  # noqa: PLR0913 - what a call is made of
+    def __init__(  # noqa: PLR0913 - the parts of a call
         self,
-        connection: Connection,
+        sender: Sender,
         stream_id: int,
-        head: Head,
+        head: RequestHead,
         method: Method,
-        server: RpcServer,
+        host: Host,
         *,
         ended: bool,
     ) -> None:
-        super().__init__(connection, stream_id, request_ended=ended)
+        super().__init__(sender, stream_id, request_ended=ended)
         self.method = method
         self.metadata = head.metadata
-        """The request's header fields."""
+        """Header fields of the request."""
         self.began_s = clock()
         self.code = Code.CANCELLED
-        """How it ended; this until it has."""
+        """How it ended; CANCELLED until it has."""
         self.context: object = None
-        """For observers to keep what they know of it."""
+        """State of an observer."""
         self.images = 0
-        """That it asks about, so far."""
+        """Images in its requests so far."""
         self.deadline_s: float | None = None
-        """In the event loop's time."""
+        """By the event loop's clock."""
         self.is_stopping = False
-        """Whether the server wants a streaming call to end; ``receive`` only gives what has come by then."""
-        self.has_dropped = False
-        """Whether messages came after that, which nobody answers."""
+        """Whether the server has asked a streaming call to end."""
+        self._has_dropped = False
+        """Whether messages came after that; they are not answered."""
         self.trailing_metadata: Mapping[str, str] | None = None
-        """Goes to the client behind a good answer."""
+        """Sent behind a good answer."""
         self.on_stop: Callable[[], None] | None = None
-        """Called when the server wants a streaming call to end."""
+        """Called when the server asks a streaming call to end."""
         self._request_id: str | None = None
-        self._server = server
+        self._host = host
         self._encoding = head.encoding
         self._reader: MessageReader | None = None
         self._message: tuple[bool, bytes] | None = None
         self._inbox: deque[tuple[bool, bytes]] = deque()
-        self._given: deque[int] = deque()
-        """What each message costs that the handler has and has not let go."""
-        self._given_bytes = 0
+        self._unreleased: deque[int] = deque()
+        """The cost of each message that the handler has received and not released."""
+        self._unreleased_bytes = 0
         self._waiting: asyncio.Future[None] | None = None
         self._has_begun = False
         self._held_bytes = 0
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         if head.timeout_s is not None:
-            self.deadline_s = connection.heard_s + head.timeout_s
-            self._timer = server.loop.call_at(self.deadline_s, self._expire)
+            self.deadline_s = sender.last_received_s + head.timeout_s
+            self._timer = host.loop.call_at(self.deadline_s, self._expire)
         if method.stream is not None:
             self._hold(STREAM_COST_BYTES)
-            self._task = server.loop.create_task(self._converse())
+            self._task = host.loop.create_task(self._converse())
 
     @property
     def path(self) -> str:
@@ -138,80 +159,85 @@ class Call(Stream):
     @property
     def peer(self) -> str:
         """The client's address, ``host:port``."""
-        return self.connection.peer
+        return self.sender.peer
 
     @property
     def is_stream(self) -> bool:
-        """Whether it has many messages."""
+        """Whether it may have many messages."""
         return self.method.stream is not None
 
     @property
     def request_id(self) -> str:
-        """What its caller calls it, else a name that is made up when it is first asked for."""
+        """The caller's ``x-request-id``, or one generated on first use."""
         if self._request_id is None:
             self._request_id = sent_request_id(self.metadata) or new_request_id()
         return self._request_id
 
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the server stops before the end of the request, so that messages may be unanswered."""
+        return self.is_stopping and (self._has_dropped or not self.request_ended)
+
     def facts(self, **more: str) -> dict[str, str]:
-        """Say whose call it is, for a line of the log."""
+        """Return fields for a line of the log that identify the call and its caller."""
         facts = sent_names(self.metadata, **more, peer=self.peer, request_id=self.request_id)
-        facts.update(self._server.observer.describe(self))
+        facts.update(self._host.observer.describe(self))
         return facts
 
     # -- the request
 
     def on_data(self, data: bytes, *, ended: bool) -> None:
-        """Take the next part of the request; run the handler when a unary one is whole."""
+        """Take the next part of the request; run the handler when a unary request is complete."""
         try:
-            if self.connection.unsent_bytes > MOST_UNSENT_BYTES and self.method.unary is not None:
+            if self.sender.unsent_bytes > MOST_UNSENT_BYTES and self.method.unary is not None:
                 raise OverloadedError(
-                    f"{self.connection.unsent_bytes:,} bytes of answers on this connection are not read; "
+                    f"{self.sender.unsent_bytes:,} bytes of answers on this connection are not read; "
                     "read them first"
                 )
             self._hold(len(data))
             if ended and self._reader is None and self.method.unary is not None:
                 message = only_message(data)
                 if message is not None:
-                    self._task = self._server.loop.create_task(self._answer(message))
+                    self._task = self._host.loop.create_task(self._answer(message))
                     return
             self._read(data, ended=ended)
         except (InvalidRequestError, OverloadedError) as error:
             self._fail(error)
 
     def _hold(self, size: int) -> None:
-        if self._server.held_bytes + size > self._server.max_held_bytes:
+        if self._host.held_bytes + size > self._host.max_held_bytes:
             raise OverloadedError(
-                f"requests of {self._server.held_bytes + size:,} bytes are waiting, more than the "
-                f"{self._server.max_held_bytes:,} that this server holds; retry with backoff"
+                f"requests of {self._host.held_bytes + size:,} bytes are waiting, more than the "
+                f"{self._host.max_held_bytes:,} that this server holds; retry with backoff"
             )
         self._count(size)
 
     def _count(self, size: int) -> None:
-        """Count bytes as held, whatever the limit; fewer if negative."""
+        """Count bytes as held without checking the limit; negative numbers free them."""
         self._held_bytes += size
-        self._server.held_bytes += size
+        self._host.held_bytes += size
 
     def _read(self, data: bytes, *, ended: bool) -> None:
         if self._reader is None:
-            self._reader = MessageReader(self._server.max_message_bytes)
+            self._reader = MessageReader(self._host.max_message_bytes)
         begins = self._reader.is_between_messages and bool(data)
         messages = self._reader.feed(data)
         if begins or messages:
-            self.moved_s, self.moved_bytes = self.connection.heard_s, 0
+            self.last_progress_s, self.progress_bytes = self.sender.last_received_s, 0
         if ended and not self._reader.is_between_messages:
             raise InvalidRequestError("the request ended in the middle of a message")
         if self.method.stream is not None:
             if not self.is_stopping:
                 self._take_in(messages)
             elif messages:
-                self.has_dropped = True
+                self._has_dropped = True
             if messages or ended:
                 self._wake()
             return
         self._collect(messages, ended=ended)
 
     def _collect(self, messages: list[tuple[bool, bytes]], *, ended: bool) -> None:
-        """Wait for the one message of a unary call, and run the handler."""
+        """Wait for the only message of a unary call, then run the handler."""
         for message in messages:
             if self._message is not None:
                 raise InvalidRequestError("the request has several messages, wanted one")
@@ -219,7 +245,7 @@ class Call(Stream):
         if ended:
             if self._message is None:
                 raise InvalidRequestError("the request has no message, wanted one")
-            self._task = self._server.loop.create_task(self._answer_whole(self._message))
+            self._task = self._host.loop.create_task(self._answer_whole(self._message))
             self._message = None
 
     def _take_in(self, messages: list[tuple[bool, bytes]]) -> None:
@@ -229,8 +255,8 @@ class Call(Stream):
         self._hold(more)
 
     def on_over(self) -> None:
-        """Let go of everything."""
-        self._server.held_bytes -= self._held_bytes
+        """Free everything and cancel the handler."""
+        self._host.held_bytes -= self._held_bytes
         self._held_bytes = 0
         if self._timer is not None:
             self._timer.cancel()
@@ -239,30 +265,30 @@ class Call(Stream):
             self._task = None
         self._message = None
         self._inbox.clear()
-        self._given.clear()
-        self._server.forget(self)
-        self._server.observer.on_call(self)
+        self._unreleased.clear()
+        self._host.forget(self)
+        self._host.observer.on_call(self)
 
     def on_stall(self) -> None:
         """End a request that does not go on, or an answer that is not read.
 
-        A stream may be silent between messages, and within one while the server lets no more through.
+        A stream may be silent between messages, and within one while its flow-control window is closed.
         """
         is_cut = self._reader is not None and not self._reader.is_between_messages and self.receive_window > 0
         if self.outbox or self.method.unary is not None or is_cut:
             self._fail(
                 StalledRequestError(
                     "the client has neither gone on with its request nor read the answer for "
-                    f"{self._server.patience.stall_s:g} seconds"
+                    f"{self._host.timeouts.stall_s:g} seconds"
                 )
             )
 
-    def on_parting(self) -> None:
-        """End with a status that tells the client to ask again, over another connection."""
+    def on_grace_over(self) -> None:
+        """End with UNAVAILABLE, so that the client retries on another connection."""
         self._fail(NotServingError("the server has ended this connection, and with it the call; ask again"))
 
     def stop(self) -> None:
-        """Ask a streaming call to end: messages that come from now on are not given to it."""
+        """Ask a streaming call to end; it receives no messages that come from now on."""
         if self.method.stream is not None:
             self.is_stopping = True
             self._wake()
@@ -270,25 +296,17 @@ class Call(Stream):
                 self.on_stop()
 
     def revoke(self, error: Exception) -> None:
-        """End a call that was admitted and may not go on."""
+        """End a call that may not go on although it was admitted."""
         self._fail(error)
 
     # -- for handlers
 
     async def receive(self) -> bytes | None:
-        """Wait for the client's next message; None when there are no more.
-
-        It counts against the stream's window until ``let_go``, and while as much as a window is given and
-        not let go there are no further ones.
-
-        Raises:
-            InvalidRequestError, MessageTooLargeError: the message cannot be decompressed.
-            OverloadedError: decompressed, it is more than the server can hold now.
-        """
-        while not self._inbox or self._given_bytes >= STREAM_WINDOW:
+        """Wait for the next message as ``StreamContext`` says, and while a window's worth is unreleased."""
+        while not self._inbox or self._unreleased_bytes >= STREAM_WINDOW:
             if not self._inbox and (self.request_ended or self.is_stopping):
                 return None
-            self._waiting = self._server.loop.create_future()
+            self._waiting = self._host.loop.create_future()
             await self._waiting
         compressed, message = self._inbox.popleft()
         cost = _MESSAGE_COST_BYTES + PREFIX_BYTES + len(message)
@@ -299,48 +317,48 @@ class Call(Stream):
                 more = max(0, len(message) - wire_bytes)
                 self.unread_bytes += more
                 cost += more
-        finally:  # one that cannot be read is given all the same, as an error, and let go
+        finally:  # also for one that cannot be read, which the handler gets as an error
             if not self.is_over:
-                self._given.append(cost)
-                self._given_bytes += cost
+                self._unreleased.append(cost)
+                self._unreleased_bytes += cost
         return message
 
-    def let_go(self, count: int = 1) -> None:
-        """Say that the oldest messages are dealt with, so that the client may send more."""
+    def release(self, count: int = 1) -> None:
+        """Release the oldest messages received, so that the client may send more."""
         if self.is_over:
             return
-        size = sum(self._given.popleft() for _ in range(count))
-        self._given_bytes -= size
+        size = sum(self._unreleased.popleft() for _ in range(count))
+        self._unreleased_bytes -= size
         self.unread_bytes -= size
         self._count(-size)
         self._wake()
-        self.connection.let_through(self)
+        self.sender.update_window(self)
 
     async def send(self, *messages: bytes) -> None:
-        """Send messages; waits while the client's window is shut."""
+        """Send messages; wait while the client's flow-control window is closed."""
         if self.is_over:
             return
         if not self._has_begun:
             self._has_begun = True
-            self.connection.send_headers(self, RESPONSE_HEAD)
+            self.sender.send_headers(self, RESPONSE_HEAD)
         data = b"".join(map(framed, messages))
-        self.connection.send(self, data)
+        self.sender.send(self, data)
         if self.outbox:
             self._count(len(data))
-            self.drained = self._server.loop.create_future()
+            self.drained = self._host.loop.create_future()
             await self.drained
             if not self.is_over:
                 self._count(-len(data))
 
-    def note(self, status: Status) -> None:
-        """Have the log say that this call, or a message of it, was refused or has failed."""
-        self._server.ended_badly(self, status)
+    def log_failure(self, status: Status) -> None:
+        """Log that this call, or a message of it, was refused or has failed."""
+        self._host.log_failure(self, status)
 
     # -- the answer
 
     async def _answer_whole(self, message: tuple[bool, bytes]) -> None:
         compressed, data = message
-        del message  # so that nothing here holds the bytes while they are answered
+        del message  # so that the bytes can be freed while the handler runs
         try:
             if compressed:
                 data = await self._decompressed(data)
@@ -355,9 +373,9 @@ class Call(Stream):
     async def _answer(self, message: bytes) -> None:
         try:
             answering = self.method.unary(message, self)  # type: ignore[misc]
-            del message  # the handler has it, and lets go of it when it can: it may be large
+            del message  # so that the handler can free it: it may be large
             reply = await answering
-        except Exception as error:  # noqa: BLE001 - the boundary: nothing of it may reach the client
+        except Exception as error:  # noqa: BLE001 - the boundary: no details may reach the client
             self._task = None
             self._fail(error)
         except asyncio.CancelledError:
@@ -367,14 +385,14 @@ class Call(Stream):
             self._task = None
             if not self.is_over:
                 self.code = Code.OK
-                self.connection.respond(self, RESPONSE_HEAD, framed(reply), self._good_trailers())
-                if not self.is_over:  # the client has no room for it yet
+                self.sender.respond(self, RESPONSE_HEAD, framed(reply), self._good_trailers())
+                if not self.is_over:  # the client's window is closed
                     self._count(len(reply))
 
     async def _converse(self) -> None:
         try:
             await self.method.stream(self)  # type: ignore[misc]
-        except Exception as error:  # noqa: BLE001 - the boundary: nothing of it may reach the client
+        except Exception as error:  # noqa: BLE001 - the boundary: no details may reach the client
             self._task = None
             self._fail(error)
         except asyncio.CancelledError:
@@ -385,11 +403,11 @@ class Call(Stream):
             if not self.is_over:
                 self.code = Code.OK
                 if not self._has_begun:
-                    self.connection.send_headers(self, RESPONSE_HEAD)
-                self.connection.send(self, b"", self._good_trailers())
+                    self.sender.send_headers(self, RESPONSE_HEAD)
+                self.sender.send(self, b"", self._good_trailers())
 
     def _good_trailers(self) -> bytes:
-        """Make the block that ends a good answer; a caller that gave a request id gets it back."""
+        """Encode the trailers of a good answer, with the request id if the caller sent one."""
         if self.trailing_metadata is None and REQUEST_ID_KEY not in self.metadata:
             return _OK
         metadata = dict(self.trailing_metadata or {})
@@ -398,17 +416,17 @@ class Call(Stream):
         return ok_trailers(metadata)
 
     async def _decompressed(self, message: bytes) -> bytes:
-        """In a thread, since a few bytes may unfold to many."""
-        server = self._server
-        plain = await server.loop.run_in_executor(
-            server.unfolding, decompress, message, self._encoding, server.max_message_bytes
+        """Decompress in a thread, since a few bytes may become many."""
+        host = self._host
+        plain = await host.loop.run_in_executor(
+            host.decompressor, decompress, message, self._encoding, host.max_message_bytes
         )
         if not self.is_over:
             self._hold(max(0, len(plain) - len(message)))
         return plain
 
     def _give_up(self) -> None:
-        """Answer although the handler was cancelled, which by then is no news unless it was from within."""
+        """Answer after the handler was cancelled; the call is over already, unless that came from within."""
         self._task = None
         self._fail(NotServingError("the server has given this call up; ask again"))
 
@@ -416,19 +434,19 @@ class Call(Stream):
         self._fail(DeadlineError("the deadline passed before the answer was ready"))
 
     def _fail(self, error: Exception) -> None:
-        """End the call with the status of an error."""
+        """End the call with the status of an exception."""
         if self.is_over:
             return
         status = status_of(error)
         self.code = status.code
-        self.note(status)
+        self.log_failure(status)
         if status.failure is not None or sent_request_id(self.metadata) is not None:
             status = status.with_metadata(REQUEST_ID, self.request_id)
         if self._has_begun or self.outbox is not None:
-            self.connection.drop_unsent(self)
-            self.connection.send(self, b"", status.trailers())
+            self.sender.drop_unsent(self)
+            self.sender.send(self, b"", trailers(status))
         else:
-            self.connection.send_headers(self, status.whole_answer(), ended=True)
+            self.sender.send_headers(self, trailers_only(status), ended=True)
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():

@@ -1,7 +1,6 @@
-"""Messages of gRPC in the data of a stream: a flag, a length, the bytes.
+"""Length-prefixed messages of gRPC: a flag, a length, the bytes.
 
-In: data in pieces of any size. Out: whole messages, decompressed. A message over the limit is refused by its
-length, before it has come; a compressed one as soon as it unfolds beyond the limit.
+A message over the limit is refused by its announced length, a compressed one while it is decompressed.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ _WBITS = {b"gzip": 31, b"deflate": 15}
 
 
 def framed(message: bytes) -> bytes:
-    """Put the prefix of an uncompressed message before it."""
+    """Put the prefix before an uncompressed message."""
     return _PREFIX.pack(0, len(message)) + message
 
 
 def only_message(data: bytes) -> bytes | None:
-    """The message that some data is, if it is exactly one and not compressed."""
+    """Return the message in ``data`` if that is exactly one, not compressed; else None."""
     if len(data) >= PREFIX_BYTES:
         flag, size = _PREFIX.unpack_from(data)
         if flag == 0 and size == len(data) - PREFIX_BYTES:
@@ -31,30 +30,33 @@ def only_message(data: bytes) -> bytes | None:
 
 
 class MessageReader:
-    """Puts the messages of one request together."""
+    """Assembles the messages of one request."""
 
     def __init__(self, max_bytes: int) -> None:
         """Refuse messages of more than ``max_bytes``."""
         self._max_bytes = max_bytes
         self._start = b""
-        """Of a prefix that is not whole yet."""
-        self._message = bytearray()  # which grows with what comes, a byte for a byte
+        """An incomplete prefix."""
+        self._message = bytearray()  # grows with the data, not to the announced length at once
         self._missing: int | None = None
         self._is_compressed = False
 
     @property
     def is_between_messages(self) -> bool:
-        """Whether all that came so far was whole messages."""
+        """Whether the data so far is a number of complete messages."""
         return self._missing is None and not self._start
 
     def feed(self, data: bytes) -> list[tuple[bool, bytes]]:
-        """Take data, and return the messages that are whole by it: compressed or not, and the bytes.
+        """Take data in pieces of any size.
+
+        Returns:
+            The messages that are complete now: whether they are compressed, and their bytes.
 
         Raises:
             MessageTooLargeError: a message announces more bytes than allowed.
-            InvalidRequestError: the data is no message of gRPC.
+            InvalidRequestError: the data is not in gRPC's format.
         """
-        if self._missing is not None and len(data) < self._missing:  # the middle of a long one
+        if self._missing is not None and len(data) < self._missing:  # in the middle of a long message
             self._message += data
             self._missing -= len(data)
             return []
@@ -95,23 +97,23 @@ class MessageReader:
 
 
 def decompress(data: bytes, encoding: bytes, max_bytes: int) -> bytes:
-    """Unfold a compressed message.
+    """Decompress a message.
 
     Raises:
-        MessageTooLargeError: it unfolds to more than ``max_bytes``.
-        InvalidRequestError: it is damaged, or its encoding was not announced.
+        MessageTooLargeError: it has more than ``max_bytes``, decompressed.
+        InvalidRequestError: it is damaged, or the request names no compression.
     """
     if encoding not in _WBITS:
         raise InvalidRequestError("a message is marked as compressed, but grpc-encoding names no compression")
-    unfolding = zlib.decompressobj(wbits=_WBITS[encoding])
+    decompressor = zlib.decompressobj(wbits=_WBITS[encoding])
     try:
-        message = unfolding.decompress(data, max_bytes + 1)
+        message = decompressor.decompress(data, max_bytes + 1)
     except zlib.error as error:
         raise InvalidRequestError(f"a message is damaged: not {encoding.decode()}") from error
     if len(message) > max_bytes:
-        raise MessageTooLargeError(f"a compressed message unfolds to more than {max_bytes:,} bytes")
-    if not unfolding.eof:
+        raise MessageTooLargeError(f"a compressed message has more than {max_bytes:,} bytes, decompressed")
+    if not decompressor.eof:
         raise InvalidRequestError(f"a message is damaged: its {encoding.decode()} data is cut off")
-    if unfolding.unused_data:
+    if decompressor.unused_data:
         raise InvalidRequestError(f"a message is damaged: more than its {encoding.decode()} data")
     return message

@@ -1,4 +1,4 @@
-"""A method that can be called."""
+"""An RPC method and its handler."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from service.rpc.call import Call
+    from service.rpc.context import StreamContext, UnaryContext
 
-UnaryHandler: TypeAlias = "Callable[[bytes, Call], Awaitable[bytes]]"
-"""From the request message to the answer; raises ServiceError to end the call with its status."""
-StreamHandler: TypeAlias = "Callable[[Call], Awaitable[None]]"
-"""Receives and sends messages through the call as it likes, and returns to end the call well."""
+UnaryHandler: TypeAlias = "Callable[[bytes, UnaryContext], Awaitable[bytes]]"
+"""Returns the reply to a request message; raises ServiceError to end the call with its status."""
+StreamHandler: TypeAlias = "Callable[[StreamContext], Awaitable[None]]"
+"""Receives and sends messages; returns to end the call with OK, or raises ServiceError."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """One method; exactly one of the two handlers is set."""
+    """A method; exactly one of the two handlers is set."""
 
     path: str
     """``/package.Service/Method``."""

@@ -1,8 +1,6 @@
-"""What the header fields of a request say: which method, until when, encoded how.
+"""Request heads: the method, deadline and encoding that the header fields of a request name.
 
-In: the fields of a header block. Out: a Head, or the answer that refuses the request at once; TRAILERS for
-what ends a request; None for what is malformed. Space around values and content-length are let be: neither
-means anything to gRPC.
+Whitespace around values and content-length are not checked: neither means anything to gRPC.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING
 from service.errors import Code, MessageTooLargeError
 from service.http2.headers import MAX_HEADER_LIST_BYTES, encode, list_bytes
 from service.http2.stream import TRAILERS
+from service.rpc.response_headers import trailers_only
 from service.rpc.status import Status, status_of
 
 if TYPE_CHECKING:
@@ -36,22 +35,27 @@ _CONNECTION_FIELDS = {b"connection", b"keep-alive", b"proxy-connection", b"trans
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class RequestHead:
     """The head of a request."""
 
     method: Method | None
     timeout_s: float | None
     encoding: bytes
     refusal: bytes | None
-    """The whole answer, a header block, if the call is refused."""
+    """The whole answer, one header block, if the request is refused."""
     reason: str = ""
-    """Why it is, for the log."""
+    """Why it is refused, for the log."""
     metadata: Mapping[bytes, bytes] = field(default_factory=dict)
-    """The header fields themselves, pseudo-fields too; those given several times are joined by commas."""
+    """All header fields, pseudo-fields included; repeated ones are joined by commas."""
 
 
-def read_head(fields: Fields, methods: Mapping[bytes, Method]) -> Head | Trailers | None:
-    """Make sense of the fields of a header block; None if they are malformed (RFC 9113, section 8.1.1)."""
+def read_head(fields: Fields, methods: Mapping[bytes, Method]) -> RequestHead | Trailers | None:
+    """Read the fields of a header block.
+
+    Returns:
+        A request head, which may carry a refusal; TRAILERS for the fields that end a request; None for
+        malformed ones (RFC 9113, section 8.1.1).
+    """
     found: dict[bytes, bytes] = {}
     regular_began = False
     for name, value in fields:
@@ -62,7 +66,7 @@ def read_head(fields: Fields, methods: Mapping[bytes, Method]) -> Head | Trailer
             is_valid = name not in _CONNECTION_FIELDS and _NAME.fullmatch(name) is not None
         if not is_valid or _FORBIDDEN.search(value):
             return None
-        # Joined, as gRPC has it: whoever looked at them before has not read another value than this server.
+        # Joined, as gRPC specifies, so that a proxy cannot have checked another value than is used here.
         found[name] = value if name not in found else found[name] + b"," + value
     if not found.keys() & _PSEUDO_FIELDS:
         return TRAILERS
@@ -73,12 +77,12 @@ def read_head(fields: Fields, methods: Mapping[bytes, Method]) -> Head | Trailer
         error = MessageTooLargeError(
             f"the metadata has {size:,} bytes, more than the {MAX_HEADER_LIST_BYTES:,} that this server takes"
         )
-        return _refused(status_of(error).whole_answer(), str(error))
+        return _refused(trailers_only(status_of(error)), str(error))
     head = _read(found, methods)
     return head if head.refusal is None else replace(head, metadata=found)
 
 
-def _read(found: dict[bytes, bytes], methods: Mapping[bytes, Method]) -> Head:
+def _read(found: dict[bytes, bytes], methods: Mapping[bytes, Method]) -> RequestHead:
     if found[b":method"] != b"POST":
         return _refused(encode(((b":status", b"405"), (b"allow", b"POST"))), "it is no POST")
     if not _CONTENT_TYPE.fullmatch(found.get(b"content-type", b"")):
@@ -103,15 +107,15 @@ def _read(found: dict[bytes, bytes], methods: Mapping[bytes, Method]) -> Head:
                 "H, M, S, m, u, n",
             )
         timeout_s = int(match[1]) * _UNITS_S[match[2]]
-    return Head(method, timeout_s, encoding, None, metadata=found)
+    return RequestHead(method, timeout_s, encoding, None, metadata=found)
 
 
-def _refused(answer: bytes, reason: str) -> Head:
-    return Head(None, None, b"identity", answer, reason)
+def _refused(answer: bytes, reason: str) -> RequestHead:
+    return RequestHead(None, None, b"identity", answer, reason)
 
 
-def _refused_as(code: Code, message: str, metadata: Mapping[str, str] | None = None) -> Head:
-    return _refused(Status(code, message, metadata or {}).whole_answer(), message)
+def _refused_as(code: Code, message: str, metadata: Mapping[str, str] | None = None) -> RequestHead:
+    return _refused(trailers_only(Status(code, message, metadata or {})), message)
 
 
 def _quoted(value: bytes) -> str:

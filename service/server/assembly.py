@@ -16,7 +16,7 @@ from cifar10net.errors import ConfigError
 from service.batching.admission import Admission
 from service.config import SecurityConfig, ServerConfig
 from service.errors import StartupError
-from service.http2.stream import Patience
+from service.http2.timeouts import Timeouts
 from service.observability.access_log import AccessLog
 from service.observability.observers import Observer, all_of
 from service.repository import Repository, load_models
@@ -30,7 +30,7 @@ from service.servicers.health import SERVICE_NAME as HEALTH
 from service.servicers.health import HealthServicer
 from service.servicers.inference.service import SERVICE_NAME as INFERENCE
 from service.servicers.inference.service import InferenceServicer
-from service.servicers.reflection import Reflection
+from service.servicers.reflection import ReflectionServicer
 from service.servicers.server_statistics import StatisticsServicer
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ class Assembly:
         self.rpc = RpcServer(
             methods,
             _limits(config),
-            _patience(config),
+            _timeouts(config),
             on_closed=on_closed,
             observer=self._observer,
-            protection=policy,
+            security=policy,
         )
         self._telemetry.watch(self.rpc, methods, self._admission, self.repository)
         self._following = None if policy is None else _follow(policy, self.rpc)
@@ -95,7 +95,7 @@ class Assembly:
     async def join(self) -> None:
         """Connect to the other processes, and open the metrics port."""
         await self._control.join()
-        await self._inference.join()
+        await self._inference.sync()
         await self._telemetry.open()
 
     async def load(self) -> tuple[Loaded, OtherWorkers | None]:
@@ -152,7 +152,7 @@ class Assembly:
             self.repository, self._admission, self._decoder, self._observer, self._config.max_call_images
         )
         statistics = StatisticsServicer(self._telemetry)
-        reflection = Reflection((CLASSIFIER, INFERENCE, HEALTH))
+        reflection = ReflectionServicer((CLASSIFIER, INFERENCE, HEALTH))
         servicers = (classifier, statistics, self._inference, self.health, reflection)
         return tuple(method for servicer in servicers for method in servicer.methods())
 
@@ -163,16 +163,16 @@ def _limits(config: ServerConfig) -> RpcLimits:
         max_held_bytes=config.max_pending_mib << 20,
         max_connections=config.max_connections,
         max_streams=config.max_streams,
-        unfolding_threads=config.decode_threads,
+        decompression_threads=config.decode_threads,
     )
 
 
-def _patience(config: ServerConfig) -> Patience:
-    return Patience(
-        age_s=config.max_connection_age_s or math.inf,
-        idle_s=config.max_connection_idle_s or math.inf,
+def _timeouts(config: ServerConfig) -> Timeouts:
+    return Timeouts(
+        max_age_s=config.max_connection_age_s or math.inf,
+        max_idle_s=config.max_connection_idle_s or math.inf,
         grace_s=config.grace_s,
-        ping_s=config.min_ping_interval_s,
+        min_ping_interval_s=config.min_ping_interval_s,
     )
 
 

@@ -1,1 +1,1 @@
-"""The gRPC services: each checks a request, submits its images and forms the reply."""
+"""The gRPC services: each checks a request, submits its images to a model and builds the response."""

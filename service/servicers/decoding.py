@@ -1,7 +1,7 @@
-"""The images of a request as pixels, and an ImageError for each that cannot be read.
+"""Turn the images of a ClassifyRequest into pixels, or an ImageError for each that cannot be read.
 
-In: a checked ClassifyRequest. Out: uint8 (n, 32, 32, 3). Encoded pictures are decoded in threads, a few at
-a time of each call, so that a small call never waits for all of a large one.
+Pictures are decoded in threads. Each call queues only a few at a time, so a small call never waits for all of
+a large one.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ if TYPE_CHECKING:
     from service.config import ImageLimits
     from service.observability.timing import Timing
 
-_PIECE_IMAGES = 8  # small pictures that a thread takes at a time, enough to hide the hand-over
-_PIECE_BYTES = 64 << 10  # a photograph is taken alone
+_PIECE_IMAGES = 8  # small pictures per task of the executor: enough to hide its overhead
+_PIECE_BYTES = 64 << 10  # larger pictures, such as photographs, are a task of their own
 
 
 class Decoder:
-    """Threads that decode pictures."""
+    """A thread pool that decodes pictures."""
 
     def __init__(self, threads: int, limits: ImageLimits) -> None:
-        """Decode at most ``threads`` pictures at a time, each within the limits and all within their room."""
+        """Decode at most ``threads`` pictures at a time, within the limits of size and memory."""
         self._threads = threads
         self._limits = limits
         self._memory_budget = decoding_budget(limits)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     def close(self) -> None:
-        """Release the threads; what they have not begun is dropped."""
+        """Release the threads; pictures still queued are dropped."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def read(
         self, request: pb.ClassifyRequest, n: int, timing: Timing | None = None
     ) -> tuple[npt.NDArray[np.uint8], dict[int, ImageError]]:
-        """Read the ``n`` images of a request; ``timing`` gets to know when pictures were decoded.
+        """Read the ``n`` images of a checked request; record in ``timing`` when pictures were decoded.
 
         Returns:
-            Pixels uint8 (n, 32, 32, 3), undefined for the images that have an error instead; and those errors
-            by position.
+            Pixels uint8 (n, 32, 32, 3), undefined for the images that have an error, and the errors by
+            position.
         """
         shape = (n, IMAGE_SIDE, IMAGE_SIDE, 3)
         if not request.images:
@@ -77,10 +77,7 @@ class Decoder:
     async def _decode_all(
         self, encoded: list[tuple[int, bytes]], images: npt.NDArray[np.uint8]
     ) -> dict[int, ImageError]:
-        """Decode in all threads, but never queue more than one piece a thread.
-
-        Pieces of a small call therefore wait for some of a large one's, not for all of them.
-        """
+        """Decode in all threads, with at most one piece per thread queued at a time."""
         loop = asyncio.get_running_loop()
         pieces = _pieces(encoded)
         errors: dict[int, ImageError] = {}
@@ -105,7 +102,7 @@ class Decoder:
 
 
 def _pieces(encoded: list[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
-    """Cut a call's pictures into what one thread decodes at a time."""
+    """Split a call's pictures into tasks for the executor."""
     piece: list[tuple[int, bytes]] = []
     size = 0
     for index, data in encoded:

@@ -1,10 +1,10 @@
-"""Service ``grpc.health.v1.Health``: whether the server serves, now (Check, List) and from now on (Watch).
+"""Service ``grpc.health.v1.Health``: the status of the server and of each model.
 
-Asked about "" or a service, it speaks of the server as a whole, which goes on serving while a model is loaded
-or gone; asked about a model by its name, of that one.
+"" and the names of services stand for the server as a whole, which keeps serving while models are loaded and
+unloaded; the name of a model stands for that model.
 
-Answers carry, as trailing metadata, the execution providers that are active: a server that was to run on a
-GPU and does not is not healthy in any way that SERVING alone could show.
+Check and List return the active execution providers as trailing metadata, because SERVING alone does not
+show that a server meant for a GPU runs on its CPU.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from service.servicers.parsing import parse
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from service.rpc.call import Call
+    from service.rpc.context import StreamContext, UnaryContext
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Health"].full_name
 PROVIDERS_KEY = "cifar10net-providers"
-_Answer = pb.HealthCheckResponse
+_Status = pb.HealthCheckResponse
 
 
 class HealthServicer:
-    """Says of each service and of each model whether it is served; the services change together."""
+    """The status of every service and model; all services have the same status."""
 
     def __init__(self, services: Iterable[str]) -> None:
-        """Begin with NOT_SERVING; the name "", the server as a whole, is always among them."""
+        """Start with NOT_SERVING for ``services`` and for "", the server as a whole."""
         self._services = frozenset({"", *services})
         self._models: dict[str, bool] = {}
-        self._status: int = _Answer.NOT_SERVING
+        self._status: int = _Status.NOT_SERVING
         self._watchers: set[asyncio.Event] = set()
         self._providers: tuple[str, ...] = ()
 
     def methods(self) -> tuple[Method, ...]:
-        """What can be called."""
+        """Return the RPC methods."""
         return (
             Method(f"/{SERVICE_NAME}/Check", unary=self.check),
             Method(f"/{SERVICE_NAME}/List", unary=self.list),
@@ -49,67 +49,66 @@ class HealthServicer:
 
     @property
     def is_serving(self) -> bool:
-        """Whether it says SERVING of the server as a whole."""
-        return self._status == _Answer.SERVING
+        """Whether the status of the server as a whole is SERVING."""
+        return self._status == _Status.SERVING
 
     def set_serving(self, providers: Iterable[str]) -> None:
-        """Say SERVING from now on, by these execution providers."""
+        """Set the status to SERVING, by these execution providers."""
         self._providers = tuple(sorted(set(providers)))
-        self._status = _Answer.SERVING
-        self._tell_watchers()
+        self._status = _Status.SERVING
+        self._notify_watchers()
 
     def set_not_serving(self) -> None:
-        """Say NOT_SERVING of everything from now on."""
-        self._status = _Answer.NOT_SERVING
-        self._tell_watchers()
+        """Set the status of everything to NOT_SERVING."""
+        self._status = _Status.NOT_SERVING
+        self._notify_watchers()
 
     def set_models(self, models: Mapping[str, bool]) -> None:
-        """Say of each of these models, and of no others, whether it answers, while the server serves."""
+        """Replace the models, by name, and whether each is served."""
         if models != self._models:
             self._models = dict(models)
-            self._tell_watchers()
+            self._notify_watchers()
 
-    async def check(self, message: bytes, call: Call) -> bytes:
-        """Answer with the status of one service."""
+    async def check(self, message: bytes, context: UnaryContext) -> bytes:
+        """Return the status of one service or model."""
         service = parse(pb.HealthCheckRequest, message).service
         status = self._status_of(service)
-        if status == _Answer.SERVICE_UNKNOWN:
+        if status == _Status.SERVICE_UNKNOWN:
             raise UnknownServiceError(
                 f"no service or model is called {service[:100]!r}; there are '' for the server as a whole, "
                 f"and: {', '.join(sorted(self._names - {''}))}"
             )
-        call.trailing_metadata = {PROVIDERS_KEY: ",".join(self._providers)}
+        context.trailing_metadata = {PROVIDERS_KEY: ",".join(self._providers)}
         return pb.HealthCheckResponse(status=status).SerializeToString()
 
-    async def list(self, message: bytes, call: Call) -> bytes:
-        """Answer with the status of every service and model."""
+    async def list(self, message: bytes, context: UnaryContext) -> bytes:
+        """Return the status of every service and model."""
         parse(pb.HealthListRequest, message)  # type: ignore[attr-defined] # newer than its types
-        call.trailing_metadata = {PROVIDERS_KEY: ",".join(self._providers)}
+        context.trailing_metadata = {PROVIDERS_KEY: ",".join(self._providers)}
         statuses = {name: pb.HealthCheckResponse(status=self._status_of(name)) for name in self._names}
         response = pb.HealthListResponse(statuses=statuses)  # type: ignore[attr-defined]
-        answer: bytes = response.SerializeToString()
-        return answer
+        return bytes(response.SerializeToString())
 
-    async def watch(self, call: Call) -> None:
-        """Send the status now and at every change, until the client or the server has enough."""
-        message = await call.receive()
+    async def watch(self, context: StreamContext) -> None:
+        """Send the status now and at every change, until the client cancels or the server stops."""
+        message = await context.receive()
         service = parse(pb.HealthCheckRequest, message or b"").service
         changed = asyncio.Event()
-        call.on_stop = changed.set
+        context.on_stop = changed.set
         self._watchers.add(changed)
         try:
-            await self._send_changes(call, service, changed)
+            await self._send_changes(context, service, changed)
         finally:
             self._watchers.discard(changed)
 
-    async def _send_changes(self, call: Call, service: str, changed: asyncio.Event) -> None:
+    async def _send_changes(self, context: StreamContext, service: str, changed: asyncio.Event) -> None:
         sent: int | None = None
-        while not call.is_stopping:
+        while not context.is_stopping:
             changed.clear()
             status = self._status_of(service)
             if status != sent:
                 sent = status
-                await call.send(pb.HealthCheckResponse(status=status).SerializeToString())
+                await context.send(pb.HealthCheckResponse(status=status).SerializeToString())
             await changed.wait()
 
     @property
@@ -119,11 +118,11 @@ class HealthServicer:
     def _status_of(self, name: str) -> int:
         if name in self._services:
             return self._status
-        is_answering = self._models.get(name)
-        if is_answering is None:
-            return _Answer.SERVICE_UNKNOWN
-        return self._status if is_answering else _Answer.NOT_SERVING
+        is_served = self._models.get(name)
+        if is_served is None:
+            return _Status.SERVICE_UNKNOWN
+        return self._status if is_served else _Status.NOT_SERVING
 
-    def _tell_watchers(self) -> None:
+    def _notify_watchers(self) -> None:
         for changed in self._watchers:
             changed.set()

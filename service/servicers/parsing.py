@@ -1,7 +1,8 @@
-"""Bytes from outside become a message, or an error that is the sender's.
+"""Parse request messages without letting a small message take much memory.
 
-A message of many small parts takes far more memory and time than its bytes: where that can be, its fields are
-looked at first, by their heads alone. That is slower a field than parsing, so there is an end to it too.
+A message of many tiny elements takes far more memory and time than its bytes once it is parsed. Where that is
+possible, its fields are counted first by their tags and lengths alone. Counting is slower per field than
+parsing, so it is limited, too.
 """
 
 from __future__ import annotations
@@ -19,106 +20,105 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
 
 _Message = TypeVar("_Message", bound=Message)
-_SMALLEST_PART = 2  # bytes: its tag and its length
+_SMALLEST_ELEMENT = 2  # bytes: its tag and its length
 _VARINT, _EIGHT_BYTES, _LENGTH_DELIMITED, _FOUR_BYTES = 0, 1, 2, 5
 _LONGEST_VARINT = 10
-_MOST_OTHER_FIELDS = 1_000
-"""Beside those that are counted; about 1 ms."""
+_MAX_OTHER_FIELDS = 1_000
+"""Besides the elements that are counted; takes about 1 ms."""
 
 
 def parse(kind: type[_Message], data: bytes) -> _Message:
-    """Parse a message.
-
-    Raises:
-        InvalidRequestError: the bytes are none of that kind.
-    """
+    """Parse a message. Raises InvalidRequestError."""
     try:
         return kind.FromString(data)
     except DecodeError as error:
         raise _unreadable() from error
 
 
-def parts(data: bytes, path: tuple[int, ...], at_most: int) -> int:
-    """Count the parts of a message before it is parsed, no further than one beyond ``at_most``.
+def count_elements(data: bytes, path: tuple[int, ...], limit: int) -> int:
+    """Count the elements of a repeated field in an encoded message.
 
     Args:
         data: the message.
-        path: numbers of the fields that lead to the parts: a repeated field, and the messages around it.
-        at_most: where counting ends.
+        path: the number of the repeated field, after those of the message fields around it.
+        limit: counting stops at one more than this.
+
+    Returns:
+        At most ``limit + 1``; 0 if the message is too short to exceed the limit.
 
     Raises:
-        InvalidRequestError: the bytes are no message, or have more other fields than any has.
+        InvalidRequestError: the bytes are not a message, or it has more than 1,000 other fields.
     """
-    if len(data) <= at_most * _SMALLEST_PART:
-        return 0  # it cannot have more
-    return _count(memoryview(data), path, at_most, _MOST_OTHER_FIELDS)[0]
+    if len(data) <= limit * _SMALLEST_ELEMENT:
+        return 0
+    return _count(memoryview(data), path, limit, _MAX_OTHER_FIELDS)[0]
 
 
-def _count(data: memoryview, path: tuple[int, ...], at_most: int, others: int) -> tuple[int, int]:
-    """Return how many parts there are, and how many other fields there may still be behind them."""
+def _count(data: memoryview, path: tuple[int, ...], limit: int, others: int) -> tuple[int, int]:
+    """Return the number of elements, and how many more other fields may follow."""
     found = 0
     for number, content in _fields(data):
         if number == path[0] and content is not None and len(path) == 1:
             found += 1
-            if found > at_most:
+            if found > limit:
                 break
             continue
         others -= 1
         if others < 0:
-            raise _too_many_fields(_MOST_OTHER_FIELDS)
+            raise _too_many_fields(_MAX_OTHER_FIELDS)
         if number == path[0] and content is not None:
-            inner, others = _count(content, path[1:], at_most - found, others)
+            inner, others = _count(content, path[1:], limit - found, others)
             found += inner
     return found, others
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What the fields of a kind of message may be, by their numbers."""
+class FieldLimits:
+    """Limits on the fields of a message type, by field number."""
 
     kind: Descriptor
-    most_bytes: Mapping[int, int] = field(default_factory=dict)
-    """Of a field's content; packed numbers take up to eight times theirs."""
-    within: Mapping[int, Limits] = field(default_factory=dict)
-    """Of the messages in a field."""
+    max_bytes: Mapping[int, int] = field(default_factory=dict)
+    """Encoded length of a field; packed numbers take up to eight times that in memory."""
+    nested: Mapping[int, FieldLimits] = field(default_factory=dict)
+    """Limits on the messages in a field."""
 
 
-def check_fields(data: bytes, limits: Limits, at_most: int) -> None:
-    """Refuse a message that would take far more memory than its bytes, before it is parsed.
+def check_fields(data: bytes, limits: FieldLimits, max_fields: int) -> None:
+    """Refuse an encoded message that would take far more memory than its bytes.
 
     Args:
         data: the message.
-        limits: of its fields.
-        at_most: how many fields it may have, those of the messages that ``limits`` lead to among them.
+        limits: on its fields.
+        max_fields: how many fields it may have, including those of messages under ``limits.nested``.
 
     Raises:
-        InvalidRequestError: there are more, or a field is over its limit, or the bytes are no message.
+        InvalidRequestError: there are more, or a field is over its limit, or the bytes are not a message.
     """
-    if _rest_of(memoryview(data), limits, at_most) < 0:
-        raise _too_many_fields(at_most)
+    if _fields_left(memoryview(data), limits, max_fields) < 0:
+        raise _too_many_fields(max_fields)
 
 
-def _rest_of(data: memoryview, limits: Limits, left: int) -> int:
-    """Return how many fields there may still be behind this message; negative is too many."""
+def _fields_left(data: memoryview, limits: FieldLimits, left: int) -> int:
+    """Return how many more fields may follow this message; negative: it has too many."""
     for number, content in _fields(data):
         left -= 1
         if content is not None:
-            most_bytes = limits.most_bytes.get(number)
-            if most_bytes is not None and len(content) > most_bytes:
+            max_bytes = limits.max_bytes.get(number)
+            if max_bytes is not None and len(content) > max_bytes:
                 name = limits.kind.fields_by_number[number].full_name
                 raise InvalidRequestError(
-                    f"{name} has {len(content):,} bytes, expected at most {most_bytes:,}"
+                    f"{name} has {len(content):,} bytes, expected at most {max_bytes:,}"
                 )
-            inner = limits.within.get(number)
-            if inner is not None:
-                left = _rest_of(content, inner, left)
+            nested = limits.nested.get(number)
+            if nested is not None:
+                left = _fields_left(content, nested, left)
         if left < 0:
             break
     return left
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, memoryview | None]]:
-    """Each field's number, and its content if that is bytes, text, a message or packed numbers."""
+    """Yield the number of each field, and its content if it is length-delimited."""
     position = 0
     while position < len(data):
         tag, position = _varint(data, position)
@@ -133,12 +133,12 @@ def _fields(data: memoryview) -> Iterator[tuple[int, memoryview | None]]:
         elif kind in {_EIGHT_BYTES, _FOUR_BYTES}:
             position += 8 if kind == _EIGHT_BYTES else 4
         else:
-            raise _unreadable()  # groups, which this version of the language does not have
+            raise _unreadable()  # groups, which proto3 does not have
         yield tag >> 3, None
 
 
 def _varint(data: memoryview, position: int) -> tuple[int, int]:
-    if position < len(data) and data[position] < 0x80:  # noqa: PLR2004 - the bit that says that more follow
+    if position < len(data) and data[position] < 0x80:  # noqa: PLR2004 - the continuation bit
         return data[position], position + 1
     value = 0
     for index in range(_LONGEST_VARINT):
@@ -146,20 +146,19 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
             raise _unreadable()
         byte = data[position + index]
         value |= (byte & 0x7F) << 7 * index
-        if byte < 0x80:  # noqa: PLR2004 - the same bit
+        if byte < 0x80:  # noqa: PLR2004 - as above
             return value, position + index + 1
     raise _unreadable()
 
 
-def _too_many_fields(at_most: int) -> InvalidRequestError:
+def _too_many_fields(limit: int) -> InvalidRequestError:
     return InvalidRequestError(
-        f"the request has more than {at_most:,} fields where a few are expected; generate the client from "
-        "the server's .proto, and let it pack numbers"
+        f"the request has more than {limit:,} fields where a few are expected; generate the client from "
+        "the server's .proto, with packed repeated numbers"
     )
 
 
 def _unreadable() -> InvalidRequestError:
     return InvalidRequestError(
-        "the request's bytes are not the message that the method takes; generate the client from the "
-        "server's .proto"
+        "the bytes are not the method's request message; generate the client from the server's .proto"
     )

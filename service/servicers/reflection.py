@@ -1,7 +1,4 @@
-"""Service ``grpc.reflection.v1alpha.ServerReflection``: what the server can be asked, for tools.
-
-The answers are the grpcio-reflection library's.
-"""
+"""Service ``grpc.reflection.v1alpha.ServerReflection``, also as ``v1``, answered by grpcio-reflection."""
 
 from __future__ import annotations
 
@@ -18,16 +15,16 @@ from service.servicers.parsing import parse
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from service.rpc.call import Call
+    from service.rpc.context import StreamContext
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 _NEWER_NAME = SERVICE_NAME.replace("v1alpha", "v1")
-"""The same messages under the name that newer tools ask for first."""
+"""The same messages under the name that newer tools try first."""
 
 
 @cache
 def _pool() -> DescriptorPool:
-    """What this process knows, and the newer name's descriptors, which the library does not bring."""
+    """Return the default pool with the descriptors of ``v1`` added, which the library lacks."""
     pool = Default()
     known = descriptor_pb2.FileDescriptorProto()
     pb.DESCRIPTOR.CopyToProto(known)
@@ -37,28 +34,28 @@ def _pool() -> DescriptorPool:
     return pool
 
 
-class Reflection:
-    """Tells tools such as grpcurl which services and messages there are."""
+class ReflectionServicer:
+    """Describes the services and messages to tools such as grpcurl."""
 
     def __init__(self, services: Iterable[str]) -> None:
-        """Tell of these services, and of reflection itself."""
+        """Describe these services, and reflection itself."""
         self._services = (*services, SERVICE_NAME, _NEWER_NAME)
 
     def methods(self) -> tuple[Method, ...]:
-        """What can be called."""
+        """Return the RPC methods."""
         return tuple(
-            Method(f"/{name}/ServerReflectionInfo", stream=self.answer)
+            Method(f"/{name}/ServerReflectionInfo", stream=self.reflect)
             for name in (SERVICE_NAME, _NEWER_NAME)
         )
 
-    async def answer(self, call: Call) -> None:
+    async def reflect(self, context: StreamContext) -> None:
         """Answer message by message."""
-        # It brings the whole of grpc, 20 MiB; most servers are never asked.
-        from grpc_reflection.v1alpha.reflection import ReflectionServicer  # noqa: PLC0415
+        # It imports all of grpc, 20 MiB, which most servers never need.
+        from grpc_reflection.v1alpha import reflection  # noqa: PLC0415
 
-        library = ReflectionServicer(self._services, pool=_pool())
-        while (message := await call.receive()) is not None:
+        library = reflection.ReflectionServicer(self._services, pool=_pool())
+        while (message := await context.receive()) is not None:
             request = parse(pb.ServerReflectionRequest, message)
             for response in library.ServerReflectionInfo(iter((request,)), None):  # type: ignore[arg-type]
-                await call.send(response.SerializeToString())
-            call.let_go()
+                await context.send(response.SerializeToString())
+            context.release()

@@ -12,7 +12,7 @@ from service.servicers.parsing import parse
 if TYPE_CHECKING:
     from service.observability.metrics.snapshot import Version
     from service.observability.metrics.totals import ServerTotals, TimeSpent, TotalsSource, VersionTotals
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
 
 _SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Classifier"].full_name
 
@@ -27,7 +27,7 @@ class StatisticsServicer:
         """Return the RPC's method."""
         return (Method(f"/{_SERVICE_NAME}/GetStatistics", unary=self.get_statistics),)
 
-    async def get_statistics(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
+    async def get_statistics(self, message: bytes, context: UnaryContext) -> bytes:  # noqa: ARG002 - as every handler
         """Return the totals up to now."""
         parse(pb.GetStatisticsRequest, message)
         return _response(await self._source.totals()).SerializeToString()

@@ -1,8 +1,7 @@
-"""Many requests on one call, answered in their order: the way of ``ClassifyStream`` and ``ModelStreamInfer``.
+"""Pipelined requests on one streaming call, as in ``ClassifyStream`` and ``ModelStreamInfer``.
 
-In: the messages of a call. Out: an answer or an error for each, in order, while further ones are read. What
-is unanswered is bounded by the stream's window: a message makes room for another when its answer is out.
-Knows nothing of what messages and answers are.
+Requests are processed concurrently and answered in order, each with a response or an error. The stream's
+flow-control window bounds the unanswered bytes: a message is released once its response has been sent.
 """
 
 from __future__ import annotations
@@ -17,35 +16,36 @@ from service.rpc.status import status_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from service.rpc.call import Call
+    from service.rpc.context import StreamContext
     from service.rpc.status import Status
 
-_MOST_ANSWERS_AT_ONCE = 64
+_MAX_RESPONSES_PER_WRITE = 64
 _Request = TypeVar("_Request")
 
 
-class Conversation(Generic[_Request]):
-    """One streaming call."""
+class PipelinedStream(Generic[_Request]):
+    """A streaming call whose messages are independent requests."""
 
     def __init__(
         self,
-        call: Call,
+        context: StreamContext,
         parse: Callable[[bytes], _Request],
-        answer: Callable[[_Request, Call], Awaitable[bytes]],
-        refuse: Callable[[_Request | None, Status], bytes],
+        handle: Callable[[_Request, StreamContext], Awaitable[bytes]],
+        encode_error: Callable[[_Request | None, Status], bytes],
     ) -> None:
-        """Answer the messages of a call.
+        """Handle the messages of a call.
 
         Args:
-            call: where they come from.
-            parse: reads one; raises InvalidRequestError.
-            answer: encodes the reply to one; raises ServiceError to refuse it.
-            refuse: encodes the reply to one that was refused, or could not even be read: None.
+            context: the call.
+            parse: parses a message; raises InvalidRequestError.
+            handle: returns the response to a request; raises ServiceError to refuse it.
+            encode_error: returns the response to a request that was refused, or to None if the message could
+                not be parsed.
         """
-        self._call = call
+        self._context = context
         self._parse = parse
-        self._answer = answer
-        self._refuse = refuse
+        self._handle = handle
+        self._encode_error = encode_error
         self._unsent: deque[asyncio.Task[bytes]] = deque()
         self._arrived = asyncio.Event()
         self._is_complete = False
@@ -54,38 +54,36 @@ class Conversation(Generic[_Request]):
         """Answer every message.
 
         Raises:
-            NotServingError: the server stops; what was received is answered.
+            NotServingError: the server stops; every request received has been answered.
         """
         loop = asyncio.get_running_loop()
         writing = loop.create_task(self._write())
         try:
-            while (reply := await self._next()) is not None:
-                self._unsent.append(loop.create_task(reply))
+            while (response := await self._next()) is not None:
+                self._unsent.append(loop.create_task(response))
                 self._arrived.set()
             self._is_complete = True
             self._arrived.set()
             await writing
         finally:
             writing.cancel()
-            for replying in self._unsent:
-                replying.cancel()
-        if self._call.is_stopping and (self._call.has_dropped or not self._call.request_ended):
-            raise NotServingError("the server is stopping; send what is unanswered again, on another stream")
+            for handling in self._unsent:
+                handling.cancel()
+        if self._context.is_cut_short:
+            raise NotServingError(
+                "the server is stopping; send the unanswered requests again, on another stream"
+            )
 
     async def _next(self) -> Coroutine[None, None, bytes] | None:
-        """Wait for a message, and begin its reply; None when there are no more."""
+        """Wait for a message; return the coroutine of its response, None at the end of the stream."""
         try:
-            message = await self._call.receive()
+            message = await self._context.receive()
         except ServiceError as error:
-            return self._complain(error)
-        return None if message is None else self._reply(message)
-
-    async def _complain(self, error: ServiceError) -> bytes:
-        """Reply to a message that could not even be received."""
-        return self._error(None, error)
+            return self._refuse(None, error)
+        return None if message is None else self._respond(message)
 
     async def _write(self) -> None:
-        """Send replies in order as they become ready; those that are ready together, together."""
+        """Send responses in order as they become ready, several in one write where possible."""
         while True:
             if not self._unsent:
                 if self._is_complete:
@@ -94,22 +92,22 @@ class Conversation(Generic[_Request]):
                 await self._arrived.wait()
                 continue
             await self._unsent[0]
-            replies: list[bytes] = []
-            while self._unsent and self._unsent[0].done() and len(replies) < _MOST_ANSWERS_AT_ONCE:
-                replies.append(self._unsent.popleft().result())
-            await self._call.send(*replies)
-            self._call.let_go(len(replies))
+            responses: list[bytes] = []
+            while self._unsent and self._unsent[0].done() and len(responses) < _MAX_RESPONSES_PER_WRITE:
+                responses.append(self._unsent.popleft().result())
+            await self._context.send(*responses)
+            self._context.release(len(responses))
 
-    async def _reply(self, message: bytes) -> bytes:
+    async def _respond(self, message: bytes) -> bytes:
         request = None
         try:
             request = self._parse(message)
-            del message  # all of it is in the request
-            return await self._answer(request, self._call)
+            del message  # the request has a copy of all of it
+            return await self._handle(request, self._context)
         except Exception as error:  # noqa: BLE001 - becomes this message's error; the stream goes on
-            return self._error(request, error)
+            return await self._refuse(request, error)
 
-    def _error(self, request: _Request | None, error: Exception) -> bytes:
+    async def _refuse(self, request: _Request | None, error: Exception) -> bytes:
         status = status_of(error)
-        self._call.note(status)
-        return self._refuse(request, status)
+        self._context.log_failure(status)
+        return self._encode_error(request, status)

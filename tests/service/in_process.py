@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from hyperframe.frame import Frame
 
-    from service.http2.stream import Patience
-    from service.rpc.call import Call
+    from service.http2.timeouts import Timeouts
+    from service.rpc.context import StreamContext, UnaryContext
 
 ECHO = "/test/Echo"
 HANG = "/test/Hang"
@@ -115,26 +115,26 @@ class Line:
         return [frame for frame in self.transport.frames() if isinstance(frame, kind)]
 
 
-async def _echo(message: bytes, call: Call) -> bytes:  # noqa: ARG001 - as every handler
+async def _echo(message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG001 - as every handler
     return message
 
 
-async def _hang(message: bytes, call: Call) -> bytes:  # noqa: ARG001 - as every handler
+async def _hang(message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG001 - as every handler
     await asyncio.Event().wait()
     raise AssertionError
 
 
-async def _talk(call: Call) -> None:
+async def _talk(call: StreamContext) -> None:
     while (message := await call.receive()) is not None:
         await call.send(message)
-        call.let_go()
+        call.release()
 
 
-def server_of(*more: Method, patience: Patience | None = None, **limits: int) -> RpcServer:
+def server_of(*more: Method, timeouts: Timeouts | None = None, **limits: int) -> RpcServer:
     """Make a server of an echo, a call that is never answered, an echo of streams, and more."""
     methods = (Method(ECHO, unary=_echo), Method(HANG, unary=_hang), Method(TALK, stream=_talk), *more)
     defaults = {"max_message_bytes": 1 << 20, "max_held_bytes": 4 << 20, "max_connections": 100}
-    return RpcServer(methods, RpcLimits(**{**defaults, **limits}), patience)
+    return RpcServer(methods, RpcLimits(**{**defaults, **limits}), timeouts)
 
 
 async def settle(turns: int = 20) -> None:

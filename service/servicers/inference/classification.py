@@ -1,7 +1,6 @@
-"""The classification extension: instead of numbers, the best classes of each image in words.
+"""Triton's classification extension: the most likely classes as strings such as ``0.912345:3:cat``.
 
-In: rows of probabilities. Out: texts such as ``0.912345:3:cat``, best first, each behind its length, as a
-tensor of datatype BYTES is encoded. Knows nothing of requests.
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_classification.md
 """
 
 from __future__ import annotations
@@ -19,24 +18,24 @@ if TYPE_CHECKING:
 _LENGTH = struct.Struct("<I")
 
 
-class Classification:
-    """Words for the classes of one model."""
+class ClassificationWriter:
+    """Encodes the most likely classes of one model."""
 
     def __init__(self, labels: Sequence[str]) -> None:
-        """Take the names of the classes by index."""
-        self._tails = [f":{index}:{label}".encode() for index, label in enumerate(labels)]
+        """Prepare for the names of the classes by index."""
+        self._suffixes = [f":{index}:{label}".encode() for index, label in enumerate(labels)]
 
     def write(self, rows: Probabilities, classes: int) -> bytes:
-        """Encode the ``classes`` best of each row, equal ones by index.
+        """Encode the most likely ``classes`` of each row, equal ones by index, as a tensor of datatype BYTES.
 
         Args:
-            rows: float32 (n, at least ``classes``).
-            classes: at least 1.
+            rows: (n, number of labels).
+            classes: 1 to the number of labels.
         """
         best = likeliest(rows, classes)
         parts: list[bytes] = []
         for row, order in zip(rows.tolist(), best.tolist(), strict=True):
             for index in order:
-                word = b"%.6f%b" % (row[index], self._tails[index])
-                parts += (_LENGTH.pack(len(word)), word)
+                element = b"%.6f%b" % (row[index], self._suffixes[index])
+                parts += (_LENGTH.pack(len(element)), element)
         return b"".join(parts)

@@ -1,7 +1,7 @@
 """``ModelInfer`` and ``ModelStreamInfer``: images as a tensor in, probabilities as a tensor out.
 
-A request is checked against the model that it asks, counted in, and joined with those of all other callers in
-the model's batcher, whichever protocol they came by.
+A request is checked against its model and batched with those of all other callers, whichever protocol they
+use.
 """
 
 from __future__ import annotations
@@ -13,48 +13,47 @@ from cifar10net.pb import inference_pb2 as pb
 from service.errors import DeadlineError
 from service.observability import server_timing
 from service.observability.observers import Request
-from service.servicers.inference.outputs import ResponseWriter, read_wanted
-from service.servicers.inference.regions import find_span
-from service.servicers.inference.requests import deadline_of, parse_request, priority_of, required_name
+from service.servicers.inference.outputs import InferResponseWriter, parse_output_options
+from service.servicers.inference.regions import find_region_slice
+from service.servicers.inference.requests import (
+    effective_deadline,
+    parse_request,
+    priority_of,
+    required_name,
+)
 from service.servicers.inference.tensors import count_images, read_images
-from service.servicers.replies import field
-from service.servicers.streaming import Conversation
+from service.servicers.replies import encode_field
+from service.servicers.streaming import PipelinedStream
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from service.batching.admission import Admission
     from service.batching.queue import Probabilities
     from service.observability.observers import Observer
     from service.repository import Repository, ServedModel
-    from service.rpc.call import Call
+    from service.rpc.context import StreamContext, UnaryContext
     from service.rpc.status import Status
-    from service.servicers.inference.regions import Regions
+    from service.servicers.inference.regions import RegionRegistry
 
 _RESPONSE = pb.ModelStreamInferResponse.DESCRIPTOR.fields_by_name["infer_response"].number
 _FINAL = {"triton_final_response": pb.InferParameter(bool_param=True)}
-_IS_FINAL = pb.ModelInferResponse(parameters=_FINAL).SerializeToString()
+_FINAL_ENCODED = pb.ModelInferResponse(parameters=_FINAL).SerializeToString()
 
 
-class Inference:
-    """Runs models for tensors."""
+class InferHandlers:
+    """RPCs that run models on tensors."""
 
     def __init__(
         self,
         repository: Repository,
         admission: Admission,
         observer: Observer,
-        regions: Regions | None,
+        regions: RegionRegistry | None,
         max_images: int,
     ) -> None:
-        """Answer by the models of a repository.
+        """Serve a repository and notify ``observer`` of each request.
 
-        Args:
-            repository: has them.
-            admission: the door that the callers of all protocols go through.
-            observer: is told of each request.
-            regions: shared memory that requests may refer to; None if they may not.
-            max_images: that a call may have.
+        All protocols share ``admission``, so that its limit is the server's. ``regions`` is None if shared
+        memory is off.
         """
         self._max_images = max_images
         self._repository = repository
@@ -62,40 +61,45 @@ class Inference:
         self._observer = observer
         self._regions = regions
 
-    async def infer(self, message: bytes, call: Call) -> bytes:
-        """Answer as the proto says."""
-        with Request(self._observer, call) as observed:
+    async def infer(self, message: bytes, context: UnaryContext) -> bytes:
+        """Run a model on the images of a request, or refuse the call if the server is full."""
+        with Request(self._observer, context) as observed:
             request = parse_request(message)
             del message  # up to 32 MiB, and all of it is in the request
-            reply = await self._answer(request, observed, call.deadline_s, waits=False)
-            if server_timing.REQUEST_KEY in call.metadata:
-                call.trailing_metadata = server_timing.trailer(observed)
+            reply = await self._infer(request, observed, context.deadline_s, waits=False)
+            if server_timing.REQUEST_KEY in context.metadata:
+                context.trailing_metadata = server_timing.trailer(observed)
             return reply
 
-    async def stream_infer(self, call: Call) -> None:
-        """Answer as the proto says."""
-        await Conversation(call, parse_request, self._answer_message, _refusal).run()
+    async def stream_infer(self, context: StreamContext) -> None:
+        """Run a model on request after request; each waits while the server is full."""
+        await PipelinedStream(context, parse_request, self._infer_message, _encode_error).run()
 
-    async def _answer_message(self, request: pb.ModelInferRequest, call: Call) -> bytes:
-        """Answer one request of a stream, which waits for room instead of being refused."""
-        with Request(self._observer, call) as observed:
-            response = await self._answer(request, observed, call.deadline_s, waits=True)
-        return field(_RESPONSE, response + _IS_FINAL)
+    async def _infer_message(self, request: pb.ModelInferRequest, context: StreamContext) -> bytes:
+        with Request(self._observer, context) as observed:
+            response = await self._infer(request, observed, context.deadline_s, waits=True)
+        return encode_field(_RESPONSE, response + _FINAL_ENCODED)
 
-    async def _answer(
+    async def _infer(
         self, request: pb.ModelInferRequest, observed: Request, call_deadline_s: float | None, *, waits: bool
     ) -> bytes:
-        deadline_s = deadline_of(request, asyncio.get_running_loop().time(), call_deadline_s)
+        deadline_s = effective_deadline(request, asyncio.get_running_loop().time(), call_deadline_s)
         with self._repository.get(required_name(request.model_name), request.model_version) as model:
             observed.model = model.info
             observed.images = n = count_images(request, model.info, self._max_images)
-            wanted = read_wanted(request, model.info, n, self._regions)
-            answering = self._run(request, model, observed, deadline_s, waits=waits)
-            if deadline_s == call_deadline_s:  # the call itself ends then
-                rows = await answering
+            options = parse_output_options(request, model.info, n, self._regions)
+            running = self._run(request, model, observed, deadline_s, waits=waits)
+            if deadline_s == call_deadline_s:  # the call's own deadline ends it
+                rows = await running
             else:
-                rows = await _until(deadline_s, answering)
-            return model.writer(ResponseWriter).write(rows, request.id, wanted)
+                try:
+                    async with asyncio.timeout_at(deadline_s):
+                        rows = await running
+                except TimeoutError:
+                    raise DeadlineError(
+                        "the request's timeout passed before the response was ready"
+                    ) from None
+            return model.writer(InferResponseWriter).write(rows, request.id, options)
 
     async def _run(
         self,
@@ -107,27 +111,17 @@ class Inference:
         waits: bool,
     ) -> Probabilities:
         tensor, priority = request.inputs[0], priority_of(request)
-        span = find_span(tensor.parameters, f"input {tensor.name}", self._regions)
+        memory = find_region_slice(tensor.parameters, f"input {tensor.name}", self._regions)
         if waits:
             await self._admission.wait_for_capacity(observed.images)
         with self._admission.admit(observed.images):
-            images = read_images(request, observed.images, span)
+            images = read_images(request, observed.images, memory)
             return await model.batcher.submit(
                 images, deadline_s=deadline_s, priority=priority, timing=observed
             )
 
 
-async def _until(deadline_s: float | None, answering: Coroutine[None, None, Probabilities]) -> Probabilities:
-    """Wait for an answer no longer than until then."""
-    try:
-        async with asyncio.timeout_at(deadline_s):
-            return await answering
-    except TimeoutError:
-        raise DeadlineError("the request's timeout passed before the answer was ready") from None
-
-
-def _refusal(request: pb.ModelInferRequest | None, status: Status) -> bytes:
-    """Encode the answer to a request of a stream that was refused."""
+def _encode_error(request: pb.ModelInferRequest | None, status: Status) -> bytes:
     response = pb.ModelInferResponse(id=request.id if request else "", parameters=_FINAL)
     reply = pb.ModelStreamInferResponse(error_message=status.message, infer_response=response)
     return reply.SerializeToString()

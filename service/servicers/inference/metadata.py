@@ -1,8 +1,4 @@
-"""What clients ask before they send images: is the server there, and what are its models and their tensors.
-
-In: the name and version of a model, or nothing. Out: facts of the repository and of how the server was
-started, in the words of the protocol. Knows nothing of images.
-"""
+"""``ServerLive``, ``ServerReady``, ``ServerMetadata``, ``ModelReady``, ``ModelMetadata``, ``ModelConfig``."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ if TYPE_CHECKING:
 
     from service.config import ServerConfig
     from service.repository import Repository
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
     from service.runtime.model import ModelInfo
     from service.version_policy import VersionPolicy
 
@@ -32,8 +28,8 @@ _LABELS_NAME = "labels.txt"
 _PRIORITY_LEVELS = 2
 
 
-class Metadata:
-    """Answers for the server as a whole and for each model."""
+class MetadataHandlers:
+    """RPCs that describe the server and each model."""
 
     def __init__(
         self,
@@ -43,15 +39,7 @@ class Metadata:
         version: str,
         extensions: Sequence[str],
     ) -> None:
-        """Tell of a server.
-
-        Args:
-            repository: has the models.
-            config: how they are served.
-            is_ready: says whether all of them are.
-            version: of the server.
-            extensions: that work.
-        """
+        """Describe a server of a ``version``, with the ``extensions`` that it has enabled."""
         self._repository = repository
         self._config = config
         self._is_ready = is_ready
@@ -59,18 +47,18 @@ class Metadata:
             name=SERVER_NAME, version=version, extensions=extensions
         ).SerializeToString()
 
-    async def server_live(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
-        """Answer as the proto says."""
+    async def server_live(self, message: bytes, context: UnaryContext) -> bytes:  # noqa: ARG002 - as every handler
+        """Return true."""
         parse(pb.ServerLiveRequest, message)
         return pb.ServerLiveResponse(live=True).SerializeToString()
 
-    async def server_ready(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
-        """Answer as the proto says."""
+    async def server_ready(self, message: bytes, context: UnaryContext) -> bytes:  # noqa: ARG002
+        """Return whether the server accepts requests for its models."""
         parse(pb.ServerReadyRequest, message)
         return pb.ServerReadyResponse(ready=self._is_ready()).SerializeToString()
 
-    async def model_ready(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
-        """Answer as the proto says."""
+    async def model_ready(self, message: bytes, context: UnaryContext) -> bytes:  # noqa: ARG002
+        """Return whether a model is served; one that does not exist is not ready."""
         request = parse(pb.ModelReadyRequest, message)
         try:
             self._repository.get(required_name(request.name), request.version)
@@ -78,13 +66,13 @@ class Metadata:
             return pb.ModelReadyResponse(ready=False).SerializeToString()
         return pb.ModelReadyResponse(ready=True).SerializeToString()
 
-    async def server_metadata(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
-        """Answer as the proto says."""
+    async def server_metadata(self, message: bytes, context: UnaryContext) -> bytes:  # noqa: ARG002
+        """Return the server's name, version and enabled extensions."""
         parse(pb.ServerMetadataRequest, message)
         return self._server
 
-    async def model_metadata(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
-        """Answer as the proto says."""
+    async def model_metadata(self, message: bytes, context: UnaryContext) -> bytes:  # noqa: ARG002
+        """Return a model's versions and tensors."""
         request = parse(pb.ModelMetadataRequest, message)
         info = self._repository.get(required_name(request.name), request.version).info
         kind = pb.ModelMetadataResponse.TensorMetadata
@@ -97,15 +85,15 @@ class Metadata:
             outputs=[kind(name=info.output_name, datatype=outputs.DATATYPE, shape=[-1, len(info.labels)])],
         ).SerializeToString()
 
-    async def model_config(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
-        """Answer as the proto says."""
+    async def model_config(self, message: bytes, context: UnaryContext) -> bytes:  # noqa: ARG002
+        """Return how a model is served."""
         request = parse(pb.ModelConfigRequest, message)
         info = self._repository.get(required_name(request.name), request.version).info
         return pb.ModelConfigResponse(config=describe(info, self._config)).SerializeToString()
 
 
 def describe(info: ModelInfo, config: ServerConfig) -> pb.ModelConfig:
-    """Say how a model is served."""
+    """Build the configuration of a model."""
     labels_file = config.models / info.name / _LABELS_NAME
     facts = {**info.metadata, "labels": ",".join(info.labels)}
     return pb.ModelConfig(

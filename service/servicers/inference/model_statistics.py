@@ -16,7 +16,7 @@ from service.servicers.parsing import parse
 if TYPE_CHECKING:
     from service.observability.metrics.totals import TotalsSource
     from service.repository import Repository
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
     from service.runtime.model import ModelInfo
 
 
@@ -28,7 +28,7 @@ class Statistics:
         self._repository = repository
         self._source = source
 
-    async def model_statistics(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
+    async def model_statistics(self, message: bytes, context: UnaryContext) -> bytes:  # noqa: ARG002
         """Return the totals of one version, of all versions of a model, or of all models."""
         request = parse(pb.ModelStatisticsRequest, message)
         infos = self._asked_for(request.name, request.version)

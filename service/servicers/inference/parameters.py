@@ -1,7 +1,4 @@
-"""What clients say beside tensors: named values of one of several types.
-
-In: a map of InferParameter. Out: the value of a name in the type that it must have. Knows no name.
-"""
+"""Read typed values from a map of InferParameter."""
 
 from __future__ import annotations
 
@@ -14,34 +11,34 @@ if TYPE_CHECKING:
 
     from cifar10net.pb import inference_pb2 as pb
 
-_WHOLE_NUMBERS = {"int64_param", "uint64_param"}
+_INTEGERS = {"int64_param", "uint64_param"}
 
 
-def whole_number(parameters: Mapping[str, pb.InferParameter], name: str, where: str) -> int | None:
-    """Find a number that is not negative; None if it is not given.
+def int_parameter(parameters: Mapping[str, pb.InferParameter], name: str, where: str) -> int | None:
+    """Return an integer that is not negative; None if it is absent.
 
     Args:
-        parameters: what the client gave.
+        parameters: of the request or of a tensor.
         name: of the parameter.
-        where: it was given, such as ``outputs[0]``; for messages.
+        where: what the parameters belong to, for messages: ``output probabilities``.
 
     Raises:
         InvalidRequestError: the value is negative or of another type.
     """
-    if name not in parameters:  # asking a message map for what is not there would put it there
+    if name not in parameters:  # indexing a message map inserts a missing key
         return None
     parameter = parameters[name]
     kind = parameter.WhichOneof("parameter_choice")
-    if kind not in _WHOLE_NUMBERS:
+    if kind not in _INTEGERS:
         raise _wrong_type(name, where, kind, "int64_param")
     value: int = getattr(parameter, kind)
     if value < 0:
-        raise InvalidRequestError(f"{where} has {name} {value}, expected a number that is not negative")
+        raise InvalidRequestError(f"{where} has {name} {value}, expected 0 or more")
     return value
 
 
-def text(parameters: Mapping[str, pb.InferParameter], name: str, where: str) -> str | None:
-    """Find a text, as ``whole_number`` finds a number."""
+def str_parameter(parameters: Mapping[str, pb.InferParameter], name: str, where: str) -> str | None:
+    """Return a string, as ``int_parameter`` does an integer."""
     if name not in parameters:
         return None
     parameter = parameters[name]

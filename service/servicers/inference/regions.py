@@ -1,11 +1,11 @@
-"""Regions of POSIX shared memory that clients have given names to, so that requests may refer to them.
+"""Regions of POSIX shared memory that clients have registered, so that requests can refer to them by name.
 
-In: a memory object's name and a piece of it. Out: bytes read from there and written there. Nothing is mapped:
-a client may shrink its object at any time, and a process that touches a page which is gone is killed, whereas
-reading a file that has become shorter says so. What is read is a copy, and so is what is written.
+Regions are read and written as files, never mapped: a client can shrink its memory object at any time, and a
+process that touches a mapped page beyond the end is killed, whereas a read beyond the end is just short. All
+data is therefore copied.
 
-The server opens whatever objects its user may, at a client's word: it is for clients that are trusted as the
-server is. Linux alone, where the objects are files.
+A client can make the server open any object that the server's user may open, so clients must be trusted as
+much as the server. Linux only, where memory objects are files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from service.errors import (
     RegionExistsError,
     UnknownRegionError,
 )
-from service.servicers.inference.parameters import text, whole_number
+from service.servicers.inference.parameters import int_parameter, str_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,112 +32,85 @@ if TYPE_CHECKING:
     from cifar10net.pb import inference_pb2 as pb
 
 MOST_REGIONS = 128
-"""Each holds a file open."""
+"""Each keeps a file open."""
 _LONGEST_NAME = 200
 _LARGEST = 1 << 62
-"""Bytes, of an offset and of a size: so that their sum is still one."""
+"""Bytes, for an offset and for a size: their sum still fits a signed 64-bit integer."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A piece of a memory object."""
+    """A range of a memory object."""
 
     name: str
-    """In requests."""
+    """Used by requests."""
     key: str
-    """The object's name, with a slash before it or without."""
+    """The object's name, with or without a leading slash."""
     offset: int
-    """Where in the object it begins, in bytes."""
+    """In bytes, from the start of the object."""
     size: int
     """In bytes."""
-    ticket: str = field(default_factory=lambda: uuid4().hex)
-    """Of this registration alone, in whichever process."""
+    registration_id: str = field(default_factory=lambda: uuid4().hex)
+    """Unique to this registration, and the same in all worker processes."""
 
 
-class Regions:
-    """The regions that one process knows, each with its object open."""
+class RegionRegistry:
+    """The registered regions of one process, each with its memory object open."""
 
     def __init__(self, folder: Path) -> None:
-        """Know none.
-
-        Args:
-            folder: where the system shows memory objects as files.
+        """Start without regions; ``folder`` is where the system has memory objects as files.
 
         Raises:
-            ConfigError: it does not.
+            ConfigError: there is no such folder.
         """
         if not folder.is_dir():
             raise ConfigError(f"shared memory needs {folder}, which this system does not have")
         self._folder = folder
-        self._known: dict[str, tuple[Region, int]] = {}
+        self._open_files: dict[str, tuple[Region, int]] = {}
 
-    def known(self) -> list[Region]:
-        """All regions, in the order in which they came."""
-        return [region for region, _ in self._known.values()]
+    def list(self) -> list[Region]:
+        """Return all regions in the order of their registration."""
+        return [region for region, _ in self._open_files.values()]
 
-    def find(self, name: str) -> Region:
-        """Find a region. Raises UnknownRegionError."""
-        entry = self._known.get(name)
+    def get(self, name: str) -> Region:
+        """Return a region. Raises UnknownRegionError."""
+        entry = self._open_files.get(name)
         if entry is None:
             raise _unknown(name)
         return entry[0]
 
     def add(self, region: Region) -> None:
-        """Know a region from now on.
+        """Register a region.
 
         Raises:
-            RegionExistsError: there is one of that name.
-            InvalidRequestError: its object does not exist, is none that may be opened, or is too small.
-            OverloadedError: there are as many as there may be.
+            RegionExistsError: the name is taken.
+            InvalidRequestError: its object does not exist, cannot be opened, or is too small.
+            OverloadedError: there are ``MOST_REGIONS`` already.
         """
-        if region.name in self._known:
+        if region.name in self._open_files:
             raise RegionExistsError(f"there is a region {region.name!r} already; unregister it first")
-        if len(self._known) >= MOST_REGIONS:
+        if len(self._open_files) >= MOST_REGIONS:
             raise OverloadedError(
-                f"there are {MOST_REGIONS} regions of shared memory, and no more may be; unregister some"
+                f"there are {MOST_REGIONS} regions of shared memory, expected at most that many; "
+                "unregister some"
             )
         _check(region)
-        self._known[region.name] = region, self._open(region)
+        self._open_files[region.name] = region, self._open(region)
 
-    def drop(self, name: str, ticket: str | None = None) -> None:
-        """Forget a region if it is known, and has that ticket; all of them for an empty name."""
-        for region, file in list(self._known.values()):
-            if name in {"", region.name} and ticket in {None, region.ticket}:
-                del self._known[region.name]
+    def remove(self, name: str, registration_id: str | None = None) -> None:
+        """Unregister a region if it exists, with that ``registration_id``; all of them for an empty name."""
+        for region, file in [*self._open_files.values()]:
+            if name in {"", region.name} and registration_id in {None, region.registration_id}:
+                del self._open_files[region.name]
                 os.close(file)
 
-    def read(self, region: Region, offset: int, size: int) -> bytes:
-        """Copy bytes out of a region.
+    def file_of(self, region: Region) -> int:
+        """Return the file descriptor of a region's object.
 
         Raises:
-            UnknownRegionError: it is not known any more, though another of its name may be.
-            InvalidRequestError: its object no longer has them.
+            UnknownRegionError: it has been unregistered, even if its name is registered again.
         """
-        file = self._file(region)
-        data = os.pread(file, size, region.offset + offset)
-        if len(data) != size:
-            raise _has_shrunk(region)
-        return data
-
-    def write(self, region: Region, offset: int, data: bytes) -> None:
-        """Copy bytes into a region. Raises as ``read``."""
-        file = self._file(region)
-        # Writing behind the end would make the object larger again, which is for its owner to do.
-        if os.fstat(file).st_size < region.offset + region.size:
-            raise _has_shrunk(region)
-        try:
-            written = os.pwrite(file, data, region.offset + offset)
-        except OSError as error:
-            raise InvalidRequestError(
-                f"the region {region.name!r} cannot be written to: {error.strerror}"
-            ) from error
-        if written != len(data):
-            raise InvalidRequestError(
-                f"the region {region.name!r} took only some of the answer: memory is full"
-            )
-
-    def _file(self, region: Region) -> int:
-        entry = self._known.get(region.name)
+        entry = self._open_files.get(region.name)
         if entry is None or entry[0] is not region:
             raise _unknown(region.name)
         return entry[1]
@@ -145,12 +118,12 @@ class Regions:
     def _open(self, region: Region) -> int:
         path = self._folder / region.key.removeprefix("/")
         try:
-            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)  # a link may lead anywhere
+            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)  # a link could lead anywhere
         except OSError as error:
             raise InvalidRequestError(
                 f"the shared memory object {region.key!r} cannot be opened: {error.strerror}"
             ) from error
-        size = os.fstat(file).st_size  # 0 for what is no file, such as a pipe
+        size = os.fstat(file).st_size  # 0 unless it is a regular file
         if size >= region.offset + region.size:
             return file
         os.close(file)
@@ -161,59 +134,82 @@ class Regions:
 
 
 @dataclass(frozen=True)
-class Span:
-    """A piece of a region that a request refers to."""
+class RegionSlice:
+    """The bytes of a region that a tensor refers to."""
 
-    regions: Regions
+    regions: RegionRegistry
     region: Region
-    """The one that was meant: a later registration of its name may be smaller."""
+    """Not just its name, which may be registered again meanwhile, for a smaller region."""
     offset: int
     size: int
 
     def read(self) -> bytes:
-        """Copy its bytes out. Raises as ``Regions.read``."""
-        return self.regions.read(self.region, self.offset, self.size)
+        """Copy the bytes out.
+
+        Raises:
+            UnknownRegionError: the region has been unregistered.
+            InvalidRequestError: its object has become too small.
+        """
+        data = os.pread(self.regions.file_of(self.region), self.size, self.region.offset + self.offset)
+        if len(data) != self.size:
+            raise _has_shrunk(self.region)
+        return data
 
     def write(self, data: bytes) -> None:
-        """Copy bytes to its beginning; there must not be more than ``size``. Raises as ``Regions.read``."""
-        self.regions.write(self.region, self.offset, data)
+        """Copy at most ``size`` bytes to its start. Raises as ``read``."""
+        region, file = self.region, self.regions.file_of(self.region)
+        # Writing beyond the end would enlarge the object that its owner has shrunk.
+        if os.fstat(file).st_size < region.offset + region.size:
+            raise _has_shrunk(region)
+        try:
+            written = os.pwrite(file, data, region.offset + self.offset)
+        except OSError as error:
+            raise InvalidRequestError(
+                f"the region {region.name!r} cannot be written to: {error.strerror}"
+            ) from error
+        if written != len(data):
+            raise InvalidRequestError(
+                f"the region {region.name!r} took only a part of the output: memory is full"
+            )
 
 
-def find_span(
-    parameters: Mapping[str, pb.InferParameter], where: str, regions: Regions | None
-) -> Span | None:
-    """Find the piece of shared memory that a tensor's parameters name; None if they name none.
+def find_region_slice(
+    parameters: Mapping[str, pb.InferParameter], where: str, regions: RegionRegistry | None
+) -> RegionSlice | None:
+    """Return the shared memory that a tensor's parameters refer to; None if they refer to none.
 
     Args:
         parameters: of the tensor.
-        where: they are, for messages.
-        regions: those that are known; None if there can be none.
+        where: the tensor, for messages.
+        regions: None if shared memory is off.
 
     Raises:
-        DisabledError: there can be none.
-        UnknownRegionError: the region is not known.
-        InvalidRequestError: the piece is not within the region, or is not told.
+        DisabledError: shared memory is off.
+        UnknownRegionError: the region is not registered.
+        InvalidRequestError: the size is missing, or the range is not within the region.
     """
-    name = text(parameters, "shared_memory_region", where)
+    name = str_parameter(parameters, "shared_memory_region", where)
     if name is None:
         return None
     if regions is None:
         raise DisabledError("shared memory is off; start the server with --shared-memory")
-    region = regions.find(name)
-    size = whole_number(parameters, "shared_memory_byte_size", where)
-    offset = whole_number(parameters, "shared_memory_offset", where) or 0
+    region = regions.get(name)
+    size = int_parameter(parameters, "shared_memory_byte_size", where)
+    offset = int_parameter(parameters, "shared_memory_offset", where) or 0
     if size is None:
-        raise InvalidRequestError(f"{where} has shared_memory_region and no shared_memory_byte_size")
+        raise InvalidRequestError(
+            f"{where} has shared_memory_region and no shared_memory_byte_size; set both"
+        )
     if offset + size > region.size:
         raise InvalidRequestError(
             f"{where} has {size:,} bytes from {offset:,} on in the region {region.name!r}, which has "
-            f"{region.size:,}"
+            f"{region.size:,} bytes"
         )
-    return Span(regions, region, offset, size)
+    return RegionSlice(regions, region, offset, size)
 
 
 def check_name(name: str) -> None:
-    """Refuse what can be no region's name, by InvalidRequestError."""
+    """Check the length of a region's name. Raises InvalidRequestError."""
     if not 1 <= len(name) <= _LONGEST_NAME:
         raise InvalidRequestError(
             f"the region's name has {len(name)} characters, expected 1 to {_LONGEST_NAME}"
@@ -226,7 +222,7 @@ def _check(region: Region) -> None:
     if object_name in {"", ".", ".."} or "/" in object_name or "\0" in object_name:
         raise InvalidRequestError(
             f"the key is {region.key[:_LONGEST_NAME]!r}, expected a shared memory object's name, with no "
-            "slash but one before it"
+            "slash except a leading one"
         )
     if not region.size or max(region.offset, region.size) > _LARGEST:
         raise InvalidRequestError(
@@ -243,5 +239,5 @@ def _unknown(name: str) -> UnknownRegionError:
 def _has_shrunk(region: Region) -> InvalidRequestError:
     return InvalidRequestError(
         f"the shared memory object {region.key!r} has become smaller than the region {region.name!r}; "
-        "unregister the region, and register what there is"
+        "unregister the region and register a smaller one"
     )

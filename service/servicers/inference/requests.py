@@ -1,8 +1,4 @@
-"""The messages of ModelInfer and ModelStreamInfer, and what holds for a request as a whole.
-
-In: bytes. Out: a ModelInferRequest that costs no more than it should; how urgent it is and until when it is
-wanted. Knows nothing of tensors.
-"""
+"""Parse a ModelInferRequest and read its priority and timeout."""
 
 from __future__ import annotations
 
@@ -12,19 +8,19 @@ from cifar10net.pb import inference_pb2 as pb
 from cifar10net.protocol import IMAGE_BYTES
 from service.batching.batcher import Priority
 from service.errors import InvalidRequestError
-from service.servicers.inference.parameters import whole_number
-from service.servicers.parsing import Limits, check_fields, parse
+from service.servicers.inference.parameters import int_parameter
+from service.servicers.parsing import FieldLimits, check_fields, parse
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
 
 MOST_CONTENTS_IMAGES = 256
-"""Of values that come one by one, which hold the event loop for about 0.15 ms an image."""
+"""With their values in ``contents``, where reading them blocks the event loop for about 0.15 ms an image."""
 
-_SMALL_BYTES = 8 << 10  # of a message that cannot take much memory, whatever is in it
-_MOST_FIELDS = 1_000
-_SOME_BYTES = 1 << 10
-_LONGEST_VALUE_BYTES = 2  # of 0 to 255
+_SMALL_BYTES = 8 << 10  # a shorter message cannot take much memory
+_MAX_FIELDS = 1_000
+_MAX_SHORT_FIELD_BYTES = 1 << 10
+_MAX_VARINT_BYTES = 2  # of 0 to 255
 
 
 def _numbers(kind: Descriptor) -> dict[str, int]:
@@ -34,60 +30,64 @@ def _numbers(kind: Descriptor) -> dict[str, int]:
 _CONTENTS = _numbers(pb.InferTensorContents.DESCRIPTOR)
 _INPUT = _numbers(pb.ModelInferRequest.InferInputTensor.DESCRIPTOR)
 _REQUEST = _numbers(pb.ModelInferRequest.DESCRIPTOR)
-_LIMITS = Limits(
+_LIMITS = FieldLimits(
     pb.ModelInferRequest.DESCRIPTOR,
-    within={
-        _REQUEST["inputs"]: Limits(
+    nested={
+        _REQUEST["inputs"]: FieldLimits(
             pb.ModelInferRequest.InferInputTensor.DESCRIPTOR,
-            most_bytes={_INPUT["shape"]: _SOME_BYTES},
-            within={
-                _INPUT["contents"]: Limits(
+            max_bytes={_INPUT["shape"]: _MAX_SHORT_FIELD_BYTES},
+            nested={
+                _INPUT["contents"]: FieldLimits(
                     pb.InferTensorContents.DESCRIPTOR,
-                    most_bytes=dict.fromkeys(_CONTENTS.values(), _SOME_BYTES)
-                    | {_CONTENTS["uint_contents"]: MOST_CONTENTS_IMAGES * IMAGE_BYTES * _LONGEST_VALUE_BYTES},
+                    max_bytes=dict.fromkeys(_CONTENTS.values(), _MAX_SHORT_FIELD_BYTES)
+                    | {_CONTENTS["uint_contents"]: MOST_CONTENTS_IMAGES * IMAGE_BYTES * _MAX_VARINT_BYTES},
                 )
             },
         ),
-        _REQUEST["outputs"]: Limits(pb.ModelInferRequest.InferRequestedOutputTensor.DESCRIPTOR),
+        _REQUEST["outputs"]: FieldLimits(pb.ModelInferRequest.InferRequestedOutputTensor.DESCRIPTOR),
     },
 )
 
 
 def parse_request(message: bytes) -> pb.ModelInferRequest:
-    """Parse a request, unless it would take far more memory than its bytes. Raises InvalidRequestError."""
+    """Parse a request; refuse one that would take far more memory than its bytes.
+
+    Raises:
+        InvalidRequestError: the message is refused, or is not a ModelInferRequest.
+    """
     if len(message) > _SMALL_BYTES:
-        check_fields(message, _LIMITS, _MOST_FIELDS)
+        check_fields(message, _LIMITS, _MAX_FIELDS)
     return parse(pb.ModelInferRequest, message)
 
 
 def required_name(name: str) -> str:
-    """Check the name of a model. Raises InvalidRequestError."""
+    """Return the name of a model. Raises InvalidRequestError if it is empty."""
     if not name:
-        raise InvalidRequestError(
-            "the request names no model, expected one; RepositoryIndex tells their names"
-        )
+        raise InvalidRequestError("the request names no model, expected a name; RepositoryIndex lists them")
     return name
 
 
 def priority_of(request: pb.ModelInferRequest) -> Priority:
-    """Read its ``priority``: 1 is the most urgent, as is 0, the default. Raises InvalidRequestError."""
-    level = whole_number(request.parameters, "priority", "the request")
+    """Read the parameter ``priority``: bulk if above 1. Raises InvalidRequestError."""
+    level = int_parameter(request.parameters, "priority", "the request")
     return Priority.BULK if level is not None and level > 1 else Priority.INTERACTIVE
 
 
-def deadline_of(request: pb.ModelInferRequest, began_s: float, call_deadline_s: float | None) -> float | None:
-    """Tell until when an answer is wanted: by its ``timeout`` or the call's deadline, whichever is earlier.
+def effective_deadline(
+    request: pb.ModelInferRequest, now_s: float, call_deadline_s: float | None
+) -> float | None:
+    """Return the deadline of the request's ``timeout`` or of its call, whichever is earlier.
 
     Args:
-        request: may have a ``timeout``, in microseconds; 0 is none.
-        began_s: when it was looked at, in the event loop's time.
-        call_deadline_s: of its call.
+        request: its parameter ``timeout`` is in microseconds; 0 is none.
+        now_s: the event loop's time, as is the deadline.
+        call_deadline_s: the deadline of the call, if it has one.
 
     Raises:
-        InvalidRequestError: the timeout is no number.
+        InvalidRequestError: the timeout is not a number of 0 or more.
     """
-    timeout_us = whole_number(request.parameters, "timeout", "the request")
+    timeout_us = int_parameter(request.parameters, "timeout", "the request")
     if not timeout_us:
         return call_deadline_s
-    deadline_s = began_s + timeout_us / 1e6
+    deadline_s = now_s + timeout_us / 1e6
     return deadline_s if call_deadline_s is None else min(deadline_s, call_deadline_s)

@@ -1,7 +1,4 @@
-"""What of the protocol a server offers: its methods, and the extensions that work with its flags.
-
-In: the parts of a server. Out: methods. One that needs a flag that was not given says which.
-"""
+"""Service ``inference.GRPCInferenceService``: its methods, and the extensions that flags enable."""
 
 from __future__ import annotations
 
@@ -11,12 +8,12 @@ from typing import TYPE_CHECKING
 from cifar10net.pb import inference_pb2 as pb
 from service.errors import DisabledError
 from service.rpc.method import Method
-from service.servicers.inference.infer import Inference
-from service.servicers.inference.metadata import Metadata
-from service.servicers.inference.model_repository import RepositoryControl
+from service.servicers.inference.infer import InferHandlers
+from service.servicers.inference.metadata import MetadataHandlers
+from service.servicers.inference.model_repository import ModelRepositoryHandlers
 from service.servicers.inference.model_statistics import Statistics
-from service.servicers.inference.regions import Regions
-from service.servicers.inference.shared_memory import SharedMemory
+from service.servicers.inference.regions import RegionRegistry
+from service.servicers.inference.shared_memory import SharedMemoryHandlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,12 +23,12 @@ if TYPE_CHECKING:
     from service.observability.metrics.totals import TotalsSource
     from service.observability.observers import Observer
     from service.repository import Repository
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
     from service.rpc.method import UnaryHandler
     from service.workers.control_client import ControlClient
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-_ALWAYS = (
+_ALWAYS_ENABLED = (
     "classification",
     "model_configuration",
     "binary_tensor_data",
@@ -39,11 +36,11 @@ _ALWAYS = (
     "parameters",
     "statistics",
 )
-_MEMORY_OBJECTS = Path("/dev/shm")  # noqa: S108 - where Linux shows them
+_MEMORY_OBJECTS = Path("/dev/shm")  # noqa: S108 - where Linux has POSIX shared memory
 
 
 class InferenceServicer:
-    """Answers the Open Inference Protocol."""
+    """All RPCs of the Open Inference Protocol; those that a flag would enable are refused without it."""
 
     def __init__(  # noqa: PLR0913 - the parts of a server
         self,
@@ -57,84 +54,59 @@ class InferenceServicer:
         version: str,
         statistics: TotalsSource,
     ) -> None:
-        """Offer what the configuration says.
+        """Serve a repository and notify ``observer`` of each request.
 
-        Args:
-            repository: has the models.
-            admission: the door that the callers of all protocols go through.
-            observer: is told of each request.
-            config: how the models are served.
-            control: what reaches the other processes.
-            is_ready: says whether all models are.
-            version: of the server.
-            statistics: counts what has become of requests.
+        All protocols share ``admission``, so that its limit is the server's. ``control`` reaches the other
+        worker processes; ``version`` is the server's.
         """
-        regions = Regions(_MEMORY_OBJECTS) if config.shared_memory else None
-        self._shared_memory = SharedMemory(regions, control) if regions is not None else None
+        regions = RegionRegistry(_MEMORY_OBJECTS) if config.shared_memory else None
+        self._shared_memory = SharedMemoryHandlers(regions, control) if regions is not None else None
         self._statistics = Statistics(repository, statistics)
-        self._inference = Inference(repository, admission, observer, regions, config.max_call_images)
-        self._repository = RepositoryControl(repository)
-        self._metadata = Metadata(repository, config, is_ready, version, self._extensions(config))
+        self._infer = InferHandlers(repository, admission, observer, regions, config.max_call_images)
+        self._repository = ModelRepositoryHandlers(repository)
+        extensions = [*_ALWAYS_ENABLED]
+        if config.model_control:
+            extensions.append("model_repository")
+        if config.shared_memory:
+            extensions.append("system_shared_memory")
+        self._metadata = MetadataHandlers(repository, config, is_ready, version, extensions)
 
     def methods(self) -> tuple[Method, ...]:
-        """What can be called."""
+        """Return the RPC methods."""
+        unary = {
+            "ServerLive": self._metadata.server_live,
+            "ServerReady": self._metadata.server_ready,
+            "ModelReady": self._metadata.model_ready,
+            "ServerMetadata": self._metadata.server_metadata,
+            "ModelMetadata": self._metadata.model_metadata,
+            "ModelConfig": self._metadata.model_config,
+            "ModelStatistics": self._statistics.model_statistics,
+            "ModelInfer": self._infer.infer,
+            "RepositoryIndex": self._repository.index,
+            "RepositoryModelLoad": self._repository.load,
+            "RepositoryModelUnload": self._repository.unload,
+            **self._shared_memory_methods(),
+        }
         return (
-            *self._about_server_and_models(),
-            Method(f"/{SERVICE_NAME}/ModelInfer", unary=self._inference.infer),
-            Method(f"/{SERVICE_NAME}/ModelStreamInfer", stream=self._inference.stream_infer),
-            *self._about_repository(),
-            *self._about_shared_memory(),
+            *(Method(f"/{SERVICE_NAME}/{name}", unary=handler) for name, handler in unary.items()),
+            Method(f"/{SERVICE_NAME}/ModelStreamInfer", stream=self._infer.stream_infer),
         )
 
-    async def join(self) -> None:
-        """Learn what the other processes know; to be called before the first request."""
+    async def sync(self) -> None:
+        """Copy the state of the other workers; call it before the first request."""
         if self._shared_memory is not None:
-            await self._shared_memory.join()
+            await self._shared_memory.sync()
 
-    def _extensions(self, config: ServerConfig) -> tuple[str, ...]:
-        return (
-            *_ALWAYS,
-            *(("model_repository",) if config.model_control else ()),
-            *(("system_shared_memory",) if self._shared_memory is not None else ()),
-        )
-
-    def _about_server_and_models(self) -> tuple[Method, ...]:
-        about = self._metadata
-        return _methods(
-            ServerLive=about.server_live,
-            ServerReady=about.server_ready,
-            ModelReady=about.model_ready,
-            ServerMetadata=about.server_metadata,
-            ModelMetadata=about.model_metadata,
-            ModelConfig=about.model_config,
-            ModelStatistics=self._statistics.model_statistics,
-        )
-
-    def _about_repository(self) -> tuple[Method, ...]:
-        return _methods(
-            RepositoryIndex=self._repository.index,
-            RepositoryModelLoad=self._repository.load,
-            RepositoryModelUnload=self._repository.unload,
-        )
-
-    def _about_shared_memory(self) -> tuple[Method, ...]:
+    def _shared_memory_methods(self) -> dict[str, UnaryHandler]:
         memory = self._shared_memory
-        off = _off("shared memory is off; start the server with --shared-memory")
-        return _methods(
-            SystemSharedMemoryStatus=off if memory is None else memory.status,
-            SystemSharedMemoryRegister=off if memory is None else memory.register,
-            SystemSharedMemoryUnregister=off if memory is None else memory.unregister,
-            CudaSharedMemoryStatus=off if memory is None else memory.cuda_status,
-            CudaSharedMemoryUnregister=off if memory is None else memory.cuda_unregister,
-        )
+        return {
+            "SystemSharedMemoryStatus": memory.status if memory else _refuse_shared_memory,
+            "SystemSharedMemoryRegister": memory.register if memory else _refuse_shared_memory,
+            "SystemSharedMemoryUnregister": memory.unregister if memory else _refuse_shared_memory,
+            "CudaSharedMemoryStatus": memory.cuda_status if memory else _refuse_shared_memory,
+            "CudaSharedMemoryUnregister": memory.cuda_unregister if memory else _refuse_shared_memory,
+        }
 
 
-def _methods(**handlers: UnaryHandler) -> tuple[Method, ...]:
-    return tuple(Method(f"/{SERVICE_NAME}/{name}", unary=handler) for name, handler in handlers.items())
-
-
-def _off(reason: str) -> UnaryHandler:
-    async def refuse(message: bytes, call: Call) -> bytes:  # noqa: ARG001 - as every handler
-        raise DisabledError(reason)
-
-    return refuse
+async def _refuse_shared_memory(message: bytes, context: UnaryContext) -> bytes:  # noqa: ARG001 - as every handler
+    raise DisabledError("shared memory is off; start the server with --shared-memory")

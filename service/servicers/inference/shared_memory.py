@@ -1,7 +1,7 @@
-"""``SystemSharedMemory…``: the same regions in every process of the server, whichever was asked.
+"""``SystemSharedMemory…`` and ``CudaSharedMemory…``: register regions in every worker process, or in none.
 
-In: the name of a region and where it is. Out: every process knows it, or none; one that starts later learns
-of it from the others. CUDA memory has none, which is an answer too. Knows nothing of what is in a region.
+A client's connections may reach any worker, so all of them must know the same regions. A worker that starts
+later copies them from the others.
 """
 
 from __future__ import annotations
@@ -19,40 +19,39 @@ from service.workers.control_client import NoAnswer
 from service.workers.ipc import IpcError
 
 if TYPE_CHECKING:
-    from service.rpc.call import Call
-    from service.servicers.inference.regions import Regions
+    from service.rpc.context import UnaryContext
+    from service.servicers.inference.regions import RegionRegistry
     from service.workers.control_client import ControlClient
 
-_ADD, _DROP, _TELL = (f"shared_memory.{each}" for each in ("add", "drop", "tell"))
+_ADD, _REMOVE, _LIST = (f"shared_memory.{each}" for each in ("add", "remove", "list"))
 _log = structlog.get_logger(__name__)
 
 
-class SharedMemory:
-    """One in every process of the server."""
+class SharedMemoryHandlers:
+    """RPCs that list, register and unregister regions; each worker process has one instance."""
 
-    def __init__(self, regions: Regions, control: ControlClient) -> None:
-        """Keep ``regions`` as the other processes keep theirs, from when the control client joins them."""
+    def __init__(self, regions: RegionRegistry, control: ControlClient) -> None:
+        """Keep ``regions`` equal to those of the other workers."""
         self._regions = regions
         self._control = control
-        self._dropped: set[str] | None = None
-        """What the others have forgotten while this process asks what they know."""
+        self._removed_during_sync: set[str] | None = None
         control.handle(_ADD, self._add)
-        control.handle(_DROP, self._drop)
-        control.handle(_TELL, self._tell)
+        control.handle(_REMOVE, self._remove)
+        control.handle(_LIST, self._list)
 
-    async def join(self) -> None:
-        """Learn the regions that the other processes know."""
-        self._dropped = set()
-        for answer in await self._control.ask_peers(_TELL):
+    async def sync(self) -> None:
+        """Copy the regions that the other workers have."""
+        self._removed_during_sync = set()
+        for answer in await self._control.ask_peers(_LIST):
             for region in [] if isinstance(answer, NoAnswer) else [Region(**each) for each in answer]:
-                if not self._dropped & {"", region.name}:
-                    self._catch_up(region)
-        self._dropped = None
+                if not self._removed_during_sync & {"", region.name}:
+                    self._copy(region)
+        self._removed_during_sync = None
 
-    async def status(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002 - as every handler
-        """Answer as the proto says."""
+    async def status(self, message: bytes, context: UnaryContext) -> bytes:  # noqa: ARG002 - as every handler
+        """List one region or all."""
         name = parse(pb.SystemSharedMemoryStatusRequest, message).name
-        regions = [self._regions.find(name)] if name else self._regions.known()
+        regions = [self._regions.get(name)] if name else self._regions.list()
         kind = pb.SystemSharedMemoryStatusResponse.RegionStatus
         return pb.SystemSharedMemoryStatusResponse(
             regions={
@@ -63,48 +62,47 @@ class SharedMemory:
             }
         ).SerializeToString()
 
-    async def register(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
-        """Answer as the proto says."""
+    async def register(self, message: bytes, context: UnaryContext) -> bytes:  # noqa: ARG002
+        """Register a region in every worker; in none if one of them cannot."""
         request = parse(pb.SystemSharedMemoryRegisterRequest, message)
         region = Region(request.name, request.key, request.offset, request.byte_size)
         self._regions.add(region)
-        refusals = [
+        failures = [
             answer for answer in await self._control.ask_peers(_ADD, asdict(region)) if answer is not None
         ]
-        if refusals:
-            await self._control.ask_all(_DROP, [region.name, region.ticket])
-            raise _not_everywhere("registered", refusals)
+        if failures:
+            await self._control.ask_all(_REMOVE, [region.name, region.registration_id])
+            raise _not_in_every_worker("registered", failures)
         return pb.SystemSharedMemoryRegisterResponse().SerializeToString()
 
-    async def unregister(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
-        """Answer as the proto says."""
+    async def unregister(self, message: bytes, context: UnaryContext) -> bytes:  # noqa: ARG002
+        """Unregister a region, or all, in every worker."""
         name = parse(pb.SystemSharedMemoryUnregisterRequest, message).name
         if name:  # else all of them
             check_name(name)
-        refusals = [
-            answer for answer in await self._control.ask_all(_DROP, [name, None]) if answer is not None
+        failures = [
+            answer for answer in await self._control.ask_all(_REMOVE, [name, None]) if answer is not None
         ]
-        if refusals:
-            raise _not_everywhere("unregistered", refusals)
+        if failures:
+            raise _not_in_every_worker("unregistered", failures)
         return pb.SystemSharedMemoryUnregisterResponse().SerializeToString()
 
-    async def cuda_status(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
-        """Answer as the proto says."""
+    async def cuda_status(self, message: bytes, context: UnaryContext) -> bytes:  # noqa: ARG002
+        """Return no region: CUDA shared memory is not supported."""
         parse(pb.CudaSharedMemoryStatusRequest, message)
         return pb.CudaSharedMemoryStatusResponse().SerializeToString()
 
-    async def cuda_unregister(self, message: bytes, call: Call) -> bytes:  # noqa: ARG002
-        """Answer as the proto says."""
+    async def cuda_unregister(self, message: bytes, context: UnaryContext) -> bytes:  # noqa: ARG002
+        """Do nothing: clients begin by unregistering all regions."""
         parse(pb.CudaSharedMemoryUnregisterRequest, message)
         return pb.CudaSharedMemoryUnregisterResponse().SerializeToString()
 
-    def _catch_up(self, region: Region) -> None:
-        """Know a region that the others know, unless they have told of it themselves meanwhile."""
-        if region in self._regions.known():
+    def _copy(self, region: Region) -> None:
+        if region in self._regions.list():  # another worker has sent it since
             return
         try:
             self._regions.add(region)
-        except ServiceError as error:  # its object is gone, as far as names go: the others still have it open
+        except ServiceError as error:  # its object is unlinked: the other workers still have it open
             _log.warning("shared memory region missing", region=region.name, reason=str(error))
 
     async def _add(self, body: Any) -> None:  # noqa: ANN401 - JSON
@@ -113,16 +111,16 @@ class SharedMemory:
         except ServiceError as error:
             raise IpcError(str(error)) from error
 
-    async def _drop(self, body: Any) -> None:  # noqa: ANN401
-        name, ticket = body
-        if self._dropped is not None:
-            self._dropped.add(name)
-        self._regions.drop(name, ticket)
+    async def _remove(self, body: Any) -> None:  # noqa: ANN401
+        name, registration_id = body
+        if self._removed_during_sync is not None:
+            self._removed_during_sync.add(name)
+        self._regions.remove(name, registration_id)
 
-    async def _tell(self, _: Any) -> list[dict[str, Any]]:  # noqa: ANN401
-        return [asdict(region) for region in self._regions.known()]
+    async def _list(self, _: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+        return [asdict(region) for region in self._regions.list()]
 
 
-def _not_everywhere(done: str, refusals: list[Any]) -> ServiceError:
-    reasons = "; ".join(sorted({each.reason for each in refusals}))
-    return NotServingError(f"the region could not be {done} in every process of the server: {reasons}")
+def _not_in_every_worker(done: str, failures: list[Any]) -> ServiceError:
+    reasons = "; ".join(sorted({each.reason for each in failures}))
+    return NotServingError(f"the region could not be {done} in every worker process of the server: {reasons}")

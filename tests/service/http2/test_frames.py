@@ -69,4 +69,4 @@ def test_a_goodbye_says_the_last_stream_and_why(last: int, code: ErrorCode, reas
 
 @given(st.integers(0, 2**32 - 1))
 def test_the_reserved_bit_is_not_read(value: int) -> None:
-    assert frames.read_long(value.to_bytes(4, "big")) == value % 2**31
+    assert frames.read_uint31(value.to_bytes(4, "big")) == value % 2**31

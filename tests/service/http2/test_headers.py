@@ -99,8 +99,8 @@ def test_the_memory_is_bounded() -> None:
         reader.read(encode([(b"number", b"%d" % number)]))
     reader.read(encode([(b"long", bytes(4000))]))
 
-    assert len(reader._seen) <= 64
-    assert sum(map(len, reader._seen)) <= 64 << 10
+    assert len(reader._cache) <= 64
+    assert sum(map(len, reader._cache)) <= 64 << 10
 
 
 @given(st.lists(BLOCKS, max_size=8))

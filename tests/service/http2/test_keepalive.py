@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, WindowUpdateFrame
 
-from service.http2.stream import Patience
+from service.http2.timeouts import Timeouts
 from tests.service.in_process import ECHO, HANG, TALK, Line, server_of, settle
 from tests.service.raw_client import framed, unframed
 from tests.service.rpc.test_server import data_of, in_a_loop, now_s, statuses
@@ -35,7 +35,7 @@ def _codes(line: Line) -> list[tuple[int, bytes]]:
 
 @in_a_loop
 async def test_a_client_that_pings_on_and_on_is_ended_in_words_that_grpc_understands() -> None:
-    line = Line(server_of(patience=Patience(ping_s=PING_S)))
+    line = Line(server_of(timeouts=Timeouts(min_ping_interval_s=PING_S)))
 
     for _ in range(10):
         _ping(line)
@@ -47,7 +47,7 @@ async def test_a_client_that_pings_on_and_on_is_ended_in_words_that_grpc_underst
 
 @in_a_loop
 async def test_pings_at_their_proper_time_are_welcome_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    line = Line(server_of(patience=Patience(ping_s=PING_S)))
+    line = Line(server_of(timeouts=Timeouts(min_ping_interval_s=PING_S)))
     began_s = now_s()
     later_s = 0.0
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: began_s + later_s)
@@ -64,7 +64,7 @@ async def test_pings_at_their_proper_time_are_welcome_for_ever(monkeypatch: pyte
 
 @in_a_loop
 async def test_pings_between_calls_and_answers_are_no_abuse() -> None:
-    line = Line(server_of(patience=Patience(ping_s=PING_S)))
+    line = Line(server_of(timeouts=Timeouts(min_ping_interval_s=PING_S)))
     line.open(1, TALK)
 
     for number in range(20):
@@ -81,7 +81,7 @@ async def test_pings_between_calls_and_answers_are_no_abuse() -> None:
 
 @in_a_loop
 async def test_other_frames_are_no_excuse_for_pings() -> None:
-    line = Line(server_of(patience=Patience(ping_s=PING_S)))
+    line = Line(server_of(timeouts=Timeouts(min_ping_interval_s=PING_S)))
     line.open(1, HANG)
 
     for _ in range(10):
@@ -109,7 +109,7 @@ def _agreed(line: Line) -> None:
 
 @in_a_loop
 async def test_a_connection_without_calls_is_left_in_order() -> None:
-    line = Line(server_of(patience=Patience(idle_s=20, silence_s=math.inf, stall_s=math.inf)))
+    line = Line(server_of(timeouts=Timeouts(max_idle_s=20, keepalive_s=math.inf, stall_s=math.inf)))
     began_s = now_s()
     line.connection.tick(began_s)
     line.open(1, HANG)
@@ -135,7 +135,7 @@ async def test_a_connection_without_calls_is_left_in_order() -> None:
 
 @in_a_loop
 async def test_a_connection_that_has_come_of_age_answers_its_calls_and_is_left() -> None:
-    server = server_of(patience=Patience(age_s=100, grace_s=30, silence_s=math.inf, stall_s=math.inf))
+    server = server_of(timeouts=Timeouts(max_age_s=100, grace_s=30, keepalive_s=math.inf, stall_s=math.inf))
     line = Line(server)
     began_s = now_s()
     line.open(1, TALK)
@@ -161,7 +161,7 @@ async def test_a_connection_that_has_come_of_age_answers_its_calls_and_is_left()
 
 @in_a_loop
 async def test_connections_made_together_do_not_leave_together() -> None:
-    server = server_of(patience=Patience(age_s=100, silence_s=math.inf))
+    server = server_of(timeouts=Timeouts(max_age_s=100, keepalive_s=math.inf))
     lines = [Line(server) for _ in range(50)]
     began_s = now_s()
 
@@ -188,7 +188,7 @@ async def _unary_that_hangs(server: RpcServer, began_s: float) -> Line:
 
 @in_a_loop
 async def test_a_goodbye_for_another_reason_has_the_same_grace() -> None:
-    server = server_of(patience=Patience(grace_s=30, silence_s=math.inf))
+    server = server_of(timeouts=Timeouts(grace_s=30, keepalive_s=math.inf))
     began_s = now_s()
     line = await _unary_that_hangs(server, began_s)
 

@@ -17,7 +17,7 @@ from tests.service.raw_client import framed
 
 if TYPE_CHECKING:
     from service.observability.observers import ObservedCall
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
 
 FAIL = "/test/Fail"
 
@@ -38,7 +38,7 @@ class _Listener(Observer):
         self.requests.append(request)
 
 
-async def _fail(message: bytes, call: Call) -> bytes:  # noqa: ARG001 - as every handler
+async def _fail(message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG001 - as every handler
     raise InvalidRequestError("no")
 
 

@@ -140,7 +140,7 @@ def test_an_unknown_encoding_is_unimplemented_and_told_the_known_ones(wire: Wire
         (framed(ONE_IMAGE) + b"\0", "in the middle of a message"),
         (b"\2\0\0\0\0", "flag 2"),
         (framed(b"\1", compressed=True), "names no compression"),
-        (framed(b"\xff\xff"), "not the message"),
+        (framed(b"\xff\xff"), "not the method's request message"),
     ],
     ids=str,
 )

@@ -48,8 +48,8 @@ async def _go_through(steps: Sequence[Step]) -> None:
         "late tick": lambda: line.connection.tick(now_s() + FAR_AHEAD_S),
         "pause": line.connection.pause_writing,
         "resume": line.connection.resume_writing,
-        "goodbye": line.connection.say_goodbye,
-        "stop": lambda: [call.stop() for call in list(server._calls)],  # type: ignore[func-returns-value]
+        "goodbye": line.connection.shut_down,
+        "stop": lambda: [call.stop() for call in list(server._streaming_calls)],  # type: ignore[func-returns-value]
     }
     for step in steps:
         if isinstance(step, bytes):
@@ -67,7 +67,7 @@ async def _go_through(steps: Sequence[Step]) -> None:
     await settle(5)
     assert line.transport.written.startswith(b"HTTP/1.1 400 ") or line.transport.frames() is not None
     assert (server.held_bytes, server.calls, server.connections) == (0, 0, 0)
-    assert not server._calls
+    assert not server._streaming_calls
     await server.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}
 

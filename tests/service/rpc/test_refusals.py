@@ -13,10 +13,10 @@ def test_a_flood_is_a_line_a_second_and_its_end_is_told() -> None:
     with capture_logs() as lines:
         for number in range(250):
             refusals.note("call refused", "RESOURCE_EXHAUSTED", number / 100, dict, method="/a/B")
-            refusals.say_rest(number / 100)
+            refusals.flush(number / 100)
         refusals.note("call refused", "NOT_FOUND", 2.5, lambda: {"reason": "none"}, method="/a/B")
-        refusals.say_rest(3.0)
-        refusals.say_rest(5.0)
+        refusals.flush(3.0)
+        refusals.flush(5.0)
 
     kinds = [(line["event"], line["status"]) for line in lines]
     assert kinds == [
@@ -41,7 +41,7 @@ def test_failures_are_told_apart_by_what_failed_and_counted_likewise() -> None:
         for number in range(10):
             for error in (ValueError("a"), KeyError("b")):
                 refusals.note("call failed", "INTERNAL", number / 100, facts, error=error)
-        refusals.say_rest(2.0)
+        refusals.flush(2.0)
 
     first, second, *rest = lines
     assert [first["error"], second["error"]] == ["ValueError", "KeyError"]

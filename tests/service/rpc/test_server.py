@@ -22,18 +22,21 @@ from hyperframe.frame import (
 
 from service.errors import NotServingError
 from service.http2.connection import MOST_UNSENT_BYTES
-from service.http2.stream import STREAM_WINDOW, Patience
+from service.http2.stream import STREAM_WINDOW
+from service.http2.timeouts import Timeouts
 from service.rpc.call import STREAM_COST_BYTES, Call
 from service.rpc.method import Method
-from service.rpc.request_head import Head
+from service.rpc.request_head import RequestHead
 from tests.service.in_process import ECHO, HANG, TALK, Line, server_of, settle, until
 from tests.service.raw_client import PREFACE, framed, head, raw_frame, unframed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from service.rpc.context import StreamContext, UnaryContext
 
-PATIENCE = Patience(handshake_s=10, silence_s=60, reply_s=20, stall_s=30, goodbye_s=1)
+
+TIMEOUTS = Timeouts(handshake_s=10, keepalive_s=60, keepalive_timeout_s=20, stall_s=30, goaway_s=1)
 
 
 def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -81,7 +84,7 @@ async def test_goodbye_is_said_twice_and_streams_that_cross_the_first_are_answer
     line.open(1, HANG)
     line.send(DataFrame(1, framed(b""), flags=["END_STREAM"]))
     await settle()
-    line.connection.say_goodbye()
+    line.connection.shut_down()
 
     line.open(3, ECHO)
     line.send(DataFrame(3, framed(b"crossed"), flags=["END_STREAM"]))
@@ -129,7 +132,7 @@ async def test_a_client_that_never_replies_is_seen_off_all_the_same() -> None:
     server = server_of()
     line = Line(server)
     line.open(1, HANG)
-    line.connection.say_goodbye()
+    line.connection.shut_down()
 
     line.connection.tick(now_s() + 0.5)
     assert len(line.frames(GoAwayFrame)) == 1
@@ -149,9 +152,9 @@ async def test_a_client_that_never_replies_is_seen_off_all_the_same() -> None:
 
 @in_a_loop
 async def test_an_answer_that_is_not_out_yet_is_not_cut_off_by_the_goodbye() -> None:
-    server = server_of(patience=Patience(stall_s=100, silence_s=10, reply_s=1_000))
+    server = server_of(timeouts=Timeouts(stall_s=100, keepalive_s=10, keepalive_timeout_s=1_000))
     line = Line(server)
-    line.connection.say_goodbye()
+    line.connection.shut_down()
     line.connection.tick(now_s() + 2)
     assert line.transport.has_eof
     line.transport.unsent = 100_000
@@ -189,11 +192,11 @@ async def test_a_client_that_comes_during_the_drain_gets_settings_and_a_goodbye(
 async def test_a_drain_asks_streams_to_end_and_answers_what_has_come() -> None:
     let_through = asyncio.Event()
 
-    async def slow_talk(call: Call) -> None:
+    async def slow_talk(call: StreamContext) -> None:
         while (message := await call.receive()) is not None:
             await let_through.wait()
             await call.send(message)
-            call.let_go()
+            call.release()
         raise NotServingError("stopping")
 
     server = server_of(Method("/test/SlowTalk", stream=slow_talk))
@@ -228,16 +231,16 @@ async def test_the_drain_says_whether_all_was_answered_in_time() -> None:
     await server.close()
 
 
-# -- patience
+# -- timeouts
 
 
 @in_a_loop
 async def test_a_handshake_has_an_end() -> None:
-    server = server_of(patience=PATIENCE)
+    server = server_of(timeouts=TIMEOUTS)
     line = Line(server, greet=False)
     for byte in PREFACE[:20]:  # however it trickles in
         line.send(bytes([byte]))
-    line.connection.heard_s = now_s() + 9
+    line.connection.last_received_s = now_s() + 9
 
     line.connection.tick(now_s() + 9)
     assert not line.transport.is_closing()
@@ -248,7 +251,7 @@ async def test_a_handshake_has_an_end() -> None:
 
 @in_a_loop
 async def test_a_silent_client_is_asked_and_then_given_up() -> None:
-    server = server_of(patience=PATIENCE)
+    server = server_of(timeouts=TIMEOUTS)
     line = Line(server)
 
     line.connection.tick(now_s() + 59)
@@ -264,12 +267,12 @@ async def test_a_silent_client_is_asked_and_then_given_up() -> None:
 
 @in_a_loop
 async def test_a_silent_client_that_replies_is_asked_again_and_kept() -> None:
-    server = server_of(patience=PATIENCE)
+    server = server_of(timeouts=TIMEOUTS)
     line = Line(server)
     for round_ in range(1, 5):
         time_s = now_s() + round_ * 61
         line.connection.tick(time_s)
-        line.connection.heard_s = time_s  # the reply, within the clock's resolution
+        line.connection.last_received_s = time_s  # the reply, within the clock's resolution
         line.connection.tick(time_s + 30)
 
         assert len(line.frames(PingFrame)) == round_
@@ -281,7 +284,7 @@ async def test_a_silent_client_that_replies_is_asked_again_and_kept() -> None:
 @pytest.mark.parametrize("data", [b"", framed(bytes(100))[:50]], ids=["head only", "half a message"])
 @in_a_loop
 async def test_half_a_request_is_not_waited_for(data: bytes) -> None:
-    server = server_of(patience=PATIENCE)
+    server = server_of(timeouts=TIMEOUTS)
     line = Line(server)
     line.open(1, ECHO)
     line.send(DataFrame(1, data))
@@ -297,7 +300,7 @@ async def test_half_a_request_is_not_waited_for(data: bytes) -> None:
 
 @in_a_loop
 async def test_a_stream_may_be_silent_between_messages_but_not_within_one() -> None:
-    server = server_of(patience=PATIENCE)
+    server = server_of(timeouts=TIMEOUTS)
     line = Line(server)
     line.open(1, TALK)
     line.send(DataFrame(1, framed(b"whole")))
@@ -317,11 +320,11 @@ async def test_a_stream_may_be_silent_between_messages_but_not_within_one() -> N
 async def test_a_stream_that_the_server_holds_back_is_not_taken_for_a_stalled_one() -> None:
     wait = asyncio.Event()
 
-    async def busy(call: Call) -> None:
+    async def busy(call: StreamContext) -> None:
         await call.receive()
         await wait.wait()
 
-    server = server_of(Method("/test/Busy", stream=busy), patience=PATIENCE, max_message_bytes=STREAM_WINDOW)
+    server = server_of(Method("/test/Busy", stream=busy), timeouts=TIMEOUTS, max_message_bytes=STREAM_WINDOW)
     line = Line(server)
     line.open(1, "/test/Busy")
     line.send(*_frames_of(1, framed(bytes(STREAM_WINDOW - 5)) + framed(bytes(STREAM_WINDOW - 5))[:95]))
@@ -339,7 +342,7 @@ async def test_a_stream_that_the_server_holds_back_is_not_taken_for_a_stalled_on
 
 @in_a_loop
 async def test_an_answer_that_is_not_read_is_given_up_and_its_memory_let_go() -> None:
-    server = server_of(patience=PATIENCE)
+    server = server_of(timeouts=TIMEOUTS)
     line = Line(server, greet=False)
     line.send(PREFACE, SettingsFrame(0, settings={4: 10}))
     line.open(1, ECHO)
@@ -351,7 +354,7 @@ async def test_an_answer_that_is_not_read_is_given_up_and_its_memory_let_go() ->
 
     line.connection.tick(now_s() + 29)
     line.send(WindowUpdateFrame(3, 1))  # this one goes on
-    line.connection._streams[3].moved_s = now_s() + 29
+    line.connection._streams[3].last_progress_s = now_s() + 29
     line.connection.tick(now_s() + 31)
 
     assert statuses(line) == {1: "4"}
@@ -363,7 +366,7 @@ async def test_an_answer_that_is_not_read_is_given_up_and_its_memory_let_go() ->
 
 @in_a_loop
 async def test_a_client_that_does_not_read_is_not_read_from_and_is_ended() -> None:
-    server = server_of(patience=PATIENCE)
+    server = server_of(timeouts=TIMEOUTS)
     line = Line(server)
     line.connection.pause_writing()
     assert not line.transport.is_reading_
@@ -381,7 +384,7 @@ async def test_a_client_that_does_not_read_is_not_read_from_and_is_ended() -> No
 
 @in_a_loop
 async def test_a_client_that_hangs_up_without_reading_its_answers_is_ended() -> None:
-    server = server_of(patience=PATIENCE)
+    server = server_of(timeouts=TIMEOUTS)
     line = Line(server)
     line.transport.unsent = 100_000
     line.transport.close()  # as event loops do when the client says that it sends no more
@@ -456,16 +459,16 @@ async def test_a_client_that_sends_much_at_once_lets_the_others_go_first() -> No
 
 @in_a_loop
 async def test_a_client_that_trickles_is_not_going_on() -> None:
-    server = server_of(patience=PATIENCE)
+    server = server_of(timeouts=TIMEOUTS)
     line = Line(server)
     line.open(1, ECHO)
     line.send(DataFrame(1, framed(bytes(100_000))[:1_000]))
-    started_s = line.connection._streams[1].moved_s
+    started_s = line.connection._streams[1].last_progress_s
     for second in range(1, 32):
-        line.connection.heard_s = started_s + second
+        line.connection.last_received_s = started_s + second
         line.send(DataFrame(1, b""), DataFrame(1, b"x"))
 
-    assert line.connection._streams[1].moved_s == started_s
+    assert line.connection._streams[1].last_progress_s == started_s
     line.connection.tick(started_s + 31)
     assert statuses(line) == {1: "4"}
     await server.close()
@@ -473,7 +476,7 @@ async def test_a_client_that_trickles_is_not_going_on() -> None:
 
 @in_a_loop
 async def test_a_header_block_that_does_not_end_is_given_up() -> None:
-    server = server_of(patience=PATIENCE)
+    server = server_of(timeouts=TIMEOUTS)
     line = Line(server)
     block = line.encoder.encode(head(ECHO))
     line.send(HeadersFrame(1, block[:5]))
@@ -558,9 +561,9 @@ async def test_header_fields_that_come_twice_are_joined_so_that_nobody_reads_ano
         (name.encode(), value.encode()) for name, value in head(ECHO, ("x-api-key", "a"), ("x-api-key", "b"))
     ]
 
-    made = server.make_head(fields)
+    made = server.read_head(fields)
 
-    assert isinstance(made, Head)
+    assert isinstance(made, RequestHead)
     assert made.metadata[b"x-api-key"] == b"a,b"
     await server.close()
 
@@ -613,7 +616,7 @@ async def test_a_client_that_never_reads_is_let_through_a_window_and_no_more(mes
     await settle()
 
     assert sent <= STREAM_WINDOW + let_through <= 1.5 * STREAM_WINDOW
-    given = line.connection._streams[1]._given_bytes  # type: ignore[attr-defined]
+    given = line.connection._streams[1]._unreleased_bytes  # type: ignore[attr-defined]
     assert given <= STREAM_WINDOW + len(message) + 2_000
     line.send(RstStreamFrame(1, 8))
     assert server.held_bytes == 0
@@ -624,7 +627,7 @@ async def test_a_client_that_never_reads_is_let_through_a_window_and_no_more(mes
 async def test_messages_that_unfold_count_as_what_they_unfold_to() -> None:
     held: list[int] = []
 
-    async def collect(message: bytes, call: Call) -> bytes:  # noqa: ARG001 - as every handler
+    async def collect(message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG001 - as every handler
         held.append(server.held_bytes)
         await asyncio.Event().wait()
         return b""
@@ -650,7 +653,7 @@ async def test_messages_that_unfold_count_as_what_they_unfold_to() -> None:
 async def test_a_stream_unfolds_no_more_than_a_window_ahead() -> None:
     given: list[bytes] = []
 
-    async def collect(call: Call) -> None:
+    async def collect(call: StreamContext) -> None:
         while (message := await call.receive()) is not None:
             given.append(message)
 
@@ -663,7 +666,7 @@ async def test_a_stream_unfolds_no_more_than_a_window_ahead() -> None:
     await until(lambda: call._waiting and not call._waiting.done())
 
     assert len(given) == 1
-    call.let_go()
+    call.release()
     await until(lambda: len(given) == 2)
     line.transport.close()
     await server.close()
@@ -673,7 +676,7 @@ async def test_a_stream_unfolds_no_more_than_a_window_ahead() -> None:
 async def test_messages_of_no_bytes_cost_what_it_takes_to_answer_them() -> None:
     given: list[bytes] = []
 
-    async def collect(call: Call) -> None:
+    async def collect(call: StreamContext) -> None:
         while (message := await call.receive()) is not None:
             given.append(message)
 
@@ -722,14 +725,14 @@ def _pass_deadlines(line: Line) -> None:
 async def test_however_calls_end_nothing_of_them_is_left(ending: str) -> None:
     ended: list[str] = []
 
-    async def hold(message: bytes, call: Call) -> bytes:  # noqa: ARG001 - as every handler
+    async def hold(message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG001 - as every handler
         try:
             await asyncio.Event().wait()
         finally:
             ended.append("unary")
         return b""
 
-    async def stream(call: Call) -> None:
+    async def stream(call: StreamContext) -> None:
         try:
             while await call.receive() is not None:
                 pass
@@ -758,17 +761,17 @@ async def test_however_calls_end_nothing_of_them_is_left(ending: str) -> None:
     await settle()
 
     assert sorted(ended) == ["stream", "unary"]
-    assert (server.held_bytes, server.calls, len(server._calls)) == (0, 0, 0)
+    assert (server.held_bytes, server.calls, len(server._streaming_calls)) == (0, 0, 0)
     line.transport.close()
     await server.close()
 
 
 @in_a_loop
 async def test_a_handler_that_is_cancelled_from_within_still_ends_its_call() -> None:
-    async def give_up(message: bytes, call: Call) -> bytes:  # noqa: ARG001 - as every handler
+    async def give_up(message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG001 - as every handler
         raise asyncio.CancelledError
 
-    async def give_up_stream(call: Call) -> None:  # noqa: ARG001 - as every handler
+    async def give_up_stream(call: StreamContext) -> None:  # noqa: ARG001 - as every handler
         raise asyncio.CancelledError
 
     server = server_of(Method("/test/Unary", unary=give_up), Method("/test/Stream", stream=give_up_stream))
@@ -826,7 +829,7 @@ async def test_connections_beyond_the_most_are_turned_away_and_the_others_go_on(
 async def test_a_stream_beyond_its_window_is_reset_and_the_connection_goes_on() -> None:
     wait = asyncio.Event()
 
-    async def busy(call: Call) -> None:  # noqa: ARG001 - as every handler
+    async def busy(call: StreamContext) -> None:  # noqa: ARG001 - as every handler
         await wait.wait()
 
     server = server_of(Method("/test/Busy", stream=busy), max_held_bytes=1 << 30)

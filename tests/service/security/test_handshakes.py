@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.config import SecurityConfig, TlsFiles
-from service.http2.stream import Patience
+from service.http2.timeouts import Timeouts
 from service.rpc.server import RpcLimits, RpcServer
 from service.security.policy import SecurityPolicy
 from tests.service.in_process import MemoryTransport, settle
@@ -65,8 +65,8 @@ class _Server:
     def __init__(self, files: TlsFiles, max_connections: int = 10) -> None:
         self.closings = 0
         limits = RpcLimits(max_message_bytes=1, max_held_bytes=1, max_connections=max_connections)
-        protection = SecurityPolicy(SecurityConfig(tls=files), ())
-        self.rpc = RpcServer((), limits, Patience(), on_closed=self._on_closed, protection=protection)
+        policy = SecurityPolicy(SecurityConfig(tls=files), ())
+        self.rpc = RpcServer((), limits, Timeouts(), on_closed=self._on_closed, security=policy)
 
     def _on_closed(self) -> None:
         self.closings += 1

@@ -1,4 +1,4 @@
-"""A server under clients that mean harm: it stays small, and goes on answering the others."""
+"""A server under attack by its clients stays small and keeps answering the others."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ REQUEST = pb.ClassifyRequest(packed_pixels=bytes(3072 * 4))
 
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[ServerProcess]:
-    """A server that the tests of this file share, so that what one leaves behind hurts the next."""
+    """A server shared by the tests of this file, so that what one leaves behind hurts the next."""
     log = tmp_path_factory.mktemp("log") / "victim.log"
-    # It would end a client that pings so much: here it has to bear with one.
+    # Without it, the server would disconnect a client that pings so often.
     options = ("--threads", "1", "--min-ping-interval-s", "0")
     with ServerProcess("--models", str(repository), *options, log=log) as process:
         with Wire(process.address) as wire:
@@ -72,10 +72,10 @@ def victim(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterat
 
 @contextlib.contextmanager
 def _bounded(process: ServerProcess, most_bytes: int) -> Iterator[None]:
-    """Check that the server grows by no more than so much meanwhile, and answers at the end."""
+    """Check that the server grows by less than ``most_bytes`` in the block, and answers at the end."""
     clear = Path(f"/proc/{process.pid}/clear_refs")
     with contextlib.suppress(OSError):
-        clear.write_text("5")  # the peak begins anew
+        clear.write_text("5")  # reset the peak
     before = _memory(process, "VmRSS")
     yield
     with Wire(process.address) as wire:
@@ -124,7 +124,7 @@ def _many(frame: bytes, count: int) -> Callable[[Wire], None]:
 
 
 def _empty_messages(wire: Wire) -> None:
-    """Send empty messages to a stream that has begun, as many as it lets through."""
+    """Send 100,000 empty messages on one stream."""
     wire.open(1, head(CLASSIFY_STREAM))
     wire.data(1, EMPTY_MESSAGE * 100_000)
 
@@ -158,7 +158,7 @@ def test_a_flood_leaves_the_server_small_and_serving(
 
 
 def _read_on(connected: socket.socket) -> bool:
-    """Read until the reply to the last PING, or the end; say whether it came."""
+    """Read to the reply to the last PING or to the end; return whether the reply came."""
     tail = b""
     while b"the end!" not in tail and (data := connected.recv(1 << 16)):
         tail = tail[-8:] + data
@@ -208,7 +208,7 @@ def test_random_bytes_leave_the_server_serving(victim: ServerProcess) -> None:
                 wire.send(start + chance.randbytes(chance.randrange(400)))
 
 
-# -- with a look inside
+# -- in the server's process
 
 
 class _Model:
@@ -256,18 +256,18 @@ class _Inside:
         await repository.close()
 
     def holds_nothing(self) -> bool:
-        """Wait until no call is under way; then nothing must be held."""
+        """Wait until no call is in progress; return whether all memory and admissions are released."""
         idle = threading.Event()
 
-        def look() -> None:
+        def poll() -> None:
             if self.rpc.calls:
-                self._loop.call_later(0.01, look)
+                self._loop.call_later(0.01, poll)
             else:
                 self._loop.call_later(0.05, idle.set)  # cancelled handlers have yet to end
 
-        self._loop.call_soon_threadsafe(look)
+        self._loop.call_soon_threadsafe(poll)
         assert idle.wait(30)
-        return (self.rpc.held_bytes, self.admission.images, len(self.rpc._calls)) == (0, 0, 0)
+        return (self.rpc.held_bytes, self.admission.images, len(self.rpc._streaming_calls)) == (0, 0, 0)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
@@ -334,7 +334,7 @@ def test_connections_beyond_the_most_are_turned_away_and_room_is_found_again(ins
 
 
 def _wait_for_room(address: str) -> None:
-    """Connect until a connection is taken, as a client does that is turned away."""
+    """Connect until a connection is accepted."""
     while True:
         with contextlib.suppress(OSError, AssertionError), Wire(address) as wire:
             assert wire.ask(1, LIST_MODELS).status == 0

@@ -1,4 +1,4 @@
-"""The wire contract, asked of a real server process: each rule of the proto, and what breaks it."""
+"""The wire contract of a real server process: each rule of the proto, and requests that break it."""
 
 from __future__ import annotations
 

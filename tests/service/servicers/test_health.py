@@ -1,4 +1,4 @@
-"""Health, to those who ask once and to those who watch; and reflection under both of its names."""
+"""Health checks and watches, and reflection as v1 and v1alpha."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_server_serves_while_a_model_comes_and_goes() -> None:
     asyncio.run(main())
 
 
-def test_a_model_with_the_name_of_a_service_does_not_speak_for_it() -> None:
+def test_a_model_with_the_name_of_a_service_does_not_change_its_status() -> None:
     health = HealthServicer(["known"])
     health.set_serving([])
     health.set_models({"known": False, "": False})

@@ -1,12 +1,10 @@
-"""What a servicer does when time is short: nothing that is for nothing, and all that was promised."""
+"""A servicer skips work for calls that are too late, and finishes what it has accepted when it stops."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 from hyperframe.frame import DataFrame, SettingsFrame, WindowUpdateFrame
 
@@ -16,30 +14,16 @@ from service.config import ImageLimits, ServerConfig
 from service.errors import Code, DeadlineError
 from service.observability.observers import Observer, Request
 from service.repository import Loaded, Repository
-from service.runtime.model import ModelInfo
 from service.servicers import decoding
 from service.servicers.classifier import ClassifierServicer
 from tests.service.in_process import Line, server_of, until
 from tests.service.raw_client import PREFACE, framed
+from tests.service.servicers.gated_model import GatedModel
 
 if TYPE_CHECKING:
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
 
 STREAM = "/cifar10net.v1.Classifier/ClassifyStream"
-
-
-class _Gated:
-    """A model that answers when it is let."""
-
-    info = ModelInfo("gated", 1, ("a", "b"), "CPUExecutionProvider", {})
-
-    def __init__(self) -> None:
-        self.entered, self.opened = threading.Event(), threading.Event()
-
-    def run(self, images: np.ndarray) -> np.ndarray:
-        self.entered.set()
-        assert self.opened.wait(60)
-        return np.full((len(images), 2), 0.5, np.float32)
 
 
 def _servicer(model: Any, max_images: int = 10_000, observer: Observer | None = None) -> ClassifierServicer:
@@ -54,13 +38,13 @@ def test_pictures_of_a_call_that_is_too_late_are_not_decoded(monkeypatch: pytest
     message = pb.ClassifyRequest(images=[pb.Image(encoded=b"picture")] * 9).SerializeToString()
 
     async def main() -> None:
-        servicer = _servicer(_Gated())
+        servicer = _servicer(GatedModel())
 
         class Late:
             deadline_s = asyncio.get_running_loop().time() - 1
             images = 0
 
-        late: Call = Late()  # type: ignore[assignment]
+        late: UnaryContext = Late()  # type: ignore[assignment]
         with pytest.raises(DeadlineError):
             await servicer.classify(message, late)
 
@@ -68,24 +52,24 @@ def test_pictures_of_a_call_that_is_too_late_are_not_decoded(monkeypatch: pytest
     assert decoded == []
 
 
-def test_a_request_that_finds_no_room_is_told_of_with_its_model() -> None:
-    told: list[Request] = []
+def test_a_request_that_finds_no_room_is_observed_with_its_model() -> None:
+    requests: list[Request] = []
 
     class Listener(Observer):
         def on_request(self, request: Request) -> None:
-            told.append(request)
+            requests.append(request)
 
     async def main() -> None:
-        line = Line(server_of(*_servicer(_Gated(), max_images=2, observer=Listener()).methods()))
+        line = Line(server_of(*_servicer(GatedModel(), max_images=2, observer=Listener()).methods()))
         line.open(1, "/cifar10net.v1.Classifier/Classify")
         message = pb.ClassifyRequest(packed_pixels=bytes(3 * 3072)).SerializeToString()
         line.send(DataFrame(1, framed(message), flags=["END_STREAM"]))
-        await until(lambda: told)
+        await until(lambda: requests)
         line.transport.close()
 
     asyncio.run(main())
-    [request] = told
-    assert request.model is _Gated.info
+    [request] = requests
+    assert request.model is GatedModel.info
     assert (request.code, request.images) == (Code.RESOURCE_EXHAUSTED, 3)
 
 
@@ -94,7 +78,7 @@ def test_a_stop_is_no_failure_of_a_stream_that_is_wholly_answered(has_ended: boo
     request = pb.ClassifyStreamRequest(id="x", request=pb.ClassifyRequest(packed_pixels=bytes(3072)))
 
     async def main() -> bytes:
-        model = _Gated()
+        model = GatedModel()
         server = server_of(*_servicer(model).methods())
         line = Line(server, greet=False)
         line.send(PREFACE, SettingsFrame(0), WindowUpdateFrame(0, 1 << 20))

@@ -1,4 +1,4 @@
-"""ClassifyStream: answers in order however they are asked for, and one stream's trouble is its own."""
+"""ClassifyStream: responses in order, and errors that affect one request or one stream only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real server that lets clients use shared memory, and a stub of it."""
+"""A real server with shared memory enabled, and its stub."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="package")
 def address(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run two workers, so that what is to hold for all of them is seen to."""
+    """Run two workers, so that state that they must share is tested."""
     log = tmp_path_factory.mktemp("log") / "server.log"
     flags = ("--workers", "2", "--instances", "1", "--shared-memory")
     process = ServerProcess("--models", str(repository), *flags, log=log)

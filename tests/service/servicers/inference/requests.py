@@ -1,4 +1,4 @@
-"""Requests of the Open Inference Protocol, made without any of its clients."""
+"""Build requests of the Open Inference Protocol, and read responses, without any of its clients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SERVICE = "/inference.GRPCInferenceService"
 CLASSES = 3
-"""Of the models in these tests."""
+"""Number of classes of the models in these tests."""
 
 
 def infer_request(images: np.ndarray, model: str = "colours", **more: Any) -> pb.ModelInferRequest:
@@ -25,13 +25,13 @@ def infer_request(images: np.ndarray, model: str = "colours", **more: Any) -> pb
 
 
 def parameters(values: Mapping[str, Any]) -> dict[str, pb.InferParameter]:
-    """Wrap values, each as the type that it has: bool, int or str."""
+    """Make parameters of bool, int and str values."""
     fields = {bool: "bool_param", int: "int64_param", str: "string_param"}
     return {name: pb.InferParameter(**{fields[type(value)]: value}) for name, value in values.items()}
 
 
 def output(name: str = "probabilities", /, **values: Any) -> pb.ModelInferRequest.InferRequestedOutputTensor:
-    """Want an output with these parameters."""
+    """Request an output with these parameters."""
     return pb.ModelInferRequest.InferRequestedOutputTensor(name=name, parameters=parameters(values))
 
 
@@ -42,8 +42,8 @@ def numbers(response: pb.ModelInferResponse) -> np.ndarray:
     return np.frombuffer(raw, "<f4").reshape(tensor.shape)
 
 
-def words(response: pb.ModelInferResponse) -> list[list[str]]:
-    """Read the classifications of a response, image by image."""
+def strings(response: pb.ModelInferResponse) -> list[list[str]]:
+    """Read the classifications of a response, a list per image."""
     (tensor,), (raw,) = response.outputs, response.raw_output_contents
     assert (tensor.name, tensor.datatype) == ("probabilities", "BYTES")
     found, position = [], 0

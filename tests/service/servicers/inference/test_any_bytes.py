@@ -1,4 +1,4 @@
-"""Whatever is sent to any method is answered, or refused as the caller's fault."""
+"""Any bytes sent to any method are answered, or refused as the caller's fault."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _requests = st.builds(
 )
 _image = np.zeros((1, 32, 32, 3), np.uint8)
 _nearly_right = st.builds(
-    lambda fields: _changed(fields),  # noqa: PLW0108 - it stands below
+    lambda fields: _changed(fields),  # noqa: PLW0108 - defined below
     st.fixed_dictionaries(
         {},
         optional={

@@ -1,4 +1,4 @@
-"""ModelInfer and ModelStreamInfer, asked of a real server: each rule of the proto, and what breaks it."""
+"""ModelInfer and ModelStreamInfer of a real server: each rule of the proto, and requests that break it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.service.servicers.inference.requests import (
     numbers,
     output,
     parameters,
-    words,
+    strings,
 )
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def test_a_classification_names_the_best_classes(
 ) -> None:
     request = infer_request(coloured, outputs=[output(classification=classes)])
 
-    found = words(stub.ModelInfer(request, timeout=60))
+    found = strings(stub.ModelInfer(request, timeout=60))
 
     with Client(address) as client:
         expected = [
@@ -160,7 +160,7 @@ def test_reserved_and_unknown_parameters_are_ignored(stub: Stub) -> None:
         ),
         ({"outputs": [output("x")]}, "INVALID_ARGUMENT", "outputs[0] is 'x', expected 'probabilities'"),
         ({"outputs": [output(), output("x")]}, "INVALID_ARGUMENT", "outputs[1] is 'x'"),
-        ({"outputs": [output(), output()]}, "INVALID_ARGUMENT", "wanted 2 times, expected once"),
+        ({"outputs": [output(), output()]}, "INVALID_ARGUMENT", "requested 2 times, expected once"),
         (
             {"outputs": [output(classification=0)]},
             "INVALID_ARGUMENT",
@@ -218,7 +218,7 @@ def test_contents_that_are_no_images_are_refused(
     assert message in got
 
 
-def test_many_images_are_to_be_sent_raw(stub: Stub) -> None:
+def test_many_images_must_be_sent_raw(stub: Stub) -> None:
     tensor = _tensor(shape=[257, 32, 32, 3], contents=Contents(uint_contents=[0] * 257 * 3072))
 
     code, message = _refusal(stub, infer_request(ONE, inputs=[tensor], raw_input_contents=[]))
@@ -306,7 +306,7 @@ def test_junk_in_a_stream_is_that_messages_error(channel: grpc.Channel) -> None:
 
     replies = [pb.ModelStreamInferResponse.FromString(answer) for answer in answers]
     assert [reply.infer_response.id for reply in replies] == ["good", "", "good"]
-    assert "not the message that the method takes" in replies[1].error_message
+    assert "not the method's request message" in replies[1].error_message
 
 
 def test_a_stream_that_is_cancelled_leaves_others_alone(stub: Stub) -> None:

@@ -1,4 +1,4 @@
-"""What clients ask before they send images, and that it is true."""
+"""The metadata that clients read before they send images."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_server_says_what_it_is_and_what_works(stub: Stub, server: str) -> N
     assert set(plain.extensions) == everywhere
 
 
-def test_a_models_tensors_are_told(stub: Stub) -> None:
+def test_a_models_tensors_are_described(stub: Stub) -> None:
     kind = pb.ModelMetadataResponse.TensorMetadata
 
     metadata = stub.ModelMetadata(pb.ModelMetadataRequest(name="shades"), timeout=60)
@@ -81,7 +81,7 @@ def test_a_models_tensors_are_told(stub: Stub) -> None:
     )
 
 
-def test_a_models_configuration_is_told(stub: Stub) -> None:
+def test_a_models_configuration_is_described(stub: Stub) -> None:
     config = stub.ModelConfig(pb.ModelConfigRequest(name="shades", version="3"), timeout=60).config
 
     assert (config.name, config.platform, config.backend) == ("shades", "onnxruntime_onnx", "onnxruntime")
@@ -116,32 +116,32 @@ def test_a_configuration_says_how_the_server_was_started(tmp_path: Path) -> None
     without_labels = describe(INFO, config)
     (tmp_path / "model" / "labels.txt").write_text("a\nb\n")
 
-    told = describe(INFO, config)
+    described = describe(INFO, config)
 
-    assert told.input[0].name == "in"
-    assert (told.output[0].name, told.output[0].label_filename) == ("out", "labels.txt")
+    assert described.input[0].name == "in"
+    assert (described.output[0].name, described.output[0].label_filename) == ("out", "labels.txt")
     assert without_labels.output[0].label_filename == ""
-    assert told.response_cache.enable
+    assert described.response_cache.enable
     assert not describe(INFO, replace(config, cache_mib=0)).response_cache.enable
-    assert told.max_batch_size == 99
-    batching = told.dynamic_batching
+    assert described.max_batch_size == 99
+    batching = described.dynamic_batching
     assert (list(batching.preferred_batch_size), batching.max_queue_delay_microseconds) == ([17], 2000)
-    group = told.instance_group[0]
+    group = described.instance_group[0]
     assert (group.kind, group.count, list(group.gpus)) == (pb.ModelInstanceGroup.KIND_GPU, 6, [1])
 
 
 @pytest.mark.parametrize(
-    ("policy", "told"),
+    ("policy", "described"),
     [
         ("latest:2", pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=2))),
         ("all", pb.ModelVersionPolicy(all=pb.ModelVersionPolicy.All())),
         ("3,1", pb.ModelVersionPolicy(specific=pb.ModelVersionPolicy.Specific(versions=[1, 3]))),
     ],
 )
-def test_the_policy_of_a_models_versions_is_told(policy: str, told: pb.ModelVersionPolicy) -> None:
+def test_the_version_policy_of_a_model_is_described(policy: str, described: pb.ModelVersionPolicy) -> None:
     config = ServerConfig(versions=VersionPolicies.parse(["latest:7", f"{INFO.name}={policy}"]))
 
-    assert describe(INFO, config).version_policy == told
+    assert describe(INFO, config).version_policy == described
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_the_policy_of_a_models_versions_is_told(policy: str, told: pb.ModelVers
         ("ModelConfig", "none", "NOT_FOUND"),
     ],
 )
-def test_what_is_asked_of_no_model_is_refused(
+def test_a_request_without_a_known_model_is_refused(
     channel: grpc.Channel, method: str, name: str, code: str
 ) -> None:
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"{SERVICE}/{method}")

@@ -1,4 +1,4 @@
-"""Models that clients load and unload: every worker follows, and nobody without the flag may."""
+"""Clients load and unload models in every worker, if the flag allows it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from cifar10net.pb import inference_pb2_grpc
 from service.errors import ModelError
 from service.repository import IndexEntry, VersionState
 from service.server.spawn import ServerProcess
-from service.servicers.inference.model_repository import RepositoryControl
+from service.servicers.inference.model_repository import ModelRepositoryHandlers
 from tests.service.servicers.inference.requests import infer_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
 
     Stub = inference_pb2_grpc.GRPCInferenceServiceStub
 
@@ -46,7 +46,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, add_model: Callable[..., Path
 
 @pytest.fixture(scope="module")
 def stubs(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Stub]]:
-    """Ask two workers over four connections."""
+    """Connect four times to a server of two workers."""
     flags = ("--workers", "2", "--instances", "1", "--watch-s", "0", "--model-control")
     process = ServerProcess("--models", str(root), *flags, log=tmp_path_factory.mktemp("log") / "log")
     process.start()
@@ -116,12 +116,12 @@ def test_a_model_that_is_refused_leaves_what_answers_and_says_why(stubs: list[St
 
 
 @pytest.mark.parametrize("error", [None, ModelError("the folder is gone")])
-def test_those_who_ask_at_the_same_time_share_a_look_at_the_folder(error: Exception | None) -> None:
-    looks = []
+def test_concurrent_callers_share_one_scan_of_the_folder(error: Exception | None) -> None:
+    scans = []
 
     class Folder:
         async def scan(self) -> None:
-            looks.append(1)
+            scans.append(1)
             await asyncio.sleep(0)
             if error is not None:
                 raise error
@@ -130,20 +130,20 @@ def test_those_who_ask_at_the_same_time_share_a_look_at_the_folder(error: Except
             return [IndexEntry("model", 1, VersionState.READY, "")]
 
     async def main() -> list[bytes]:
-        control = RepositoryControl(Folder())  # type: ignore[arg-type]
-        call: Call = None  # type: ignore[assignment] # the handler does not look at it
-        answers = await asyncio.gather(*(control.index(b"", call) for _ in range(50)))
-        return [*answers, await control.index(b"", call)]
+        handlers = ModelRepositoryHandlers(Folder())  # type: ignore[arg-type]
+        context: UnaryContext = None  # type: ignore[assignment] # the handler does not use it
+        answers = await asyncio.gather(*(handlers.index(b"", context) for _ in range(50)))
+        return [*answers, await handlers.index(b"", context)]
 
     answers = asyncio.run(main())
 
     assert len(answers) == 51
     assert len(set(answers)) == 1
     assert b"model" in answers[0]
-    assert len(looks) == 2
+    assert len(scans) == 2
 
 
-def test_the_extension_is_told(stubs: list[Stub]) -> None:
+def test_the_extension_is_listed(stubs: list[Stub]) -> None:
     metadata = stubs[0].ServerMetadata(pb.ServerMetadataRequest(), timeout=60)
 
     assert "model_repository" in metadata.extensions
@@ -189,7 +189,7 @@ def test_the_index_lists_every_version_and_those_that_are_ready(stub: Stub) -> N
         ),
     ],
 )
-def test_what_may_not_be_asked_is_refused(
+def test_what_is_not_allowed_is_refused(
     stub: Stub, method: str, request_: Any, code: str, message: str
 ) -> None:
     with pytest.raises(grpc.RpcError) as caught:

@@ -16,9 +16,9 @@ from service.runtime.model import ModelInfo
 from service.servicers.inference.model_statistics import Statistics
 
 if TYPE_CHECKING:
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
 
-CALL: Call = None  # type: ignore[assignment] # the handler does not look at it
+CALL: UnaryContext = None  # type: ignore[assignment] # the handler does not look at it
 COUNTED = VersionTotals(
     last_answer_ms=1_700_000_000_000,
     images={"ok": 80, "internal": 7},

@@ -1,4 +1,4 @@
-"""The bytes of a response are what the protobuf library would have written, whatever is wanted."""
+"""The bytes of a response are what the protobuf library would have written, in every form."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from hypothesis.extra.numpy import arrays
 from cifar10net.pb import inference_pb2 as pb
 from service.errors import DisabledError, InvalidRequestError, UnknownRegionError
 from service.runtime.model import ModelInfo
-from service.servicers.inference.classification import Classification
-from service.servicers.inference.outputs import ResponseWriter, Wanted, read_wanted
-from service.servicers.inference.regions import Region, Regions
-from tests.service.servicers.inference.requests import numbers, output, parameters, words
+from service.servicers.inference.classification import ClassificationWriter
+from service.servicers.inference.outputs import InferResponseWriter, OutputOptions, parse_output_options
+from service.servicers.inference.regions import Region, RegionRegistry
+from tests.service.servicers.inference.requests import numbers, output, parameters, strings
+from tests.service.servicers.message_fields import unset_fields
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +28,12 @@ _floats = st.floats(width=32, allow_nan=True, allow_infinity=True)
 _rows = st.integers(1, 40).flatmap(lambda n: arrays(np.float32, (n, 3), elements=_floats))
 
 
-def _response(rows: np.ndarray, request_id: str = "", wanted: Wanted | None = None) -> pb.ModelInferResponse:
-    return pb.ModelInferResponse.FromString(ResponseWriter(INFO).write(rows, request_id, wanted or Wanted()))
+def _response(
+    rows: np.ndarray, request_id: str = "", options: OutputOptions | None = None
+) -> pb.ModelInferResponse:
+    return pb.ModelInferResponse.FromString(
+        InferResponseWriter(INFO).write(rows, request_id, options or OutputOptions())
+    )
 
 
 @given(rows=_rows, request_id=st.text(max_size=200))
@@ -47,17 +52,17 @@ def test_a_plain_response_is_what_the_library_would_write(rows: np.ndarray, requ
 
 
 def test_responses_of_the_same_size_share_no_values() -> None:
-    writer = ResponseWriter(INFO)
+    writer = InferResponseWriter(INFO)
     rows = [np.full((2, 3), value, np.float32) for value in (1, 2)]
 
-    responses = [pb.ModelInferResponse.FromString(writer.write(each, "", Wanted())) for each in rows]
+    responses = [pb.ModelInferResponse.FromString(writer.write(each, "", OutputOptions())) for each in rows]
 
     assert [numbers(response).tolist() for response in responses] == [each.tolist() for each in rows]
 
 
 @given(rows=_rows, classes=st.integers(1, 3))
 def test_a_classification_names_classes_best_first(rows: np.ndarray, classes: int) -> None:
-    found = words(_response(rows, wanted=Wanted(classes)))
+    found = strings(_response(rows, options=OutputOptions(classes)))
 
     assert [len(each) for each in found] == [classes] * len(rows)
     for row, texts in zip(rows, found, strict=True):
@@ -67,10 +72,10 @@ def test_a_classification_names_classes_best_first(rows: np.ndarray, classes: in
             assert indexes == sorted(range(3), key=lambda index: (-row[index], index))[:classes]
 
 
-def test_each_word_is_behind_its_length() -> None:
+def test_each_string_follows_its_length() -> None:
     rows = np.array([[0.25, 0.5, 0.25]], np.float32)
 
-    assert Classification(("a", "b", "c")).write(rows, 2) == (
+    assert ClassificationWriter(("a", "b", "c")).write(rows, 2) == (
         b"\x0c\x00\x00\x000.500000:1:b\x0c\x00\x00\x000.250000:0:a"
     )
 
@@ -78,7 +83,7 @@ def test_each_word_is_behind_its_length() -> None:
 def test_equal_probabilities_come_by_index() -> None:
     rows = np.array([[index % 3 for index in range(100)]], np.float32)
 
-    found = Classification(["x"] * 100).write(rows, 100)
+    found = ClassificationWriter(["x"] * 100).write(rows, 100)
 
     indexes = [int(index) for index in re.findall(rb":(\d+):x", found)]
     assert indexes == sorted(range(100), key=lambda index: (-(index % 3), index))
@@ -88,18 +93,20 @@ def test_equal_probabilities_come_by_index() -> None:
 
 
 @pytest.fixture
-def regions(tmp_path: Path) -> Regions:
+def regions(tmp_path: Path) -> RegionRegistry:
     (tmp_path / "object").write_bytes(bytes(100))
-    regions = Regions(tmp_path)
+    regions = RegionRegistry(tmp_path)
     regions.add(Region("region", "object", 20, 60))
     return regions
 
 
-def _wanted(regions: Regions | None, **values: Any) -> Wanted:
-    return read_wanted(pb.ModelInferRequest(outputs=[output(**values)]), INFO, 2, regions)
+def _options(regions: RegionRegistry | None, **values: Any) -> OutputOptions:
+    return parse_output_options(pb.ModelInferRequest(outputs=[output(**values)]), INFO, 2, regions)
 
 
-def test_an_answer_in_shared_memory_is_where_it_was_wanted(regions: Regions, tmp_path: Path) -> None:
+def test_values_are_written_where_the_request_wants_them_in_shared_memory(
+    regions: RegionRegistry, tmp_path: Path
+) -> None:
     place: dict[str, Any] = {
         "shared_memory_region": "region",
         "shared_memory_byte_size": 30,
@@ -107,7 +114,7 @@ def test_an_answer_in_shared_memory_is_where_it_was_wanted(regions: Regions, tmp
     }
     rows = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
 
-    response = _response(rows, "id", _wanted(regions, **place))
+    response = _response(rows, "id", _options(regions, **place))
 
     expected = bytes(28) + rows.tobytes() + bytes(100 - 28 - 24)
     assert (tmp_path / "object").read_bytes() == expected
@@ -115,6 +122,17 @@ def test_an_answer_in_shared_memory_is_where_it_was_wanted(regions: Regions, tmp
     assert response.raw_output_contents == [b""]
     assert response.outputs[0].shape == [2, 3]
     assert dict(response.outputs[0].parameters) == parameters({**place, "shared_memory_byte_size": 24})
+
+
+def test_no_field_of_the_proto_is_forgotten(regions: RegionRegistry) -> None:
+    options = _options(regions, shared_memory_region="region", shared_memory_byte_size=24)
+
+    unset = unset_fields(_response(np.ones((2, 3), np.float32), "id", options))
+
+    assert {name for name in unset if not name.startswith("inference.InferTensorContents.")} == {
+        "inference.ModelInferResponse.InferOutputTensor.contents",  # never, as the proto says
+        "inference.ModelInferResponse.parameters",  # in streams
+    }
 
 
 @pytest.mark.parametrize(
@@ -136,7 +154,7 @@ def test_an_answer_in_shared_memory_is_where_it_was_wanted(regions: Regions, tmp
         (
             {"shared_memory_region": "region", "shared_memory_byte_size": 23},
             InvalidRequestError,
-            "has room for 23 bytes in shared memory, expected at least 24",
+            "has 23 bytes of shared memory, expected at least 24",
         ),
         (
             {"shared_memory_region": "region", "shared_memory_byte_size": 24, "classification": 1},
@@ -164,13 +182,13 @@ def test_an_answer_in_shared_memory_is_where_it_was_wanted(regions: Regions, tmp
         ),
     ],
 )
-def test_a_place_that_is_none_is_refused(
-    regions: Regions, values: dict[str, Any], error: type[Exception], message: str
+def test_an_invalid_place_in_shared_memory_is_refused(
+    regions: RegionRegistry, values: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        _wanted(regions, **values)
+        _options(regions, **values)
 
 
 def test_shared_memory_is_refused_where_it_is_off() -> None:
     with pytest.raises(DisabledError, match="--shared-memory"):
-        _wanted(None, shared_memory_region="region", shared_memory_byte_size=24)
+        _options(None, shared_memory_region="region", shared_memory_byte_size=24)

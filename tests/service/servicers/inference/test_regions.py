@@ -1,4 +1,4 @@
-"""Regions of shared memory: nothing outside is touched, and a client that shrinks its own harms nobody."""
+"""Regions of shared memory: nothing outside is accessed, and a client that shrinks its own is harmless."""
 
 from __future__ import annotations
 
@@ -21,14 +21,20 @@ from service.errors import (
     ServiceError,
     UnknownRegionError,
 )
-from service.servicers.inference.regions import MOST_REGIONS, Region, Regions, find_span
+from service.servicers.inference.regions import (
+    MOST_REGIONS,
+    Region,
+    RegionRegistry,
+    RegionSlice,
+    find_region_slice,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 def _open_files(folder: Path) -> list[str]:
-    """List what this process has open in a folder."""
+    """List the files that this process has open in a folder."""
     files = []
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile, by another thread
@@ -38,7 +44,7 @@ def _open_files(folder: Path) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Stand in for the folder of memory objects, with one of 100 bytes."""
+    """Make a folder of memory objects with one of 100 bytes."""
     folder = tmp_path / "shm"
     folder.mkdir()
     (folder / "object").write_bytes(bytes(range(100)))
@@ -46,20 +52,20 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def regions(folder: Path) -> Iterator[Regions]:
-    regions = Regions(folder)
+def regions(folder: Path) -> Iterator[RegionRegistry]:
+    regions = RegionRegistry(folder)
     yield regions
-    assert len(_open_files(folder)) == len(regions.known())
-    regions.drop("")
+    assert len(_open_files(folder)) == len(regions.list())
+    regions.remove("")
     assert not _open_files(folder)
 
 
-def test_bytes_are_read_and_written_within_a_region(regions: Regions, folder: Path) -> None:
+def test_bytes_are_read_and_written_within_a_region(regions: RegionRegistry, folder: Path) -> None:
     region = Region("region", "/object", 10, 20)
     regions.add(region)
 
-    assert regions.read(region, 5, 3) == bytes((15, 16, 17))
-    regions.write(region, 17, b"end")
+    assert RegionSlice(regions, region, 5, 3).read() == bytes((15, 16, 17))
+    RegionSlice(regions, region, 17, 3).write(b"end")
     assert (folder / "object").read_bytes() == bytes(range(27)) + b"end" + bytes(range(30, 100))
 
 
@@ -82,7 +88,9 @@ def test_bytes_are_read_and_written_within_a_region(regions: Regions, folder: Pa
         ("socket", "cannot be opened"),
     ],
 )
-def test_what_is_no_memory_object_is_refused(regions: Regions, folder: Path, key: str, message: str) -> None:
+def test_what_is_no_memory_object_is_refused(
+    regions: RegionRegistry, folder: Path, key: str, message: str
+) -> None:
     (folder / "folder").mkdir()
     (folder.parent / "secret").write_bytes(bytes(100))
     (folder / "link").symlink_to("../secret")
@@ -92,111 +100,115 @@ def test_what_is_no_memory_object_is_refused(regions: Regions, folder: Path, key
 
         with pytest.raises(InvalidRequestError, match=message):
             regions.add(Region("region", key, 0, 1))
-    assert not regions.known()
+    assert not regions.list()
 
 
 @pytest.mark.parametrize(
     ("offset", "size"),
     [(0, 0), (0, 101), (100, 1), (1, 100), (2**63, 1), (0, 2**64 - 1), (2**64 - 1, 2**64 - 1)],
 )
-def test_a_region_must_lie_in_its_object(regions: Regions, offset: int, size: int) -> None:
+def test_a_region_must_lie_in_its_object(regions: RegionRegistry, offset: int, size: int) -> None:
     with pytest.raises(InvalidRequestError, match=r"bytes.* expected"):
         regions.add(Region("region", "object", offset, size))
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201])
-def test_a_region_needs_a_name_of_some_size(regions: Regions, name: str) -> None:
+def test_a_region_needs_a_name_of_some_size(regions: RegionRegistry, name: str) -> None:
     with pytest.raises(InvalidRequestError, match="expected 1 to 200"):
         regions.add(Region(name, "object", 0, 1))
 
 
-def test_a_name_is_taken_until_it_is_dropped(regions: Regions) -> None:
+def test_a_name_is_taken_until_it_is_removed(regions: RegionRegistry) -> None:
     first = Region("region", "object", 0, 10)
     regions.add(first)
 
     with pytest.raises(RegionExistsError):
         regions.add(Region("region", "object", 0, 20))
-    assert regions.known() == [first]
+    assert regions.list() == [first]
 
-    regions.drop("region")
+    regions.remove("region")
     with pytest.raises(UnknownRegionError):
-        regions.read(first, 0, 1)
+        RegionSlice(regions, first, 0, 1).read()
     regions.add(Region("region", "object", 0, 20))
 
 
-def test_dropping_by_ticket_leaves_another_registration_of_the_name_alone(regions: Regions) -> None:
+def test_removing_by_id_leaves_another_registration_of_the_name_alone(regions: RegionRegistry) -> None:
     kept, other = Region("region", "object", 0, 10), Region("region", "object", 0, 10)
     regions.add(kept)
 
-    regions.drop("region", other.ticket)
-    assert regions.known() == [kept]
-    regions.drop("region", kept.ticket)
-    assert not regions.known()
+    regions.remove("region", other.registration_id)
+    assert regions.list() == [kept]
+    regions.remove("region", kept.registration_id)
+    assert not regions.list()
 
 
-def test_a_piece_of_one_registration_is_none_of_the_next_of_that_name(regions: Regions, folder: Path) -> None:
+def test_a_slice_of_one_registration_is_unknown_to_the_next_of_that_name(
+    regions: RegionRegistry, folder: Path
+) -> None:
     (folder / "small").write_bytes(b"0123456789")
     regions.add(Region("region", "object", 0, 100))
     parameters = {
         "shared_memory_region": pb.InferParameter(string_param="region"),
         "shared_memory_byte_size": pb.InferParameter(int64_param=100),
     }
-    span = find_span(parameters, "input images", regions)
-    assert span is not None
-    regions.drop("region")
+    memory = find_region_slice(parameters, "input images", regions)
+    assert memory is not None
+    regions.remove("region")
     regions.add(Region("region", "small", 0, 10))
 
     with pytest.raises(UnknownRegionError):
-        span.read()
+        memory.read()
     with pytest.raises(UnknownRegionError):
-        span.write(bytes(100))
+        memory.write(bytes(100))
 
     assert (folder / "small").read_bytes() == b"0123456789"
 
 
-def test_dropping_what_is_not_known_is_no_error_and_no_name_is_all(regions: Regions) -> None:
+def test_removing_an_unknown_region_is_no_error_and_no_name_means_all(regions: RegionRegistry) -> None:
     for name in ("a", "b"):
         regions.add(Region(name, "object", 0, 10))
 
-    regions.drop("c")
-    assert len(regions.known()) == 2
-    regions.drop("")
-    assert not regions.known()
+    regions.remove("c")
+    assert len(regions.list()) == 2
+    regions.remove("")
+    assert not regions.list()
 
 
-def test_there_is_an_end_to_how_many_there_may_be(regions: Regions) -> None:
+def test_the_number_of_regions_is_limited(regions: RegionRegistry) -> None:
     for number in range(MOST_REGIONS):
         regions.add(Region(str(number), "object", 0, 1))
 
-    with pytest.raises(OverloadedError, match="no more may be"):
+    with pytest.raises(OverloadedError, match="expected at most that many"):
         regions.add(Region("one more", "object", 0, 1))
 
 
-def test_an_object_that_became_smaller_is_an_error_and_stays_small(regions: Regions, folder: Path) -> None:
+def test_an_object_that_became_smaller_is_an_error_and_stays_small(
+    regions: RegionRegistry, folder: Path
+) -> None:
     region = Region("region", "object", 0, 100)
     regions.add(region)
     os.truncate(folder / "object", 50)
 
-    assert regions.read(region, 0, 50) == bytes(range(50))
+    assert RegionSlice(regions, region, 0, 50).read() == bytes(range(50))
     with pytest.raises(InvalidRequestError, match="has become smaller"):
-        regions.read(region, 0, 51)
+        RegionSlice(regions, region, 0, 51).read()
     with pytest.raises(InvalidRequestError, match="has become smaller"):
-        regions.write(region, 0, b"x")
+        RegionSlice(regions, region, 0, 1).write(b"x")
     assert (folder / "object").stat().st_size == 50
 
 
-def test_an_object_that_was_unlinked_is_still_there(regions: Regions, folder: Path) -> None:
+def test_an_object_that_was_unlinked_is_still_there(regions: RegionRegistry, folder: Path) -> None:
     region = Region("region", "object", 0, 100)
     regions.add(region)
     (folder / "object").unlink()
 
-    regions.write(region, 0, b"still")
-    assert regions.read(region, 0, 5) == b"still"
+    RegionSlice(regions, region, 0, 5).write(b"still")
+    assert RegionSlice(regions, region, 0, 5).read() == b"still"
 
 
-def test_a_system_without_the_folder_is_told_so(tmp_path: Path) -> None:
+def test_a_system_without_the_folder_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="shared memory needs"):
-        Regions(tmp_path / "none")
+        RegionRegistry(tmp_path / "none")
 
 
 @given(
@@ -208,10 +220,10 @@ def test_a_system_without_the_folder_is_told_so(tmp_path: Path) -> None:
 def test_anything_registered_is_a_region_or_refused(
     tmp_path_factory: pytest.TempPathFactory, name: str, key: str, offset: int, size: int
 ) -> None:
-    regions = Regions(tmp_path_factory.getbasetemp())
+    regions = RegionRegistry(tmp_path_factory.getbasetemp())
     try:
         regions.add(Region(name, key, offset, size))
     except ServiceError:
-        assert not regions.known()
+        assert not regions.list()
     finally:
-        regions.drop("")
+        regions.remove("")

@@ -1,4 +1,4 @@
-"""How urgent a request is, until when it is wanted, and what is refused before it is parsed."""
+"""Priority and deadline of a request, and what is refused before it is parsed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cifar10net.pb import inference_pb2 as pb
 from service.batching.batcher import Priority
 from service.errors import InvalidRequestError
 from service.servicers.inference import requests
-from service.servicers.inference.requests import deadline_of, parse_request, priority_of
+from service.servicers.inference.requests import effective_deadline, parse_request, priority_of
 from tests.service.servicers.inference.requests import infer_request, parameters
 
 
@@ -49,14 +49,14 @@ def test_the_earlier_of_timeout_and_deadline_counts(
     given = {} if timeout_us is None else {"timeout": timeout_us}
     request = pb.ModelInferRequest(parameters=parameters(given))
 
-    assert deadline_of(request, 100.0, call_deadline_s) == deadline_s
+    assert effective_deadline(request, 100.0, call_deadline_s) == deadline_s
 
 
-def test_asking_for_parameters_does_not_add_them() -> None:
+def test_reading_parameters_does_not_insert_them() -> None:
     request = pb.ModelInferRequest()
 
     priority_of(request)
-    deadline_of(request, 0, None)
+    effective_deadline(request, 0, None)
 
     assert not request.parameters
 
@@ -74,7 +74,7 @@ def test_asking_for_parameters_does_not_add_them() -> None:
     ],
     ids=["inputs", "outputs", "parameters", "raw", "unknown", "input parameters", "output parameters"],
 )
-def test_a_message_of_nothing_but_parts_is_refused_before_it_is_parsed(
+def test_a_message_of_nothing_but_tiny_fields_is_refused_before_it_is_parsed(
     monkeypatch: pytest.MonkeyPatch, filler: bytes
 ) -> None:
     monkeypatch.delattr(requests, "parse")

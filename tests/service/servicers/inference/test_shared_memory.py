@@ -1,4 +1,4 @@
-"""A region that one worker was told of is known to all of them, or to none."""
+"""A region that is registered with one worker is registered with all of them, or with none."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 from cifar10net.pb import inference_pb2 as pb
 from cifar10net.pb import inference_pb2_grpc
 from service.errors import InvalidRequestError, NotServingError, RegionExistsError
-from service.servicers.inference.regions import Regions
-from service.servicers.inference.shared_memory import SharedMemory as Servicer
+from service.servicers.inference.regions import RegionRegistry
+from service.servicers.inference.shared_memory import SharedMemoryHandlers
 from service.workers.control_client import ControlClient
 from service.workers.control_hub import ControlHub
 from tests.reliability.callers import until
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
 
     Stub = inference_pb2_grpc.GRPCInferenceServiceStub
 
 Register, Unregister = pb.SystemSharedMemoryRegisterRequest, pb.SystemSharedMemoryUnregisterRequest
 Status = pb.SystemSharedMemoryStatusRequest
-CALL: Call = None  # type: ignore[assignment] # the handlers do not look at it
+CONTEXT: UnaryContext = None  # type: ignore[assignment] # the handlers do not use it
 
 
 class _Workers:
-    """Workers without their processes, each with a folder of memory objects of its own."""
+    """Workers in one process, each with its own folder of memory objects."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.hub = ControlHub()
         self.control_clients: list[ControlClient] = []
-        self.servicers: list[Servicer] = []
+        self.servicers: list[SharedMemoryHandlers] = []
 
-    async def start(self, *objects: str) -> Servicer:
+    async def start(self, *objects: str) -> SharedMemoryHandlers:
         number = len(self.servicers)
         folder = self.root / str(number)
         folder.mkdir()
@@ -56,21 +56,21 @@ class _Workers:
             (folder / name).write_bytes(bytes(100))
         with self.hub.add(number) as line:
             control = ControlClient(os.dup(line.fileno()))
-        servicer = Servicer(Regions(folder), control)
+        servicer = SharedMemoryHandlers(RegionRegistry(folder), control)
         await control.join()
-        await servicer.join()
+        await servicer.sync()
         self.control_clients.append(control)
         self.servicers.append(servicer)
         return servicer
 
     async def known(self) -> list[list[str]]:
-        """Names of the regions that each worker knows."""
-        answers = [await each.status(Status().SerializeToString(), CALL) for each in self.servicers]
+        """Return the names of each worker's regions."""
+        answers = [await each.status(Status().SerializeToString(), CONTEXT) for each in self.servicers]
         return [sorted(pb.SystemSharedMemoryStatusResponse.FromString(each).regions) for each in answers]
 
     async def close(self) -> None:
         for servicer, control in zip(self.servicers, self.control_clients, strict=True):
-            servicer._regions.drop("")
+            servicer._regions.remove("")
             await control.close()
         self.hub.close()
 
@@ -79,16 +79,16 @@ def _register(name: str, key: str = "object") -> bytes:
     return Register(name=name, key=key, byte_size=50).SerializeToString()
 
 
-def test_a_region_is_known_and_forgotten_by_all_workers(tmp_path: Path) -> None:
+def test_a_region_is_registered_and_unregistered_in_all_workers(tmp_path: Path) -> None:
     async def scenario() -> list[Any]:
         workers = _Workers(tmp_path)
         first, second, _ = [await workers.start("object") for _ in range(3)]
-        await first.register(_register("a"), CALL)
-        await second.register(_register("b"), CALL)
+        await first.register(_register("a"), CONTEXT)
+        await second.register(_register("b"), CONTEXT)
         seen = [await workers.known()]
-        await second.unregister(Unregister(name="a").SerializeToString(), CALL)
+        await second.unregister(Unregister(name="a").SerializeToString(), CONTEXT)
         seen.append(await workers.known())
-        await first.unregister(Unregister().SerializeToString(), CALL)
+        await first.unregister(Unregister().SerializeToString(), CONTEXT)
         seen.append(await workers.known())
         await workers.close()
         return seen
@@ -96,25 +96,25 @@ def test_a_region_is_known_and_forgotten_by_all_workers(tmp_path: Path) -> None:
     assert asyncio.run(scenario()) == [[["a", "b"]] * 3, [["b"]] * 3, [[]] * 3]
 
 
-def test_a_name_that_no_region_can_have_is_told_to_no_other_worker(tmp_path: Path) -> None:
+def test_a_name_that_is_too_long_is_not_sent_to_other_workers(tmp_path: Path) -> None:
     async def scenario() -> None:
         workers = _Workers(tmp_path)
         first, _ = [await workers.start() for _ in range(2)]
         with pytest.raises(InvalidRequestError, match="has 20000000 characters, expected 1 to 200"):
-            await first.unregister(Unregister(name="a" * 20_000_000).SerializeToString(), CALL)
+            await first.unregister(Unregister(name="a" * 20_000_000).SerializeToString(), CONTEXT)
         await workers.close()
 
     asyncio.run(scenario())
 
 
-def test_a_worker_that_cannot_open_an_object_leaves_it_unknown_to_all(tmp_path: Path) -> None:
+def test_a_region_that_one_worker_cannot_open_is_registered_in_none(tmp_path: Path) -> None:
     async def scenario() -> list[Any]:
         workers = _Workers(tmp_path)
         first = await workers.start("object")
         await workers.start()
         await workers.start("object")
         with pytest.raises(NotServingError, match=r"worker 1: .* cannot be opened"):
-            await first.register(_register("a"), CALL)
+            await first.register(_register("a"), CONTEXT)
         known = await workers.known()
         await workers.close()
         return known
@@ -122,15 +122,15 @@ def test_a_worker_that_cannot_open_an_object_leaves_it_unknown_to_all(tmp_path: 
     assert asyncio.run(scenario()) == [[], [], []]
 
 
-def test_what_the_worker_that_was_asked_refuses_is_told_as_it_is(tmp_path: Path) -> None:
+def test_a_refusal_by_the_worker_that_was_called_keeps_its_status(tmp_path: Path) -> None:
     async def scenario() -> list[Any]:
         workers = _Workers(tmp_path)
         first, second = await workers.start("object"), await workers.start("object")
-        await first.register(_register("a"), CALL)
+        await first.register(_register("a"), CONTEXT)
         with pytest.raises(RegionExistsError):
-            await second.register(_register("a"), CALL)
+            await second.register(_register("a"), CONTEXT)
         with pytest.raises(InvalidRequestError):
-            await second.register(_register("b", "none"), CALL)
+            await second.register(_register("b", "none"), CONTEXT)
         known = await workers.known()
         await workers.close()
         return known
@@ -138,45 +138,45 @@ def test_what_the_worker_that_was_asked_refuses_is_told_as_it_is(tmp_path: Path)
     assert asyncio.run(scenario()) == [["a"], ["a"]]
 
 
-def test_a_worker_that_starts_later_learns_what_the_others_know(tmp_path: Path) -> None:
+def test_a_worker_that_starts_later_copies_the_regions_of_the_others(tmp_path: Path) -> None:
     async def scenario() -> list[Any]:
         workers = _Workers(tmp_path)
         first = await workers.start("object", "unlinked")
         await workers.start("object", "unlinked")
-        await first.register(_register("a"), CALL)
-        await first.register(_register("b", "unlinked"), CALL)
+        await first.register(_register("a"), CONTEXT)
+        await first.register(_register("b", "unlinked"), CONTEXT)
         with capture_logs() as logs:
             await workers.start("object")
         known = await workers.known()
         await workers.close()
         return [known, [entry["region"] for entry in logs]]
 
-    known, complained_of = asyncio.run(scenario())
+    known, missing = asyncio.run(scenario())
     assert known == [["a", "b"], ["a", "b"], ["a"]]
-    assert set(complained_of) == {"b"}
+    assert set(missing) == {"b"}
 
 
-def test_what_is_forgotten_while_a_worker_asks_is_not_learnt(tmp_path: Path) -> None:
+def test_a_region_that_is_unregistered_meanwhile_is_not_copied(tmp_path: Path) -> None:
     async def scenario() -> list[Any]:
         workers = _Workers(tmp_path)
         first = await workers.start("object")
         for name in ("a", "b"):
-            await first.register(_register(name), CALL)
-        told = asyncio.Event()
+            await first.register(_register(name), CONTEXT)
+        listed = asyncio.Event()
         go_on = asyncio.Event()
-        tell = first._tell
+        list_regions = first._list
 
-        async def tell_late(body: Any) -> Any:
-            answer = await tell(body)
-            told.set()
+        async def list_late(body: Any) -> Any:
+            answer = await list_regions(body)
+            listed.set()
             await go_on.wait()
             return answer
 
-        workers.control_clients[0].handle("shared_memory.tell", tell_late)
+        workers.control_clients[0].handle("shared_memory.list", list_late)
         starting = asyncio.create_task(workers.start("object"))
-        await told.wait()
-        await first.unregister(Unregister(name="a").SerializeToString(), CALL)
-        await first.register(_register("c"), CALL)
+        await listed.wait()
+        await first.unregister(Unregister(name="a").SerializeToString(), CONTEXT)
+        await first.register(_register("c"), CONTEXT)
         go_on.set()
         await starting
         known = await workers.known()
@@ -200,7 +200,7 @@ def memory() -> Iterator[SharedMemory]:
 
 @pytest.fixture
 def stubs(address: str) -> Iterator[list[Stub]]:
-    """Ask over four connections, of which each worker has two."""
+    """Connect four times, so that each worker has two connections."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.insecure_channel(address, options) for _ in range(4)]
     stubs = [inference_pb2_grpc.GRPCInferenceServiceStub(channel) for channel in channels]
@@ -216,12 +216,12 @@ def _view(memory: SharedMemory) -> memoryview:
 
 
 def _loaded(server: Server) -> set[int]:
-    """Tell which workers live and have their models, which they load after all else that they need."""
+    """Return the live workers that have loaded their models, the last step of their start."""
     return {event["pid"] for event in server.events("model ready")} & set(server.workers())
 
 
 def _kill(server: Server, worker: int) -> None:
-    """End a worker, and wait for the one in its place."""
+    """Kill a worker and wait for its replacement."""
     others = _loaded(server) - {worker}
     os.kill(worker, signal.SIGKILL)
     asyncio.run(until(lambda: _loaded(server) - {worker} > others, "another worker"))
@@ -263,7 +263,7 @@ def test_images_and_answers_pass_through_memory_on_every_connection(
         }
 
 
-def test_a_worker_in_the_place_of_one_that_died_knows_the_regions(
+def test_a_worker_that_replaces_a_killed_one_has_the_regions(
     repository: Path, memory: SharedMemory, tmp_path: Path
 ) -> None:
     flags = ("--models", repository, "--workers", 2, "--instances", 1, "--shared-memory")
@@ -274,7 +274,7 @@ def test_a_worker_in_the_place_of_one_that_died_knows_the_regions(
             inference_pb2_grpc.GRPCInferenceServiceStub(channel).SystemSharedMemoryRegister(
                 Register(name="in", key=memory.name, byte_size=3072), timeout=60
             )
-        for worker in server.workers():  # so that none is left that was asked
+        for worker in server.workers():  # so that none is left that was called
             _kill(server, worker)
 
         with grpc.insecure_channel(server.address) as channel:
@@ -350,7 +350,7 @@ def test_a_region_twice_and_an_unknown_one_have_their_status_codes(
     assert list(stubs[1].SystemSharedMemoryStatus(Status(name="in"), timeout=60).regions) == ["in"]
 
 
-def test_there_are_no_cuda_regions_and_forgetting_them_works(stubs: list[Stub]) -> None:
+def test_there_are_no_cuda_regions_and_unregistering_them_works(stubs: list[Stub]) -> None:
     stubs[0].CudaSharedMemoryStatus(pb.CudaSharedMemoryStatusRequest(), timeout=60)
     stubs[0].CudaSharedMemoryUnregister(pb.CudaSharedMemoryUnregisterRequest(), timeout=60)
 
@@ -365,7 +365,7 @@ def test_there_are_no_cuda_regions_and_forgetting_them_works(stubs: list[Stub]) 
         "CudaSharedMemoryUnregister",
     ],
 )
-def test_it_is_off_unless_the_server_was_told(server: str, method: str) -> None:
+def test_it_is_off_without_the_flag(server: str, method: str) -> None:
     with grpc.insecure_channel(server) as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
             f"/inference.GRPCInferenceService/{method}"

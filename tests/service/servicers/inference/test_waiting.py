@@ -1,9 +1,8 @@
-"""What becomes of requests while a model is busy: they end at their timeout, wait, or are refused."""
+"""Requests while a model is busy: they time out, wait or are refused."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,41 +17,24 @@ from service.errors import Code, DeadlineError, OverloadedError
 from service.observability.observers import Observer
 from service.repository import Loaded, Repository
 from service.rpc.method import Method
-from service.runtime.model import ModelInfo
-from service.servicers.inference.infer import Inference
+from service.servicers.inference.infer import InferHandlers
 from tests.service.in_process import Line, server_of, until
 from tests.service.raw_client import framed
+from tests.service.servicers.gated_model import GatedModel
 from tests.service.servicers.inference.requests import SERVICE, infer_request, numbers, parameters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from service.observability.observers import Request
-    from service.rpc.call import Call
+    from service.rpc.context import UnaryContext
 
 ONE = np.zeros((1, 32, 32, 3), np.uint8)
 STREAM = f"{SERVICE}/ModelStreamInfer"
 
 
-class _Gated:
-    """A model that answers when it is let."""
-
-    info = ModelInfo("gated", 1, ("a", "b", "c"), "CPUExecutionProvider", {})
-
-    def __init__(self) -> None:
-        self.entered, self.opened = threading.Event(), threading.Event()
-
-    def run(self, images: np.ndarray) -> np.ndarray:
-        self.entered.set()
-        assert self.opened.wait(60)
-        return np.full((len(images), 3), 1 / 3, np.float32)
-
-    def close(self) -> None:
-        """It holds nothing."""
-
-
-class _Told(Observer):
-    """Keeps what it is told of requests."""
+class _Recorder(Observer):
+    """Keeps the requests that it is notified of."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -61,8 +43,8 @@ class _Told(Observer):
         self.requests.append(request)
 
 
-class _Called:
-    """A call without a connection."""
+class _Context:
+    """The context of a call without a connection."""
 
     def __init__(self, deadline_s: float | None = None) -> None:
         self.deadline_s = deadline_s
@@ -72,67 +54,71 @@ class _Called:
 
 
 @pytest.fixture
-def model() -> Iterator[_Gated]:
-    model = _Gated()
+def model() -> Iterator[GatedModel]:
+    model = GatedModel()
     yield model
     model.opened.set()
 
 
-def _run(model: Any, max_images: int, scenario: Callable[[Inference, _Told], Awaitable[None]]) -> None:
+def _run(
+    model: Any, max_images: int, scenario: Callable[[InferHandlers, _Recorder], Awaitable[None]]
+) -> None:
     async def main() -> None:
-        repository, told = Repository(), _Told()
+        repository, recorder = Repository(), _Recorder()
         repository.open(Loaded([(model,)]), ServerConfig())
-        await scenario(Inference(repository, Admission(max_images), told, None, MAX_CALL_IMAGES), told)
+        await scenario(
+            InferHandlers(repository, Admission(max_images), recorder, None, MAX_CALL_IMAGES), recorder
+        )
         model.opened.set()
         await repository.close()
 
     asyncio.run(main())
 
 
-def _ask(inference: Inference, **fields: Any) -> asyncio.Task[bytes]:
-    call: Call = _Called()  # type: ignore[assignment]
+def _ask(handlers: InferHandlers, **fields: Any) -> asyncio.Task[bytes]:
+    context: UnaryContext = _Context()  # type: ignore[assignment]
     message = infer_request(ONE, "gated", **fields).SerializeToString()
-    return asyncio.ensure_future(inference.infer(message, call))
+    return asyncio.ensure_future(handlers.infer(message, context))
 
 
-def test_a_request_ends_at_its_timeout_though_the_model_does_not(model: _Gated) -> None:
-    async def scenario(inference: Inference, told: _Told) -> None:
-        asking = _ask(inference, parameters=parameters({"timeout": 200_000}))
+def test_a_request_ends_at_its_timeout_though_the_model_does_not(model: GatedModel) -> None:
+    async def scenario(handlers: InferHandlers, recorder: _Recorder) -> None:
+        asking = _ask(handlers, parameters=parameters({"timeout": 200_000}))
         with pytest.raises(DeadlineError, match="timeout passed"):
             await asking
         assert not model.opened.is_set()
-        assert [(each.code, each.images) for each in told.requests] == [(Code.DEADLINE_EXCEEDED, 1)]
+        assert [(each.code, each.images) for each in recorder.requests] == [(Code.DEADLINE_EXCEEDED, 1)]
 
     _run(model, 10, scenario)
 
 
-def test_a_request_that_finds_no_room_is_refused(model: _Gated) -> None:
-    async def scenario(inference: Inference, told: _Told) -> None:
-        first = _ask(inference)
+def test_a_request_that_finds_no_room_is_refused(model: GatedModel) -> None:
+    async def scenario(handlers: InferHandlers, recorder: _Recorder) -> None:
+        first = _ask(handlers)
         assert await asyncio.to_thread(model.entered.wait, 60)
         with pytest.raises(OverloadedError):
-            await _ask(inference)
+            await _ask(handlers)
         model.opened.set()
         assert numbers(pb.ModelInferResponse.FromString(await first)).shape == (1, 3)
-        assert [each.code for each in told.requests] == [Code.RESOURCE_EXHAUSTED, Code.OK]
-        assert numbers(pb.ModelInferResponse.FromString(await _ask(inference))).shape == (1, 3)
+        assert [each.code for each in recorder.requests] == [Code.RESOURCE_EXHAUSTED, Code.OK]
+        assert numbers(pb.ModelInferResponse.FromString(await _ask(handlers))).shape == (1, 3)
 
     _run(model, 1, scenario)
 
 
-def test_a_request_of_a_stream_that_finds_no_room_waits_for_it(model: _Gated) -> None:
-    async def scenario(inference: Inference, told: _Told) -> None:
-        server = server_of(Method(STREAM, stream=inference.stream_infer))
+def test_a_request_of_a_stream_that_finds_no_room_waits_for_it(model: GatedModel) -> None:
+    async def scenario(handlers: InferHandlers, recorder: _Recorder) -> None:
+        server = server_of(Method(STREAM, stream=handlers.stream_infer))
         line = Line(server)
         line.open(1, STREAM)
         requests = [infer_request(ONE, "gated", id=name).SerializeToString() for name in ("a", "b", "c")]
         line.send(DataFrame(1, b"".join(map(framed, requests)), flags=["END_STREAM"]))
         assert await asyncio.to_thread(model.entered.wait, 60)
         model.opened.set()
-        await until(lambda: len(told.requests) == 3)
+        await until(lambda: len(recorder.requests) == 3)
         await until(lambda: not line.connection.streams)
         line.transport.close()
         await server.close()
-        assert [each.code for each in told.requests] == [Code.OK] * 3
+        assert [each.code for each in recorder.requests] == [Code.OK] * 3
 
     _run(model, 1, scenario)
