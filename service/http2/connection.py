@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _CONNECTION_WINDOW = 16 << 20
 _WRITE_BUFFER_BYTES = 1 << 20
-MOST_UNSENT_BYTES = 16 << 20
+MAX_UNSENT_BYTES = 16 << 20
 """Bytes of answers that the client's windows may hold back; beyond, no more of its requests are taken."""
 _LAST = frames.END_HEADERS | frames.END_STREAM
 _KEEPALIVE_PAYLOAD = b"are u ok"
@@ -229,7 +229,7 @@ class Connection(asyncio.Protocol):
         self._last_stream_id = stream_id
         if head is None or head is TRAILERS:
             self._write(frames.reset(stream_id, ErrorCode.PROTOCOL_ERROR))
-        elif len(self._streams) >= self._service.max_streams or self.unsent_bytes > MOST_UNSENT_BYTES:
+        elif len(self._streams) >= self._service.max_streams or self.unsent_bytes > MAX_UNSENT_BYTES:
             self._write(frames.reset(stream_id, ErrorCode.REFUSED_STREAM))
         else:
             stream = self._service.make_stream(self, stream_id, head, ended=ended)
