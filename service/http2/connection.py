@@ -242,7 +242,7 @@ class Connection(asyncio.Protocol):
     def _check_was_open(self, stream_id: int) -> None:
         is_new = stream_id > self._last_stream_id and self._shutdown.final_stream_id is None
         if stream_id % 2 == 0 or is_new:
-            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, f"a frame of stream {stream_id}, which is not open")
+            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, f"a frame on stream {stream_id}, which is not open")
 
     def _on_trailers(self, stream: Stream, *, is_valid: bool) -> None:
         if stream.request_ended:
@@ -290,7 +290,7 @@ class Connection(asyncio.Protocol):
         """Send what waited for a larger window."""
         if stream_id == 0:
             if not increment:
-                raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
+                raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE with an increment of 0")
             self._send_window += increment
             self._granted_bytes += increment
             if self._send_window > frames.LARGEST_WINDOW:

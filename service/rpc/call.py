@@ -285,7 +285,7 @@ class Call(Stream):
 
     def on_grace_over(self) -> None:
         """End with UNAVAILABLE, so that the client retries on another connection."""
-        self.fail(NotServingError("the server has ended this connection, and with it the call; ask again"))
+        self.fail(NotServingError("the server has ended this connection, and with it the call; retry it"))
 
     def stop(self) -> None:
         """Ask a streaming call to end; it receives no messages that come from now on."""
@@ -412,7 +412,7 @@ class Call(Stream):
     def _give_up(self) -> None:
         """Answer after the handler was cancelled; the call is over already, unless that came from within."""
         self._task = None
-        self.fail(NotServingError("the server has given this call up; ask again"))
+        self.fail(NotServingError("the server has given up this call; retry it"))
 
     def _expire(self) -> None:
         self.fail(DeadlineError("the deadline passed before the answer was ready"))
