@@ -402,7 +402,8 @@ class Connection(asyncio.Protocol):
     def _end(self, stream: Stream) -> None:
         self._streams.pop(stream.id, None)
         self._free(stream)
-        self._close_if_done()
+        if self._shutdown.final_stream_id is not None:
+            self._close_if_done()
 
     def _end_all(self) -> None:
         streams, self._streams = self._streams, {}
@@ -419,8 +420,8 @@ class Connection(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         """Write, unless the connection is closed or closing."""
-        if self._transport is not None and not self.ignores_input:
-            self._transport.write(data)
+        if not self.ignores_input:
+            self._transport.write(data)  # type: ignore[union-attr] # without one, input is ignored
 
     # -- the end
 
@@ -440,8 +441,8 @@ class Connection(asyncio.Protocol):
             self._close_if_done()
 
     def _close_if_done(self) -> None:
-        """Close if the client knows that no more streams are answered, and none is left."""
-        if self._shutdown.final_stream_id is None or self._streams or self._transport is None:
+        """Close if no stream is left, once no more streams are answered."""
+        if self._streams or self._transport is None:
             return
         self._shutdown.on_half_close(self._loop.time())
         if self._is_half_closed or self._transport.is_closing():

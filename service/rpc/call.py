@@ -66,7 +66,7 @@ class Host(Protocol):
         """Log that a call, or a message of it, was refused or has failed."""
 
     def forget(self, call: Call) -> None:
-        """Drop a call that is over."""
+        """Drop a streaming call that is over."""
 
 
 class Call(Stream):
@@ -198,7 +198,7 @@ class Call(Stream):
             if ended and self._reader is None and self.method.unary is not None:
                 message = only_message(data)
                 if message is not None:
-                    self._task = self._host.loop.create_task(self._answer(message))
+                    self._task = self._host.loop.create_task(self._answer(message, None))
                     return
             self._read(data, ended=ended)
         except (InvalidRequestError, OverloadedError) as error:
@@ -246,7 +246,8 @@ class Call(Stream):
             if self._message is None:
                 raise InvalidRequestError("the request has no message, wanted one")
             (compressed, data), self._message = self._message, None
-            self._task = self._host.loop.create_task(self._answer(data, compressed=compressed))
+            answering = self._answer(data, self._encoding if compressed else None)
+            self._task = self._host.loop.create_task(answering)
 
     def _take_in(self, messages: list[tuple[bool, bytes]]) -> None:
         self._inbox.extend(messages)
@@ -266,7 +267,8 @@ class Call(Stream):
         self._message = None
         self._inbox.clear()
         self._unreleased.clear()
-        self._host.forget(self)
+        if self.method.stream is not None:
+            self._host.forget(self)
         self._host.observer.on_call(self)
 
     def on_stall(self) -> None:
@@ -352,9 +354,10 @@ class Call(Stream):
 
     # -- the answer
 
-    async def _answer(self, message: bytes, *, compressed: bool = False) -> None:
+    async def _answer(self, message: bytes, encoding: bytes | None) -> None:
+        """Run the handler of a unary call; the message is compressed if it has an encoding."""
         try:
-            if compressed:
+            if encoding is not None:
                 message = await self._decompressed(message)
             answering = self.method.unary(message, self)  # type: ignore[misc]
             del message  # so that the handler can free it: it may be large

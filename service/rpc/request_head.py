@@ -87,7 +87,7 @@ def _read(found: dict[bytes, bytes], methods: Mapping[bytes, Method]) -> Request
         return _refused(encode(((b":status", b"405"), (b"allow", b"POST"))), "its method is not POST")
     if not _CONTENT_TYPE.fullmatch(found.get(b"content-type", b"")):
         return _refused(
-            encode(((b":status", b"415"), (b"accept", b"application/grpc"))), "its content type is not gRPC"
+            encode(((b":status", b"415"), (b"accept", b"application/grpc"))), "its type is not gRPC"
         )
     method = methods.get(found[b":path"])
     if method is None:

@@ -213,9 +213,7 @@ class RpcServer:
         if self._security is not None:
             self._security.admit(method.path, head.metadata)
         if method.stream is not None and not self._has_room_for_stream():
-            raise OverloadedError(
-                "the server holds as many requests and streams as it can; retry with backoff"
-            )
+            raise OverloadedError("the server can hold no more requests and streams; retry with backoff")
 
     def _has_room_for_stream(self) -> bool:
         """Whether one more stream fits; idle streams leave half of the memory to requests."""

@@ -1,4 +1,4 @@
-"""The steps of a graceful shutdown depend on time alone; the connection carries them out (see test_keepalive)."""
+"""The steps of a graceful shutdown depend on time alone; test_server has connections carry them out."""
 
 from __future__ import annotations
 
