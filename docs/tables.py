@@ -13,7 +13,6 @@ from service import errors
 from service.cli import cli
 from service.config import ImageLimits, ServerConfig, settings
 from service.errors import Code, ServiceError, StartupError
-from service.http2.connection import MOST_UNSENT_BYTES
 from service.http2.headers import MAX_HEADER_LIST_BYTES
 from service.http2.stream import STREAM_WINDOW
 from service.http2.timeouts import Timeouts

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _CONNECTION_WINDOW = 16 << 20
 _WRITE_BUFFER_BYTES = 1 << 20
-MOST_UNSENT_BYTES = 16 << 20
+MAX_UNSENT_BYTES = 16 << 20
 """Bytes of answers that the client's windows may hold back; beyond, no more of its requests are taken."""
 _LAST = frames.END_HEADERS | frames.END_STREAM
 _KEEPALIVE_PAYLOAD = b"are u ok"
@@ -229,7 +229,7 @@ class Connection(asyncio.Protocol):
         self._last_stream_id = stream_id
         if head is None or head is TRAILERS:
             self._write(frames.reset(stream_id, ErrorCode.PROTOCOL_ERROR))
-        elif len(self._streams) >= self._service.max_streams or self.unsent_bytes > MOST_UNSENT_BYTES:
+        elif len(self._streams) >= self._service.max_streams or self.unsent_bytes > MAX_UNSENT_BYTES:
             self._write(frames.reset(stream_id, ErrorCode.REFUSED_STREAM))
         else:
             stream = self._service.make_stream(self, stream_id, head, ended=ended)
@@ -242,7 +242,7 @@ class Connection(asyncio.Protocol):
     def _check_was_open(self, stream_id: int) -> None:
         is_new = stream_id > self._last_stream_id and self._shutdown.final_stream_id is None
         if stream_id % 2 == 0 or is_new:
-            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, f"a frame of stream {stream_id}, which is not open")
+            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, f"a frame on stream {stream_id}, which is not open")
 
     def _on_trailers(self, stream: Stream, *, is_valid: bool) -> None:
         if stream.request_ended:
@@ -290,7 +290,7 @@ class Connection(asyncio.Protocol):
         """Send what waited for a larger window."""
         if stream_id == 0:
             if not increment:
-                raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
+                raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE with an increment of 0")
             self._send_window += increment
             self._granted_bytes += increment
             if self._send_window > frames.LARGEST_WINDOW:
@@ -402,7 +402,8 @@ class Connection(asyncio.Protocol):
     def _end(self, stream: Stream) -> None:
         self._streams.pop(stream.id, None)
         self._free(stream)
-        self._close_if_done()
+        if self._shutdown.final_stream_id is not None:
+            self._close_if_done()
 
     def _end_all(self) -> None:
         streams, self._streams = self._streams, {}
@@ -419,8 +420,8 @@ class Connection(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         """Write, unless the connection is closed or closing."""
-        if self._transport is not None and not self.ignores_input:
-            self._transport.write(data)
+        if not self.ignores_input:
+            self._transport.write(data)  # type: ignore[union-attr] # without one, input is ignored
 
     # -- the end
 
@@ -440,8 +441,8 @@ class Connection(asyncio.Protocol):
             self._close_if_done()
 
     def _close_if_done(self) -> None:
-        """Close if the client knows that no more streams are answered, and none is left."""
-        if self._shutdown.final_stream_id is None or self._streams or self._transport is None:
+        """Close if no stream is left, once no more streams are answered."""
+        if self._streams or self._transport is None:
             return
         self._shutdown.on_half_close(self._loop.time())
         if self._is_half_closed or self._transport.is_closing():

@@ -122,7 +122,7 @@ class FrameReader:
                 raise Http1Request
             if start.startswith(_TLS_HANDSHAKE):
                 raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "it speaks TLS, and this port does not")
-            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "this is no HTTP/2")
+            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "this is not HTTP/2")
         if len(data) < len(start) + frames.HEADER_BYTES or len(start) < len(frames.PREFACE):
             return data
         _, _, kind, flags, _ = frames.HEADER.unpack_from(data, len(start))
@@ -148,7 +148,7 @@ class FrameReader:
             position = end
             stream_id &= frames.LARGEST_STREAM_ID
             if self._block is not None and kind != frames.CONTINUATION:
-                raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted")
+                raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "another frame within a header block")
             if kind == frames.DATA:
                 if flags & frames.PADDED:
                     payload = _without_padding(payload)
@@ -168,7 +168,7 @@ class FrameReader:
             payload = _without_padding(payload)
         if flags & frames.WITH_PRIORITY:
             if len(payload) < _PRIORITY_BYTES:
-                raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "HEADERS without room for its priority")
+                raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
             payload = payload[_PRIORITY_BYTES:]
         if flags & frames.END_HEADERS:
             self._read_block(flags, stream_id, payload)
@@ -178,9 +178,9 @@ class FrameReader:
 
     def _read_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         if self._block is None or self._block[0] != stream_id:
-            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of nothing")
+            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without a header block")
         if not payload and not flags & frames.END_HEADERS:
-            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "CONTINUATION without anything")
+            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "empty CONTINUATION")
         _, first_flags, block = self._block
         block += payload
         if len(block) > MAX_DECODED_BYTES:
@@ -201,7 +201,7 @@ class FrameReader:
 
     def _read_priority(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002 - all have one signature
         if stream_id == 0:
-            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "PRIORITY of no stream")
+            raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0")
         _check_size("PRIORITY", payload, _PRIORITY_BYTES)
 
     def _read_rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002
@@ -227,7 +227,7 @@ class FrameReader:
         self._events.on_settings(window)
 
     def _read_push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:  # noqa: ARG002
-        raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE by a client")
+        raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE from a client")
 
     def _read_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         _check_is_of_connection("PING", stream_id)
@@ -266,7 +266,7 @@ def _check_size(name: str, payload: bytes, size: int) -> None:
 
 def _check_is_of_connection(name: str, stream_id: int) -> None:
     if stream_id != 0:
-        raise ProtocolError(ErrorCode.PROTOCOL_ERROR, f"{name} of a stream")
+        raise ProtocolError(ErrorCode.PROTOCOL_ERROR, f"{name} on a stream")
 
 
 def _without_padding(payload: bytes) -> bytes:

@@ -5,7 +5,6 @@ A connection does not interpret requests: it makes a Stream of each and gives it
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -53,8 +52,8 @@ class Sender(Protocol):
         """Let the client send as much more as the stream has consumed."""
 
 
-class Stream(ABC):
-    """One request and its answer; a subclass says what they mean."""
+class Stream:
+    """One request and its answer; this one ignores its request, a subclass interprets it."""
 
     __slots__ = (
         "drained",
@@ -95,19 +94,15 @@ class Stream(ABC):
         if self.progress_bytes >= MIN_PROGRESS_BYTES:
             self.last_progress_s, self.progress_bytes = now_s, 0
 
-    @abstractmethod
     def on_data(self, data: bytes, *, ended: bool) -> None:
         """Take the next part of the request."""
 
-    @abstractmethod
     def on_over(self) -> None:
-        """Free everything: the answer is sent, or nobody waits for it; nothing can be sent any more."""
+        """Free everything: the answer is sent, or nobody waits for it."""
 
-    @abstractmethod
     def on_stall(self) -> None:
         """React to a client that has neither continued the request nor read the answer for ``stall_s``."""
 
-    @abstractmethod
     def on_grace_over(self) -> None:
         """End the answer now, with any status: the connection's grace period is over."""
 

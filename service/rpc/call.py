@@ -18,7 +18,7 @@ from service.errors import (
     OverloadedError,
     StalledRequestError,
 )
-from service.http2.connection import MOST_UNSENT_BYTES
+from service.http2.connection import MAX_UNSENT_BYTES
 from service.http2.stream import STREAM_WINDOW, Stream
 from service.observability.request_context import (
     REQUEST_ID,
@@ -66,7 +66,7 @@ class Host(Protocol):
         """Log that a call, or a message of it, was refused or has failed."""
 
     def forget(self, call: Call) -> None:
-        """Drop a call that is over."""
+        """Drop a streaming call that is over."""
 
 
 class Call(Stream):
@@ -189,7 +189,7 @@ class Call(Stream):
     def on_data(self, data: bytes, *, ended: bool) -> None:
         """Take the next part of the request; run the handler when a unary request is complete."""
         try:
-            if self.sender.unsent_bytes > MOST_UNSENT_BYTES and self.method.unary is not None:
+            if self.sender.unsent_bytes > MAX_UNSENT_BYTES and self.method.unary is not None:
                 raise OverloadedError(
                     f"{self.sender.unsent_bytes:,} bytes of answers on this connection are not read; "
                     "read them first"
@@ -198,11 +198,11 @@ class Call(Stream):
             if ended and self._reader is None and self.method.unary is not None:
                 message = only_message(data)
                 if message is not None:
-                    self._task = self._host.loop.create_task(self._answer(message))
+                    self._task = self._host.loop.create_task(self._answer(message, None))
                     return
             self._read(data, ended=ended)
         except (InvalidRequestError, OverloadedError) as error:
-            self._fail(error)
+            self.fail(error)
 
     def _hold(self, size: int) -> None:
         if self._host.held_bytes + size > self._host.max_held_bytes:
@@ -245,8 +245,9 @@ class Call(Stream):
         if ended:
             if self._message is None:
                 raise InvalidRequestError("the request has no message, wanted one")
-            self._task = self._host.loop.create_task(self._answer_whole(self._message))
-            self._message = None
+            (compressed, data), self._message = self._message, None
+            answering = self._answer(data, self._encoding if compressed else None)
+            self._task = self._host.loop.create_task(answering)
 
     def _take_in(self, messages: list[tuple[bool, bytes]]) -> None:
         self._inbox.extend(messages)
@@ -266,7 +267,8 @@ class Call(Stream):
         self._message = None
         self._inbox.clear()
         self._unreleased.clear()
-        self._host.forget(self)
+        if self.method.stream is not None:
+            self._host.forget(self)
         self._host.observer.on_call(self)
 
     def on_stall(self) -> None:
@@ -276,7 +278,7 @@ class Call(Stream):
         """
         is_cut = self._reader is not None and not self._reader.is_between_messages and self.receive_window > 0
         if self.outbox or self.method.unary is not None or is_cut:
-            self._fail(
+            self.fail(
                 StalledRequestError(
                     "the client has neither gone on with its request nor read the answer for "
                     f"{self._host.timeouts.stall_s:g} seconds"
@@ -285,7 +287,7 @@ class Call(Stream):
 
     def on_grace_over(self) -> None:
         """End with UNAVAILABLE, so that the client retries on another connection."""
-        self._fail(NotServingError("the server has ended this connection, and with it the call; ask again"))
+        self.fail(NotServingError("the server has ended this connection, and with it the call; retry it"))
 
     def stop(self) -> None:
         """Ask a streaming call to end; it receives no messages that come from now on."""
@@ -294,10 +296,6 @@ class Call(Stream):
             self._wake()
             if self.on_stop is not None:
                 self.on_stop()
-
-    def revoke(self, error: Exception) -> None:
-        """End a call that may not go on although it was admitted."""
-        self._fail(error)
 
     # -- for handlers
 
@@ -356,28 +354,17 @@ class Call(Stream):
 
     # -- the answer
 
-    async def _answer_whole(self, message: tuple[bool, bytes]) -> None:
-        compressed, data = message
-        del message  # so that the bytes can be freed while the handler runs
+    async def _answer(self, message: bytes, encoding: bytes | None) -> None:
+        """Run the handler of a unary call; the message is compressed if it has an encoding."""
         try:
-            if compressed:
-                data = await self._decompressed(data)
-        except (InvalidRequestError, OverloadedError) as error:
-            self._task = None
-            self._fail(error)
-            return
-        answering = self._answer(data)
-        del data
-        await answering
-
-    async def _answer(self, message: bytes) -> None:
-        try:
+            if encoding is not None:
+                message = await self._decompressed(message)
             answering = self.method.unary(message, self)  # type: ignore[misc]
             del message  # so that the handler can free it: it may be large
             reply = await answering
         except Exception as error:  # noqa: BLE001 - the boundary: no details may reach the client
             self._task = None
-            self._fail(error)
+            self.fail(error)
         except asyncio.CancelledError:
             self._give_up()
             raise
@@ -394,7 +381,7 @@ class Call(Stream):
             await self.method.stream(self)  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - the boundary: no details may reach the client
             self._task = None
-            self._fail(error)
+            self.fail(error)
         except asyncio.CancelledError:
             self._give_up()
             raise
@@ -428,12 +415,12 @@ class Call(Stream):
     def _give_up(self) -> None:
         """Answer after the handler was cancelled; the call is over already, unless that came from within."""
         self._task = None
-        self._fail(NotServingError("the server has given this call up; ask again"))
+        self.fail(NotServingError("the server has given up this call; retry it"))
 
     def _expire(self) -> None:
-        self._fail(DeadlineError("the deadline passed before the answer was ready"))
+        self.fail(DeadlineError("the deadline passed before the answer was ready"))
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
         """End the call with the status of an exception."""
         if self.is_over:
             return

@@ -84,9 +84,11 @@ def read_head(fields: Fields, methods: Mapping[bytes, Method]) -> RequestHead | 
 
 def _read(found: dict[bytes, bytes], methods: Mapping[bytes, Method]) -> RequestHead:
     if found[b":method"] != b"POST":
-        return _refused(encode(((b":status", b"405"), (b"allow", b"POST"))), "it is no POST")
+        return _refused(encode(((b":status", b"405"), (b"allow", b"POST"))), "its method is not POST")
     if not _CONTENT_TYPE.fullmatch(found.get(b"content-type", b"")):
-        return _refused(encode(((b":status", b"415"), (b"accept", b"application/grpc"))), "it is no gRPC")
+        return _refused(
+            encode(((b":status", b"415"), (b"accept", b"application/grpc"))), "its type is not gRPC"
+        )
     method = methods.get(found[b":path"])
     if method is None:
         return _refused_as(Code.UNIMPLEMENTED, f"there is no method {_quoted(found[b':path'])}")

@@ -163,7 +163,7 @@ class RpcServer:
             try:
                 self._security.admit(call.path, call.metadata)  # type: ignore[union-attr] # its rules have changed
             except ServiceError as error:
-                call.revoke(error)
+                call.fail(error)
 
     def part(self) -> None:
         """Ask every client to reconnect."""
@@ -193,7 +193,7 @@ class RpcServer:
         """Start a call, or refuse it."""
         if head.method is None:
             self._refused_head("request refused", "HEAD", head, sender, head.reason)
-            return _RefusedStream(sender, stream_id, head.refusal or b"", ended=ended)
+            return _refuse(sender, stream_id, head.refusal or b"", ended=ended)
         try:
             self._admit(head.method, head)
         except ServiceError as error:
@@ -201,7 +201,7 @@ class RpcServer:
             self._refused_head("call refused", status.code.name, head, sender, status.message)
             if (request_id := sent_request_id(head.metadata)) is not None:
                 status = status.with_metadata(REQUEST_ID, request_id)
-            return _RefusedStream(sender, stream_id, trailers_only(status), ended=ended)
+            return _refuse(sender, stream_id, trailers_only(status), ended=ended)
         call = Call(sender, stream_id, head, head.method, self, ended=ended)
         if head.method.stream is not None:
             self._streaming_calls.add(call)
@@ -213,7 +213,7 @@ class RpcServer:
         if self._security is not None:
             self._security.admit(method.path, head.metadata)
         if method.stream is not None and not self._has_room_for_stream():
-            raise OverloadedError("the server holds as many requests and streams as it may; come again")
+            raise OverloadedError("the server can hold no more requests and streams; retry with backoff")
 
     def _has_room_for_stream(self) -> bool:
         """Whether one more stream fits; idle streams leave half of the memory to requests."""
@@ -286,23 +286,8 @@ class RpcServer:
                     connection.abort()
 
 
-class _RefusedStream(Stream):
-    """A request that is refused by its head: the answer is one header block."""
-
-    __slots__ = ()
-
-    def __init__(self, sender: Sender, stream_id: int, answer: bytes, *, ended: bool) -> None:
-        super().__init__(sender, stream_id, request_ended=ended)
-        sender.send_headers(self, answer, ended=True)
-
-    def on_data(self, data: bytes, *, ended: bool) -> None:
-        """Drop it."""
-
-    def on_over(self) -> None:
-        """Do nothing: it holds nothing."""
-
-    def on_stall(self) -> None:
-        """Do nothing: it is over at once."""
-
-    def on_grace_over(self) -> None:
-        """Do nothing: it is over at once."""
+def _refuse(sender: Sender, stream_id: int, answer: bytes, *, ended: bool) -> Stream:
+    """Answer a request by one header block."""
+    stream = Stream(sender, stream_id, request_ended=ended)
+    sender.send_headers(stream, answer, ended=True)
+    return stream

@@ -21,7 +21,7 @@ from hyperframe.frame import (
 )
 
 from service.errors import NotServingError
-from service.http2.connection import MOST_UNSENT_BYTES
+from service.http2.connection import MAX_UNSENT_BYTES
 from service.http2.stream import STREAM_WINDOW
 from service.http2.timeouts import Timeouts
 from service.rpc.call import STREAM_COST_BYTES, Call
@@ -517,7 +517,7 @@ async def test_answers_that_are_not_read_stop_further_requests() -> None:
         line.send(*parts)
         await settle()
 
-    assert line.connection.unsent_bytes < MOST_UNSENT_BYTES + (2 << 20)
+    assert line.connection.unsent_bytes < MAX_UNSENT_BYTES + (2 << 20)
     assert server.held_bytes >= line.connection.unsent_bytes  # so that other clients' calls are bounded too
     assert len(line.frames(RstStreamFrame)) > 15
     line.transport.close()
