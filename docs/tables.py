@@ -13,6 +13,7 @@ from service import errors
 from service.cli import cli
 from service.config import ImageLimits, ServerConfig, settings
 from service.errors import Code, ServiceError, StartupError
+from service.http2.connection import MAX_UNSENT_BYTES
 from service.http2.headers import MAX_HEADER_LIST_BYTES
 from service.http2.stream import STREAM_WINDOW
 from service.http2.timeouts import Timeouts
@@ -136,7 +137,7 @@ def fixed_limits() -> str:
         ("flow-control window of a stream", f"{STREAM_WINDOW >> 20} MiB", "the client has to wait"),
         (
             "responses that a client does not read, per connection",
-            f"{MOST_UNSENT_BYTES >> 20} MiB",
+            f"{MAX_UNSENT_BYTES >> 20} MiB",
             "RESOURCE_EXHAUSTED, or the stream is refused",
         ),
         (
