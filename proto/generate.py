@@ -10,6 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 SOURCES = {"proto/cifar10net/v1": ("classifier.proto",), "proto/inference": ("inference.proto",)}
 PACKAGE = "cifar10net/pb"
+ASKED = {"proto/cifar10net/v1"}
+"""Folders whose services the client library calls; the server needs the messages of all, and stubs of none."""
 
 
 def generate(out: Path) -> None:
@@ -17,8 +19,9 @@ def generate(out: Path) -> None:
     for folder, names in SOURCES.items():
         # PACKAGE=folder makes the generated imports read `from cifar10net.pb import ...`.
         command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PACKAGE}={folder}"]
-        command += [f"--{kind}_out={out}" for kind in ("python", "grpc_python")]
-        command += [f"--{kind}_out=quiet:{out}" for kind in ("mypy", "mypy_grpc")]
+        command += [f"--python_out={out}", f"--mypy_out=quiet:{out}"]
+        if folder in ASKED:
+            command += [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"]
         command += [f"{PACKAGE}/{name}" for name in names]
         # The mypy plugins lie beside the interpreter of this environment.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"

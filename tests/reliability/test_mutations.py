@@ -12,7 +12,7 @@ import pytest
 
 from cifar10net import Client
 from cifar10net.pb import inference_pb2 as pb
-from cifar10net.pb import inference_pb2_grpc
+from tests.inference_stub import InferenceStub
 from tests.reliability.mutations import mutant, targets
 from tests.reliability.servers import MIB, memory, peak_memory
 from tests.reliability.volley import Volley
@@ -87,7 +87,7 @@ def test_mutated_requests_are_answered_or_refused_on_every_method(start: Start, 
         assert sum(statuses.values()) == MUTANTS
 
     with grpc.insecure_channel(server.address) as channel:  # mutants have unloaded it, too
-        stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+        stub = InferenceStub(channel)
         stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="colours"), timeout=60)
     with Client(server.address) as client:
         (result,) = client.classify(np.zeros((1, 32, 32, 3), np.uint8))

@@ -14,8 +14,9 @@ import onnx
 import pytest
 
 from cifar10net.pb import classifier_pb2 as pb
-from cifar10net.pb import inference_pb2, inference_pb2_grpc
+from cifar10net.pb import inference_pb2
 from service.server.health_check import check_health
+from tests.inference_stub import InferenceStub
 from tests.reliability.callers import LIMIT_S, Caller, Status, all_go_on, at_work, until
 from tests.reliability.servers import MIB, files, memory, threads
 from tests.service.colours import colour_model
@@ -131,7 +132,7 @@ async def _seen(server: Server, event: str, version: int, workers: int = 1) -> l
 
 async def _index(caller: Caller) -> dict[str, tuple[str, str]]:
     """Ask what is known of each version: its state and the reason."""
-    stub = inference_pb2_grpc.GRPCInferenceServiceStub(caller.channel)
+    stub = InferenceStub(caller.channel)
     answer = await stub.RepositoryIndex(inference_pb2.RepositoryIndexRequest(), timeout=LIMIT_S)
     return {entry.version: (entry.state, entry.reason) for entry in answer.models if entry.name == "colours"}
 
@@ -255,7 +256,7 @@ def test_a_model_is_unloaded_and_loaded_in_every_worker_and_in_the_next(
             Caller(server.address, pictures, account, may_see={Status.NOT_FOUND}, model="other")
             for _ in range(4)
         ]
-        control = inference_pb2_grpc.GRPCInferenceServiceStub(others[0].channel)
+        control = InferenceStub(others[0].channel)
         async with at_work(*callers, *others, rest_s=_REST_S):
             await all_go_on(*callers, *others)
             await control.RepositoryModelUnload(

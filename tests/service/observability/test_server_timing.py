@@ -15,8 +15,9 @@ from PIL import Image
 from cifar10net import AsyncClient, Client
 from cifar10net.errors import ClientError
 from cifar10net.pb import classifier_pb2 as pb
-from cifar10net.pb import classifier_pb2_grpc, inference_pb2, inference_pb2_grpc
+from cifar10net.pb import classifier_pb2_grpc, inference_pb2
 from cifar10net.server_timing import parse_timing
+from tests.inference_stub import InferenceStub
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,7 +90,7 @@ def test_tensors_are_told_likewise(server: str, coloured: np.ndarray) -> None:
         raw_input_contents=[coloured[:2].tobytes()],
     )  # fmt: skip
     with grpc.insecure_channel(server) as channel:
-        ask = inference_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer.with_call
+        ask = InferenceStub(channel).ModelInfer.with_call
         _, call = ask(request, timeout=60, metadata=(("cifar10net-timing", "1"),))
 
     assert set(parse_timing(dict(call.trailing_metadata()))) == PARTS - {"decode"}

@@ -10,8 +10,9 @@ import pytest
 
 from cifar10net import Client
 from cifar10net.errors import ClientError
-from cifar10net.pb import inference_pb2, inference_pb2_grpc
+from cifar10net.pb import inference_pb2
 from service.server.spawn import ServerProcess
+from tests.inference_stub import InferenceStub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,10 +89,7 @@ def test_statistics_are_of_the_whole_server(address: str) -> None:
 def test_every_worker_answers_load_generators_alike(channels: list[grpc.Channel]) -> None:
     request = inference_pb2.ModelStatisticsRequest(name="colours")
 
-    answers = [
-        inference_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStatistics(request, timeout=60)
-        for channel in channels
-    ]
+    answers = [InferenceStub(channel).ModelStatistics(request, timeout=60) for channel in channels]
 
     assert all(answer == answers[0] for answer in answers)
     [stats] = answers[0].model_stats
@@ -109,7 +107,7 @@ def test_every_worker_answers_load_generators_alike(channels: list[grpc.Channel]
 
 
 def test_statistics_are_advertised(channels: list[grpc.Channel]) -> None:
-    stub = inference_pb2_grpc.GRPCInferenceServiceStub(channels[0])
+    stub = InferenceStub(channels[0])
 
     answer = stub.ServerMetadata(inference_pb2.ServerMetadataRequest(), timeout=60)
 

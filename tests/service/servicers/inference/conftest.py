@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from cifar10net.pb import inference_pb2_grpc
 from service.server.spawn import ServerProcess
+from tests.inference_stub import InferenceStub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,5 +35,5 @@ def channel(address: str) -> Iterator[grpc.Channel]:
 
 
 @pytest.fixture(scope="package")
-def stub(channel: grpc.Channel) -> inference_pb2_grpc.GRPCInferenceServiceStub:
-    return inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+def stub(channel: grpc.Channel) -> InferenceStub:
+    return InferenceStub(channel)

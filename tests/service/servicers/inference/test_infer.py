@@ -24,9 +24,9 @@ from tests.service.servicers.inference.requests import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cifar10net.pb import inference_pb2_grpc
+    from tests.inference_stub import InferenceStub
 
-    Stub = inference_pb2_grpc.GRPCInferenceServiceStub
+    Stub = InferenceStub
 
 ONE = np.zeros((1, 32, 32, 3), np.uint8)
 Tensor = pb.ModelInferRequest.InferInputTensor

@@ -10,19 +10,19 @@ import grpc
 import pytest
 
 from cifar10net.pb import inference_pb2 as pb
-from cifar10net.pb import inference_pb2_grpc
 from cifar10net.protocol import MAX_CALL_IMAGES
 from service.config import ServerConfig
 from service.runtime.model import ModelInfo
 from service.runtime.providers import ProviderConfig
 from service.servicers.inference.metadata import describe
 from service.version_policy import VersionPolicies
+from tests.inference_stub import InferenceStub
 from tests.service.servicers.inference.requests import SERVICE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    Stub = inference_pb2_grpc.GRPCInferenceServiceStub
+    Stub = InferenceStub
 
 INFO = ModelInfo("model", 2, ("a", "b"), "CPUExecutionProvider", {"accuracy_top1": "0.5"}, "in", "out")
 
@@ -56,9 +56,7 @@ def test_the_server_says_what_it_is_and_what_works(stub: Stub, server: str) -> N
         "statistics",
     }
     with grpc.insecure_channel(server) as channel:
-        plain = inference_pb2_grpc.GRPCInferenceServiceStub(channel).ServerMetadata(
-            pb.ServerMetadataRequest(), timeout=60
-        )
+        plain = InferenceStub(channel).ServerMetadata(pb.ServerMetadataRequest(), timeout=60)
 
     metadata = stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=60)
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from cifar10net.pb import inference_pb2 as pb
-from cifar10net.pb import inference_pb2_grpc
 from service.errors import ModelError
 from service.repository import IndexEntry, VersionState
 from service.server.spawn import ServerProcess
 from service.servicers.inference.model_repository import ModelRepositoryHandlers
+from tests.inference_stub import InferenceStub
 from tests.service.servicers.inference.requests import infer_request
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from service.rpc.context import UnaryContext
 
-    Stub = inference_pb2_grpc.GRPCInferenceServiceStub
+    Stub = InferenceStub
 
 ONE = np.zeros((1, 32, 32, 3), np.uint8)
 Load, Unload, Index = (
@@ -52,7 +52,7 @@ def stubs(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list
     process.start()
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.insecure_channel(process.address, options) for _ in range(4)]
-    yield [inference_pb2_grpc.GRPCInferenceServiceStub(channel) for channel in channels]
+    yield [InferenceStub(channel) for channel in channels]
     for channel in channels:
         channel.close()
     assert process.stop() == 0

@@ -15,12 +15,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from cifar10net.pb import inference_pb2 as pb
-from cifar10net.pb import inference_pb2_grpc
 from service.errors import InvalidRequestError, NotServingError, RegionExistsError
 from service.servicers.inference.regions import RegionRegistry
 from service.servicers.inference.shared_memory import SharedMemoryHandlers
 from service.workers.control_client import ControlClient
 from service.workers.control_hub import ControlHub
+from tests.inference_stub import InferenceStub
 from tests.reliability.callers import until
 from tests.reliability.servers import Server
 from tests.service.colours import expected_probabilities
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from service.rpc.context import UnaryContext
 
-    Stub = inference_pb2_grpc.GRPCInferenceServiceStub
+    Stub = InferenceStub
 
 Register, Unregister = pb.SystemSharedMemoryRegisterRequest, pb.SystemSharedMemoryUnregisterRequest
 Status = pb.SystemSharedMemoryStatusRequest
@@ -203,7 +203,7 @@ def stubs(address: str) -> Iterator[list[Stub]]:
     """Connect four times, so that each worker has two connections."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.insecure_channel(address, options) for _ in range(4)]
-    stubs = [inference_pb2_grpc.GRPCInferenceServiceStub(channel) for channel in channels]
+    stubs = [InferenceStub(channel) for channel in channels]
     yield stubs
     stubs[0].SystemSharedMemoryUnregister(Unregister(), timeout=60)
     for channel in channels:
@@ -271,14 +271,14 @@ def test_a_worker_that_replaces_a_killed_one_has_the_regions(
     try:
         server.start()
         with grpc.insecure_channel(server.address) as channel:
-            inference_pb2_grpc.GRPCInferenceServiceStub(channel).SystemSharedMemoryRegister(
+            InferenceStub(channel).SystemSharedMemoryRegister(
                 Register(name="in", key=memory.name, byte_size=3072), timeout=60
             )
         for worker in server.workers():  # so that none is left that was called
             _kill(server, worker)
 
         with grpc.insecure_channel(server.address) as channel:
-            stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+            stub = InferenceStub(channel)
             assert list(stub.SystemSharedMemoryStatus(Status(), timeout=60).regions) == ["in"]
             assert len(stub.ModelInfer(_in_memory(1, "in"), timeout=60).outputs) == 1
     finally:
