@@ -45,7 +45,7 @@ TITLES = {
     "start_cpu_s": "CPU time of that, s",
     "idle_stop_s": "SIGTERM to the end, idle, s",
     "busy_stop_s": "SIGTERM to the end, under load, s",
-    "lost": "calls under way at SIGTERM that were not answered",
+    "lost": "calls in flight at SIGTERM that were not answered",
     "resident_mb": "resident, after load, MB",
 }
 
