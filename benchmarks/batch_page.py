@@ -1,7 +1,6 @@
-"""Puts the figures of the last ``make bench-batch`` into docs/batch.md, so that all are one run's.
+"""Writes the figures of the last ``make bench-batch`` into docs/batch.md.
 
-In: ``batch.json`` and ``lists.json`` of ``benchmarks/results``. Out: the page's table, between its two
-markers. Knows nothing of how the figures were made.
+Reads ``batch.json`` and ``lists.json`` of ``benchmarks/results``.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.page import with_table as page_with_table
+from benchmarks.page import wrapped
 from benchmarks.readme import line
 
 ROOT = Path(__file__).parent.parent
@@ -19,20 +19,25 @@ PAGE = ROOT / "docs" / "batch.md"
 
 
 def table(speed: dict[str, Any], memory: dict[str, Any]) -> str:
-    """Write the figures as a Markdown table, and what they were measured on."""
+    """Return the figures as a Markdown table, and what they were measured on."""
     versions = ", ".join(f"{name} {version}" for name, version in speed["versions"].items())
     figures = [*speed["figures"].values(), *memory["figures"].values()]
-    return "\n".join(
-        [
-            "| by `make bench-batch` | median (smallest-largest), n | goal |",
-            "|---|---|---|",
-            *(line(_title(figure), figure) for figure in figures),
-            "",
-            f"{speed['machine']}, {speed['kernel']}, Python {speed['python']}, {versions};",
-            f"speed on one core, {speed['images']}, model {speed['model']}, {speed['time'][:10]};",
-            f"memory on {memory['cores']} cores, {memory['time'][:10]}.",
-            "",
-        ]
+    sources = (
+        f"{speed['machine']}, {speed['kernel']}, Python {speed['python']}, {versions}",
+        f"speed on one core, {speed['images']}, model {speed['model']}, {speed['time'][:10]}",
+        f"memory on {memory['cores']} cores, {memory['time'][:10]}.",
+    )
+    return wrapped(
+        "\n".join(
+            [
+                "| by `make bench-batch` | median (smallest-largest), n | goal |",
+                "|---|---|---|",
+                *(line(_title(figure), figure) for figure in figures),
+                "",
+                "; ".join(sources),
+                "",
+            ]
+        )
     )
 
 

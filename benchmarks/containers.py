@@ -1,9 +1,8 @@
-"""What ``make bench-containers`` measures: the server's image, how it starts, stops and what it weighs.
+"""``make bench-containers``: size of the server's image, and how its containers start and stop.
 
-The image that ``make images`` built goes in; a table, benchmarks/results/containers.json and the table of
-docs/deployment.md come out. Each container gets two CPUs and a gigabyte, as in docker-compose.yml, and is
-asked from outside. Times are from what the engine says of the container's start to what a client sees, so
-that the engine's own work is not in them.
+Measures the image that ``make images`` built, and writes benchmarks/results/containers.json and the table of
+docs/deployment.md. Each container has two CPUs and a gigabyte, as in docker-compose.yml. Times run from the
+start that the engine reports to what a client sees, so the engine's own work is not included.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.page import with_table, wrapped
 from cifar10net import Client
 from cifar10net.config import ClientConfig
 from cifar10net.errors import ClientError
@@ -36,7 +36,6 @@ ADDRESS = "127.0.0.1:50062"
 CALLERS = 4
 CALL_IMAGES = 256
 MB = 1_000_000
-_BEGIN, _END = "<!-- make bench-containers: begin -->\n", "<!-- make bench-containers: end -->"
 _OPTIONS = ("--cpus=2", "--memory=1g", "--read-only", "--cap-drop=ALL", "--tmpfs=/tmp:size=16m,mode=1777")
 TITLES = {
     "packages_mb": "image above its base: packages, MB",
@@ -46,22 +45,22 @@ TITLES = {
     "start_cpu_s": "CPU time of that, s",
     "idle_stop_s": "SIGTERM to the end, idle, s",
     "busy_stop_s": "SIGTERM to the end, under load, s",
-    "lost": "calls under way at SIGTERM that were not answered",
+    "lost": "calls in flight at SIGTERM that were not answered",
     "resident_mb": "resident, after load, MB",
 }
 
 
 class Asker(threading.Thread):
-    """Asks about the same images until nobody answers."""
+    """Classifies the same images again and again until a call fails."""
 
     def __init__(self) -> None:
         super().__init__()
         self.answered = 0
         self.failed_at: float | None = None
-        """When the call began that was not answered."""
+        """When the failed call began."""
 
     def run(self) -> None:
-        """Ask; a call that begins after the stop is refused, and ends it."""
+        """Send calls until one fails: the first that begins after the stop is refused."""
         with Client(ADDRESS, ClientConfig(max_attempts=1)) as client:
             while self.failed_at is None:
                 began = time.time()
@@ -104,12 +103,14 @@ def _one_life(engine: str, container: str, figures: dict[str, list[float]]) -> N
     while any(asker.answered < CALLERS and asker.is_alive() for asker in askers):
         time.sleep(0.01)
     figures["resident_mb"].append(sum(machine.resident_mb(each) for each in _processes(engine, container)))
-    told = time.time()
+    stopped_s = time.time()
     _run(engine, "stop", "--time=30", container)
     for asker in askers:
         asker.join()
     figures["busy_stop_s"].append(_stop_s(engine, container))
-    figures["lost"].append(sum(asker.failed_at is not None and asker.failed_at < told for asker in askers))
+    figures["lost"].append(
+        sum(asker.failed_at is not None and asker.failed_at < stopped_s for asker in askers)
+    )
 
 
 def _processes(engine: str, container: str) -> list[int]:
@@ -117,7 +118,7 @@ def _processes(engine: str, container: str) -> list[int]:
 
 
 def _until_serving(engine: str, container: str) -> float:
-    """Wait until a server says SERVING. Returns seconds since its container's start."""
+    """Wait until a server is SERVING; return the seconds since its container's start."""
     end = time.monotonic() + 60.0
     while check_health(ADDRESS, 60.0) != "SERVING":
         if time.monotonic() > end:
@@ -127,16 +128,16 @@ def _until_serving(engine: str, container: str) -> float:
 
 
 def _stop_s(engine: str, container: str) -> float:
-    """Return seconds from the log's word of the signal to the container's end."""
+    """Return the seconds from the log's ``stopping`` to the container's end."""
     done = subprocess.run([engine, "logs", container], capture_output=True, text=True, check=True)  # noqa: S603 - ours
     events = [json.loads(line) for line in (done.stdout + done.stderr).splitlines() if line.startswith("{")]
-    told = [event["timestamp"] for event in events if event["event"] == "stopping"][-1]
+    stopping = [event["timestamp"] for event in events if event["event"] == "stopping"][-1]
     end = _moment(_run(engine, "inspect", "--format={{json .State.FinishedAt}}", container))
-    return end - datetime.fromisoformat(told).timestamp()
+    return end - datetime.fromisoformat(stopping).timestamp()
 
 
 def _moment(text: str) -> float:
-    """Read the time that an engine tells, of which Python takes microseconds, not nanoseconds."""
+    """Parse an engine's timestamp, which has nanoseconds; Python takes microseconds."""
     whole, _, rest = json.loads(text).partition(".")
     digits = rest.rstrip("Z")
     fraction, zone = digits, "+00:00"
@@ -148,7 +149,7 @@ def _moment(text: str) -> float:
 
 
 def _layers(engine: str) -> dict[str, int]:
-    """Return the bytes of the layers above the base, by what is in them."""
+    """Return the size in bytes of the layers above the base, by their content."""
     parts = {
         "packages_mb": r"/opt/cifar10net( #.*)?$",
         "code_mb": r" /( #.*)?$",
@@ -161,20 +162,19 @@ def _layers(engine: str) -> dict[str, int]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Write the figures as a Markdown table, and what they were measured on."""
+    """Return the figures as a Markdown table, and what they were measured on."""
     lines = ["| the server's image, by `make bench-containers` | median (smallest-largest), n |", "|---|---|"]
     for name, title in TITLES.items():
         values = results["figures"][name]
         spread = f" ({min(values):.3g}-{max(values):.3g})" if len(values) > 1 else ""
         lines.append(f"| {title} | **{median(values):.3g}**{spread}, n={len(values)} |")
-    where = f"{results['machine']}, {results['kernel']}, {results['engine']}"
-    tail = f"{where}, {results['time'][:10]}; two CPUs and 1 GiB a container;"
-    shared = f"the machine's load average was {results['load_average']:.1f} on {results['cpus']} CPUs."
-    return "\n".join([*lines, "", tail, shared]) + "\n"
+    where = f"{results['machine']}, {results['kernel']}, {results['engine']}, {results['time'][:10]}"
+    load = f"load average {results['load_average']:.1f} on {results['cpus']} CPUs"
+    return wrapped("\n".join([*lines, "", f"{where}; two CPUs and 1 GiB a container; {load}.", ""]))
 
 
 def main() -> None:
-    """Measure, and write what came of it."""
+    """Measure, and write the results and the page's table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--engine", default="docker", help="docker or podman")
     parser.add_argument("--rounds", type=int, default=5)
@@ -183,9 +183,7 @@ def main() -> None:
     results = {**machine.facts(), "engine": _run(options.engine, "--version"), "figures": figures}
     results |= {"load_average": os.getloadavg()[0], "cpus": os.cpu_count()}
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    before, _, rest = PAGE.read_text().partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    PAGE.write_text(before + _BEGIN + table(results) + _END + after)
+    PAGE.write_text(with_table(PAGE.read_text(), "bench-containers", table(results)))
     print(table(results))
 
 

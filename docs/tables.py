@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmarks.page import wrapped
 from service import errors
 from service.cli import cli
 from service.config import ImageLimits, ServerConfig, settings
@@ -221,7 +222,8 @@ def metrics() -> str:
     seconds, images = (
         ", ".join(f"{bound:g}" for bound in bounds) for bounds in (SECONDS_BOUNDS, IMAGES_BOUNDS)
     )
-    return f"{table}\nHistogram buckets: {seconds} seconds; for batch sizes {images} images.\n"
+    buckets = f"Histogram buckets: {seconds} seconds; for batch sizes {images} images.\n"
+    return f"{table}\n{wrapped(buckets)}"
 
 
 def _plain(text: str) -> str:

@@ -79,7 +79,7 @@ def cifar10() -> Path:
     """Return the real data set; skip where CIFAR10NET_DATA does not name it."""
     path = os.environ.get("CIFAR10NET_DATA")
     if not path:
-        pytest.skip("CIFAR10NET_DATA is not set: it names CIFAR-10 (see README, Training)")
+        pytest.skip("CIFAR10NET_DATA is not set: it names CIFAR-10 (see docs/training.md)")
     return Path(path)
 
 
