@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = {"proto/cifar10net/v1": ("classifier.proto",), "proto/inference": ("inference.proto",)}
 PACKAGE = "cifar10net/pb"
 ASKED = {"proto/cifar10net/v1"}
-"""Folders whose services the client library calls; the server needs the messages of all, and stubs of none."""
+"""Folders whose services the client library calls; the others need only their messages."""
 
 
 def generate(out: Path) -> None:

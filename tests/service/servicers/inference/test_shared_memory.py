@@ -338,10 +338,11 @@ def test_a_region_twice_and_an_unknown_one_have_their_status_codes(
     stubs[0].SystemSharedMemoryRegister(request, timeout=60)
 
     codes = []
-    for ask in (
+    asks: tuple[Callable[[], Any], ...] = (
         lambda: stubs[1].SystemSharedMemoryRegister(request, timeout=60),
         lambda: stubs[1].SystemSharedMemoryStatus(Status(name="none"), timeout=60),
-    ):
+    )
+    for ask in asks:
         with pytest.raises(grpc.RpcError) as caught:
             ask()
         codes.append(caught.value.code().name)
