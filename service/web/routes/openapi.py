@@ -1,7 +1,4 @@
-"""``/v1/openapi.json``: the interface, described for people and for programs.
-
-https://spec.openapis.org/oas/v3.1.0.
-"""
+"""``/v1/openapi.json``: the description of the interface, OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.0)."""
 
 from __future__ import annotations
 
@@ -20,18 +17,17 @@ if TYPE_CHECKING:
 _DOCUMENT = Path(__file__).with_suffix(".json")
 
 
-class OpenApi:
-    """Answers with the description."""
+class OpenApiRoutes:
+    """Answers with the API description."""
 
     def __init__(self) -> None:
-        """Read it."""
         self._document: dict[str, Any] = json.loads(_DOCUMENT.read_text(encoding="utf-8"))
         self._document["info"]["version"] = version("cifar10net")
 
     def routes(self) -> list[Route]:
-        """Say what is answered."""
+        """List the routes."""
         return [Route("/v1/openapi.json", self.document, methods=["GET"])]
 
     async def document(self, _request: Request) -> Response:
-        """Send it."""
+        """Send the description."""
         return JSONResponse(self._document)

@@ -124,7 +124,7 @@ def test_layers_of_another_model_are_not_shown(
         problem = page.problem(409, "v1/inside?model=cifar10net", dog)
         damaged = page.problem(409, "v1/inside?model=cifar10net_int8_openvino", dog)
 
-    assert "answers otherwise than the model does" in problem["detail"]
+    assert "gives other probabilities than the model does" in problem["detail"]
     assert "cannot be loaded" in damaged["detail"]
 
 

@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 from structlog.testing import capture_logs
 
 from service.web.app import make_app
-from service.web.browser_security import Guard
+from service.web.browser_security import BrowserSecurity
 from service.web.local_backend import repositories
 from service.web.settings import WebConfig
 from tests.commands import run
@@ -30,7 +30,7 @@ def _operations(description: dict[str, Any]) -> set[tuple[str, str]]:
 
 
 def test_every_route_is_described_and_there_is_no_other(page: Page) -> None:
-    app = make_app(WebConfig(), answers=None)  # type: ignore[arg-type]
+    app = make_app(WebConfig(), backend=None)  # type: ignore[arg-type]
     routes = {
         (method, route.path.replace(":int}", "}"))
         for route in app.routes
@@ -100,7 +100,7 @@ def test_a_failure_of_ours_is_logged_and_told_without_its_reason() -> None:
     headers = [(b"host", b"localhost")]
     scope = {"type": "http", "method": "GET", "path": "/v1/models", "headers": headers}
     with capture_logs() as log:
-        asyncio.run(Guard(fails, ())(scope, nothing, send))
+        asyncio.run(BrowserSecurity(fails, ())(scope, nothing, send))
 
     assert sent[0]["status"] == 500
     assert json.loads(sent[1]["body"])["code"] == "failed"

@@ -13,7 +13,7 @@ from cifar10net.errors import ConfigError
 from service.security.key_generation import make_key
 from service.server.spawn import ServerProcess
 from service.web.problem_details import ProblemError
-from service.web.request_limits import Bounds, Rates
+from service.web.request_limits import RateLimiter, RequestLimits
 from service.web.settings import WebConfig
 from tests.service.web.pages import Page, form
 
@@ -103,7 +103,7 @@ def test_an_address_that_asks_too_often_is_to_come_again(answering: str, dog: by
 
 
 def test_tokens_come_back_with_time_and_no_more_than_a_burst_of_them() -> None:
-    rates = Rates(rate=2, burst=3)
+    rates = RateLimiter(rate=2, burst=3)
 
     assert [rates.take("a", 0) for _ in range(3)] == [0, 0, 0]
     assert rates.take("a", 0) == 0.5
@@ -114,12 +114,12 @@ def test_tokens_come_back_with_time_and_no_more_than_a_burst_of_them() -> None:
 
 
 def test_addresses_are_forgotten_before_they_fill_the_memory() -> None:
-    rates = Rates(rate=1, burst=1)
+    rates = RateLimiter(rate=1, burst=1)
 
     for number in range(10_000):
         rates.take(str(number), 0)
 
-    assert len(rates._left) == 4_096
+    assert len(rates._buckets) == 4_096
     assert rates.take("9999", 0) == 1
     assert rates.take("0", 0) == 0
 
@@ -135,14 +135,14 @@ def test_a_body_that_does_not_go_on_is_given_up() -> None:
     async def send(_message: Any) -> None:
         raise AssertionError
 
-    bounds = Bounds(reads_all, WebConfig(stall_s=0.01))
+    limits = RequestLimits(reads_all, WebConfig(stall_s=0.01))
     scope = {"type": "http", "method": "POST", "path": "/v1/classify", "headers": [], "client": ("a", 1)}
 
-    with pytest.raises(ProblemError, match="Nothing of its body has come") as raised:
-        asyncio.run(bounds(scope, never, send))
+    with pytest.raises(ProblemError, match="No part of its body has arrived") as raised:
+        asyncio.run(limits(scope, never, send))
 
     assert raised.value.status == 408
-    assert bounds._under_way == {"asked": 0, "uploaded": 0}
+    assert limits._in_flight == {"read": 0, "upload": 0}
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def test_a_body_that_does_not_go_on_is_given_up() -> None:
         ({"pictures": 0}, "max_pictures is 0"),
         ({"rate": 0.0}, "max_rate is 0.0"),
         ({"under_way": 0}, "max_requests is 0"),
-        ({"allowed_hosts": ("http://example.org",)}, "a host to allow is 'http://example.org'"),
-        ({"allowed_hosts": ("example.org:80",)}, "a host to allow is 'example.org:80'"),
+        ({"allowed_hosts": ("http://example.org",)}, "allow_host is 'http://example.org'"),
+        ({"allowed_hosts": ("example.org:80",)}, "allow_host is 'example.org:80'"),
     ],
 )
 def test_settings_out_of_their_range_are_refused(setting: dict[str, Any], sentence: str) -> None:

@@ -22,8 +22,8 @@ from cifar10net.errors import ClientError
 from cifar10net.messages import ClassScore, ImageResult, ModelDescription
 from service.errors import SourceError
 from service.web.backend import Answer
-from service.web.test_evaluation import Assessment
-from service.web.test_split import LabelledImages, load
+from service.web.test_evaluation import BackgroundEvaluation
+from service.web.test_split import LabelledImages, load_test_split
 from tests.conftest import CLASSES
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def test_every_form_of_a_test_set_holds_the_same_images(synthetic: Path, tmp_pat
         tmp_path / "cifar-10-python.tar.gz",
         tmp_path / "test.parquet",
     ):
-        found = load(place)
+        found = load_test_split(place)
         assert np.array_equal(found.pixels, images), place
         assert found.indices(CLASSES).tolist() == [CLASSES.index(label) for label in labels], place
 
@@ -157,11 +157,11 @@ def test_what_is_no_test_set_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     with zipfile.ZipFile(nothing, "w") as archive:
         archive.writestr("train/cat/1.png", b"")
     cases: list[tuple[str, bytes, str, str]] = [
-        ("other.txt", b"", "none", "is no test set: wanted a zip or folder"),
+        ("other.txt", b"", "none", "is not a test set: wanted a zip or folder"),
         ("test/cat/1.png", b"no picture", "", "which is no JPEG"),
-        ("test_batch", b"no pickle", "", "is no batch of CIFAR-10"),
+        ("test_batch", b"no pickle", "", "is not a CIFAR-10 batch"),
         ("test_batch", evil, "", "asks for builtins.print"),
-        ("a.tar.gz", b"none", "a.tar.gz", "is no complete archive"),
+        ("a.tar.gz", b"none", "a.tar.gz", "is not a complete archive"),
         ("a.zip", nothing.getvalue(), "a.zip", "no test images"),
         ("test/notes.txt", b"", "", "no test images"),
     ]
@@ -170,11 +170,11 @@ def test_what_is_no_test_set_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
         file.parent.mkdir(parents=True)
         file.write_bytes(content)
         with pytest.raises(SourceError, match=sentence):
-            load(tmp_path / str(number) / place)
+            load_test_split(tmp_path / str(number) / place)
     assert capsys.readouterr().out == ""
 
 
-class _Answers:
+class _Backend:
     """Answers that everything is a cat, until it goes away and comes back."""
 
     kind = address = "made up"
@@ -201,23 +201,23 @@ class _Answers:
 
 def test_what_was_asked_is_kept_while_the_server_is_away() -> None:
     async def scenario() -> tuple[dict[str, Any], dict[str, Any], int]:
-        answers = _Answers()
+        backend = _Backend()
         model = ModelDescription("net", "1", ("cat", "dog"), "CPU", is_default=True, metadata={})
         images = LabelledImages(
             np.zeros((1_000, 32, 32, 3), np.uint8), ("cat",) * 499 + ("dog",) * 499 + ("whale",) * 2
         )
-        assessment = Assessment(answers, model, images)
-        assessment.begin()
-        while not assessment.problem:
+        evaluation = BackgroundEvaluation(backend, model, images)
+        evaluation.start()
+        while not evaluation.problem:
             await asyncio.sleep(0)
-        away = assessment.summary()
-        answers.is_away, answers.asked = False, -1_000
-        assessment.begin()
-        while assessment.summary()["done"] < 998:
+        away = evaluation.summary()
+        backend.is_away, backend.asked = False, -1_000
+        evaluation.start()
+        while evaluation.summary()["done"] < 998:
             await asyncio.sleep(0)
-        back = assessment.summary()
-        await assessment.stop()
-        return away, back, answers.asked
+        back = evaluation.summary()
+        await evaluation.stop()
+        return away, back, backend.asked
 
     away, back, asked = asyncio.run(scenario())
 
