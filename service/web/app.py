@@ -21,7 +21,7 @@ from service.web.request_limits import RequestLimits
 from service.web.routes.classify import ClassifyRoutes
 from service.web.routes.inside import InsideRoutes
 from service.web.routes.models import ModelRoutes
-from service.web.routes.openapi import OpenApiRoutes
+from service.web.routes.openapi import openapi_routes
 from service.web.routes.runs import RunRoutes
 from service.web.routes.samples import SampleRoutes
 from service.web.routes.test_set import TestSetRoutes
@@ -54,7 +54,6 @@ def make_app(config: WebConfig, backend: Backend) -> Starlette:
         SampleRoutes(),
         test_set,
         RunRoutes(config.runs),
-        OpenApiRoutes(),
     )
 
     @contextlib.asynccontextmanager
@@ -65,7 +64,7 @@ def make_app(config: WebConfig, backend: Backend) -> Starlette:
         threads.shutdown(wait=False, cancel_futures=True)
 
     return Starlette(
-        routes=[*_page_routes(), *(route for group in groups for route in group.routes())],
+        routes=[*_page_routes(), *openapi_routes(), *(route for group in groups for route in group.routes())],
         middleware=[
             Middleware(BrowserSecurity, allowed_hosts=config.allowed_hosts),
             Middleware(RequestLimits, config=config),

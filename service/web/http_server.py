@@ -64,7 +64,7 @@ async def serve(
         _log.warning(
             "others can reach the page",
             host=config.host,
-            wanted="a proxy in front that encrypts and asks who they are",
+            wanted="a proxy in front that encrypts and authenticates",
         )
     address = as_text(config.host, listening.getsockname()[1])
     server = _Server(

@@ -29,7 +29,7 @@ def test_the_page_and_its_server_end_together(root: Path, number: signal.Signals
         with urllib.request.urlopen(f"{url}v1/models") as answer:  # noqa: S310 - ours
             response: dict[str, Any] = json.load(answer)
         server = response["server"]
-        # As a terminal does at Ctrl-C, and `kill` does not.
+        # To the whole process group, as a terminal does at Ctrl-C.
         if number == signal.SIGINT:
             os.killpg(process.pid, number)
         else:

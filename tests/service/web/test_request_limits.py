@@ -73,7 +73,7 @@ def test_requests_beyond_the_concurrency_limit_are_to_be_repeated(narrow: Page, 
     first = narrow.connect()
     first.putrequest("POST", "/v1/classify")
     first.putheader("Content-Length", str(len(dog)))
-    first.putheader("Expect", "100-continue")  # answered once the body is asked for: the work has begun
+    first.putheader("Expect", "100-continue")  # answered when the body is read
     first.endheaders()
     assert first.sock.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
 

@@ -178,7 +178,7 @@ class _Backend:
     kind = address = "made up"
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.classified = 0
         self.is_away = False
 
     async def models(self) -> list[ModelDescription]:
@@ -187,8 +187,8 @@ class _Backend:
     async def classify(self, images: np.ndarray, **_options: Any) -> Answer:
         if self.is_away:
             raise ClientError(grpc.StatusCode.UNAVAILABLE, "gone")
-        self.asked += len(images)
-        if self.asked > 300:
+        self.classified += len(images)
+        if self.classified > 300:
             self.is_away = True
         cat = ClassScore(0, "cat", 1.0)
         return Answer([ImageResult((cat,), None, "net", "1")] * len(images), {})
@@ -209,19 +209,19 @@ def test_answers_are_kept_while_the_server_is_away() -> None:
         while not evaluation.problem:
             await asyncio.sleep(0)
         away = evaluation.summary()
-        backend.is_away, backend.asked = False, -1_000
+        backend.is_away, backend.classified = False, -1_000
         evaluation.start()
         while evaluation.summary()["done"] < 998:
             await asyncio.sleep(0)
         back = evaluation.summary()
         await evaluation.stop()
-        return away, back, backend.asked
+        return away, back, backend.classified
 
-    away, back, asked = asyncio.run(scenario())
+    away, back, classified = asyncio.run(scenario())
 
     assert away["problem"] == "gone"
     assert 380 < away["done"] <= 384
     assert 0.4 < away["accuracy"] < 0.6  # in random order
     assert (back["of"], back["right"], back["problem"]) == (998, 499, "")
     assert back["confusion"] == [[499, 0], [499, 0]]
-    assert asked == -1_000 + 1_000 - 384
+    assert classified == -1_000 + 1_000 - 384
