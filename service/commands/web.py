@@ -131,7 +131,7 @@ def web(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - cl
 
 
 def _answering(options: dict[str, Any]) -> tuple[Callable[[], Backend], tuple[Path, ...]]:
-    """Take out of the options who answers; say how they are made, and where their layers may be told."""
+    """Pop the options of the backend; return what makes it, and the repositories with its layers."""
     server, access, deadline_s = options.pop("server"), options.pop("access"), options.pop("deadline_s")
     local, models = options.pop("local"), options.pop("models")
     if local:
@@ -140,5 +140,5 @@ def _answering(options: dict[str, Any]) -> tuple[Callable[[], Backend], tuple[Pa
         return lambda: LocalAnswers(local), repositories(local)
     from service.web.remote_backend import RemoteBackend  # noqa: PLC0415
 
-    target(server)  # whether it is an address can be said now
+    target(server)  # refuses now what is not an address
     return lambda: RemoteBackend(server, access, deadline_s), (models,)
