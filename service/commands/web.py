@@ -26,7 +26,7 @@ from service.web.settings import WebConfig
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.web.backend import Answers
+    from service.web.backend import Backend
 
 _DEADLINE_S = 10.0
 _PATH = click.Path(path_type=Path)
@@ -139,15 +139,15 @@ def web(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - cl
     asyncio.run(serve(config, make_answers, announce))
 
 
-def _answering(options: dict[str, Any]) -> tuple[Callable[[], Answers], tuple[Path, ...]]:
+def _answering(options: dict[str, Any]) -> tuple[Callable[[], Backend], tuple[Path, ...]]:
     """Pop the options of the backend; return what makes it, and the repositories with its layers."""
     server, access, deadline_s = options.pop("server"), options.pop("access"), options.pop("deadline_s")
     local, models = options.pop("local"), options.pop("models")
     if local:
-        from service.web.local_backend import LocalAnswers, repositories  # noqa: PLC0415
+        from service.web.local_backend import LocalBackend, repositories  # noqa: PLC0415
 
-        return lambda: LocalAnswers(local), repositories(local)
-    from service.web.remote_backend import ServerAnswers  # noqa: PLC0415
+        return lambda: LocalBackend(local), repositories(local)
+    from service.web.remote_backend import RemoteBackend  # noqa: PLC0415
 
     target(server)  # refuses now what is not an address
-    return lambda: ServerAnswers(server, access, deadline_s), (models,)
+    return lambda: RemoteBackend(server, access, deadline_s), (models,)

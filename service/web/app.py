@@ -1,4 +1,4 @@
-"""Puts the page together: who answers what, behind the guard and the bounds."""
+"""Assembles the application: the routes and the page's files, behind browser security and request limits."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from service.system.cpus import usable_cpus
-from service.web.browser_security import Guard
+from service.web.browser_security import BrowserSecurity
 from service.web.catalogue import Catalogue
 from service.web.layer_outputs import LayerFiles
 from service.web.problem_details import HANDLERS
-from service.web.request_limits import Bounds
-from service.web.routes.classify import Classifying
-from service.web.routes.inside import Inside
-from service.web.routes.models import Models
-from service.web.routes.openapi import OpenApi
-from service.web.routes.runs import Training
-from service.web.routes.samples import Samples
-from service.web.routes.test_set import Testing
-from service.web.uploads import Reader
+from service.web.request_limits import RequestLimits
+from service.web.routes.classify import ClassifyRoutes
+from service.web.routes.inside import InsideRoutes
+from service.web.routes.models import ModelRoutes
+from service.web.routes.openapi import openapi_routes
+from service.web.routes.runs import RunRoutes
+from service.web.routes.samples import SampleRoutes
+from service.web.routes.test_set import TestSetRoutes
+from service.web.uploads import UploadReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,49 +34,48 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Scope
 
-    from service.web.backend import Answers
+    from service.web.backend import Backend
     from service.web.settings import WebConfig
 
 PAGE = Path(__file__).parent / "page"
 
 
-def make_app(config: WebConfig, answers: Answers) -> Starlette:
-    """Make the application, which lets go of ``answers`` at its end."""
+def make_app(config: WebConfig, backend: Backend) -> Starlette:
+    """Make the application, which closes ``backend`` when it ends."""
     threads = ThreadPoolExecutor(usable_cpus().count, thread_name_prefix="page")
-    reader = Reader(config, threads)
-    catalogue = Catalogue(answers)
-    shelf = LayerFiles(list(config.models))
-    testing = Testing(config.data, catalogue)
-    parts = (
-        Models(config, catalogue, shelf),
-        Classifying(catalogue, reader),
-        Inside(catalogue, reader, shelf),
-        Samples(),
-        testing,
-        Training(config.runs),
-        OpenApi(),
+    reader = UploadReader(config, threads)
+    catalogue = Catalogue(backend)
+    layer_files = LayerFiles(list(config.models))
+    test_set = TestSetRoutes(config.data, catalogue)
+    groups = (
+        ModelRoutes(config, catalogue, layer_files),
+        ClassifyRoutes(catalogue, reader),
+        InsideRoutes(catalogue, reader, layer_files),
+        SampleRoutes(),
+        test_set,
+        RunRoutes(config.runs),
     )
 
     @contextlib.asynccontextmanager
-    async def life(_app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
-        await testing.close()
-        await answers.close()
+        await test_set.close()
+        await backend.close()
         threads.shutdown(wait=False, cancel_futures=True)
 
     return Starlette(
-        routes=[*page_routes(), *(route for part in parts for route in part.routes())],
+        routes=[*_page_routes(), *openapi_routes(), *(route for group in groups for route in group.routes())],
         middleware=[
-            Middleware(Guard, allowed_hosts=config.allowed_hosts),
-            Middleware(Bounds, config=config),
+            Middleware(BrowserSecurity, allowed_hosts=config.allowed_hosts),
+            Middleware(RequestLimits, config=config),
         ],
         exception_handlers=HANDLERS,
-        lifespan=life,
+        lifespan=lifespan,
     )
 
 
 class _PageFiles(StaticFiles):
-    """Files that a browser keeps, and asks each time whether they are still the same."""
+    """Files that browsers cache but revalidate on each use."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
@@ -84,8 +83,7 @@ class _PageFiles(StaticFiles):
         return response
 
 
-def page_routes() -> list[Route | Mount]:
-    """Say where the page and its files are."""
+def _page_routes() -> list[Route | Mount]:
     files = _PageFiles(directory=PAGE)
 
     async def index(request: Request) -> Response:

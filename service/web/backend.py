@@ -1,7 +1,4 @@
-"""Who answers for models: a server, or this process. What both can do, and what they say.
-
-Knows neither of them.
-"""
+"""The protocol of backends: a server, or the models in this process."""
 
 from __future__ import annotations
 
@@ -19,20 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was said of some images."""
+    """A backend's answer to one call."""
 
     results: list[ImageResult]
+    """One per image, in order."""
     times_ms: Mapping[str, float]
-    """How long the parts of the call took, in order; those that did not happen are left out."""
+    """Milliseconds of each phase that happened, in order, and ``total``."""
 
 
-class Answers(Protocol):
-    """Somebody who answers."""
+class Backend(Protocol):
+    """Runs models."""
 
     kind: str
     """``server`` or ``local``."""
     address: str
-    """Of the server, or which models are in this process."""
+    """Address of the server, or the paths of the models in this process."""
 
     async def models(self) -> list[ModelDescription]:
         """List the models, default first. Raises ClientError."""
@@ -44,14 +42,14 @@ class Answers(Protocol):
 
         Args:
             images: uint8 (n, 32, 32, 3).
-            model: its name; empty is the default.
-            version: of it; empty is the newest.
-            top_k: classes an image, 1 to 10.
-            is_bulk: whether somebody else's pictures go first.
+            model: name; empty is the default model.
+            version: empty is the newest.
+            top_k: classes per image, 1 to 10.
+            is_bulk: whether interactive requests take precedence.
 
         Raises:
-            ClientError: there is no such model, or no answer.
+            ClientError: there is no such model, or the call failed.
         """
 
     async def close(self) -> None:
-        """Let go of what it holds."""
+        """Release connections or models."""

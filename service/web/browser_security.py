@@ -1,8 +1,7 @@
-"""Lets in what was meant for this page, and says with each answer what a browser may make of it.
+"""Refuses requests that other sites cause, and adds security headers to every response.
 
-A page on loopback is reached by every other page that the same browser shows. So a request has to name this
-host, lest another site's name be pointed here (DNS rebinding), and what a browser sends from elsewhere is
-refused. Knows nothing of what is asked.
+Any site in the same browser can reach a page on loopback. So requests must name this host, which defeats DNS
+rebinding, and requests that change or upload something must not come from another origin.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 
-from service.web.problem_details import ProblemError, problem_of
+from service.web.problem_details import ProblemError, to_problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,28 +32,28 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Of every answer."""
+"""Headers of every response."""
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:/@\s]+)(:\d{1,5})?")
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _log = structlog.get_logger(__name__)
 
 
-class Guard:
-    """Stands before an application."""
+class BrowserSecurity:
+    """ASGI middleware."""
 
     def __init__(self, app: ASGIApp, allowed_hosts: tuple[str, ...]) -> None:
-        """Let in what names ``localhost``, an IP address or one of some hosts."""
+        """Accept requests to ``localhost``, to IP addresses and to ``allowed_hosts``."""
         self._app = app
         self._allowed = frozenset({"localhost", *allowed_hosts})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take a request, as ASGI has it."""
+        """Check a request and pass it on; answer with problem details if anything fails."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         has_begun = False
 
-        async def send_guarded(message: Message) -> None:
+        async def send_secured(message: Message) -> None:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
@@ -63,23 +62,23 @@ class Guard:
 
         try:
             self._check(scope["method"], Headers(scope=scope))
-            await self._app(scope, receive, send_guarded)
+            await self._app(scope, receive, send_secured)
         except Exception as error:
             if not isinstance(error, ProblemError):
                 _log.exception("request failed", method=scope["method"], path=scope["path"])
             if has_begun:
                 raise
-            await problem_of(error).as_response()(scope, receive, send_guarded)
+            await to_problem(error).as_response()(scope, receive, send_secured)
 
     def _check(self, method: str, headers: Headers) -> None:
-        """Refuse what was not meant for this page. Raises ProblemError."""
+        """Raise ProblemError for another host or origin."""
         host = headers.get("host", "")
         if not self._is_ours(host):
             raise ProblemError(
                 HTTPStatus.MISDIRECTED_REQUEST,
                 "other-host",
-                "This page has another name",
-                f"The request names the host {host[:100]!r}; --allow-host lets the page be asked by a name",
+                "The host name is not allowed",
+                f"The request names the host {host[:100]!r}; --allow-host NAME allows a name",
             )
         if method in _SAFE:
             return
@@ -91,7 +90,7 @@ class Guard:
                 HTTPStatus.FORBIDDEN,
                 "other-site",
                 "The request comes from another site",
-                f"It was sent by a page of {(origin or 'another site')[:100]!r}, and this is {host[:100]!r}",
+                f"It was sent from {(origin or 'another site')[:100]!r}, wanted the origin {host[:100]!r}",
             )
 
     def _is_ours(self, host: str) -> bool:
@@ -105,4 +104,4 @@ class Guard:
             ipaddress.ip_address(name)
         except ValueError:
             return False
-        return True  # no other site has it: names are what can be pointed elsewhere
+        return True  # DNS rebinding needs a name

@@ -1,7 +1,6 @@
-"""The test batch of CIFAR-10 as https://www.cs.toronto.edu/~kriz/cifar.html publishes it.
+"""Reads the test batch of ``cifar-10-python.tar.gz``, from https://www.cs.toronto.edu/~kriz/cifar.html.
 
-In: ``cifar-10-python.tar.gz``, or its folder. Out: pixels and labels by number. The batch is a pickle, of
-which nothing but arrays and plain values is made.
+The batch is a pickle, which is loaded without running code.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ _FOLDER = "cifar-10-batches-py"
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _LARGEST_BYTES = 256 << 20
 _CLASSES = 10
-_MADE = frozenset({"_reconstruct", "ndarray", "dtype"})
+_ALLOWED = frozenset({"_reconstruct", "ndarray", "dtype"})
 
 
 def find_batch(path: Path) -> Callable[[], bytes] | None:
-    """Find how the batch is read, if this is the archive or its folder."""
+    """Return a function that reads the batch's bytes, or None if this is neither archive nor its folder."""
     if path.is_file() and path.name.lower().endswith(_ARCHIVES):
         return lambda: _unpacked(path)
     for folder in (path, path / _FOLDER):
@@ -43,25 +42,18 @@ def find_batch(path: Path) -> Callable[[], bytes] | None:
 
 
 def read_batch(read: Callable[[], bytes]) -> tuple[npt.NDArray[np.uint8], list[int]]:
-    """Read the batch.
-
-    Returns:
-        uint8 (n, 32, 32, 3), and the labels.
-
-    Raises:
-        SourceError: it is damaged, or none.
-    """
+    """Read images, uint8 (n, 32, 32, 3), and labels. Raises SourceError if the batch is damaged."""
     try:
-        batch = _Plain(io.BytesIO(read()), encoding="bytes").load()
+        batch = _ArrayUnpickler(io.BytesIO(read()), encoding="bytes").load()
         pixels, labels = np.asarray(batch[b"data"]), [int(label) for label in batch[b"labels"]]
         if pixels.dtype != np.uint8 or pixels.shape != (len(labels), IMAGE_BYTES):
             raise ValueError(f"data is {pixels.dtype} {pixels.shape}, wanted uint8 (n, {IMAGE_BYTES})")
         if not labels or not 0 <= min(labels) <= max(labels) < _CLASSES:
-            raise ValueError("labels are not numbers from 0 to 9")
+            raise ValueError("its labels are not numbers from 0 to 9")
     except SourceError:
         raise
     except Exception as error:  # an unpickler of damaged bytes raises anything
-        raise SourceError(f"{_NAME} is no batch of CIFAR-10: {error}") from error
+        raise SourceError(f"{_NAME} is not a CIFAR-10 batch: {error}") from error
     channels_last = pixels.reshape(-1, 3, IMAGE_SIDE, IMAGE_SIDE).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(channels_last), labels
 
@@ -75,16 +67,16 @@ def _unpacked(path: Path) -> bytes:
                     if file is not None:
                         return file.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise SourceError(f"{path} is no complete archive: {error}") from error
+        raise SourceError(f"{path} is not a complete archive: {error}") from error
     raise SourceError(f"{path} has no {_NAME}: wanted cifar-10-python.tar.gz")
 
 
-class _Plain(pickle.Unpickler):
-    """Makes arrays and plain values alone, so that no archive can run code."""
+class _ArrayUnpickler(pickle.Unpickler):
+    """Loads arrays and plain values alone, so that no archive can run code."""
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) == ("_codecs", "encode"):
             return super().find_class(module, name)
-        if module.partition(".")[0] != "numpy" or name not in _MADE:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no batch needs")
+        if module.partition(".")[0] != "numpy" or name not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, wanted only NumPy arrays")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)

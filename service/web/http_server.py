@@ -1,4 +1,4 @@
-"""Runs the page's HTTP server until SIGTERM or Ctrl-C."""
+"""Serves the page over HTTP until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
-    from service.web.backend import Answers
+    from service.web.backend import Backend
     from service.web.settings import WebConfig
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready; leaves signals to whoever runs it, and ends in the ordinary way."""
+    """Calls ``on_ready`` once it listens, and leaves signals to its caller."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -37,7 +37,7 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
     def stop(self) -> None:
-        """Let requests under way end, and then it."""
+        """Finish the requests under way, then end."""
         self.should_exit = True
 
     @contextlib.contextmanager
@@ -46,34 +46,34 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    config: WebConfig, make_answers: Callable[[], Answers], on_ready: Callable[[str], None]
+    config: WebConfig, make_backend: Callable[[], Backend], on_ready: Callable[[str], None]
 ) -> None:
     """Serve the page.
 
     Args:
-        config: where, and within which bounds.
-        make_answers: makes who answers, within the event loop.
-        on_ready: is told the page's URL once it answers.
+        config: address and limits.
+        make_backend: called within the event loop.
+        on_ready: called with the page's URL once it answers.
 
     Raises:
         AddressError: the address cannot be listened on.
-        StartupError, JobError: there is nobody to answer.
+        StartupError, JobError: the backend could not be made.
     """
     listening = listen(config.host, config.port)
     if not is_loopback(config.host):
         _log.warning(
             "others can reach the page",
             host=config.host,
-            wanted="a proxy in front that encrypts and asks who they are",
+            wanted="a proxy in front that encrypts and authenticates",
         )
     address = format_address(config.host, listening.getsockname()[1])
     server = _Server(
         uvicorn.Config(
-            make_app(config, make_answers()),
+            make_app(config, make_backend()),
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # or callers could choose the address that their rate is counted by
+            proxy_headers=False,  # or clients could choose the address that their rate is counted by
             ws="none",
             lifespan="on",
             backlog=_BACKLOG,

@@ -27,7 +27,7 @@ _DEFAULT = "cifar10net"
 _log = structlog.get_logger(__name__)
 
 
-class LocalAnswers:
+class LocalBackend:
     """Runs models, each one batch at a time, so that callers take turns between batches."""
 
     kind = "local"

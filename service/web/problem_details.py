@@ -1,4 +1,4 @@
-"""What goes wrong becomes an answer that says so: problem details, RFC 9457.
+"""Turns exceptions into HTTP responses: problem details, RFC 9457.
 
 The one place where an exception becomes an HTTP status.
 """
@@ -21,29 +21,34 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ExceptionHandler
 
-COME_AGAIN_S = 1
-"""When to ask again what the server could not answer now."""
-_OF_CALLS = {
-    grpc.StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.SERVICE_UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
-    grpc.StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
-    grpc.StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
+RETRY_AFTER_S = 1
+_UNAUTHORIZED = (HTTPStatus.BAD_GATEWAY, "locked-out", "The server rejects this page's credentials")
+_CALL_PROBLEMS = {
+    grpc.StatusCode.UNAVAILABLE: (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "unavailable",
+        "The server does not answer",
+    ),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "The server is busy"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (
+        HTTPStatus.GATEWAY_TIMEOUT,
+        "late",
+        "The server did not answer in time",
+    ),
+    grpc.StatusCode.NOT_FOUND: (HTTPStatus.NOT_FOUND, "not-found", "No such model"),
+    grpc.StatusCode.INVALID_ARGUMENT: (
+        HTTPStatus.BAD_REQUEST,
+        "bad-request",
+        "The server refused the request",
+    ),
+    grpc.StatusCode.UNAUTHENTICATED: _UNAUTHORIZED,
+    grpc.StatusCode.PERMISSION_DENIED: _UNAUTHORIZED,
 }
-_KINDS = {
-    grpc.StatusCode.UNAVAILABLE: ("unavailable", "The server does not answer"),
-    grpc.StatusCode.RESOURCE_EXHAUSTED: ("overloaded", "The server is busy"),
-    grpc.StatusCode.DEADLINE_EXCEEDED: ("late", "The server did not answer in time"),
-    grpc.StatusCode.NOT_FOUND: ("not-found", "No such model"),
-    grpc.StatusCode.INVALID_ARGUMENT: ("bad-request", "The server refuses the request"),
-    grpc.StatusCode.UNAUTHENTICATED: ("locked-out", "The server does not let this page in"),
-    grpc.StatusCode.PERMISSION_DENIED: ("locked-out", "The server does not let this page in"),
-}
-_OTHER_KIND = ("failed", "The server failed")
+_OTHER_CALL_PROBLEM = (HTTPStatus.BAD_GATEWAY, "failed", "The server failed")
 
 
 class ProblemError(Exception):
-    """A request is not answered as it was meant."""
+    """A problem to answer a request with."""
 
     def __init__(
         self,
@@ -53,14 +58,14 @@ class ProblemError(Exception):
         detail: str,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Make it.
+        """Make a problem.
 
         Args:
-            status: of the answer.
-            code: a word for programs, the same for the same kind of problem.
-            title: what kind of problem it is, for people; the same likewise.
-            detail: what it is this time, and what to do about it.
-            headers: more of the answer's.
+            status: HTTP status.
+            code: kind of problem, for programs.
+            title: kind of problem, for people.
+            detail: what went wrong this time, and what to do about it.
+            headers: further headers of the response.
         """
         super().__init__(detail)
         self.status = status
@@ -70,8 +75,8 @@ class ProblemError(Exception):
         self.headers = dict(headers or {})
 
     def as_response(self) -> Response:
-        """Say it to whoever asked."""
-        told = {
+        """Return the response: ``application/problem+json``."""
+        body = {
             "type": "about:blank",
             "code": self.code,
             "title": self.title,
@@ -79,33 +84,33 @@ class ProblemError(Exception):
             "detail": self.detail,
         }
         headers = {**self.headers, "Cache-Control": "no-store"}
-        return JSONResponse(told, self.status, headers, "application/problem+json")
+        return JSONResponse(body, self.status, headers, "application/problem+json")
 
 
 def bad_request(detail: str) -> ProblemError:
-    """Say what is wrong with a request."""
-    return ProblemError(HTTPStatus.BAD_REQUEST, "bad-request", "The request makes no sense", detail)
+    """Return a 400."""
+    return ProblemError(HTTPStatus.BAD_REQUEST, "bad-request", "The request is not valid", detail)
 
 
 def not_found(detail: str) -> ProblemError:
-    """Say what is not there."""
-    return ProblemError(HTTPStatus.NOT_FOUND, "not-found", "There is no such thing", detail)
+    """Return a 404."""
+    return ProblemError(HTTPStatus.NOT_FOUND, "not-found", "Not found", detail)
 
 
-def busy(status: HTTPStatus, detail: str, again_s: int = COME_AGAIN_S) -> ProblemError:
-    """Say when to come again."""
-    headers = {"Retry-After": str(again_s)}
-    return ProblemError(status, "overloaded", "Too much is asked at once", detail, headers)
+def overloaded(status: HTTPStatus, detail: str, retry_after_s: int = RETRY_AFTER_S) -> ProblemError:
+    """Return a 429 or 503 with ``Retry-After``."""
+    headers = {"Retry-After": str(retry_after_s)}
+    return ProblemError(status, "overloaded", "Too many requests", detail, headers)
 
 
-def problem_of(error: Exception) -> ProblemError:
-    """Say what an exception means for the request in which it was raised."""
+def to_problem(error: Exception) -> ProblemError:
+    """Convert an exception raised while handling a request."""
     if isinstance(error, ProblemError):
         return error
     if isinstance(error, ClientError):
-        status = _OF_CALLS.get(error.code, HTTPStatus.BAD_GATEWAY)
-        again = {"Retry-After": str(COME_AGAIN_S)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
-        return ProblemError(status, *_KINDS.get(error.code, _OTHER_KIND), str(error), again)
+        status, code, title = _CALL_PROBLEMS.get(error.code, _OTHER_CALL_PROBLEM)
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
+        return ProblemError(status, code, title, str(error), headers)
     if isinstance(error, ImageError):
         return ProblemError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -114,25 +119,22 @@ def problem_of(error: Exception) -> ProblemError:
             f"The picture {error.message} ({error.code.name})",
         )
     if isinstance(error, ClientDisconnect):
-        return bad_request("The request ended before its body did")
+        return bad_request("The request ended before its body was complete")
     if isinstance(error, HTTPException):
         status = HTTPStatus(error.status_code)
         detail = error.detail if error.detail != status.phrase else status.description
         code = status.phrase.lower().replace(" ", "-")
         return ProblemError(status, code, status.phrase, detail, error.headers)
     return ProblemError(
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        "failed",
-        "This page failed",
-        "What has happened is in the page's log",
+        HTTPStatus.INTERNAL_SERVER_ERROR, "failed", "This page failed", "The page's log has the reason"
     )
 
 
 async def _answer(_request: Request, error: Exception) -> Response:
-    return problem_of(error).as_response()
+    return to_problem(error).as_response()
 
 
 HANDLERS: Mapping[type[Exception], ExceptionHandler] = dict.fromkeys(
     (ProblemError, ClientError, ImageError, ClientDisconnect, HTTPException), _answer
 )
-"""For Starlette; an exception of any other kind is a mistake of ours, which ``guard`` logs."""
+"""For Starlette. Any other exception is a bug, which ``browser_security`` logs."""

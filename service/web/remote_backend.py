@@ -1,4 +1,4 @@
-"""Has a running server answer, by the asynchronous client."""
+"""Backend that asks a running server, through the asynchronous client."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from cifar10net.messages import ModelDescription
 
 _MS = 1_000
-_PARTS = ("queue", "batch", "compute")
-"""Of the server's own timing; it decodes nothing here."""
-_MOST_ATTEMPTS = 2
-"""Whoever looks at the page wants to know soon that nobody answers, and asks again by themselves."""
+_PHASES = ("queue", "batch", "compute")
+"""Of the server's own timing; it decodes nothing, since it gets pixels."""
+_MAX_ATTEMPTS = 2
+"""The page reports soon that the server is away, and tries again by itself."""
 
 
-class ServerAnswers:
-    """Asks one server, or several alike; to be made within the event loop."""
+class RemoteBackend:
+    """Asks one server, or several with the same models; to be made within the event loop."""
 
     kind = "server"
 
     def __init__(self, address: str, access: Access, deadline_s: float) -> None:
-        """Prepare to ask. Raises ConfigError as ``AsyncClient``."""
+        """Prepare to connect. Raises ConfigError as ``AsyncClient`` does."""
         self.address = address
-        config = ClientConfig(deadline_s=deadline_s, max_attempts=_MOST_ATTEMPTS, access=access)
+        config = ClientConfig(deadline_s=deadline_s, max_attempts=_MAX_ATTEMPTS, access=access)
         self._client = AsyncClient(address, config)
 
     async def models(self) -> list[ModelDescription]:
@@ -40,20 +40,19 @@ class ServerAnswers:
     async def classify(
         self, images: npt.NDArray[np.uint8], *, model: str, version: str, top_k: int, is_bulk: bool = False
     ) -> Answer:
-        parts: dict[str, float] = {}
+        server_ms: dict[str, float] = {}
         began_s = clock()
         results = await self._client.classify(
             images,
-            on_timing=parts.update,
+            on_timing=server_ms.update,
             model=model,
             version=version,
             top_k=top_k,
             priority="bulk" if is_bulk else "interactive",
         )
         call_ms = _MS * (clock() - began_s)
-        served_ms = parts.get("total", 0.0)
-        times_ms = {"network": max(0.0, call_ms - served_ms)}
-        times_ms |= {name: parts[name] for name in _PARTS if name in parts}
+        times_ms = {"network": max(0.0, call_ms - server_ms.get("total", 0.0))}
+        times_ms |= {phase: server_ms[phase] for phase in _PHASES if phase in server_ms}
         return Answer(results, {**times_ms, "total": call_ms})
 
     async def close(self) -> None:

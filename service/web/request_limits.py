@@ -1,7 +1,4 @@
-"""Bounds what is asked: requests at a time, requests with pictures a second, bytes and seconds of a body.
-
-In: requests. Out: the same, or a refusal that says when to come again. Knows nothing of what is asked.
-"""
+"""Limits requests: how many at a time, how many with pictures per second, and size and stalls of a body."""
 
 from __future__ import annotations
 
@@ -14,94 +11,88 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 
 from service.observability.timing import clock
-from service.web.problem_details import ProblemError, bad_request, busy
+from service.web.problem_details import ProblemError, bad_request, overloaded
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from service.web.settings import WebConfig
 
-_BOUNDED = "/v1/"
-_ASKED_AN_UPLOAD = 8
-"""Requests without a body that are worked on, for each one with pictures that may be."""
+_LIMITED = "/v1/"
+_READS_PER_UPLOAD = 8
+"""Concurrent requests without a body that are allowed for each one with pictures."""
 _MOST_ADDRESSES = 4_096
-"""Whose rates are remembered."""
+"""Addresses whose rate is remembered, the most recent ones."""
 
 
-class Rates:
-    """Counts what each address may still ask: tokens of a bucket that fills up with time."""
+class RateLimiter:
+    """A token bucket per client address."""
 
     def __init__(self, rate: float, burst: int) -> None:
-        """Give ``rate`` tokens a second to each, and let ``burst`` of them gather."""
+        """Add ``rate`` tokens per second to each bucket, up to ``burst``."""
         self._rate = rate
         self._burst = burst
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """Tokens, and when they were counted, by address; who was seen last is last."""
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """Tokens, and when they were counted, by address; the least recently seen address first."""
 
     def take(self, address: str, now_s: float) -> float:
-        """Take a token.
-
-        Returns:
-            Seconds until there is one; 0 if there was.
-        """
-        left, counted_s = self._left.pop(address, (float(self._burst), now_s))
-        left = min(self._burst, left + (now_s - counted_s) * self._rate)
-        wait_s = 0.0 if left >= 1 else (1 - left) / self._rate
-        self._left[address] = (left if wait_s else left - 1, now_s)
-        if len(self._left) > _MOST_ADDRESSES:
-            self._left.popitem(last=False)
+        """Take a token; return the seconds until there is one, 0 if it was taken."""
+        tokens, counted_s = self._buckets.pop(address, (float(self._burst), now_s))
+        tokens = min(self._burst, tokens + (now_s - counted_s) * self._rate)
+        wait_s = 0.0 if tokens >= 1 else (1 - tokens) / self._rate
+        self._buckets[address] = (tokens if wait_s else tokens - 1, now_s)
+        if len(self._buckets) > _MOST_ADDRESSES:
+            self._buckets.popitem(last=False)
         return wait_s
 
 
-class Bounds:
-    """Stands before an application."""
+class RequestLimits:
+    """ASGI middleware."""
 
     def __init__(self, app: ASGIApp, config: WebConfig) -> None:
-        """Bound what reaches it."""
         self._app = app
         self._config = config
-        self._rates = Rates(config.rate, config.burst)
-        self._under_way = {"asked": 0, "uploaded": 0}
-        """Requests by whether they bring pictures: slow uploads shall not keep others from being answered."""
+        self._rates = RateLimiter(config.rate, config.burst)
+        self._in_flight = {"read": 0, "upload": 0}
+        """Counted apart, so that slow uploads keep nobody else from being answered."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take a request, as ASGI has it."""
-        if scope["type"] != "http" or not scope["path"].startswith(_BOUNDED):
+        """Pass a request on within the limits. Raises ProblemError beyond them."""
+        if scope["type"] != "http" or not scope["path"].startswith(_LIMITED):
             await self._app(scope, receive, send)
             return
-        kind = "asked" if scope["method"] in {"GET", "HEAD"} else "uploaded"
-        most = self._config.under_way * (_ASKED_AN_UPLOAD if kind == "asked" else 1)
-        if self._under_way[kind] >= most:
-            raise busy(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{most} requests are worked on, and that is as many as may be",
+        kind = "read" if scope["method"] in {"GET", "HEAD"} else "upload"
+        most = self._config.under_way * (_READS_PER_UPLOAD if kind == "read" else 1)
+        if self._in_flight[kind] >= most:
+            raise overloaded(
+                HTTPStatus.SERVICE_UNAVAILABLE, f"{most} requests are being handled, the most at a time"
             )
-        if kind == "uploaded":
+        if kind == "upload":
             self._check(scope)
-        self._under_way[kind] += 1
+        self._in_flight[kind] += 1
         try:
-            await self._app(scope, self._bounded(receive), send)
+            await self._app(scope, self._limited(receive), send)
         finally:
-            self._under_way[kind] -= 1
+            self._in_flight[kind] -= 1
 
     def _check(self, scope: Scope) -> None:
-        """Refuse an upload that is too much before anything of it is read. Raises ProblemError."""
+        """Check an upload before its body is read. Raises ProblemError."""
         address = (scope.get("client") or ("",))[0]
         wait_s = self._rates.take(address, clock())
         if wait_s:
-            detail = f"{self._config.rate:g} requests a second are answered to each address"
-            raise busy(HTTPStatus.TOO_MANY_REQUESTS, detail, math.ceil(wait_s))
+            detail = f"Each address may send {self._config.rate:g} requests with pictures a second"
+            raise overloaded(HTTPStatus.TOO_MANY_REQUESTS, detail, math.ceil(wait_s))
         length = Headers(scope=scope).get("content-length", "0")
         if not length.isascii() or not length.isdecimal():
             raise bad_request(f"Content-Length is {length[:100]!r}, wanted a number")
         if int(length) > self._config.upload_bytes:
             raise self._too_large()
 
-    def _bounded(self, receive: Receive) -> Receive:
-        taken = 0
+    def _limited(self, receive: Receive) -> Receive:
+        received_bytes = 0
 
-        async def receive_bounded() -> Message:
-            nonlocal taken
+        async def receive_limited() -> Message:
+            nonlocal received_bytes
             try:
                 async with asyncio.timeout(self._config.stall_s):
                     message = await receive()
@@ -109,22 +100,22 @@ class Bounds:
                 raise ProblemError(
                     HTTPStatus.REQUEST_TIMEOUT,
                     "stalled",
-                    "The request does not go on",
-                    f"Nothing of its body has come for {self._config.stall_s:g} seconds",
+                    "The request has stalled",
+                    f"No part of its body has arrived for {self._config.stall_s:g} seconds",
                     {"Connection": "close"},
                 ) from error
-            taken += len(message.get("body", b""))
-            if taken > self._config.upload_bytes:
+            received_bytes += len(message.get("body", b""))
+            if received_bytes > self._config.upload_bytes:
                 raise self._too_large()
             return message
 
-        return receive_bounded
+        return receive_limited
 
     def _too_large(self) -> ProblemError:
         return ProblemError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "too-large",
             "The upload is too large",
-            f"A request may have {self._config.upload_bytes:,} bytes; send fewer or smaller pictures",
+            f"A request may have at most {self._config.upload_bytes:,} bytes; send fewer or smaller pictures",
             {"Connection": "close"},
         )

@@ -1,4 +1,4 @@
-"""What models say, as JSON has it."""
+"""JSON responses, and the forms that scores and arrays take in them."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from cifar10net.messages import ClassScore, ImageResult
 
 
-def as_json(told: object) -> JSONResponse:
-    """Answer with what holds at this moment alone."""
-    return JSONResponse(told, headers={"Cache-Control": "no-store"})
+def as_json(body: object) -> JSONResponse:
+    """Return a response that is not to be cached."""
+    return JSONResponse(body, headers={"Cache-Control": "no-store"})
 
 
 def scores(classes: Iterable[ClassScore]) -> list[dict[str, Any]]:
-    """Write classes, in their order."""
+    """Return classes in their order."""
     return [{"index": one.index, "label": one.label, "probability": one.probability} for one in classes]
 
 
 def all_probabilities(result: ImageResult, count: int) -> list[float]:
-    """Sort the probabilities of all ``count`` classes by index.
+    """Return the probabilities of all ``count`` classes by index.
 
     Raises:
-        ProblemError: there are more of them than are told at once.
+        ProblemError: there are more classes than one answer can have.
     """
     if count > LARGEST_TOP_K:
-        raise bad_request(f"The model has {count} classes, and at most {LARGEST_TOP_K} are told at once")
+        raise bad_request(f"The model has {count} classes; this needs one with at most {LARGEST_TOP_K}")
     return [one.probability for one in sorted(result.classes, key=lambda one: one.index)]
 
 
 def as_base64(values: npt.NDArray[np.float32]) -> str:
-    """Write numbers as base64 of float32, the lowest byte first, the last axis fastest."""
+    """Encode as base64 of little-endian float32, the last axis fastest."""
     return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode("ascii")

@@ -1,4 +1,4 @@
-"""Settings of the page: frozen, and checked when they are made."""
+"""Settings of the page, checked on creation."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 @dataclass(frozen=True, kw_only=True)
 class WebConfig:
-    """Where the page is, and what its visitors may ask of it."""
+    """Address, data and limits of the page."""
 
     models: tuple[Path, ...] = ()
-    """Model repositories with ``inside.onnx`` beside models."""
+    """Model repositories with ``inside.onnx`` files."""
     data: Path | None = None
-    """A labelled test set."""
+    """Labelled test set."""
     runs: Path | None = None
-    """A folder of what ``cifar10net-train fit`` writes."""
+    """Folder of runs of ``cifar10net-train fit``."""
     host: str = "127.0.0.1"
     port: int = 8000
     """0 lets the system choose."""
     allowed_hosts: tuple[str, ...] = ()
-    """Names, in lower case, that the page may be asked by beside ``localhost`` and IP addresses."""
+    """Host names, in lower case, accepted besides ``localhost`` and IP addresses."""
     upload_mib: int = 32
-    """Of a request's body, in MiB."""
+    """Largest body of a request, in MiB."""
     pictures: int = 64
-    """In a request."""
+    """Most pictures per request."""
     rate: float = 20.0
-    """Requests with pictures that an address may send a second, on average."""
+    """Requests with pictures per second that an address may send, on average."""
     burst: int = 60
-    """How many of them at once, after a pause."""
+    """Requests with pictures that an address may send at once after a pause."""
     under_way: int = 16
-    """Requests with pictures that are worked on at a time; those beyond are told to come again."""
+    """Requests with pictures that are handled at a time; further ones are refused, to be repeated later."""
     stall_s: float = 30.0
-    """How long a request's body may bring nothing."""
+    """Longest pause within a request's body."""
     grace_s: float = 5.0
-    """For requests under way at SIGTERM."""
+    """Time for requests under way to finish after SIGTERM."""
     limits: ImageLimits = field(default_factory=ImageLimits)
 
     def __post_init__(self) -> None:
@@ -60,9 +60,9 @@ class WebConfig:
             raise ConfigError(f"no test set at {self.data}: the file or folder does not exist")
         for name in self.allowed_hosts:
             if not _NAME.fullmatch(name):
-                raise ConfigError(f"a host to allow is {name!r}, wanted a name in lower case, without port")
+                raise ConfigError(f"allow_host is {name!r}, wanted a host name in lower case, without port")
 
     @property
     def upload_bytes(self) -> int:
-        """Most that a request's body may have."""
+        """Largest body of a request."""
         return self.upload_mib << 20

@@ -1,7 +1,6 @@
-"""What a model says of a whole test set, found out in the background and kept.
+"""Classifies a whole test set in the background, and keeps the answers.
 
-In: a test set, and who answers. Out: the three likeliest classes of every image that was asked so far. Goes
-on where it was, when a server that went away is asked again.
+After a failed call the evaluation stops; the next request resumes it with the images that are left.
 """
 
 from __future__ import annotations
@@ -15,75 +14,77 @@ import numpy as np
 from cifar10net.errors import ClientError
 
 if TYPE_CHECKING:
-    from cifar10net.messages import ClassScore, ImageResult, ModelDescription
-    from service.web.backend import Answers
+    from cifar10net.messages import ClassScore, ModelDescription
+    from service.web.backend import Backend
     from service.web.test_split import LabelledImages
 
-TOP = 3
+_TOP = 3
 _BATCH = 128
-_NOTHING = -1
+_UNKNOWN = -1
 _SEED = 0
 
 
-class Assessment:
-    """Of one version of a model."""
+class BackgroundEvaluation:
+    """The evaluation of one model version on a test set."""
 
-    def __init__(self, answers: Answers, model: ModelDescription, images: LabelledImages) -> None:
-        """Prepare; nothing is asked yet."""
-        self._answers = answers
-        self._model = model
+    def __init__(self, backend: Backend, model: ModelDescription, images: LabelledImages) -> None:
+        """Prepare; ``start`` sends the first call."""
+        self._backend = backend
+        self.model = model
         self._images = images
         self._task: asyncio.Task[None] | None = None
         self.problem = ""
-        """Why it does not go on; empty if it does."""
+        """Why the evaluation has stopped; empty while it goes on."""
         self.truth = images.indices(model.labels)
-        """(n,): which class each image shows."""
+        """(n,): true class of each image; -1 if the model does not have it."""
         self.top: list[tuple[ClassScore, ...] | None] = [None] * len(images)
-        self.best = np.full(len(images), _NOTHING, np.int64)
-        """(n,): the likeliest class of each image; -1 if it was not asked yet."""
+        """The three most likely classes of each image, once they are known."""
+        self.best = np.full(len(images), _UNKNOWN, np.int64)
+        """(n,): predicted class of each image; -1 until it is known."""
 
-    def begin(self) -> None:
-        """Have all images asked in the background, if they are not being asked already."""
+    def start(self) -> None:
+        """Classify all images in the background, unless that is under way."""
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._ask_all())
+            self._task = asyncio.get_running_loop().create_task(self._classify_all())
 
     async def stop(self) -> None:
-        """Ask no more."""
+        """Stop the background task."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def ask(self, indices: list[int], *, is_bulk: bool = False) -> None:
-        """Ask of some images, unless they were asked already. Raises ClientError."""
+    async def classify(self, indices: list[int], *, is_bulk: bool = False) -> None:
+        """Classify those of some images that are not classified yet. Raises ClientError."""
         unknown = [index for index in indices if self.top[index] is None]
         if not unknown:
             return
-        answer = await self._answers.classify(
+        answer = await self._backend.classify(
             self._images.pixels[unknown],
-            model=self._model.name,
-            version=self._model.version,
-            top_k=min(TOP, len(self._model.labels)),
+            model=self.model.name,
+            version=self.model.version,
+            top_k=min(_TOP, len(self.model.labels)),
             is_bulk=is_bulk,
         )
         for index, result in zip(unknown, answer.results, strict=True):
-            self._keep(index, result)
+            self.top[index] = result.classes
+            self.best[index] = result.best.index
 
     def summary(self) -> dict[str, Any]:
-        """Say how often the answers so far are right."""
-        is_known = (self.best != _NOTHING) & (self.truth != _NOTHING)
+        """Return accuracy and confusion matrix of the images classified so far."""
+        is_known = (self.best != _UNKNOWN) & (self.truth != _UNKNOWN)
         truth, best = self.truth[is_known], self.best[is_known]
-        classes = len(self._model.labels)
+        classes = len(self.model.labels)
         confusion = np.zeros((classes, classes), np.int64)
         np.add.at(confusion, (truth, best), 1)
         done, right = len(truth), int((truth == best).sum())
         accuracy = right / done if done else None
         error = math.sqrt(accuracy * (1 - accuracy) / done) if accuracy is not None else None
         return {
-            "model": self._model.name,
-            "version": self._model.version,
-            "labels": self._model.labels,
+            "model": self.model.name,
+            "version": self.model.version,
+            "labels": self.model.labels,
             "done": done,
-            "of": int((self.truth != _NOTHING).sum()),
+            "of": int((self.truth != _UNKNOWN).sum()),
             "right": right,
             "accuracy": accuracy,
             "standard_error": error,
@@ -91,17 +92,13 @@ class Assessment:
             "problem": self.problem,
         }
 
-    def _keep(self, index: int, result: ImageResult) -> None:
-        self.top[index] = result.classes
-        self.best[index] = result.best.index
-
-    async def _ask_all(self) -> None:
+    async def _classify_all(self) -> None:
         self.problem = ""
-        # In a drawn order: a test set that is sorted by class would begin with the rate of one of them.
-        drawn = np.random.default_rng(_SEED).permutation(len(self._images))
-        indices = [int(index) for index in drawn if self.top[index] is None]
+        # In random order: in a test set sorted by class, the first answers would all be of one class.
+        order = np.random.default_rng(_SEED).permutation(len(self._images))
+        indices = [int(index) for index in order if self.top[index] is None]
         try:
             for start in range(0, len(indices), _BATCH):
-                await self.ask(indices[start : start + _BATCH], is_bulk=True)
+                await self.classify(indices[start : start + _BATCH], is_bulk=True)
         except ClientError as error:
             self.problem = str(error)

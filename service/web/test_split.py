@@ -1,7 +1,6 @@
-"""The labelled images of ``--data``: a whole test set in memory, as the network sees it.
+"""Loads the test set of ``--data`` into memory: images as the network sees them, with labels.
 
-In: a zip or a folder with ``test/<class>/<picture>``, the official archive of CIFAR-10 or its folder, or a
-Parquet file. Out: pixels, and what each image shows. Knows nothing of models.
+Forms: a zip or folder with ``test/<class>/<picture>``, the CIFAR-10 archive or its folder, a Parquet file.
 """
 
 from __future__ import annotations
@@ -28,69 +27,69 @@ if TYPE_CHECKING:
 
 _SPLIT = "test"
 _COLUMN = "label"
-MOST_IMAGES = 200_000
-"""600 MB of pixels."""
+_MOST_IMAGES = 200_000
+"""614 MB of pixels."""
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images with what they show."""
+    """Images and their labels."""
 
     pixels: npt.NDArray[np.uint8]
     """(n, 32, 32, 3)."""
     labels: tuple[str | int, ...]
-    """Of each image, by name or by its place among a model's labels."""
+    """Class of each image: its name, or its index among a model's labels."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def indices(self, classes: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Say of each image which of a model's classes it shows; -1 is none of them."""
-        places = {label: index for index, label in enumerate(classes)}
-        found = [
-            label if isinstance(label, int) and label < len(classes) else places.get(str(label), -1)
+        """Return the index of each image's label in ``classes``, -1 where it is missing: (n,)."""
+        by_name = {label: index for index, label in enumerate(classes)}
+        indices = [
+            label if isinstance(label, int) and label < len(classes) else by_name.get(str(label), -1)
             for label in self.labels
         ]
-        return np.array(found, np.int64)
+        return np.array(indices, np.int64)
 
 
-def load(path: Path) -> LabelledImages:
-    """Read a test set. Takes seconds: for a thread.
+def load_test_split(path: Path) -> LabelledImages:
+    """Load a test set; takes seconds.
 
     Raises:
-        SourceError: there is none, or it or one of its images is damaged.
+        SourceError: there is no test set, or it or one of its images is damaged.
     """
-    batch = find_batch(path)
-    if batch is not None:
-        pixels, labels = read_batch(batch)
-        return LabelledImages(pixels, tuple(labels))
+    read = find_batch(path)
+    if read is not None:
+        pixels, batch_labels = read_batch(read)
+        return LabelledImages(pixels, tuple(batch_labels))
     sources = _open(path)
     images: list[npt.NDArray[np.uint8]] = []
-    found: list[str | int] = []
+    labels: list[str | int] = []
     for item in prefetch(sources.items()):
-        if len(found) == MOST_IMAGES:
-            raise SourceError(f"{path} has more than {MOST_IMAGES:,} test images")
+        if len(labels) == _MOST_IMAGES:
+            raise SourceError(f"{path} has more than {_MOST_IMAGES:,} test images")
         if item.label is None:
             raise SourceError(f"{item.source} has no label")
         try:
             images.append(from_encoded(item.read(), ImageLimits()))
         except ImageError as error:
             raise SourceError(f"{item.source} {error.message}") from error
-        found.append(item.label)
-    if not found:
-        raise SourceError(f"{path} has no test images: wanted {_SPLIT}/<class>/<picture> in it")
-    return LabelledImages(np.stack(images).reshape(-1, IMAGE_SIDE, IMAGE_SIDE, 3), tuple(found))
+        labels.append(item.label)
+    if not labels:
+        raise SourceError(f"{path} has no test images: wanted {_SPLIT}/<class>/<picture>")
+    return LabelledImages(np.stack(images).reshape(-1, IMAGE_SIDE, IMAGE_SIDE, 3), tuple(labels))
 
 
 def _open(path: Path) -> Sources:
-    place = str(path)
-    if place.lower().endswith(".parquet"):
-        return Sources([place], labels=_COLUMN)
+    name = str(path)
+    if name.lower().endswith(".parquet"):
+        return Sources([name], labels=_COLUMN)
     if path.is_dir() and (path / _SPLIT).is_dir():
-        return Sources([f"{place}/{_SPLIT}"], labels=FOLDER)
-    if path.is_file() and place.lower().endswith(".zip"):
-        return Sources([f"{place}/**/{_SPLIT}/*/*"], labels=FOLDER)
+        return Sources([f"{name}/{_SPLIT}"], labels=FOLDER)
+    if path.is_file() and name.lower().endswith(".zip"):
+        return Sources([f"{name}/**/{_SPLIT}/*/*"], labels=FOLDER)
     raise SourceError(
-        f"{path} is no test set: wanted a zip or folder with {_SPLIT}/<class>/<picture>, "
+        f"{path} is not a test set: wanted a zip or folder with {_SPLIT}/<class>/<picture>, "
         "cifar-10-python.tar.gz or its folder, or a Parquet file"
     )

@@ -1,7 +1,6 @@
-"""The folders that ``cifar10net-train fit`` writes, as far as JSON and NumPy tell.
+"""Reads the folders that ``cifar10net-train fit`` writes, without PyTorch.
 
-In: a folder of runs. Out: of each run what was asked, what its epochs gave, whether it goes on, and its first
-filters. Files are replaced whole while a run goes on; what is damaged nevertheless is said to be so.
+Training replaces each file atomically, so runs can be read while they go on.
 """
 
 from __future__ import annotations
@@ -26,31 +25,31 @@ _CONFIG, _METRICS, _CHECKPOINT, _FILTERS = "config.json", "metrics.jsonl", "chec
 _LARGEST_BYTES = 16 << 20
 _MOST_RUNS = 1_000
 _RECENT = 5
-"""Epochs whose time says how long the others will take."""
-_PATIENCE_S = 60.0
+"""Epochs whose mean duration predicts the time left."""
+_IDLE_S = 60.0
 _NUMBER = re.compile(r"(\d{1,9})\.npy")
 _MAP_AXES = 4
 _LOCKS = Path("/proc/locks")
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """One run, as it is now."""
 
     name: str
     folder: Path
     network: str
     epochs: int
-    """That were asked for."""
+    """Epochs that the run is to have."""
     rows: list[dict[str, Any]]
-    """What each epoch that is done gave: numbers by name."""
+    """Metrics of each complete epoch, by name."""
     is_locked: bool | None
-    """Whether a process trains in the folder; None where the system does not say."""
+    """Whether a process trains in the folder; None if the system has no ``/proc/locks``."""
     updated_s_ago: float
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs are complete."""
+        """Number of complete epochs."""
         return int(self.rows[-1]["epoch"]) if self.rows else 0
 
     @property
@@ -61,18 +60,18 @@ class Run:
         is_running = self.is_locked
         if is_running is None:
             longest_s = max((row.get("seconds", 0.0) for row in self.rows), default=0.0)
-            is_running = self.updated_s_ago < 3 * longest_s + _PATIENCE_S
+            is_running = self.updated_s_ago < 3 * longest_s + _IDLE_S
         return "running" if is_running else "stopped"
 
     @property
     def images_per_s(self) -> float | None:
-        """Of the last epoch."""
+        """Training speed of the last epoch."""
         value = self.rows[-1].get("images_per_s") if self.rows else None
         return None if value is None else float(value)
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the epochs that are left will take, at the pace of the last ones; None if nobody knows."""
+        """Time left at the pace of the last epochs; None if unknown or not running."""
         paces = [row["seconds"] for row in self.rows[-_RECENT:] if "seconds" in row]
         if self.state != "running" or not paces:
             return None
@@ -80,7 +79,7 @@ class Run:
         return max(0.0, left_s - self.updated_s_ago)
 
     def filter_epochs(self) -> list[int]:
-        """List the epochs whose filters are kept."""
+        """List the epochs with stored filters. Raises SourceError if they cannot be read."""
         try:
             names = [path.name for path in (self.folder / _FILTERS).iterdir()]
         except FileNotFoundError:
@@ -90,10 +89,10 @@ class Run:
         return sorted(int(match[1]) for match in map(_NUMBER.fullmatch, names) if match)
 
     def filters(self, epoch: int) -> npt.NDArray[np.float32]:
-        """Read the first filters at the end of an epoch: float32 (outputs, 3, height, width).
+        """Read the first layer's filters at the end of an epoch: float32 (outputs, 3, height, width).
 
         Raises:
-            SourceError: they are missing or damaged.
+            SourceError: the file is missing or damaged.
         """
         path = self.folder / _FILTERS / f"{epoch:05}.npy"
         try:
@@ -110,10 +109,10 @@ class Run:
         return filters
 
 
-def find_runs(root: Path) -> list[Run]:
-    """Find the runs in a folder, or the one that it is itself; the latest first.
+def find_runs(root: Path) -> list[TrainingRun]:
+    """Find the runs in a folder, or the run that the folder is; the most recently written first.
 
-    Those that are damaged are left out; a folder that is not there yet has none.
+    Damaged runs are left out. A folder that does not exist yet has no runs.
 
     Raises:
         SourceError: the folder cannot be read.
@@ -134,15 +133,15 @@ def find_runs(root: Path) -> list[Run]:
     return sorted(found, key=lambda run: run.updated_s_ago)
 
 
-def find_run(root: Path, name: str) -> Run | None:
-    """Find a run by its name. Raises SourceError if it is damaged."""
+def find_run(root: Path, name: str) -> TrainingRun | None:
+    """Find a run by name. Raises SourceError if it is damaged."""
     folder = root if (root / _CONFIG).is_file() and name == _name(root) else root / name
     if name.startswith(".") or Path(name).name != name or not (folder / _CONFIG).is_file():
         return None
     return read_run(folder)
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> TrainingRun:
     """Read a run. Raises SourceError if it is damaged."""
     name = _name(folder)
     try:
@@ -155,7 +154,7 @@ def read_run(folder: Path) -> Run:
         is_locked = _is_locked(folder)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise SourceError(f"the run {name} cannot be read: {error}") from error
-    return Run(name, folder, network, epochs, rows, is_locked, max(0.0, time.time() - changed_s))
+    return TrainingRun(name, folder, network, epochs, rows, is_locked, max(0.0, time.time() - changed_s))
 
 
 def _name(folder: Path) -> str:
@@ -168,24 +167,24 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _row(told: dict[str, Any]) -> dict[str, Any]:
-    """Keep the numbers of an epoch; the one that counts it has to be there."""
+def _row(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Keep the finite numbers of an epoch. Raises LookupError without ``epoch``."""
     numbers = {
         name: value
-        for name, value in told.items()
+        for name, value in metrics.items()
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     }
-    return {**numbers, "epoch": int(told["epoch"])}
+    return {**numbers, "epoch": int(metrics["epoch"])}
 
 
 def _is_locked(folder: Path) -> bool | None:
-    """Look whether a training holds the folder's lock.
+    """Check whether a training process holds the folder's lock.
 
-    To try it would be to take it for a moment, in which a training that begins would be refused.
+    Trying the lock would hold it for a moment, in which a training that starts would be refused.
     """
     status = folder.stat()
-    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    file_id = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     try:
-        return any(place in line.split() for line in _LOCKS.read_text().splitlines())
+        return any(file_id in line.split() for line in _LOCKS.read_text().splitlines())
     except OSError:
         return None

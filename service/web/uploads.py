@@ -1,7 +1,6 @@
-"""Pictures as they are uploaded become what the network sees of them.
+"""Decodes uploaded pictures to the network's input: one as the body, or several as files of a form.
 
-In: the body of a request, a picture's file or a form with several. Out: pixels, or what is wrong with the
-picture. Nothing of a picture but its pixels goes on; its name is text, and only ever told as such.
+Nothing of a picture but its pixels is passed on. Its file name is untrusted text.
 """
 
 from __future__ import annotations
@@ -31,51 +30,38 @@ if TYPE_CHECKING:
     from service.web.settings import WebConfig
 
 _MS = 1_000
-_LONGEST_NAME = 200
+_NAME_CHARACTERS = 200
 _MOST_FIELDS = 16
-_MOST_FIELD_BYTES = 4_096
+_FIELD_BYTES = 4_096
 
 
 @dataclass(frozen=True)
-class Picture:
+class UploadedPicture:
     """One picture of a request."""
 
     name: str
-    """What its sender calls it; empty if it has no name."""
-    pixels: npt.NDArray[np.uint8] | None
-    """uint8 (32, 32, 3), as the network sees it; None if there is an error."""
-    error: ImageError | None
+    """File name given by the sender; empty if there is none."""
+    pixels: npt.NDArray[np.uint8] | ImageError
+    """uint8 (32, 32, 3), or why the picture cannot be read."""
     decode_ms: float
 
-    @property
-    def seen(self) -> npt.NDArray[np.uint8]:
-        """The pixels. Raises the picture's ImageError if there are none."""
-        if self.pixels is None:
-            raise self.error or bad_request("The picture was not read")
-        return self.pixels
 
-
-class Reader:
-    """Reads the pictures of requests, in threads that share a bounded amount of memory."""
+class UploadReader:
+    """Reads the pictures of requests, in threads that share a memory budget."""
 
     def __init__(self, config: WebConfig, threads: ThreadPoolExecutor) -> None:
-        """Read what the limits allow."""
         disable_pillow_pixel_limit()
         self._config = config
         self._threads = threads
         self._memory_budget = decoding_budget(config.limits)
 
-    async def read(self, request: Request) -> list[Picture]:
-        """Read all pictures of a request, in order.
-
-        Raises:
-            ProblemError: there is none, or there are too many.
-        """
+    async def read(self, request: Request) -> list[UploadedPicture]:
+        """Read all pictures of a request, in order. Raises ProblemError if there are none or too many."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         files = await self._form(request) if kind == "multipart/form-data" else [("", await request.body())]
         if not files or (len(files) == 1 and not files[0][1] and not files[0][0]):
             raise bad_request(
-                "There is no picture: send one as the body (curl --data-binary @photo.jpg), or "
+                "The request has no picture: send one as the body (curl --data-binary @photo.jpg), or "
                 "several as files of a form (curl --form picture=@photo.jpg)"
             )
         loop = asyncio.get_running_loop()
@@ -83,50 +69,59 @@ class Reader:
             *(loop.run_in_executor(self._threads, self._decode, name, data) for name, data in files)
         )
 
-    async def read_one(self, request: Request) -> Picture:
-        """Read the only picture of a request. Raises ProblemError if there are others, ImageError of it."""
+    async def read_one(self, request: Request) -> tuple[npt.NDArray[np.uint8], float]:
+        """Read the only picture of a request.
+
+        Returns:
+            Pixels, uint8 (32, 32, 3), and the milliseconds that decoding took.
+
+        Raises:
+            ProblemError: there is not exactly one picture.
+            ImageError: it cannot be read.
+        """
         pictures = await self.read(request)
         if len(pictures) > 1:
-            raise bad_request(f"There are {len(pictures)} pictures, wanted one")
-        if pictures[0].error is not None:
-            raise pictures[0].error
-        return pictures[0]
+            raise bad_request(f"The request has {len(pictures)} pictures, wanted one")
+        [picture] = pictures
+        if isinstance(picture.pixels, ImageError):
+            raise picture.pixels
+        return picture.pixels, picture.decode_ms
 
     async def _form(self, request: Request) -> list[tuple[str, bytes]]:
         limits = {"max_files": self._config.pictures, "max_fields": _MOST_FIELDS}
-        async with request.form(**limits, max_part_size=_MOST_FIELD_BYTES) as form:
+        async with request.form(**limits, max_part_size=_FIELD_BYTES) as form:
             files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-            return [((file.filename or "")[:_LONGEST_NAME], await file.read()) for file in files]
+            return [((file.filename or "")[:_NAME_CHARACTERS], await file.read()) for file in files]
 
-    def _decode(self, name: str, data: bytes) -> Picture:
+    def _decode(self, name: str, data: bytes) -> UploadedPicture:
         began_s = clock()
-        pixels, problem = None, None
+        pixels: npt.NDArray[np.uint8] | ImageError
         try:
             pixels = from_encoded(data, self._config.limits, self._memory_budget)
         except ImageError as error:
-            problem = error
-        return Picture(name, pixels, problem, _MS * (clock() - began_s))
+            pixels = error
+        return UploadedPicture(name, pixels, _MS * (clock() - began_s))
 
 
 def as_png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """Write pixels, uint8 (height, width, 3), as a PNG file."""
-    written = io.BytesIO()
-    Image.fromarray(pixels).save(written, "PNG")
-    return written.getvalue()
+    """Encode pixels, uint8 (height, width, 3), as PNG."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def as_url(pixels: npt.NDArray[np.uint8]) -> str:
-    """Write pixels as a ``data:`` URL, lossless."""
+    """Encode pixels, uint8 (height, width, 3), as a ``data:`` URL of a PNG."""
     return f"data:image/png;base64,{base64.b64encode(as_png(pixels)).decode('ascii')}"
 
 
 def shifted(pixels: npt.NDArray[np.uint8], x: int, y: int) -> npt.NDArray[np.uint8]:
-    """Move what a picture shows to the right and down; the border is filled by reflection.
+    """Shift an image, filling the border by reflection.
 
     Args:
         pixels: uint8 (32, 32, 3).
         x: pixels to the right, -31 to 31.
-        y: pixels down, likewise.
+        y: pixels down, -31 to 31.
     """
     far = max(abs(x), abs(y))
     if not far:

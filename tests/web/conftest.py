@@ -1,4 +1,4 @@
-"""A real browser before the real page, with a real gRPC server behind it; what goes wrong fails the test."""
+"""A browser, the page and a gRPC server, all real; errors in the browser fail the test."""
 
 from __future__ import annotations
 
@@ -29,42 +29,42 @@ if TYPE_CHECKING:
 
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
-PATIENCE_MS = 30_000
+TIMEOUT_MS = 30_000
 MODELS = ("cifar10net", "lenet")
 IMAGES = ROOT / "examples" / "images"
 
-expect.set_options(timeout=PATIENCE_MS)
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 @dataclass(frozen=True)
 class Site:
-    """Everything that is needed to show the page."""
+    """Addresses and folders of a running page."""
 
     url: str
     address: str
-    """Of the gRPC server behind it."""
+    """Address of the gRPC server."""
     models: Path
     runs: Path
 
 
 @dataclass
 class Visit:
-    """A page in a browser, and what must not happen to it."""
+    """A page in a browser window, and its unexpected messages."""
 
     page: Page
     site: Site
-    forgiven: tuple[str, ...] = ()
-    """Parts of messages on the console that the test expects."""
+    expected: tuple[str, ...] = ()
+    """Parts of console messages that the test expects."""
     complaints: list[str] = field(default_factory=list)
 
     def open(self, section: str) -> Page:
-        """Show a section, from anew, and wait until the server is known."""
+        """Load a section, and wait until the page has reached the server."""
         self.page.goto(f"{self.site.url}/#{section}")
         expect(self.page.locator("#state")).to_have_attribute("data-state", "serving")
         return self.page
 
     def give(self, *files: Any) -> None:
-        """Choose files as a person does in the browser's own dialog."""
+        """Choose files as a user does in the file dialog."""
         self.page.set_input_files("#files", list(files))
 
 
@@ -104,13 +104,13 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def visiting(browser: Browser, site: Site) -> Iterator[Callable[..., Visit]]:
-    """Return a function that opens a window; at the end of the test nothing may have gone wrong in any."""
+    """Return a function that opens a window; unexpected messages of any window fail the test at its end."""
     contexts: list[BrowserContext] = []
     visits: list[Visit] = []
 
     def begin(viewport: dict[str, int] | None = None, **options: Any) -> Visit:
         context = browser.new_context(viewport=viewport or DESKTOP, **options)  # type: ignore[arg-type]
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(TIMEOUT_MS)
         contexts.append(context)
         visit = Visit(context.new_page(), site)
         visits.append(visit)
@@ -121,7 +121,7 @@ def visiting(browser: Browser, site: Site) -> Iterator[Callable[..., Visit]]:
     for context in contexts:
         context.close()
     for visit in visits:
-        left = [each for each in visit.complaints if not any(part in each for part in visit.forgiven)]
+        left = [each for each in visit.complaints if not any(part in each for part in visit.expected)]
         assert left == []
 
 
@@ -131,7 +131,7 @@ def visit(visiting: Callable[..., Visit]) -> Visit:
 
 
 def _watch(visit: Visit) -> None:
-    """Note errors, breaches of the content security policy among them, and requests to anybody else."""
+    """Record console errors, CSP violations among them, dialogs and requests to other hosts."""
 
     def on_console(message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:

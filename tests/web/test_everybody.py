@@ -1,4 +1,4 @@
-"""The page is for everybody: by keyboard, by ear, on a phone, in light and dark, without motion."""
+"""The page works by keyboard, with a screen reader, on a phone, in light and dark, and without motion."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LARGEST_PAGE_BYTES = 150_000
 
 
 def _filled(visit: Visit, section: str) -> Page:
-    """Show a section with something in it."""
+    """Open a section, and fill it."""
     page = visit.open(section)
     if section in {"classify", "compare", "inside"}:
         visit.give(
@@ -102,7 +102,7 @@ def test_everything_is_done_by_keyboard(visit: Visit) -> None:
     expect(page.locator(".chart .read").first).to_contain_text(re.compile(r"Epoch \d+: .*top-1 \d"))
 
 
-def test_sections_are_told_to_those_who_listen(visit: Visit) -> None:
+def test_a_change_of_section_is_announced_to_screen_readers(visit: Visit) -> None:
     page = visit.open("classify")
 
     page.get_by_role("link", name="Test set").click()
@@ -114,7 +114,7 @@ def test_sections_are_told_to_those_who_listen(visit: Visit) -> None:
     expect(page.get_by_role("heading", level=1, name="Classify")).to_be_visible()
 
 
-def test_a_colour_scheme_that_is_chosen_stays(visit: Visit) -> None:
+def test_a_chosen_colour_scheme_stays(visit: Visit) -> None:
     page = visit.open("classify")
     ground = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(ground)
@@ -131,7 +131,7 @@ def test_a_colour_scheme_that_is_chosen_stays(visit: Visit) -> None:
     assert page.evaluate(ground) == dark
 
 
-def test_nothing_moves_for_those_who_asked_for_rest(visiting: Callable[..., Visit]) -> None:
+def test_nothing_moves_with_reduced_motion(visiting: Callable[..., Visit]) -> None:
     page = visiting(reduced_motion="reduce").open("classify")
 
     moving = page.evaluate(
@@ -150,7 +150,7 @@ def test_the_page_is_small() -> None:
     assert sum(file.stat().st_size for file in files) < _LARGEST_PAGE_BYTES
 
 
-def test_every_module_is_fetched_at_once() -> None:
+def test_every_module_is_preloaded() -> None:
     folder = ROOT / "service/web/page"
     named = re.findall(r'(?:src|href)="page/js/(\w+\.js)"', (folder / "index.html").read_text())
 
@@ -174,4 +174,4 @@ def _tab_to(page: Page, selector: str) -> None:
         page.keyboard.press("Tab")
         if page.evaluate("selector => document.activeElement.matches(selector)", selector):
             return
-    raise AssertionError(f"Tab never came to {selector}")
+    raise AssertionError(f"Tab never reached {selector}")

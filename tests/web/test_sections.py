@@ -1,4 +1,4 @@
-"""Each section of the page does what it says, before a real server."""
+"""Each section of the page works, with a real server."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def _card(page: Page, name: str) -> Locator:
 
 
 def _pixels(canvas: Locator) -> str:
-    """Return what a canvas shows, as text that is another one for other pixels."""
+    """Return the pixels of a canvas as text."""
     return str(canvas.evaluate("canvas => canvas.toDataURL()"))
 
 
-def test_pictures_that_are_chosen_are_answered_as_the_grpc_server_does(visit: Visit) -> None:
+def test_chosen_pictures_get_the_grpc_servers_answers(visit: Visit) -> None:
     page = visit.open("classify")
     files = [IMAGES / "dog.jpg", IMAGES / "ship.png", IMAGES / "bird-kingfisher.webp"]
 
@@ -38,15 +38,15 @@ def test_pictures_that_are_chosen_are_answered_as_the_grpc_server_does(visit: Vi
         expected = client.classify(files)
     for file, result in zip(files, expected, strict=True):
         card = _card(page, file.name)
-        told = [f"{each.label}{each.probability:.1%}" for each in result.classes]
-        expect(card.locator(".bars li")).to_have_text(told)
+        texts = [f"{each.label}{each.probability:.1%}" for each in result.classes]
+        expect(card.locator(".bars li")).to_have_text(texts)
         expect(card.locator(".seen img")).to_have_js_property("naturalWidth", 32)
         expect(card).to_contain_text("cifar10net version 1 · CPUExecutionProvider")
         expect(card.locator(".times dd").first).to_have_text(re.compile(r"\d m?s"))
     expect(page.locator("#spoken")).to_contain_text("ship.png: ship 97%")
 
 
-def test_what_is_no_picture_has_its_error_beside_it_and_harms_no_other(visit: Visit) -> None:
+def test_a_broken_picture_shows_its_error_and_does_not_affect_others(visit: Visit) -> None:
     page = visit.open("classify")
 
     visit.give(IMAGES / "SOURCES.md", IMAGES / "horse.jpg")
@@ -83,7 +83,7 @@ def test_pictures_are_dropped_pasted_photographed_and_taken_from_samples(visit: 
     expect(page.locator("#answers > li")).to_have_count(3)
 
 
-def test_another_model_answers_for_the_pictures_that_are_there(visit: Visit) -> None:
+def test_choosing_another_model_classifies_the_pictures_again(visit: Visit) -> None:
     page = visit.open("classify")
     visit.give(IMAGES / "dog.jpg")
     expect(_card(page, "dog.jpg")).to_contain_text("cifar10net version 1")
@@ -98,22 +98,22 @@ def test_another_model_answers_for_the_pictures_that_are_there(visit: Visit) -> 
     )
 
 
-def test_a_model_that_is_gone_leaves_the_pictures_to_another(visit: Visit) -> None:
+def test_another_model_takes_over_when_the_chosen_one_is_gone(visit: Visit) -> None:
     page = visit.open("classify")
     visit.give(IMAGES / "dog.jpg")
     expect(_card(page, "dog.jpg")).to_contain_text("cifar10net version 1")
 
     def without_the_first(route: Route) -> None:
-        told = route.fetch().json()
-        route.fulfill(json={**told, "models": told["models"][1:]})
+        response = route.fetch().json()
+        route.fulfill(json={**response, "models": response["models"][1:]})
 
     page.route("**/v1/models", without_the_first)
-    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # which has it look at once
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # which makes it poll at once
 
     expect(_card(page, "dog.jpg")).to_contain_text("lenet version 1")
 
 
-def test_a_picture_that_moves_moves_the_answers_of_all_models(visit: Visit) -> None:
+def test_shifting_the_picture_changes_the_answers_of_all_models(visit: Visit) -> None:
     page = visit.open("compare")
     visit.give(IMAGES / "dog.jpg")
     models = page.locator("#compare-models .cards > li")
@@ -130,7 +130,7 @@ def test_a_picture_that_moves_moves_the_answers_of_all_models(visit: Visit) -> N
     assert moved[0] != bars[0]
     assert moved[1] != bars[1]
     assert _pixels(page.locator("#compare-aside canvas")) != before
-    told = page.evaluate(
+    expected = page.evaluate(
         """async () => {
             const body = await (await fetch("v1/samples/dog.jpg")).blob();
             const answer = await fetch("v1/classify?shift_x=3&shift_y=-2", { method: "POST", body });
@@ -144,14 +144,14 @@ def test_a_picture_that_moves_moves_the_answers_of_all_models(visit: Visit) -> N
             return [canvas.toDataURL(), `${top[0].label}\\n${(100 * top[0].probability).toFixed(1)}%`];
         }"""
     )
-    assert _pixels(page.locator("#compare-aside canvas")) == told[0]  # moved here as it is moved there
-    assert moved[0].startswith(told[1])
+    assert _pixels(page.locator("#compare-aside canvas")) == expected[0]  # shifted as the server does
+    assert moved[0].startswith(expected[1])
 
     page.locator(".shift-map").first.locator("g").nth(40).click()
     expect(page.locator(".verdict")).to_contain_text("(not moved)")
 
 
-def test_layers_are_told_and_what_a_cell_depends_on_is_framed(visit: Visit) -> None:
+def test_layers_are_listed_and_receptive_fields_are_framed(visit: Visit) -> None:
     page = visit.open("inside")
     visit.give(IMAGES / "cat-kitten.jpg")
     expect(page.get_by_role("table", name="Layers").locator("tfoot")).to_contain_text("22,466")
@@ -160,7 +160,7 @@ def test_layers_are_told_and_what_a_cell_depends_on_is_framed(visit: Visit) -> N
     tiles = page.get_by_role("application", name="Activations of conv2.")
     expect(page.locator(".layer canvas").first).not_to_have_js_property(
         "width", 300
-    )  # as long as nothing is drawn
+    )  # the default width of a canvas: not drawn yet
     expect(page.locator("#inside-aside .bars li").first).to_contain_text("cat")
 
     frame = page.locator("#inside-aside .frame")
@@ -169,12 +169,12 @@ def test_layers_are_told_and_what_a_cell_depends_on_is_framed(visit: Visit) -> N
     )
 
     page.get_by_role("application", name="Activations of conv1.").hover(position={"x": 1, "y": 1})
-    told = page.locator(".viewer .read")
-    expect(told).to_contain_text("conv1, channel 0, row 0, column 0")
-    expect(told).to_contain_text("depends on pixels 0 to 2 across, 0 to 2 down")
+    description = page.locator(".viewer .read")
+    expect(description).to_contain_text("conv1, channel 0, row 0, column 0")
+    expect(description).to_contain_text("depends on pixels 0 to 2 across, 0 to 2 down")
     tiles.hover(position={"x": 68 + 4 * 8 + 1, "y": 4 * 2 + 1})
-    expect(told).to_contain_text("conv2, channel 1, row 2, column 8")
-    expect(told).to_contain_text("depends on pixels 10 to 23 across, 0 to 11 down")
+    expect(description).to_contain_text("conv2, channel 1, row 2, column 8")
+    expect(description).to_contain_text("depends on pixels 10 to 23 across, 0 to 11 down")
     assert frame.evaluate(square) == [10, 0, 14, 12]
 
 
@@ -195,14 +195,14 @@ def test_kernels_are_shown_in_colour_and_deeper_ones_by_channel(visit: Visit) ->
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
 
-    told = page.request.get(f"{visit.site.url}/v1/models/cifar10net/layers/conv2/weights").json()
-    weights = np.frombuffer(base64.b64decode(told["data"]), "<f4").reshape(told["shape"])
+    response = page.request.get(f"{visit.site.url}/v1/models/cifar10net/layers/conv2/weights").json()
+    weights = np.frombuffer(base64.b64decode(response["data"]), "<f4").reshape(response["shape"])
     expect(page.locator(".viewer .read")).to_contain_text("kernel 7: input channel 0, row 2, column 3")
     shown = float(page.locator(".viewer .read strong").inner_text())
     assert shown == pytest.approx(weights[7, 0, 2, 3], rel=0.01)
 
 
-def test_occlusion_tells_which_pixels_mattered(visit: Visit) -> None:
+def test_occlusion_shows_which_pixels_mattered(visit: Visit) -> None:
     page = visit.open("inside")
     visit.give(IMAGES / "ship.png")
     board = page.get_by_role("application", name="Heat map")
@@ -213,7 +213,7 @@ def test_occlusion_tells_which_pixels_mattered(visit: Visit) -> None:
     expect(page.locator(".viewer .read")).to_contain_text(re.compile(r"% ship with this square hidden, \d+"))
 
     page.get_by_label("Hidden square").select_option("16")
-    expect(page.locator(".mattered")).to_contain_text("spoke against it")
+    expect(page.locator(".mattered")).to_contain_text("raises it")
     board.focus()
     page.keyboard.press("ArrowRight")
     width = page.locator("#inside-aside .frame").evaluate("frame => frame.style.width")
@@ -241,7 +241,7 @@ def test_test_images_are_marked_filtered_and_counted(visit: Visit) -> None:
     expect(page.locator(".test-images .truth")).to_contain_text(["ship"] * 6)
 
 
-def test_other_test_images_are_others(visit: Visit) -> None:
+def test_other_images_draws_different_ones(visit: Visit) -> None:
     page = visit.open("test")
     expect(page.locator(".test-images > li")).to_have_count(24)
     shown = "JSON.stringify([...document.querySelectorAll('.test-images img')].map((each) => each.alt))"
@@ -269,7 +269,7 @@ def test_curves_of_several_runs_grow_while_one_goes_on(visit: Visit) -> None:
         names = page.locator(".run strong")
         order = names.all_inner_texts()
 
-        os.utime(visit.site.runs / "first" / "metrics.jsonl")  # so that the server tells another order
+        os.utime(visit.site.runs / "first" / "metrics.jsonl")  # which changes the server's order
         run.go_on(3)
 
         expect(card).to_contain_text("epoch 5 of 20")
@@ -281,7 +281,7 @@ def test_curves_of_several_runs_grow_while_one_goes_on(visit: Visit) -> None:
     expect(card).to_contain_text("■ stopped")
 
 
-def test_the_numbers_behind_a_curve_are_a_table(visit: Visit) -> None:
+def test_the_numbers_of_a_chart_are_shown_as_a_table(visit: Visit) -> None:
     page = visit.open("training")
     chart = page.get_by_role("region", name="Training loss")
     expect(chart.locator(".line").first).to_be_visible()

@@ -1,4 +1,4 @@
-"""What goes wrong is shown as what it is and passes by itself; what is hostile stays text."""
+"""Errors are shown and pass by themselves; hostile names and metadata stay text."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 _AWAY = ("Failed to load resource", "net::ERR_")
 _LONGEST_MS = 10_000
-"""Between two looks at a server that was away."""
+"""Longest pause between two polls of a server that is away."""
 
 
 def _hostile(form: str) -> bytes:
-    """Make a picture whose metadata are markup."""
+    """Make a picture with markup in its metadata."""
     file = io.BytesIO()
     picture = Image.open(IMAGES / "ship.png").convert("RGB")
     if form == "PNG":
@@ -58,8 +58,8 @@ def test_names_and_metadata_of_pictures_stay_text(visit: Visit, form: str) -> No
     assert page.evaluate(elements) == before
 
 
-def test_a_page_from_elsewhere_can_put_nothing_in(visit: Visit) -> None:
-    """A breach of the policy is refused by the browser, and is a complaint that fails tests."""
+def test_the_content_security_policy_blocks_foreign_content(visit: Visit) -> None:
+    """The browser refuses it, and the message would fail a test that does not expect it."""
     page = visit.open("classify")
 
     page.evaluate(
@@ -74,12 +74,12 @@ def test_a_page_from_elsewhere_can_put_nothing_in(visit: Visit) -> None:
         page.evaluate("document.body.innerHTML = '<b>x</b>'")
 
     expect(page.locator("h1").first).to_be_visible()
-    told = " ".join(visit.complaints)
+    messages = " ".join(visit.complaints)
     visit.complaints.clear()
-    assert all(part in told for part in ("http://127.0.0.1:1/x.png", "style-src 'self'", "TrustedHTML"))
+    assert all(part in messages for part in ("http://127.0.0.1:1/x.png", "style-src 'self'", "TrustedHTML"))
 
 
-def test_a_server_that_stops_is_said_to_be_away_and_goes_on_by_itself(
+def test_a_stopped_server_is_reported_and_work_resumes_by_itself(
     visiting: Callable[..., Visit], site: Site, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
@@ -89,7 +89,7 @@ def test_a_server_that_stops_is_said_to_be_away_and_goes_on_by_itself(
         with PageProcess("--server", server.address, log=log) as web:
             visit = visiting()
             visit.site = Site(web.address.rstrip("/"), server.address, site.models, site.runs)
-            visit.forgiven = _AWAY
+            visit.expected = _AWAY
             visit.page.clock.install()
             page = visit.open("classify")
 
@@ -109,7 +109,7 @@ def test_a_server_that_stops_is_said_to_be_away_and_goes_on_by_itself(
                 web.stop()
                 visit.give(IMAGES / "ship.png")
                 expect(page.locator("#banner")).to_contain_text("The server of this page does not answer.")
-                expect(page.locator("#answers .bars")).to_have_count(1)  # what was answered stays
+                expect(page.locator("#answers .bars")).to_have_count(1)  # earlier answers stay
                 with PageProcess(
                     "--server", server.address, port=int(web.address.rstrip("/").rpartition(":")[2]), log=log
                 ):
@@ -118,9 +118,9 @@ def test_a_server_that_stops_is_said_to_be_away_and_goes_on_by_itself(
                     expect(page.locator("#banner")).to_be_hidden()
 
 
-def test_overload_is_told_and_waited_for(visit: Visit) -> None:
+def test_overload_is_shown_and_retried(visit: Visit) -> None:
     page = visit.open("classify")
-    visit.forgiven = _AWAY
+    visit.expected = _AWAY
     refusals = [429, 503]
 
     def refuse_first(route: Route) -> None:
@@ -143,8 +143,8 @@ def test_overload_is_told_and_waited_for(visit: Visit) -> None:
     assert refusals == []
 
 
-def test_samples_that_could_not_be_fetched_are_there_once_the_server_is_back(visit: Visit) -> None:
-    visit.forgiven = _AWAY
+def test_samples_are_fetched_once_the_server_is_back(visit: Visit) -> None:
+    visit.expected = _AWAY
     for path in ("samples", "models"):
         visit.page.route(f"**/v1/{path}", lambda route: route.abort(), times=1)
 
@@ -153,8 +153,8 @@ def test_samples_that_could_not_be_fetched_are_there_once_the_server_is_back(vis
     expect(visit.page.get_by_role("group", name="Samples").get_by_role("button").first).to_be_visible()
 
 
-def test_a_sample_that_comes_late_leaves_the_picture_that_was_given_chosen(visit: Visit) -> None:
-    """The first sample is shown by itself where there is no picture, which may change while it is fetched."""
+def test_a_late_sample_does_not_replace_a_given_picture(visit: Visit) -> None:
+    """A first sample is fetched where there is no picture yet; the user may give one meanwhile."""
     late: list[Route] = []
 
     def hold(route: Route) -> None:
@@ -182,7 +182,7 @@ def test_a_file_that_is_too_large_is_not_sent(visit: Visit, tmp_path: Path) -> N
     page = visit.open("classify")
     limit = int(
         page.evaluate(
-            "fetch('v1/models').then(answer => answer.json()).then(told => told.limits.upload_bytes)"
+            "fetch('v1/models').then(answer => answer.json()).then(body => body.limits.upload_bytes)"
         )
     )
 
@@ -192,5 +192,5 @@ def test_a_file_that_is_too_large_is_not_sent(visit: Visit, tmp_path: Path) -> N
     visit.give(tmp_path / "large.png")
 
     expect(page.locator("#answers .trouble")).to_contain_text(
-        re.compile(r"The file has .*; this server takes .* at most\.")
+        re.compile(r"The file has .*; this server accepts at most .*\.")
     )

@@ -1,1 +1,1 @@
-"""What is answered under ``/v1``: a module for each part of what ``openapi.json`` describes."""
+"""The routes below ``/v1``, one module per part of the interface that ``openapi.json`` describes."""

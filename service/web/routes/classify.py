@@ -1,4 +1,4 @@
-"""``/v1/classify`` and ``/v1/shifts``: what the models say of pictures."""
+"""``/v1/classify`` and ``/v1/shifts``: classify pictures."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from starlette.routing import Route
 
+from cifar10net.errors import ImageError
 from cifar10net.protocol import DEFAULT_TOP_K, LARGEST_TOP_K
-from service.web.query_parameters import whole, word
+from service.web.query_parameters import integer, string
 from service.web.responses import all_probabilities, as_json, scores
 from service.web.uploads import as_url, shifted
 
@@ -19,60 +20,73 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from cifar10net.errors import ImageError
     from cifar10net.messages import ImageResult
     from service.web.backend import Answer
     from service.web.catalogue import Catalogue
-    from service.web.uploads import Picture, Reader
+    from service.web.uploads import UploadedPicture, UploadReader
 
-FARTHEST = 4
-"""Pixels that a picture is moved by at most, as in the comparison of the models."""
+_MAX_SHIFT = 4
+"""Pixels, as in ``cifar10net-train compare``."""
 
 
-class Classifying:
-    """Answers with what one of the models says."""
+class ClassifyRoutes:
+    """Answers with the classes of uploaded pictures."""
 
-    def __init__(self, catalogue: Catalogue, reader: Reader) -> None:
+    def __init__(self, catalogue: Catalogue, reader: UploadReader) -> None:
         self._catalogue = catalogue
-        self._answers = catalogue.answers
+        self._backend = catalogue.backend
         self._reader = reader
 
     def routes(self) -> list[Route]:
-        """Say what is answered."""
+        """List the routes."""
         return [
             Route("/v1/classify", self.classify, methods=["POST"]),
             Route("/v1/shifts", self.shifts, methods=["POST"]),
         ]
 
     async def classify(self, request: Request) -> Response:
-        """Say what some pictures show."""
-        top_k = whole(request, "top", DEFAULT_TOP_K, 1, LARGEST_TOP_K)
-        x = whole(request, "shift_x", 0, -FARTHEST, FARTHEST)
-        y = whole(request, "shift_y", 0, -FARTHEST, FARTHEST)
+        """Classify pictures; one that cannot be read gets an error beside the others' answers."""
+        top_k = integer(request, "top", DEFAULT_TOP_K, 1, LARGEST_TOP_K)
+        x = integer(request, "shift_x", 0, -_MAX_SHIFT, _MAX_SHIFT)
+        y = integer(request, "shift_y", 0, -_MAX_SHIFT, _MAX_SHIFT)
         pictures = await self._reader.read(request)
-        seen = [shifted(picture.pixels, x, y) for picture in pictures if picture.pixels is not None]
-        answer = None
-        if seen:
-            answer = await self._answers.classify(
-                np.stack(seen), model=word(request, "model"), version=word(request, "version"), top_k=top_k
-            )
-        return as_json({"results": await self._results(pictures, seen, answer)})
+        inputs = [shifted(one.pixels, x, y) for one in pictures if not isinstance(one.pixels, ImageError)]
+        if not inputs:
+            errors = [_unreadable(one, one.pixels) for one in pictures if isinstance(one.pixels, ImageError)]
+            return as_json({"results": errors})
+        answer = await self._backend.classify(
+            np.stack(inputs), model=string(request, "model"), version=string(request, "version"), top_k=top_k
+        )
+        results = iter(zip(inputs, answer.results, strict=True))
+        return as_json(
+            {
+                "results": [
+                    _unreadable(one, one.pixels)
+                    if isinstance(one.pixels, ImageError)
+                    else {
+                        **await self._result(*next(results)),
+                        "name": one.name,
+                        "times_ms": _times(one.decode_ms, answer),
+                    }
+                    for one in pictures
+                ]
+            }
+        )
 
     async def shifts(self, request: Request) -> Response:
-        """Say what a picture shows when it is moved, for each way of moving it."""
-        farthest = whole(request, "max", FARTHEST, 0, FARTHEST)
-        picture = await self._reader.read_one(request)
-        pixels = picture.seen
-        ways = range(-farthest, farthest + 1)
-        moves = [(x, y) for y in ways for x in ways]
-        answer = await self._answers.classify(
-            np.stack([shifted(pixels, x, y) for x, y in moves]),
-            model=word(request, "model"),
-            version=word(request, "version"),
+        """Classify a picture at every shift up to ``max`` pixels."""
+        farthest = integer(request, "max", _MAX_SHIFT, 0, _MAX_SHIFT)
+        pixels, decode_ms = await self._reader.read_one(request)
+        steps = range(-farthest, farthest + 1)
+        shifts = [(x, y) for y in steps for x in steps]
+        answer = await self._backend.classify(
+            np.stack([shifted(pixels, x, y) for x, y in shifts]),
+            model=string(request, "model"),
+            version=string(request, "version"),
             top_k=LARGEST_TOP_K,
         )
         first = answer.results[0]
-        model = await self._catalogue.of(first.model, first.version)
+        model = await self._catalogue.describe(first.model, first.version)
         return as_json(
             {
                 "max": farthest,
@@ -82,36 +96,18 @@ class Classifying:
                 "labels": model.labels,
                 "seen": as_url(pixels),
                 "fill": "reflect",
-                "times_ms": _times(picture, answer),
+                "times_ms": _times(decode_ms, answer),
                 "shifts": [
                     {"x": x, "y": y, "probabilities": all_probabilities(result, len(model.labels))}
-                    for (x, y), result in zip(moves, answer.results, strict=True)
+                    for (x, y), result in zip(shifts, answer.results, strict=True)
                 ],
             }
         )
 
-    async def _results(
-        self, pictures: list[Picture], seen: list[npt.NDArray[np.uint8]], answer: Answer | None
-    ) -> list[dict[str, Any]]:
-        """Pair pictures with their answers; who cannot be read has none."""
-        if answer is None:
-            return [_refused(picture) for picture in pictures]
-        answers = iter(zip(seen, answer.results, strict=True))
-        return [
-            _refused(picture)
-            if picture.pixels is None
-            else {
-                **await self._told(*next(answers)),
-                "name": picture.name,
-                "times_ms": _times(picture, answer),
-            }
-            for picture in pictures
-        ]
-
-    async def _told(self, pixels: npt.NDArray[np.uint8], result: ImageResult) -> dict[str, Any]:
-        model = await self._catalogue.of(result.model, result.version)
+    async def _result(self, pixels: npt.NDArray[np.uint8], result: ImageResult) -> dict[str, Any]:
+        model = await self._catalogue.describe(result.model, result.version)
         return {
-            "error": _error(result.error),
+            "error": None if result.error is None else _error(result.error),
             "seen": as_url(pixels),
             "top": scores(result.classes),
             "model": model.name,
@@ -120,20 +116,25 @@ class Classifying:
         }
 
 
-def _refused(picture: Picture) -> dict[str, Any]:
-    nobody = {"model": "", "version": "", "provider": ""}
-    error, times_ms = _error(picture.error), _rounded({"decode": picture.decode_ms})
-    return {"name": picture.name, "error": error, "seen": None, "top": [], **nobody, "times_ms": times_ms}
+def _unreadable(picture: UploadedPicture, error: ImageError) -> dict[str, Any]:
+    return {
+        "name": picture.name,
+        "error": _error(error),
+        "seen": None,
+        "top": [],
+        **dict.fromkeys(("model", "version", "provider"), ""),
+        "times_ms": _rounded({"decode": picture.decode_ms}),
+    }
 
 
-def _times(picture: Picture, answer: Answer) -> dict[str, float]:
-    """Add what happened here to what happened in the call."""
-    times_ms = {"decode": picture.decode_ms, **answer.times_ms}
-    return _rounded({**times_ms, "total": times_ms["total"] + picture.decode_ms})
+def _times(decode_ms: float, answer: Answer) -> dict[str, float]:
+    """Add decoding to the phases of the call and to their total."""
+    times_ms = {"decode": decode_ms, **answer.times_ms}
+    return _rounded({**times_ms, "total": times_ms["total"] + decode_ms})
 
 
-def _error(error: ImageError | None) -> dict[str, str] | None:
-    return None if error is None else {"code": error.code.name, "message": error.message}
+def _error(error: ImageError) -> dict[str, str]:
+    return {"code": error.code.name, "message": error.message}
 
 
 def _rounded(times_ms: Mapping[str, float]) -> dict[str, float]:

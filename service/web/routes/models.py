@@ -1,4 +1,4 @@
-"""``/v1/models``: whom this page asks, which models there are, and what the page can do."""
+"""``/v1/models``: the backend, its models, and what this page offers."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     from service.web.settings import WebConfig
 
 
-class Models:
-    """Answers with what there is."""
+class ModelRoutes:
+    """Answers with the models, and with the state and limits of the page."""
 
-    def __init__(self, config: WebConfig, catalogue: Catalogue, shelf: LayerFiles) -> None:
+    def __init__(self, config: WebConfig, catalogue: Catalogue, layer_files: LayerFiles) -> None:
         self._config = config
         self._catalogue = catalogue
-        self._shelf = shelf
+        self._layer_files = layer_files
 
     def routes(self) -> list[Route]:
-        """Say what is answered."""
+        """List the routes."""
         return [Route("/v1/models", self.models, methods=["GET"])]
 
     async def models(self, _request: Request) -> Response:
-        """List the models, and tell all else; also while the server does not answer."""
+        """List the models; answers also while the server is away."""
         state, detail = "serving", ""
         models: list[ModelDescription] = []
         try:
-            models = await self._catalogue.all()
+            models = await self._catalogue.models()
         except ClientError as error:
             state, detail = "unavailable", str(error)
-        config, answers = self._config, self._catalogue.answers
-        told = {
-            "server": {"kind": answers.kind, "address": answers.address, "state": state, "detail": detail},
+        config, backend = self._config, self._catalogue.backend
+        body = {
+            "server": {"kind": backend.kind, "address": backend.address, "state": state, "detail": detail},
             "models": await asyncio.to_thread(self._described, models),
             "has_test_set": config.data is not None,
             "has_runs": config.runs is not None,
@@ -52,7 +52,7 @@ class Models:
                 "pictures": config.pictures,
             },
         }
-        return as_json(told)
+        return as_json(body)
 
     def _described(self, models: list[ModelDescription]) -> list[dict[str, Any]]:
         return [
@@ -62,7 +62,7 @@ class Models:
                 "provider": model.provider,
                 "labels": model.labels,
                 "is_default": model.is_default,
-                "can_look_inside": self._shelf.has(model.name, model.version),
+                "can_look_inside": self._layer_files.has(model.name, model.version),
             }
             for model in models
         ]

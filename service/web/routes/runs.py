@@ -1,4 +1,4 @@
-"""``/v1/runs``: trainings, finished ones and those that go on."""
+"""``/v1/runs``: training runs, finished or under way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from service.errors import SourceError
 from service.web.problem_details import ProblemError, not_found
-from service.web.query_parameters import whole
+from service.web.query_parameters import integer
 from service.web.responses import as_base64, as_json
 from service.web.training_runs import find_run, find_runs
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from service.web.training_runs import Run
+    from service.web.training_runs import TrainingRun
 
 _MOST_EPOCHS = 10**9
 
 
-class Training:
+class RunRoutes:
     """Answers with the runs of a folder."""
 
     def __init__(self, root: Path | None) -> None:
-        """Look into a folder of runs; None is none."""
+        """Serve the runs in ``root``; none if it is None."""
         self._root = root
 
     def routes(self) -> list[Route]:
-        """Say what is answered."""
+        """List the routes."""
         return [
             Route("/v1/runs", self.runs, methods=["GET"]),
             Route("/v1/runs/{name}", self.run, methods=["GET"]),
@@ -42,19 +42,19 @@ class Training:
         ]
 
     async def runs(self, _request: Request) -> Response:
-        """List the runs, the one that was written last first."""
+        """List the runs, the most recently written first."""
         if self._root is None:
             raise _no_runs()
         runs = await _read(find_runs, self._root)
-        return as_json({"runs": [_told(run) for run in runs]})
+        return as_json({"runs": [_overview(run) for run in runs]})
 
     async def run(self, request: Request) -> Response:
-        """Tell the epochs of a run, those after ``after``."""
-        after = whole(request, "after", 0, 0, _MOST_EPOCHS)
+        """Return the epochs of a run, only those after ``after``."""
+        after = integer(request, "after", 0, 0, _MOST_EPOCHS)
         run = await self._find(request)
         return as_json(
             {
-                **_told(run),
+                **_overview(run),
                 "seconds_left": run.seconds_left,
                 "images_per_s": run.images_per_s,
                 "has_filters": bool(await _read(run.filter_epochs)),
@@ -63,19 +63,19 @@ class Training:
         )
 
     async def filters(self, request: Request) -> Response:
-        """Tell the filters of a run's first layer, at the end of an epoch; by default of the last one."""
+        """Return the filters of a run's first layer at the end of an epoch, by default the last one."""
         run = await self._find(request)
         epochs = await _read(run.filter_epochs)
-        epoch = whole(request, "epoch", epochs[-1] if epochs else 0, 0, _MOST_EPOCHS)
+        epoch = integer(request, "epoch", epochs[-1] if epochs else 0, 0, _MOST_EPOCHS)
         if epoch not in epochs:
-            raise not_found(f"There are no filters of {run.name} at epoch {epoch}")
+            raise not_found(f"{run.name} has no filters of epoch {epoch}")
         filters = await _read(run.filters, epoch)
         return as_json({"epoch": epoch, "epochs": epochs, "shape": filters.shape, "data": as_base64(filters)})
 
-    async def _find(self, request: Request) -> Run:
+    async def _find(self, request: Request) -> TrainingRun:
         if self._root is None:
             raise _no_runs()
-        run: Run | None = await _read(find_run, self._root, request.path_params["name"])
+        run: TrainingRun | None = await _read(find_run, self._root, request.path_params["name"])
         if run is None:
             raise not_found("There is no such run; /v1/runs lists them")
         return run
@@ -90,10 +90,10 @@ async def _read(function: Callable[..., Any], *arguments: object) -> Any:  # noq
 
 
 def _no_runs() -> ProblemError:
-    return not_found("There are no runs; cifar10net web --runs names a folder of them")
+    return not_found("There are no runs; start cifar10net web with --runs FOLDER")
 
 
-def _told(run: Run) -> dict[str, Any]:
+def _overview(run: TrainingRun) -> dict[str, Any]:
     return {
         "name": run.name,
         "network": run.network,

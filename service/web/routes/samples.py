@@ -1,4 +1,4 @@
-"""``/v1/samples``: photographs to try, that may be passed on, with whom they are from."""
+"""``/v1/samples``: sample photographs, which may be redistributed, with their credits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INSTALLED = Path(__file__).parents[1] / "samples"
 _CHECKED_OUT = Path(__file__).parents[3] / "examples" / "images"
 _SOURCES = "SOURCES.md"
 _COLUMNS = 6
-"""Of the table there: file, class, original, author, licence, changes."""
+"""Columns of its table: file, class, original, author, licence, changes."""
 _TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 
 
@@ -30,26 +30,26 @@ class Sample:
     path: Path
     title: str
     credit: str
-    """Who made it, and under which licence."""
+    """Author and licence."""
 
 
-class Samples:
+class SampleRoutes:
     """Answers with the photographs that come with this package."""
 
     def __init__(self) -> None:
-        """Find them: in an installation within the package, in a checkout among the examples."""
+        """Find the photographs: in the installed package, or in ``examples`` of a checkout."""
         folder = _INSTALLED if _INSTALLED.is_dir() else _CHECKED_OUT
         self._samples = {sample.path.name: sample for sample in _samples(folder)}
 
     def routes(self) -> list[Route]:
-        """Say what is answered."""
+        """List the routes."""
         return [
             Route("/v1/samples", self.samples, methods=["GET"]),
             Route("/v1/samples/{name}", self.picture, methods=["GET"]),
         ]
 
     async def samples(self, _request: Request) -> Response:
-        """List them."""
+        """List the photographs."""
         samples = [
             {"name": name, "url": f"v1/samples/{name}", "title": sample.title, "credit": sample.credit}
             for name, sample in self._samples.items()
@@ -57,7 +57,7 @@ class Samples:
         return JSONResponse({"samples": samples})
 
     async def picture(self, request: Request) -> Response:
-        """Send one."""
+        """Send a photograph."""
         sample = self._samples.get(request.path_params["name"])
         if sample is None:
             raise not_found("There is no such sample; /v1/samples lists them")
@@ -65,7 +65,7 @@ class Samples:
 
 
 def _samples(folder: Path) -> list[Sample]:
-    """Read the table that says what each picture is."""
+    """Read the table in ``SOURCES.md``."""
     found = []
     for line in (folder / _SOURCES).read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]

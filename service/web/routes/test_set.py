@@ -1,4 +1,4 @@
-"""``/v1/test``: pages of a test set with what a model says of them, and how often it is right."""
+"""``/v1/test``: images of a test set with a model's answers, and its accuracy."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from starlette.routing import Route
 
 from service.errors import SourceError
 from service.web.problem_details import ProblemError, bad_request, not_found
-from service.web.query_parameters import flag, whole, word
+from service.web.query_parameters import boolean, integer, string
 from service.web.responses import as_json, scores
-from service.web.test_evaluation import Assessment
-from service.web.test_split import load
+from service.web.test_evaluation import BackgroundEvaluation
+from service.web.test_split import load_test_split
 from service.web.uploads import as_png
 
 if TYPE_CHECKING:
@@ -23,27 +23,26 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from cifar10net.messages import ModelDescription
     from service.web.catalogue import Catalogue
     from service.web.test_split import LabelledImages
 
-_COUNT, _MOST = 24, 200
+_DEFAULT_IMAGES, _MOST_IMAGES = 24, 200
 _LARGEST_SEED = (1 << 32) - 1
-_MOST_ASSESSMENTS = 16
+_MOST_EVALUATIONS = 16
 
 
-class Testing:
+class TestSetRoutes:
     """Answers with images of a test set."""
 
     def __init__(self, path: Path | None, catalogue: Catalogue) -> None:
-        """Read the test set at ``path``, once it is asked for; None is none."""
+        """Serve the test set at ``path``, which is loaded on first use; none if it is None."""
         self._path = path
         self._catalogue = catalogue
         self._loading: asyncio.Task[LabelledImages] | None = None
-        self._assessments: dict[Any, Assessment] = {}
+        self._evaluations: dict[Any, BackgroundEvaluation] = {}
 
     def routes(self) -> list[Route]:
-        """Say what is answered."""
+        """List the routes."""
         return [
             Route("/v1/test", self.page, methods=["GET"]),
             Route("/v1/test/images/{index:int}.png", self.image, methods=["GET"]),
@@ -51,30 +50,31 @@ class Testing:
         ]
 
     async def close(self) -> None:
-        """Stop what goes on in the background."""
-        for assessment in self._assessments.values():
-            await assessment.stop()
+        """Stop the evaluations in the background."""
+        for evaluation in self._evaluations.values():
+            await evaluation.stop()
 
     async def page(self, request: Request) -> Response:
-        """Draw images at random, all or those of one class, or those that the model takes for another."""
-        count = whole(request, "count", _COUNT, 1, _MOST)
-        seed = whole(request, "seed", 0, 0, _LARGEST_SEED)
-        mistakes = flag(request, "mistakes")
-        images, model, assessment = await self._asked(request)
-        is_wanted = assessment.truth >= 0
-        if label := word(request, "class"):
+        """Draw random images: of all classes or one, or only those that the model gets wrong."""
+        count = integer(request, "count", _DEFAULT_IMAGES, 1, _MOST_IMAGES)
+        seed = integer(request, "seed", 0, 0, _LARGEST_SEED)
+        mistakes = boolean(request, "mistakes")
+        evaluation = await self._evaluation(request)
+        model = evaluation.model
+        is_wanted = evaluation.truth >= 0
+        if label := string(request, "class"):
             if label not in model.labels:
                 raise bad_request(f"class is {label[:100]!r}, wanted one of {', '.join(model.labels)}")
-            is_wanted &= assessment.truth == model.labels.index(label)
+            is_wanted &= evaluation.truth == model.labels.index(label)
         if mistakes:
-            assessment.begin()
-            is_wanted &= (assessment.best >= 0) & (assessment.best != assessment.truth)
-        drawn = np.random.default_rng(seed).permutation(len(images))
+            evaluation.start()
+            is_wanted &= (evaluation.best >= 0) & (evaluation.best != evaluation.truth)
+        drawn = np.random.default_rng(seed).permutation(len(evaluation.truth))
         wanted = [int(index) for index in drawn if is_wanted[index]]
         shown = wanted[:count]
-        await assessment.ask(shown)
-        told = [self._image(index, model, assessment) for index in shown]
-        return as_json({"model": model.name, "version": model.version, "images": told, "of": len(wanted)})
+        await evaluation.classify(shown)
+        rows = [_image(index, evaluation) for index in shown]
+        return as_json({"model": model.name, "version": model.version, "images": rows, "of": len(wanted)})
 
     async def image(self, request: Request) -> Response:
         """Send one image."""
@@ -85,47 +85,48 @@ class Testing:
         return Response(as_png(images.pixels[index]), media_type="image/png")
 
     async def summary(self, request: Request) -> Response:
-        """Say how often the model is right, of the images that were asked so far; the others follow."""
-        _, _, assessment = await self._asked(request)
-        assessment.begin()
-        return as_json(assessment.summary())
+        """Return the accuracy so far, and classify the rest of the test set in the background."""
+        evaluation = await self._evaluation(request)
+        evaluation.start()
+        return as_json(evaluation.summary())
 
-    def _image(self, index: int, model: ModelDescription, assessment: Assessment) -> dict[str, Any]:
-        truth = int(assessment.truth[index])
-        return {
-            "index": index,
-            "url": f"v1/test/images/{index}.png",
-            "label": model.labels[truth],
-            "top": scores(assessment.top[index] or ()),
-            "is_right": bool(assessment.best[index] == truth),
-        }
-
-    async def _asked(self, request: Request) -> tuple[LabelledImages, ModelDescription, Assessment]:
+    async def _evaluation(self, request: Request) -> BackgroundEvaluation:
         images = await self._images()
-        model = await self._catalogue.find(word(request, "model"), word(request, "version"))
-        # A model that was exchanged under its name and version says other things of itself.
+        model = await self._catalogue.find(string(request, "model"), string(request, "version"))
+        # A model that was replaced under the same name and version has other metadata.
         key = model.name, model.version, model.provider, tuple(sorted(model.metadata.items()))
-        if key not in self._assessments:
-            while len(self._assessments) >= _MOST_ASSESSMENTS:
-                await self._assessments.pop(next(iter(self._assessments))).stop()
-            self._assessments[key] = Assessment(self._catalogue.answers, model, images)
-        if not (self._assessments[key].truth >= 0).any():
+        if key not in self._evaluations:
+            while len(self._evaluations) >= _MOST_EVALUATIONS:
+                await self._evaluations.pop(next(iter(self._evaluations))).stop()
+            self._evaluations[key] = BackgroundEvaluation(self._catalogue.backend, model, images)
+        if not (self._evaluations[key].truth >= 0).any():
             raise ProblemError(
                 HTTPStatus.CONFLICT,
                 "other-classes",
                 "The test set has other classes",
-                f"No image of it shows any of {', '.join(model.labels)}",
+                f"No image has any of the labels {', '.join(model.labels)}",
             )
-        return images, model, self._assessments[key]
+        return self._evaluations[key]
 
     async def _images(self) -> LabelledImages:
         if self._path is None:
-            raise not_found("There is no test set; cifar10net web --data names one")
+            raise not_found("There is no test set; start cifar10net web with --data PATH")
         if self._loading is None or (self._loading.done() and self._loading.exception() is not None):
-            self._loading = asyncio.create_task(asyncio.to_thread(load, self._path))
+            self._loading = asyncio.create_task(asyncio.to_thread(load_test_split, self._path))
         try:
             return await asyncio.shield(self._loading)
         except SourceError as error:
             raise ProblemError(
                 HTTPStatus.CONFLICT, "bad-data", "The test set cannot be read", str(error)
             ) from error
+
+
+def _image(index: int, evaluation: BackgroundEvaluation) -> dict[str, Any]:
+    truth = int(evaluation.truth[index])
+    return {
+        "index": index,
+        "url": f"v1/test/images/{index}.png",
+        "label": evaluation.model.labels[truth],
+        "top": scores(evaluation.top[index] or ()),
+        "is_right": bool(evaluation.best[index] == truth),
+    }

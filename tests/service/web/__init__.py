@@ -1,1 +1,1 @@
-"""The page, asked over real HTTP."""
+"""Tests of the page over HTTP."""

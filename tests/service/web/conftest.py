@@ -1,4 +1,4 @@
-"""A real server, and a real page that asks it."""
+"""A real server, and a real page connected to it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def answering(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def page(answering: str, models: Path, synthetic: Path) -> Iterator[Page]:
-    """Run a page that asks it, with a test set of 100 images a class."""
+    """Run a page connected to the server, with a test set of 100 images per class."""
     arguments = ("--server", answering, "--models", str(models), "--data", str(synthetic))
     with Page(*arguments, "--max-burst", "10000") as running:
         yield running

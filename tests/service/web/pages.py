@@ -1,4 +1,4 @@
-"""A page in a process of its own, asked over HTTP; each answer is held against the description."""
+"""Runs a page in a process of its own, and validates its responses against the API description."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PATIENCE_S = 60.0
+_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back."""
+    """A response."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     @property
-    def told(self) -> Any:
+    def json(self) -> Any:
         return json.loads(self.body)
 
 
@@ -43,15 +43,15 @@ class Page:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise AssertionError(self._process.communicate(timeout=_PATIENCE_S)[1])
-        told = json.loads(line)
-        assert told["pid"] == self._process.pid
-        self.url: str = told["url"]
+            raise AssertionError(self._process.communicate(timeout=_TIMEOUT_S)[1])
+        announced = json.loads(line)
+        assert announced["pid"] == self._process.pid
+        self.url: str = announced["url"]
         self.host: str = urllib.parse.urlsplit(self.url).netloc
         self.description: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        self.description = self.get("v1/openapi.json").told
+        self.description = self.get("v1/openapi.json").json
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -62,11 +62,11 @@ class Page:
     def stop(self) -> tuple[int, str]:
         """Send SIGTERM; return exit code and log."""
         self._process.terminate()
-        _, log = self._process.communicate(timeout=_PATIENCE_S)
+        _, log = self._process.communicate(timeout=_TIMEOUT_S)
         return self._process.returncode, log
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self.host, timeout=_PATIENCE_S)
+        return http.client.HTTPConnection(self.host, timeout=_TIMEOUT_S)
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -82,27 +82,27 @@ class Page:
     def get(self, path: str, **headers: str) -> Reply:
         return self.ask("GET", path, None, headers)
 
-    def told(self, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Any:
-        """Ask for what has to be answered, and has to be as it is described."""
+    def json(self, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Any:
+        """Send a request that must succeed; return its body, which must match the description."""
         method = "GET" if body is None else "POST"
         reply = self.ask(method, path, body, headers)
         assert reply.status == 200, reply.body
         self.check(method, path, reply)
-        return reply.told
+        return reply.json
 
     def problem(
         self, status: int, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Any:
-        """Ask for what has to be refused."""
+        """Send a request that must be refused; return the problem and its ``retry-after``."""
         reply = self.ask("GET" if body is None else "POST", path, body, headers)
         assert reply.status == status, reply.body
         assert reply.headers["content-type"] == "application/problem+json"
-        self._validate(reply.told, {"$ref": "#/components/schemas/Problem"})
-        assert reply.told["status"] == status
-        return reply.told | {"retry-after": reply.headers.get("retry-after")}
+        self._validate(reply.json, {"$ref": "#/components/schemas/Problem"})
+        assert reply.json["status"] == status
+        return reply.json | {"retry-after": reply.headers.get("retry-after")}
 
     def check(self, method: str, path: str, reply: Reply) -> None:
-        """Hold an answer against the description."""
+        """Validate a response against the description."""
         place = "/" + path.partition("?")[0]
         [operation] = [
             methods[method.lower()]
@@ -113,15 +113,15 @@ class Page:
         [(kind, content)] = operation["responses"]["200"]["content"].items()
         assert re.fullmatch(kind.replace("*", ".*"), reply.headers["content-type"])
         if kind == "application/json":
-            self._validate(reply.told, content["schema"])
+            self._validate(reply.json, content["schema"])
 
-    def _validate(self, told: Any, schema: Mapping[str, Any]) -> None:
+    def _validate(self, body: Any, schema: Mapping[str, Any]) -> None:
         whole = {**schema, "components": self.description["components"]}
-        jsonschema.Draft202012Validator(whole).validate(told)
+        jsonschema.Draft202012Validator(whole).validate(body)
 
 
 def form(*files: tuple[str, bytes]) -> tuple[bytes, dict[str, str]]:
-    """Write a form with files: its body, and the header that says so."""
+    """Encode a form with files; return its body and Content-Type header."""
     parts = b"".join(
         b'--fence\r\nContent-Disposition: form-data; name="pictures"; filename="'
         + name.encode()
@@ -134,5 +134,5 @@ def form(*files: tuple[str, bytes]) -> tuple[bytes, dict[str, str]]:
 
 
 def array_of(tensor: Mapping[str, Any]) -> np.ndarray:
-    """Read numbers as the description says."""
+    """Decode a tensor of a response."""
     return np.frombuffer(base64.b64decode(tensor["data"]), "<f4").reshape(tensor["shape"])

@@ -1,4 +1,4 @@
-"""A page on loopback answers whoever sits there, and no other site; a browser runs nothing but its files."""
+"""Other sites cannot use a page on loopback, and browsers run nothing but the page's files."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def test_addresses_and_localhost_are_answered(page: Page, host: str) -> None:
         "[",
     ],
 )
-def test_another_name_is_refused_lest_it_be_pointed_here(page: Page, named: Page, host: str) -> None:
+def test_another_host_name_is_refused_against_dns_rebinding(page: Page, named: Page, host: str) -> None:
     for running in (page, named):
         assert running.get("", Host=host).status == 421
     assert page.problem(421, "v1/models", None, {"Host": host})["code"] == "other-host"
 
 
-def test_a_name_that_is_allowed_is_answered(named: Page, page: Page, dog: bytes) -> None:
+def test_an_allowed_host_name_is_answered(named: Page, page: Page, dog: bytes) -> None:
     host = f"pictures.example.org:{_port(named)}"
 
     assert named.get("", Host=host).status == 200
-    named.told("v1/classify", dog, {"Host": host, "Origin": f"https://{host}"})
+    named.json("v1/classify", dog, {"Host": host, "Origin": f"https://{host}"})
     assert page.get("", Host=host).status == 421
 
 
@@ -67,18 +67,16 @@ def test_a_name_that_is_allowed_is_answered(named: Page, page: Page, dog: bytes)
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_pictures_that_another_site_sends_are_refused(
-    page: Page, dog: bytes, headers: dict[str, str]
-) -> None:
+def test_uploads_from_another_site_are_refused(page: Page, dog: bytes, headers: dict[str, str]) -> None:
     assert page.problem(403, "v1/classify", dog, headers)["code"] == "other-site"
 
 
-def test_pictures_that_the_page_itself_sends_are_answered(page: Page, dog: bytes) -> None:
-    page.told("v1/classify", dog, {"Origin": f"http://{page.host}", "Sec-Fetch-Site": "same-origin"})
-    page.told("v1/classify", dog, {"Sec-Fetch-Site": "none"})
+def test_uploads_from_the_page_itself_are_answered(page: Page, dog: bytes) -> None:
+    page.json("v1/classify", dog, {"Origin": f"http://{page.host}", "Sec-Fetch-Site": "same-origin"})
+    page.json("v1/classify", dog, {"Sec-Fetch-Site": "none"})
 
 
-def test_every_answer_says_what_a_browser_may_do_with_it(page: Page) -> None:
+def test_every_response_has_the_security_headers(page: Page) -> None:
     for path, status in (("", 200), ("page/index.html", 200), ("v1/models", 200), ("none", 404)):
         reply = page.get(path)
         assert reply.status == status
@@ -88,7 +86,7 @@ def test_every_answer_says_what_a_browser_may_do_with_it(page: Page) -> None:
     assert refused.headers["content-security-policy"] == HEADERS["Content-Security-Policy"]
 
 
-def test_no_script_or_style_runs_but_that_of_the_pages_files() -> None:
+def test_only_scripts_and_styles_of_the_pages_files_run() -> None:
     policy = dict(
         directive.strip().partition(" ")[::2] for directive in HEADERS["Content-Security-Policy"].split(";")
     )
@@ -100,7 +98,7 @@ def test_no_script_or_style_runs_but_that_of_the_pages_files() -> None:
     assert "http" not in HEADERS["Content-Security-Policy"]
 
 
-def test_the_page_is_asked_for_again_only_if_it_has_changed(page: Page) -> None:
+def test_browsers_revalidate_the_pages_files(page: Page) -> None:
     first = page.get("")
     again = page.get("", **{"If-None-Match": first.headers["etag"]})
 
@@ -123,7 +121,7 @@ def test_the_page_is_asked_for_again_only_if_it_has_changed(page: Page) -> None:
         "v1/",
     ],
 )
-def test_nothing_but_the_pages_files_is_sent(page: Page, root: Path, path: str) -> None:
+def test_only_the_pages_files_are_sent(page: Page, root: Path, path: str) -> None:
     reply = page.get(path)
 
     assert reply.status in {307, 404}
@@ -140,5 +138,5 @@ def test_other_methods_are_refused(page: Page) -> None:
     ):
         reply = page.ask(method, path)
         assert reply.status == 405
-        assert reply.told["code"] == "method-not-allowed"
+        assert reply.json["code"] == "method-not-allowed"
         assert reply.headers["allow"]

@@ -27,9 +27,9 @@ def test_the_page_and_its_server_end_together(root: Path, number: signal.Signals
         assert process.stdout is not None
         url = json.loads(process.stdout.readline())["url"]
         with urllib.request.urlopen(f"{url}v1/models") as answer:  # noqa: S310 - ours
-            told: dict[str, Any] = json.load(answer)
-        server = told["server"]
-        # As a terminal does at Ctrl-C, and `kill` does not.
+            response: dict[str, Any] = json.load(answer)
+        server = response["server"]
+        # To the whole process group, as a terminal does at Ctrl-C.
         if number == signal.SIGINT:
             os.killpg(process.pid, number)
         else:
@@ -37,6 +37,6 @@ def test_the_page_and_its_server_end_together(root: Path, number: signal.Signals
         code = process.wait(60)
 
     assert server["state"] == "serving"
-    assert "resnet" in {model["name"] for model in told["models"]}
+    assert "resnet" in {model["name"] for model in response["models"]}
     assert code == 0
     assert check_health(server["address"], 0.2) == "DEADLINE_EXCEEDED"

@@ -1,4 +1,4 @@
-"""What is told of a network's inside is what is in its file, and of the very model that answers."""
+"""Layers, weights and activations are those of the served model's file."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def _run(path: Path, outputs: list[str], image: np.ndarray) -> list[Any]:
 
 
 def test_the_layers_are_a_table(page: Page) -> None:
-    told = page.told("v1/models/cifar10net/layers")
+    response = page.json("v1/models/cifar10net/layers")
 
-    assert (told["model"], told["version"]) == ("cifar10net", "1")
-    assert told["totals"] == {"parameters": 22_466, "multiply_adds": 3_920_000}
-    first = told["layers"][1]
+    assert (response["model"], response["version"]) == ("cifar10net", "1")
+    assert response["totals"] == {"parameters": 22_466, "multiply_adds": 3_920_000}
+    first = response["layers"][1]
     assert first == {
         "name": "conv1",
         "kind": "convolution",
@@ -51,9 +51,9 @@ def test_weights_are_those_of_the_served_file(page: Page, models: Path) -> None:
     model = onnx.load(models / "cifar10net" / "1" / "model.onnx")
     stored = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
 
-    for row in page.told("v1/models/cifar10net/layers")["layers"]:
+    for row in page.json("v1/models/cifar10net/layers")["layers"]:
         if row["weights"] is not None:
-            weights = array_of(page.told(row["weights"]["url"]))
+            weights = array_of(page.json(row["weights"]["url"]))
             assert np.array_equal(weights, stored[f"network.layers.{row['name']}.weight"])
 
 
@@ -61,41 +61,41 @@ def test_weights_are_those_of_the_served_file(page: Page, models: Path) -> None:
 def test_activations_are_those_of_the_picture(
     page: Page, models: Path, dog: bytes, dog_seen: np.ndarray, name: str
 ) -> None:
-    told = page.told(f"v1/inside?model={name}", dog)
-    table = page.told(f"v1/models/{name}/layers")["layers"]
-    given = {layer["name"]: array_of(layer) for layer in told["layers"]}
+    response = page.json(f"v1/inside?model={name}", dog)
+    table = page.json(f"v1/models/{name}/layers")["layers"]
+    given = {layer["name"]: array_of(layer) for layer in response["layers"]}
 
     assert [*given] == [row["name"] for row in table]
     wanted = _run(models / name / "1" / "inside.onnx", [f"layer/{each}" for each in given], dog_seen)
-    for row, value, layer in zip(table, wanted, told["layers"], strict=True):
+    for row, value, layer in zip(table, wanted, response["layers"], strict=True):
         assert np.array_equal(given[row["name"]], value)
         assert layer["shape"] == row["output_shape"]
         assert (layer["min"], layer["max"]) == (value.min(), value.max())
-    [answer] = page.told(f"v1/classify?model={name}", dog)["results"]
-    assert told["top"] == answer["top"]
+    [answer] = page.json(f"v1/classify?model={name}", dog)["results"]
+    assert response["top"] == answer["top"]
     assert given["softmax"].max() == pytest.approx(answer["top"][0]["probability"], abs=1e-5)
 
 
 def test_occlusion_covers_a_window_at_a_time(
     page: Page, answering: str, dog: bytes, dog_seen: np.ndarray
 ) -> None:
-    told = page.told("v1/occlusion?model=lenet&size=12&stride=5", dog)
+    response = page.json("v1/occlusion?model=lenet&size=12&stride=5", dog)
 
-    assert (told["rows"], told["columns"]) == (5, 5)
+    assert (response["rows"], response["columns"]) == (5, 5)
     covered = dog_seen.copy()
-    covered[15:27, 5:17] = told["fill"]
+    covered[15:27, 5:17] = response["fill"]
     with Client(answering) as client:
         whole, other = client.classify(np.stack([dog_seen, covered]), model="lenet", top_k=10)
-    assert (told["label"], told["probability"]) == (
+    assert (response["label"], response["probability"]) == (
         whole.best.label,
         pytest.approx(whole.best.probability, abs=1e-6),
     )
-    [left] = [one.probability for one in other.classes if one.label == told["label"]]
-    assert told["probabilities"][3][1] == pytest.approx(left, abs=1e-6)
-    assert told["fill"] == np.rint(dog_seen.mean(axis=(0, 1))).tolist()
+    [left] = [one.probability for one in other.classes if one.label == response["label"]]
+    assert response["probabilities"][3][1] == pytest.approx(left, abs=1e-6)
+    assert response["fill"] == np.rint(dog_seen.mean(axis=(0, 1))).tolist()
 
 
-def test_what_is_not_there_is_said(page: Page, dog: bytes) -> None:
+def test_unknown_models_and_layers_are_not_found(page: Page, dog: bytes) -> None:
     for path, body in (
         ("v1/models/none/layers", None),
         ("v1/models/cifar10net/layers?version=7", None),
@@ -120,11 +120,11 @@ def test_layers_of_another_model_are_not_shown(
     (tmp_path / "cifar10net_int8_openvino" / "1" / "inside.onnx").write_bytes(b"damaged")
 
     with Page("--server", answering, "--models", str(tmp_path)) as page:
-        page.told("v1/inside?model=lenet", dog)
+        page.json("v1/inside?model=lenet", dog)
         problem = page.problem(409, "v1/inside?model=cifar10net", dog)
         damaged = page.problem(409, "v1/inside?model=cifar10net_int8_openvino", dog)
 
-    assert "answers otherwise than the model does" in problem["detail"]
+    assert "gives other probabilities than the model does" in problem["detail"]
     assert "cannot be loaded" in damaged["detail"]
 
 

@@ -1,4 +1,4 @@
-"""The description names every route and nothing else, and the program begins and ends as others do."""
+"""The API description matches the routes, and ``cifar10net web`` starts, fails and ends properly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 from structlog.testing import capture_logs
 
 from service.web.app import make_app
-from service.web.browser_security import Guard
+from service.web.browser_security import BrowserSecurity
 from service.web.local_backend import repositories
 from service.web.settings import WebConfig
 from tests.commands import run
@@ -29,8 +29,8 @@ def _operations(description: dict[str, Any]) -> set[tuple[str, str]]:
     return {(method.upper(), path) for path, methods in description["paths"].items() for method in methods}
 
 
-def test_every_route_is_described_and_there_is_no_other(page: Page) -> None:
-    app = make_app(WebConfig(), answers=None)  # type: ignore[arg-type]
+def test_exactly_the_described_routes_exist(page: Page) -> None:
+    app = make_app(WebConfig(), backend=None)  # type: ignore[arg-type]
     routes = {
         (method, route.path.replace(":int}", "}"))
         for route in app.routes
@@ -43,7 +43,7 @@ def test_every_route_is_described_and_there_is_no_other(page: Page) -> None:
     assert [route.path for route in app.routes if isinstance(route, Mount)] == ["/page"]
 
 
-def test_the_description_is_one(page: Page) -> None:
+def test_the_description_is_valid(page: Page) -> None:
     description = page.description
 
     assert description["openapi"] == "3.1.0"
@@ -59,7 +59,7 @@ def test_the_description_is_one(page: Page) -> None:
             assert in_path == {part.split("}")[0] for part in path.split("{")[1:]}
 
 
-def test_it_ends_at_sigterm_and_says_nothing_else(answering: str) -> None:
+def test_it_ends_at_sigterm_and_logs_nothing(answering: str) -> None:
     page = Page("--server", answering)
 
     assert page.get("").status == 200
@@ -77,7 +77,7 @@ def test_it_ends_at_sigterm_and_says_nothing_else(answering: str) -> None:
         (("--host", "192.0.2.1"), 1, "cannot listen on 192.0.2.1:8000"),
     ],
 )
-def test_what_cannot_begin_is_one_sentence(arguments: tuple[str, ...], code: int, sentence: str) -> None:
+def test_a_failed_start_prints_one_sentence(arguments: tuple[str, ...], code: int, sentence: str) -> None:
     done = run("web", *arguments)
 
     assert (done.returncode, done.stdout) == (code, "")
@@ -85,7 +85,7 @@ def test_what_cannot_begin_is_one_sentence(arguments: tuple[str, ...], code: int
     assert done.stderr.count("\n") == 1
 
 
-def test_a_failure_of_ours_is_logged_and_told_without_its_reason() -> None:
+def test_a_bug_is_logged_and_its_reason_kept_from_the_client() -> None:
     async def fails(_scope: Any, _receive: Any, _send: Any) -> None:
         raise RuntimeError("secret")
 
@@ -100,7 +100,7 @@ def test_a_failure_of_ours_is_logged_and_told_without_its_reason() -> None:
     headers = [(b"host", b"localhost")]
     scope = {"type": "http", "method": "GET", "path": "/v1/models", "headers": headers}
     with capture_logs() as log:
-        asyncio.run(Guard(fails, ())(scope, nothing, send))
+        asyncio.run(BrowserSecurity(fails, ())(scope, nothing, send))
 
     assert sent[0]["status"] == 500
     assert json.loads(sent[1]["body"])["code"] == "failed"
@@ -108,7 +108,7 @@ def test_a_failure_of_ours_is_logged_and_told_without_its_reason() -> None:
     assert [(line["event"], line["path"]) for line in log] == [("request failed", "/v1/models")]
 
 
-def test_a_page_that_others_can_reach_says_so(answering: str) -> None:
+def test_listening_beyond_loopback_is_logged(answering: str) -> None:
     page = Page("--server", answering, "--host", "0.0.0.0")  # noqa: S104 - to be warned
 
     code, log = page.stop()
@@ -117,7 +117,7 @@ def test_a_page_that_others_can_reach_says_so(answering: str) -> None:
     assert json.loads(log)["event"] == "others can reach the page"
 
 
-def test_models_say_in_which_repository_their_layers_are(models: Path) -> None:
+def test_repositories_are_found_from_models(models: Path) -> None:
     for place in (
         models,
         models / "lenet",
@@ -128,7 +128,7 @@ def test_models_say_in_which_repository_their_layers_are(models: Path) -> None:
     assert repositories([str(models / "lenet"), str(models)]) == (models.resolve(),)
 
 
-def test_the_url_can_be_had_by_programs(answering: str) -> None:
+def test_the_url_is_printed_on_standard_output(answering: str) -> None:
     command = [sys.executable, "-m", "service.cli", "web", "--server", answering, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None

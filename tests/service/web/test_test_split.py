@@ -1,4 +1,4 @@
-"""A test set in any of its forms is asked of the model, and counted as it has to be."""
+"""Test sets of all forms are loaded, classified and counted correctly."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from cifar10net.errors import ClientError
 from cifar10net.messages import ClassScore, ImageResult, ModelDescription
 from service.errors import SourceError
 from service.web.backend import Answer
-from service.web.test_evaluation import Assessment
-from service.web.test_split import LabelledImages, load
+from service.web.test_evaluation import BackgroundEvaluation
+from service.web.test_split import LabelledImages, load_test_split
 from tests.conftest import CLASSES
 
 if TYPE_CHECKING:
@@ -39,17 +39,15 @@ def _known(folder: Path) -> tuple[np.ndarray, list[str]]:
 
 
 def _summary(page: Page, query: str = "") -> Any:
-    """Wait until the whole test set was asked."""
+    """Wait until the whole test set is classified."""
     while True:
-        told = page.told(f"v1/test/summary{query}")
-        assert told["problem"] == ""
-        if told["done"] == told["of"]:
-            return told
+        response = page.json(f"v1/test/summary{query}")
+        assert response["problem"] == ""
+        if response["done"] == response["of"]:
+            return response
 
 
-def test_the_summary_is_what_the_server_says_of_all_images(
-    page: Page, answering: str, synthetic: Path
-) -> None:
+def test_the_summary_is_that_of_the_servers_answers(page: Page, answering: str, synthetic: Path) -> None:
     images, labels = _known(synthetic)
     with Client(answering) as client:
         answers = [result.best.label for result in client.classify(images, model="lenet")]
@@ -58,34 +56,34 @@ def test_the_summary_is_what_the_server_says_of_all_images(
         confusion[CLASSES.index(label), CLASSES.index(answer)] += 1
     accuracy = np.trace(confusion) / 1_000
 
-    told = _summary(page, "?model=lenet")
+    response = _summary(page, "?model=lenet")
 
-    assert (told["done"], told["of"], told["labels"]) == (1_000, 1_000, list(CLASSES))
-    assert told["confusion"] == confusion.tolist()
-    assert told["right"] == np.trace(confusion)
-    assert told["accuracy"] == pytest.approx(accuracy)
-    assert told["standard_error"] == pytest.approx(math.sqrt(accuracy * (1 - accuracy) / 1_000))
+    assert (response["done"], response["of"], response["labels"]) == (1_000, 1_000, list(CLASSES))
+    assert response["confusion"] == confusion.tolist()
+    assert response["right"] == np.trace(confusion)
+    assert response["accuracy"] == pytest.approx(accuracy)
+    assert response["standard_error"] == pytest.approx(math.sqrt(accuracy * (1 - accuracy) / 1_000))
 
 
-def test_a_page_of_images_shows_what_the_model_says_of_each(page: Page, dog: bytes) -> None:
-    told = page.told("v1/test?count=7&seed=3&model=lenet")
+def test_random_images_come_with_the_models_answers(page: Page, dog: bytes) -> None:
+    response = page.json("v1/test?count=7&seed=3&model=lenet")
 
-    assert (len(told["images"]), told["of"]) == (7, 1_000)
-    for image in told["images"]:
+    assert (len(response["images"]), response["of"]) == (7, 1_000)
+    for image in response["images"]:
         picture = page.get(image["url"])
         page.check("GET", image["url"], picture)
-        [answer] = page.told("v1/classify?model=lenet", picture.body)["results"]
+        [answer] = page.json("v1/classify?model=lenet", picture.body)["results"]
         assert [one["label"] for one in image["top"]] == [one["label"] for one in answer["top"]]
         assert image["is_right"] == (image["top"][0]["label"] == image["label"])
-    assert page.told("v1/test?count=7&seed=3&model=lenet") == told
-    assert page.told("v1/test?count=7&seed=4&model=lenet") != told
-    page.told("v1/classify", dog)
+    assert page.json("v1/test?count=7&seed=3&model=lenet") == response
+    assert page.json("v1/test?count=7&seed=4&model=lenet") != response
+    page.json("v1/classify", dog)
 
 
-def test_images_can_be_those_of_one_class_or_the_mistakes_alone(page: Page) -> None:
-    cats = page.told("v1/test?class=cat&count=100")
+def test_images_can_be_filtered_by_class_or_mistakes(page: Page) -> None:
+    cats = page.json("v1/test?class=cat&count=100")
     summary = _summary(page)
-    mistakes = page.told("v1/test?mistakes=true&count=200")
+    mistakes = page.json("v1/test?mistakes=true&count=200")
 
     assert cats["of"] == 100
     assert {image["label"] for image in cats["images"]} == {"cat"}
@@ -94,7 +92,7 @@ def test_images_can_be_those_of_one_class_or_the_mistakes_alone(page: Page) -> N
     assert len({image["index"] for image in mistakes["images"]}) == 200
 
 
-def test_what_makes_no_sense_is_refused(page: Page) -> None:
+def test_invalid_parameters_are_refused(page: Page) -> None:
     for path in ("v1/test?class=whale", "v1/test?mistakes=maybe", "v1/test?count=0", "v1/test?seed=-1"):
         page.problem(400, path)
     page.problem(404, "v1/test?model=none")
@@ -102,7 +100,7 @@ def test_what_makes_no_sense_is_refused(page: Page) -> None:
 
 
 def _batch(images: np.ndarray, labels: list[str]) -> bytes:
-    """Write them as the official archive has them."""
+    """Encode images as the test batch of the CIFAR-10 archive."""
     numbers = [CLASSES.index(label) for label in labels]
     rows = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
     return pickle.dumps({b"data": np.ascontiguousarray(rows), b"labels": numbers}, protocol=2)
@@ -141,7 +139,7 @@ def test_every_form_of_a_test_set_holds_the_same_images(synthetic: Path, tmp_pat
         tmp_path / "cifar-10-python.tar.gz",
         tmp_path / "test.parquet",
     ):
-        found = load(place)
+        found = load_test_split(place)
         assert np.array_equal(found.pixels, images), place
         assert found.indices(CLASSES).tolist() == [CLASSES.index(label) for label in labels], place
 
@@ -151,17 +149,17 @@ class _Evil:
         return print, ("run",)
 
 
-def test_what_is_no_test_set_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_and_foreign_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evil = pickle.dumps({b"data": _Evil(), b"labels": [0]})
     nothing = io.BytesIO()
     with zipfile.ZipFile(nothing, "w") as archive:
         archive.writestr("train/cat/1.png", b"")
     cases: list[tuple[str, bytes, str, str]] = [
-        ("other.txt", b"", "none", "is no test set: wanted a zip or folder"),
+        ("other.txt", b"", "none", "is not a test set: wanted a zip or folder"),
         ("test/cat/1.png", b"no picture", "", "which is no JPEG"),
-        ("test_batch", b"no pickle", "", "is no batch of CIFAR-10"),
+        ("test_batch", b"no pickle", "", "is not a CIFAR-10 batch"),
         ("test_batch", evil, "", "asks for builtins.print"),
-        ("a.tar.gz", b"none", "a.tar.gz", "is no complete archive"),
+        ("a.tar.gz", b"none", "a.tar.gz", "is not a complete archive"),
         ("a.zip", nothing.getvalue(), "a.zip", "no test images"),
         ("test/notes.txt", b"", "", "no test images"),
     ]
@@ -170,27 +168,27 @@ def test_what_is_no_test_set_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
         file.parent.mkdir(parents=True)
         file.write_bytes(content)
         with pytest.raises(SourceError, match=sentence):
-            load(tmp_path / str(number) / place)
+            load_test_split(tmp_path / str(number) / place)
     assert capsys.readouterr().out == ""
 
 
-class _Answers:
-    """Answers that everything is a cat, until it goes away and comes back."""
+class _Backend:
+    """Answers cat for every image, and fails after 300 images until it is reset."""
 
     kind = address = "made up"
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.classified = 0
         self.is_away = False
 
     async def models(self) -> list[ModelDescription]:
         return []
 
-    async def classify(self, images: np.ndarray, **_asked: Any) -> Answer:
+    async def classify(self, images: np.ndarray, **_options: Any) -> Answer:
         if self.is_away:
             raise ClientError(grpc.StatusCode.UNAVAILABLE, "gone")
-        self.asked += len(images)
-        if self.asked > 300:
+        self.classified += len(images)
+        if self.classified > 300:
             self.is_away = True
         cat = ClassScore(0, "cat", 1.0)
         return Answer([ImageResult((cat,), None, "net", "1")] * len(images), {})
@@ -199,31 +197,31 @@ class _Answers:
         pass
 
 
-def test_what_was_asked_is_kept_while_the_server_is_away() -> None:
+def test_answers_are_kept_while_the_server_is_away() -> None:
     async def scenario() -> tuple[dict[str, Any], dict[str, Any], int]:
-        answers = _Answers()
+        backend = _Backend()
         model = ModelDescription("net", "1", ("cat", "dog"), "CPU", is_default=True, metadata={})
         images = LabelledImages(
             np.zeros((1_000, 32, 32, 3), np.uint8), ("cat",) * 499 + ("dog",) * 499 + ("whale",) * 2
         )
-        assessment = Assessment(answers, model, images)
-        assessment.begin()
-        while not assessment.problem:
+        evaluation = BackgroundEvaluation(backend, model, images)
+        evaluation.start()
+        while not evaluation.problem:
             await asyncio.sleep(0)
-        away = assessment.summary()
-        answers.is_away, answers.asked = False, -1_000
-        assessment.begin()
-        while assessment.summary()["done"] < 998:
+        away = evaluation.summary()
+        backend.is_away, backend.classified = False, -1_000
+        evaluation.start()
+        while evaluation.summary()["done"] < 998:
             await asyncio.sleep(0)
-        back = assessment.summary()
-        await assessment.stop()
-        return away, back, answers.asked
+        back = evaluation.summary()
+        await evaluation.stop()
+        return away, back, backend.classified
 
-    away, back, asked = asyncio.run(scenario())
+    away, back, classified = asyncio.run(scenario())
 
     assert away["problem"] == "gone"
     assert 380 < away["done"] <= 384
-    assert 0.4 < away["accuracy"] < 0.6  # images are asked in a drawn order
+    assert 0.4 < away["accuracy"] < 0.6  # in random order
     assert (back["of"], back["right"], back["problem"]) == (998, 499, "")
     assert back["confusion"] == [[499, 0], [499, 0]]
-    assert asked == -1_000 + 1_000 - 384
+    assert classified == -1_000 + 1_000 - 384

@@ -1,4 +1,4 @@
-"""Runs are told as training writes them, while it goes on and afterwards."""
+"""Runs are served as training writes them, while they go on and afterwards."""
 
 from __future__ import annotations
 
@@ -36,38 +36,38 @@ def _begin(folder: Path, epochs: int, *, filters: bool = True) -> Run:
     return run
 
 
-def test_a_run_is_told_while_it_goes_on(answering: str, tmp_path: Path) -> None:
+def test_a_run_is_served_while_it_goes_on(answering: str, tmp_path: Path) -> None:
     running, stopped, finished = (
         _begin(tmp_path / name, epochs) for name, epochs in (("running", 2), ("stopped", 3), ("finished", 4))
     )
     (tmp_path / "something else").mkdir()
 
     with Page("--server", answering, "--runs", str(tmp_path)) as page, running.locked():
-        assert page.told("v1/models")["has_runs"]
-        told = {run["name"]: run for run in page.told("v1/runs")["runs"]}
-        assert {name: run["state"] for name, run in told.items()} == {
+        assert page.json("v1/models")["has_runs"]
+        response = {run["name"]: run for run in page.json("v1/runs")["runs"]}
+        assert {name: run["state"] for name, run in response.items()} == {
             "running": "running",
             "stopped": "stopped",
             "finished": "finished",
         }
-        assert told["running"]["network"] == "cifar10net"
-        assert (told["stopped"]["epochs"], told["stopped"]["epochs_done"]) == (4, 3)
+        assert response["running"]["network"] == "cifar10net"
+        assert (response["stopped"]["epochs"], response["stopped"]["epochs_done"]) == (4, 3)
 
-        run = page.told("v1/runs/running")
+        run = page.json("v1/runs/running")
         assert [row["epoch"] for row in run["rows"]] == [1, 2]
         assert run["rows"][1] == {"epoch": 2, "loss": 0.5, "seconds": 10.0, "images_per_s": 4_002.0}
         assert run["images_per_s"] == 4_002
         assert run["has_filters"]
         assert 0 < run["seconds_left"] <= 20
         running.record({"epoch": 3, "loss": 0.25, "seconds": 20.0})
-        after = page.told("v1/runs/running?after=2")
+        after = page.json("v1/runs/running?after=2")
         assert [row["epoch"] for row in after["rows"]] == [3]
-        assert page.told("v1/runs/finished")["seconds_left"] is None
+        assert page.json("v1/runs/finished")["seconds_left"] is None
 
-        filters = page.told("v1/runs/running/filters")
+        filters = page.json("v1/runs/running/filters")
         assert (filters["epoch"], filters["epochs"]) == (2, [1, 2])
         assert np.array_equal(array_of(filters), np.full((16, 3, 5, 5), 2))
-        assert (array_of(page.told("v1/runs/running/filters?epoch=1")) == 1).all()
+        assert (array_of(page.json("v1/runs/running/filters?epoch=1")) == 1).all()
 
         for path in (
             "v1/runs/none",
@@ -77,14 +77,14 @@ def test_a_run_is_told_while_it_goes_on(answering: str, tmp_path: Path) -> None:
         ):
             page.problem(404, path)
         shutil.rmtree(stopped.folder / "filters")
-        assert not page.told("v1/runs/stopped")["has_filters"]
+        assert not page.json("v1/runs/stopped")["has_filters"]
         (finished.folder / "metrics.jsonl").write_text("damaged")
         assert "finished cannot be read" in page.problem(409, "v1/runs/finished")["detail"]
-        assert page.told("v1/runs")["runs"][0]["name"] == "running"
+        assert page.json("v1/runs")["runs"][0]["name"] == "running"
         assert stopped.metrics()
 
 
-def test_without_runs_it_is_said_how_to_have_some(page: Page) -> None:
+def test_without_runs_the_problem_names_the_option(page: Page) -> None:
     assert "--runs" in page.problem(404, "v1/runs")["detail"]
     assert "--runs" in page.problem(404, "v1/runs/x")["detail"]
 
@@ -104,7 +104,7 @@ def test_a_folder_can_be_one_run(tmp_path: Path) -> None:
     assert (run.name, run.epochs_done, run.filter_epochs()) == ("only", 1, [])
 
 
-def test_where_the_system_tells_no_locks_time_tells_what_goes_on(
+def test_without_proc_locks_the_last_change_shows_whether_a_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = _begin(tmp_path / "run", 2)
@@ -137,7 +137,7 @@ def test_a_damaged_run_is_left_out_of_the_list(tmp_path: Path, name: str, conten
         read_run(damaged.folder)
 
 
-def test_numbers_that_json_cannot_say_are_left_out(tmp_path: Path) -> None:
+def test_values_that_are_not_finite_numbers_are_left_out(tmp_path: Path) -> None:
     run = _begin(tmp_path / "run", 0)
     row = {"epoch": 1, "loss": float("nan"), "seconds": float("inf"), "note": "x", "flag": True, "top1": 0.5}
     (run.folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
@@ -156,5 +156,5 @@ def test_damaged_filters_are_refused(tmp_path: Path) -> None:
             read_run(run.folder).filters(epoch)
 
 
-def test_the_settings_that_are_read_are_those_that_training_writes() -> None:
+def test_the_settings_that_are_read_are_fields_of_the_training_config() -> None:
     assert {"network", "epochs"} <= {field.name for field in dataclasses.fields(TrainConfig)}

@@ -1,9 +1,9 @@
-/** Requests to the server of this page, and what can go wrong with them. */
+/** Requests to the server of this page, and their errors. */
 
-const MOST_MS = 120_000;
-const PASSING = new Set([0, 408, 425, 429, 502, 503, 504]);
+const TIMEOUT_MS = 120_000;
+const TRANSIENT = new Set([0, 408, 425, 429, 502, 503, 504]);
 
-/** What a request was answered with instead of an answer (RFC 9457), or that there was none: status 0. */
+/** A failed request: the server's problem details (RFC 9457), or status 0 if there was no answer. */
 export class Problem extends Error {
   constructor(status, { title = "", detail = "" } = {}, retryAfterS = 0) {
     super(detail || title || `The server answered with status ${status}.`);
@@ -13,23 +13,23 @@ export class Problem extends Error {
   }
 
   /** Whether the same request may succeed later. */
-  get isPassing() {
-    return PASSING.has(this.status);
+  get isTransient() {
+    return TRANSIENT.has(this.status);
   }
 }
 
 /**
- * Ask the server.
+ * Send a request: GET, or POST if there is a body.
  * @param {string} path relative to the page, such as "v1/models".
- * @param {{query?: Object, body?: Blob|FormData, signal?: AbortSignal}} options values of `query` that are null or "" are left out.
- * @returns {Promise<any>} the JSON of the answer.
- * @throws {Problem} for every other outcome but an abort by `signal`, which is an AbortError.
+ * @param {{query?: Object, body?: Blob|FormData, signal?: AbortSignal}} options null and "" in `query` are left out.
+ * @returns {Promise<any>} the JSON response.
+ * @throws {Problem} on failure; an abort by `signal` throws AbortError instead.
  */
 export async function ask(path, { query = {}, body, signal } = {}) {
   return answer(path, { query, body, signal }, (response) => response.json());
 }
 
-/** Fetch a file of the server, such as a sample. @returns {Promise<Blob>} @throws {Problem} */
+/** Fetch a file from the server, such as a sample. @returns {Promise<Blob>} @throws {Problem} */
 export async function fetched(path) {
   return answer(path, {}, (response) => response.blob());
 }
@@ -37,7 +37,7 @@ export async function fetched(path) {
 async function answer(path, { query = {}, body, signal }, read) {
   const wanted = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const address = wanted.length ? `${path}?${new URLSearchParams(wanted)}` : path;
-  const limit = AbortSignal.timeout(MOST_MS);
+  const limit = AbortSignal.timeout(TIMEOUT_MS);
   let response;
   try {
     response = await fetch(address, {
@@ -63,10 +63,10 @@ async function problemOf(response) {
   }
 }
 
-/** Where the page is given URLs by the server, they are below its own address. */
+/** Make a URL from the server relative to the page. */
 export const own = (url) => url.replace(/^\//, "");
 
-/** Base64 of little-endian float32 → numbers. */
+/** Decode base64 of little-endian float32. */
 export function floats(text) {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   if (new Uint8Array(new Uint16Array([1]).buffer)[0] === 1) return new Float32Array(bytes.buffer);

@@ -1,11 +1,11 @@
-/** The most likely classes as labelled bars, and where the time of an answer went. */
+/** The most likely classes as labelled bars, and the time of each phase of an answer. */
 
 import { el, milliseconds, percent } from "./dom.js";
 
 /**
  * Draw the top classes.
  * @param {{label: string, probability: number}[]} top
- * @param {number[]} [before] probabilities to mark on the bars, such as those of the picture unmoved.
+ * @param {number[]} [before] probabilities to mark on the bars, such as those of the unshifted picture.
  */
 export function bars(top, before = []) {
   const list = el("ol", { class: "bars" });
@@ -13,7 +13,7 @@ export function bars(top, before = []) {
   return list;
 }
 
-/** Draw other classes into a list that `bars` made, so that the bars move. */
+/** Show other classes in a list made by `bars`, so that the bars move. */
 export function update(list, top, before = []) {
   while (list.children.length > top.length) list.lastChild.remove();
   while (list.children.length < top.length) {
@@ -69,7 +69,7 @@ export function times({ total, ...phases }) {
       el(
         "div",
         { class: "whole" },
-        el("dt", {}, el("span", { text: "in all" })),
+        el("dt", {}, el("span", { text: "total" })),
         el("dd", { text: milliseconds(total) }),
       ),
     );

@@ -1,13 +1,13 @@
-/** A photograph from the camera, where the browser has one and allows it. */
+/** Takes a photograph with the camera, where there is one and the browser allows it. */
 
 import { el } from "./dom.js";
 
-/** Whether there can be a camera: browsers offer it to safe origins alone, loopback among them. */
+/** Whether a camera can be used: browsers offer it to secure origins only, loopback included. */
 export const hasCamera = () => Boolean(navigator.mediaDevices?.getUserMedia);
 
 /**
  * Show the camera and wait for a photograph.
- * @returns {Promise<File|null>} null where none was taken; the dialog has said why.
+ * @returns {Promise<File|null>} null if none was taken; the dialog has shown why.
  */
 export function photograph() {
   const video = el("video", { muted: true, playsinline: true, "aria-label": "What the camera sees" });
@@ -53,13 +53,13 @@ export function photograph() {
         trouble.hidden = false;
         trouble.textContent =
           error.name === "NotAllowedError"
-            ? "The browser does not let this page use the camera."
+            ? "The browser does not allow this page to use the camera."
             : `The camera cannot be used: ${error.message}`;
       });
   });
 }
 
-/** The middle square of what the video shows, as a JPEG file. */
+/** Return the central square of the video's current frame as a JPEG file. */
 async function frame(video) {
   const side = Math.min(video.videoWidth, video.videoHeight);
   const canvas = el("canvas", { width: side, height: side });

@@ -1,4 +1,4 @@
-/** Curves over epochs, as SVG: several lines, a reading line that follows mouse, finger or keys, and a table behind. */
+/** Line charts over epochs as SVG, with a cursor for mouse, finger or keys and a table of the numbers. */
 
 import { el, scrolled, svg, table } from "./dom.js";
 
@@ -14,7 +14,7 @@ const DASHES = ["", "7 4", "2 3", "10 3 2 3", "4 4", "12 4"];
  * @property {[number, number][]} points epoch and value.
  */
 
-/** Ticks at round numbers within a range, about `wanted` of them. */
+/** Return about `wanted` ticks at round numbers within a range. */
 export function ticks(least, most, wanted) {
   const rough = (most - least) / wanted || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -28,7 +28,7 @@ export function ticks(least, most, wanted) {
 
 export class Chart {
   #lines = [];
-  #at = null; // the epoch that is read
+  #at = null; // epoch under the cursor
   #width = 0;
   #svg = svg("svg", { "aria-hidden": "true" });
   #read = el("p", { class: "read" });
@@ -37,7 +37,7 @@ export class Chart {
   /**
    * @param {string} title
    * @param {{format: function(number): string, tick?: function(number): string, note?: string, fromZero?: boolean, most?: number}} options
-   *   `tick` is the format at the axis, if it is another one; `most` the largest value there can be.
+   *   `tick` is the format on the axis if it differs; `most` is the largest possible value.
    */
   constructor(title, options) {
     this.title = title;
@@ -84,7 +84,7 @@ export class Chart {
   show(lines) {
     this.#lines = lines.filter((line) => line.points.length);
     this.#draw();
-    this.#tell();
+    this.#showValues();
     this.#drawTable();
   }
 
@@ -154,7 +154,7 @@ export class Chart {
     this.#svg.replaceChildren(...across, ...below, ...curves, ...this.#reading(x, y));
   }
 
-  /** The line at the epoch that is read, with a dot on each curve. */
+  /** Return the cursor: a line at its epoch, with a dot on each curve. */
   #reading(x, y) {
     if (this.#at === null) return [];
     const dots = this.#lines.flatMap(({ colour, points }) =>
@@ -191,17 +191,17 @@ export class Chart {
     if (epoch === this.#at) return;
     this.#at = epoch;
     this.#draw();
-    this.#tell();
+    this.#showValues();
   }
 
-  /** Say the values at the epoch that is read; else the last ones, without interrupting those who listen. */
-  #tell() {
+  /** Show the values under the cursor, or else the last ones, which screen readers do not announce. */
+  #showValues() {
     this.#read.setAttribute("aria-live", this.#at === null ? "off" : "polite");
-    const told = ({ name, isFaint, points }) =>
+    const texts = ({ name, isFaint, points }) =>
       (this.#at === null && isFaint ? [] : points)
         .filter(([epoch], index) => (this.#at === null ? index === points.length - 1 : epoch === this.#at))
         .map(([, value]) => `${name} ${this.options.format(value)}`);
-    const values = this.#lines.flatMap(told);
+    const values = this.#lines.flatMap(texts);
     this.#read.textContent = values.length
       ? `${this.#at === null ? "Last" : `Epoch ${this.#at}`}: ${values.join(", ")}`
       : "";
@@ -219,7 +219,7 @@ export class Chart {
   }
 }
 
-/** A piece of a run's line, for legends. */
+/** Return a short piece of a run's line, for legends. */
 export function sample(colour) {
   return svg(
     "svg",

@@ -1,16 +1,16 @@
-/** The section Classify: a card for each picture, with the picture as the network sees it and the top three. */
+/** The section Classify: a card per picture, with the network's view of it and the top three classes. */
 
 import { Problem } from "./api.js";
 import { bars, times, words } from "./bars.js";
 import { byId, bytes, el, percent, speak } from "./dom.js";
 import { modelChoice } from "./models.js";
 import { pictures } from "./pictures.js";
-import { patiently, server } from "./server.js";
+import { askWithRetries, server } from "./server.js";
 
 const TOP = 3;
-const EACH = 16; // pictures of a request; fewer where the server says so
+const BATCH = 16; // pictures per request; fewer if the server's limit is lower
 
-/** Cards by picture, and the pictures that have no answer yet, in order. */
+/** Cards by picture, and the pictures without an answer, in order. */
 const cards = new Map();
 const pending = new Set();
 let running = null;
@@ -51,7 +51,7 @@ function draw() {
   work();
 }
 
-/** Ask anew for all pictures, as another model was chosen or the models changed. */
+/** Classify all pictures again, after the model has changed. */
 function again() {
   running?.abort();
   running = null;
@@ -59,7 +59,7 @@ function again() {
   work();
 }
 
-/** Ask for what is pending, request by request, until nothing is. */
+/** Classify pending pictures, one request after another. */
 async function work() {
   if (running || !pending.size) return;
   running = new AbortController();
@@ -76,19 +76,19 @@ async function work() {
   }
 }
 
-/** Take the pictures of the next request from those pending; one that is too large for any is told so. */
+/** Choose the pictures of the next request; those that are too large get an error instead. */
 function nextGroup() {
-  const { pictures: most = EACH, upload_bytes: room = Infinity } = server.limits;
+  const { pictures: most = BATCH, upload_bytes: limit = Infinity } = server.limits;
   const group = [];
   let size = 0;
   for (const picture of pending) {
-    if (picture.blob.size > room) {
+    if (picture.blob.size > limit) {
       pending.delete(picture);
-      showTrouble(picture, `The file has ${bytes(picture.blob.size)}; this server takes ${bytes(room)} at most.`);
+      showTrouble(picture, `The file has ${bytes(picture.blob.size)}; this server accepts at most ${bytes(limit)}.`);
       continue;
     }
-    size += picture.blob.size + 1000; // the head of a part
-    if (group.length && (group.length === Math.min(most, EACH) || size > room)) break;
+    size += picture.blob.size + 1000; // for the headers of the part
+    if (group.length && (group.length === Math.min(most, BATCH) || size > limit)) break;
     group.push(picture);
   }
   return group;
@@ -97,10 +97,10 @@ function nextGroup() {
 async function classifyGroup(group, signal) {
   const body = new FormData();
   for (const picture of group) body.append("pictures", picture.blob, picture.name);
-  group.forEach((picture) => showWaiting(picture, "asking"));
+  group.forEach((picture) => showWaiting(picture, "classifying"));
   const onWait = (problem) => group.forEach((picture) => showWaiting(picture, `${problem.message} Trying again`));
   try {
-    const { results } = await patiently("v1/classify", { query: { ...model.query(), top: TOP }, body, signal, onWait });
+    const { results } = await askWithRetries("v1/classify", { query: { ...model.query(), top: TOP }, body, signal, onWait });
     results.forEach((result, index) => showResult(group[index], result));
     speak(spoken(results));
   } catch (error) {
@@ -139,11 +139,11 @@ function cardOf(picture) {
     "li",
     { class: "card answer" },
     el("div", { class: "head" }, original, el("h2", { text: picture.name, title: picture.name }), remove),
-    el("div", { class: "said" }, el("p", { class: "waiting", text: "its turn comes" })),
+    el("div", { class: "said" }, el("p", { class: "waiting", text: "waiting" })),
   );
 }
 
-/** Remove a picture, and go on with the next one, for those who go by keyboard. */
+/** Remove a picture, and move the keyboard's focus to the next one. */
 function removeCard(picture) {
   const next = cards.get(picture).nextElementSibling ?? cards.get(picture).previousElementSibling;
   pictures.remove(picture);
@@ -155,7 +155,7 @@ const said = (picture) => cards.get(picture)?.querySelector(".said");
 function showWaiting(picture, what) {
   const place = said(picture);
   if (!place) return;
-  if (place.querySelector(".bars") && what === "asking") place.classList.add("is-old");
+  if (place.querySelector(".bars") && what === "classifying") place.classList.add("is-old");
   else place.replaceChildren(el("p", { class: "waiting is-busy", text: what }));
 }
 

@@ -1,10 +1,10 @@
 /**
- * Colours of numbers: one scale for those above zero, one for those on both sides of it.
+ * Colour scales: a sequential one for values from zero up, and a diverging one for values of both signs.
  *
- * Both get steadily lighter or darker, so that they read without hue too; the second is blue and orange, which all eyes tell apart.
+ * Lightness changes steadily in both, so that they work without hue; blue and orange suit all kinds of colour vision.
  */
 
-// Matplotlib's viridis at nine places (CC0), and blue to orange by way of white.
+// Matplotlib's viridis at nine places (CC0), and blue to orange through white.
 const UP = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"].map(rgb);
 const BOTH = ["#0a3a73", "#2a6fb0", "#7fb2db", "#f4f3ef", "#f0b27a", "#cf6a1e", "#7d2f00"].map(rgb);
 
@@ -19,7 +19,7 @@ function between(stops, share) {
 }
 
 /**
- * A scale for numbers from `least` to `most`.
+ * Return the scale for values from `least` to `most`.
  * @returns {{colour: function(number): number[], least: number, most: number, isSigned: boolean}} `colour` gives [r, g, b], 0 to 255.
  */
 export function scale(least, most) {
@@ -32,7 +32,7 @@ export function scale(least, most) {
   return { colour: (number) => between(UP, number / far), least: 0, most: far, isSigned };
 }
 
-/** The least and the largest of numbers. @returns {[number, number]} */
+/** Return the smallest and largest value. @returns {[number, number]} */
 export function range(numbers) {
   let [least, most] = [Infinity, -Infinity];
   for (const number of numbers) {

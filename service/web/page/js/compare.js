@@ -1,19 +1,19 @@
-/** The section Compare: one picture through all models, and how each answer moves when the picture does. */
+/** The section Compare: one picture through all models, and how each answer changes when the picture is shifted. */
 
 import { Problem } from "./api.js";
 import { bars, update } from "./bars.js";
 import { byId, el, percent, speak } from "./dom.js";
 import { pictures } from "./pictures.js";
-import { patiently, server } from "./server.js";
+import { askWithRetries, server } from "./server.js";
 import { drawMoved, shiftControls, Shifted, shiftMap, wording } from "./shifts.js";
 
 const MAX = 4;
 const TOP = 3;
 
-let asking = null;
-let shown = ""; // which picture and models are there
-let pixels = null; // of the picture as the network sees it, unmoved
-/** By model: what it said of all shifts, and the parts of its card that follow the sliders. */
+let request = null;
+let shown = ""; // the picture and models on display
+let pixels = null; // ImageData of the unshifted picture, as the network sees it
+/** By model: its answers at all shifts, and the parts of its card that follow the sliders. */
 const answers = new Map();
 
 const canvas = el("canvas", { class: "pixels", width: 32, height: 32, role: "img" });
@@ -32,7 +32,7 @@ export const compare = {
         controls.element,
         el("p", {
           class: "hint",
-          text: "What comes in at the border is the picture's reflection. On the maps, a stronger blue is surer of the first answer, and ✕ is where another takes its place. A thin mark on a bar is where it was before the move.",
+          text: "The border is filled with the picture's reflection. On the maps, a stronger blue means more confidence in the first answer, and ✕ marks shifts with another answer. A thin mark on a bar is the value before the shift.",
         }),
       ),
     );
@@ -54,18 +54,18 @@ async function draw() {
   const wanted = JSON.stringify([picture?.id, server.models.map(key)]);
   if (wanted === shown) return;
   shown = wanted;
-  asking?.abort();
-  asking = new AbortController();
+  request?.abort();
+  request = new AbortController();
   answers.clear();
   pixels = null;
   context.clearRect(0, 0, 32, 32);
   canvas.setAttribute("aria-label", picture ? `${picture.name} as the network sees it` : "No picture");
   verdict.textContent = picture ? "" : "Choose a picture above.";
-  const { signal } = asking;
+  const { signal } = request;
   const cards = picture ? server.models.map((model) => ({ model, card: cardOf(model) })) : [];
   list.replaceChildren(...cards.map(({ card }) => card));
   try {
-    for (const { model, card } of cards) await showModel(picture, model, card, signal); // one by one: the first is there sooner
+    for (const { model, card } of cards) await showModel(picture, model, card, signal); // one by one, so that the first answer comes sooner
     if (cards.length) speak(verdict.textContent);
   } catch (error) {
     if (!signal.aborted) throw error;
@@ -78,7 +78,7 @@ function cardOf(model) {
     { class: "card" },
     el("h2", { text: model.name }),
     el("p", { class: "hint", text: [`version ${model.version}`, model.provider].filter(Boolean).join(" · ") }),
-    el("div", { class: "said" }, el("p", { class: "waiting is-busy", text: "asking" })),
+    el("div", { class: "said" }, el("p", { class: "waiting is-busy", text: "classifying" })),
   );
 }
 
@@ -87,14 +87,14 @@ async function showModel(picture, model, card, signal) {
   const onWait = (problem) =>
     said.replaceChildren(el("p", { class: "waiting is-busy", text: `${problem.message} Trying again` }));
   try {
-    const told = await patiently("v1/shifts", {
+    const response = await askWithRetries("v1/shifts", {
       query: { model: model.name, version: model.version, max: MAX },
       body: picture.blob,
       signal,
       onWait,
     });
-    if (!pixels) await showPicture(told.seen, signal);
-    const shifted = new Shifted(told);
+    if (!pixels) await showPicture(response.seen, signal);
+    const shifted = new Shifted(response);
     const map = shiftMap(shifted, controls.go);
     const { top, before } = shifted.top(controls.now.x, controls.now.y, TOP);
     const list = bars(top, before);
@@ -121,7 +121,7 @@ async function showModel(picture, model, card, signal) {
   }
 }
 
-/** Draw the picture as the network sees it, and keep its pixels to move them. */
+/** Draw the picture as the network sees it, and keep its pixels for shifting. */
 async function showPicture(url, signal) {
   const image = new Image();
   image.src = url;
@@ -145,6 +145,6 @@ function moved(x, y) {
   const agreed =
     votes.size === 1
       ? `All ${answers.size} models say ${[...votes.keys()][0]}`
-      : `The ${answers.size} models do not agree: ${ranked.join(", ")}`;
+      : `The ${answers.size} models disagree: ${ranked.join(", ")}`;
   verdict.textContent = `${agreed} (${wording(x, y)}).`;
 }

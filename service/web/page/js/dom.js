@@ -1,7 +1,7 @@
 /**
- * Elements and words of the page.
+ * Makes elements and formats numbers.
  *
- * Everything that comes from outside (names, labels, messages) enters as text: nothing here or elsewhere parses markup.
+ * Everything from outside (names, labels, messages) is inserted as text; nothing in the page parses markup.
  */
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -9,15 +9,15 @@ const SVG = "http://www.w3.org/2000/svg";
 /**
  * Make an element.
  * @param {string} tag
- * @param {Object} properties `class`, `text`, `on` (handlers by event), `data` (dataset); others are attributes, true and false set and leave out.
- * @param {...(Node|string|null)} children strings become text nodes; null is left out.
+ * @param {Object} properties `class`, `text`, `on` (handlers by event), `data` (dataset); others are attributes, which true sets and false omits.
+ * @param {...(Node|string|null)} children strings become text nodes; null is skipped.
  * @returns {HTMLElement}
  */
 export function el(tag, properties = {}, ...children) {
   return filled(document.createElement(tag), properties, children);
 }
 
-/** The same for SVG. @returns {SVGElement} */
+/** Make an SVG element. @returns {SVGElement} */
 export function svg(tag, properties = {}, ...children) {
   return filled(document.createElementNS(SVG, tag), properties, children);
 }
@@ -37,7 +37,7 @@ function filled(element, properties, children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Say something to those who listen to the page. */
+/** Announce something to screen readers. */
 export function speak(words) {
   byId("spoken").textContent = words;
 }
@@ -50,7 +50,7 @@ const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignif
 export const whole = (number) => count.format(number);
 /** 1234567 → "1.23M". */
 export const rough = (number) => compact.format(number);
-/** Three digits that count. */
+/** Three significant digits. */
 export const value = (number) =>
   number === 0 ? "0" : Math.abs(number) < 1e-3 ? number.toExponential(1) : short.format(number);
 /** 0.9771 → "97.7%". */
@@ -71,7 +71,7 @@ export function duration(seconds) {
 /** [16, 32, 32] → "16 × 32 × 32". */
 export const shape = (sizes) => sizes.join(" × ");
 
-/** A table of texts; the first cell of each row is its heading. */
+/** Make a table of texts; the first cell of each row is its heading. */
 export function table(caption, titles, rows) {
   const cells = (row) => row.map((text, index) => (index ? el("td", { text }) : el("th", { scope: "row", text })));
   return el(
@@ -83,12 +83,12 @@ export function table(caption, titles, rows) {
   );
 }
 
-/** A part that may be wider than the window: it scrolls by itself, also by keyboard. */
+/** Wrap content that may be wider than the window; it scrolls by itself, also by keyboard. */
 export function scrolled(label, ...children) {
   return el("div", { class: "scrolled", tabindex: "0", role: "region", "aria-label": label }, ...children);
 }
 
-/** A `select` with a visible label. */
+/** Make a `select` with a visible label. */
 export function choice(label, id, options, onChange) {
   const select = el(
     "select",
@@ -98,7 +98,7 @@ export function choice(label, id, options, onChange) {
   return el("div", { class: "field" }, el("label", { for: id, text: label }), select);
 }
 
-/** Call after `pauseMs` without another call. */
+/** Debounce: call `work` after `pauseMs` without another call. */
 export function later(work, pauseMs) {
   let timer = 0;
   return (...given) => {

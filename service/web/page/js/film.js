@@ -1,19 +1,19 @@
-/** Filters of the first layer as they form: those of the last epoch, and by a slider those of any before. */
+/** The filters of the first layer as they form: of the last epoch, or of any earlier one by a slider. */
 
 import { ask, floats, Problem } from "./api.js";
 import { sample } from "./charts.js";
 import { el } from "./dom.js";
 import { filters } from "./kernels.js";
-import { patiently } from "./server.js";
+import { askWithRetries } from "./server.js";
 
-const HINT = "Grey is no weight; a colour is what the filter looks for. Point at one for its weights.";
+const HINT = "Grey is a weight of zero; colours are what the filter responds to. Point at a filter to read its weights.";
 
 export class FilterFilm {
   element = el("div", { class: "films" });
-  /** By run: its part of the page, and its filters by epoch as far as they were asked for. */
+  /** By run: its elements, and the filters of each epoch fetched so far. */
   #runs = new Map();
 
-  /** Show the filters of runs, anew for those that have had an epoch since. @param {{name: string, line: number, epochs: number}[]} runs */
+  /** Show the filters of runs; fetch those of runs with a new epoch. @param {{name: string, line: number, epochs: number}[]} runs */
   async follow(runs, signal) {
     for (const [name, run] of this.#runs) {
       if (runs.some((each) => each.name === name)) continue;
@@ -23,7 +23,7 @@ export class FilterFilm {
     for (const { name, line, epochs } of runs) {
       if (!this.#runs.has(name)) this.#runs.set(name, this.#begin(name, line));
       const run = this.#runs.get(name);
-      if (epochs && run.looked !== epochs) await this.#look(run, epochs, signal);
+      if (epochs && run.fetchedEpochs !== epochs) await this.#fetch(run, epochs, signal);
     }
   }
 
@@ -39,19 +39,19 @@ export class FilterFilm {
     const run = {
       name,
       slider,
-      told: el("output"),
+      output: el("output"),
       place: el("div"),
       read: el("p", { class: "read", "aria-live": "polite", text: HINT }),
       epochs: [],
       kept: new Map(),
-      looked: 0,
+      fetchedEpochs: 0,
       isHeld: false,
     };
     slider.addEventListener("input", () => {
       run.isHeld = Number(slider.value) < Number(slider.max);
       this.#show(run);
     });
-    run.row = el("div", { class: "axis", hidden: true }, slider, run.told);
+    run.row = el("div", { class: "axis", hidden: true }, slider, run.output);
     run.element = el(
       "section",
       { class: "card stack", hidden: true, "aria-label": `Filters of ${name}` },
@@ -64,17 +64,17 @@ export class FilterFilm {
     return run;
   }
 
-  /** Fetch the filters of the last epoch, and which others there are. */
-  async #look(run, epochs, signal) {
+  /** Fetch the filters of the last epoch, and the list of epochs. */
+  async #fetch(run, epochs, signal) {
     try {
       const newest = await ask(address(run), { signal });
-      if (epochs < run.looked) run.kept.clear(); // begun anew under the same name
+      if (epochs < run.fetchedEpochs) run.kept.clear(); // restarted under the same name
       run.kept.set(newest.epoch, newest);
       run.epochs = newest.epochs;
-      run.looked = epochs;
+      run.fetchedEpochs = epochs;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      if (!error.isPassing) run.looked = epochs; // there are none: a network without filters, or a run of before
+      if (!error.isTransient) run.fetchedEpochs = epochs; // none: a network without filters, or a run of an older version
     }
     run.element.hidden = !run.epochs.length;
     if (!run.epochs.length) return;
@@ -84,13 +84,13 @@ export class FilterFilm {
     await this.#show(run);
   }
 
-  /** Show the epoch that the slider is at, once it is here; if the slider has not gone on meanwhile. */
+  /** Fetch and show the slider's epoch, unless the slider has moved on meanwhile. */
   async #show(run) {
     const epoch = run.epochs[Number(run.slider.value)];
-    run.told.textContent = `epoch ${epoch}`;
+    run.output.textContent = `epoch ${epoch}`;
     run.slider.setAttribute("aria-valuetext", `epoch ${epoch}`);
     try {
-      if (!run.kept.has(epoch)) run.kept.set(epoch, await patiently(address(run), { query: { epoch } }));
+      if (!run.kept.has(epoch)) run.kept.set(epoch, await askWithRetries(address(run), { query: { epoch } }));
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       run.read.textContent = error.message;

@@ -1,4 +1,4 @@
-/** The section Look inside: layers, activations, kernels, and which pixels mattered, for one picture and one model. */
+/** The section Look inside: layers, activations, kernels and occlusion, for one picture and one model. */
 
 import { Problem } from "./api.js";
 import { bars, words } from "./bars.js";
@@ -7,7 +7,7 @@ import { LayerBlock, layerTable } from "./layers.js";
 import { modelChoice } from "./models.js";
 import { Occlusion } from "./occlusion.js";
 import { pictures } from "./pictures.js";
-import { patiently, server } from "./server.js";
+import { askWithRetries, server } from "./server.js";
 import { Viewer } from "./viewer.js";
 
 const viewer = new Viewer();
@@ -18,17 +18,17 @@ const colours = choice(
   "Colours",
   "inside-colours",
   [
-    ["layer", "same for a layer"],
-    ["channel", "each channel by itself"],
+    ["layer", "one scale per layer"],
+    ["channel", "one scale per channel"],
   ],
   (key) => blocks.forEach((block) => block.rescale(key === "channel")),
 );
 const perChannel = () => colours.querySelector("select").value === "channel";
 
 let isShown = false;
-let asking = null;
-let shown = ""; // the picture and the model whose answers are there
-let drawnModel = ""; // the model whose layers are there
+let request = null;
+let shown = ""; // the picture and model on display
+let drawnModel = ""; // the model whose layers are on display
 let blocks = new Map();
 
 export const inside = {
@@ -56,9 +56,9 @@ async function draw() {
   const wanted = JSON.stringify([picture?.id, current.name, current.version]);
   if (wanted === shown) return;
   shown = wanted;
-  asking?.abort();
-  asking = new AbortController();
-  const { signal } = asking;
+  request?.abort();
+  request = new AbortController();
+  const { signal } = request;
   try {
     showAsOld(true);
     await drawLayers(current, signal);
@@ -73,10 +73,10 @@ async function draw() {
 function sayWhatIsMissing() {
   const words = server.models.length
     ? [
-        "No model that is served can be looked into",
-        "A model needs its twin with the layers' outputs beside it; export it anew to get one.",
+        "No served model can be looked into",
+        "A model needs an inside.onnx file with the outputs of its layers, which cifar10net-train inside writes.",
       ]
-    : ["No model yet", "The layers are shown once the model server answers."];
+    : ["No model yet", "The layers appear once the model server answers."];
   byId("inside-layers").replaceChildren(
     el("div", { class: "card empty" }, el("h2", { text: words[0] }), el("p", { text: words[1] })),
   );
@@ -90,33 +90,33 @@ async function drawLayers(current, signal) {
   if (key === drawnModel) return;
   drawnModel = "";
   const place = byId("inside-layers");
-  waiting(place, "fetching the layers");
-  const told = await patiently(`v1/models/${encodeURIComponent(current.name)}/layers`, {
+  waiting(place, "loading the layers");
+  const response = await askWithRetries(`v1/models/${encodeURIComponent(current.name)}/layers`, {
     query: { version: current.version },
     signal,
     onWait: (problem) => waiting(place, problem.message),
   });
-  blocks = new Map(told.layers.map((layer) => [layer.name, new LayerBlock(layer, viewer, current.labels)]));
+  blocks = new Map(response.layers.map((layer) => [layer.name, new LayerBlock(layer, viewer, current.labels)]));
   place.replaceChildren(
     occlusion.element,
     el(
       "div",
       { class: "card stack" },
-      el("h2", { text: `The layers of ${told.model}` }),
-      scrolled("Layers", layerTable(told)),
+      el("h2", { text: `The layers of ${response.model}` }),
+      scrolled("Layers", layerTable(response)),
     ),
     el(
       "div",
       { class: "card stack" },
       el("h2", { text: "Activations" }),
-      el("p", { class: "hint", text: "A tile is a channel. Click one, and below are the kernels that made it." }),
+      el("p", { class: "hint", text: "Each tile is a channel. Click one to choose its kernels below." }),
       ...[...blocks.values()].map((block) => block.element),
     ),
   );
   drawnModel = key;
 }
 
-/** What was drawn for another picture or model is pale until there is something new, or stays so if there is nothing. */
+/** Fade what was drawn for another picture or model, until it is replaced. */
 function showAsOld(isOld) {
   byId("inside-layers").classList.toggle("is-old", isOld);
   viewer.element.classList.toggle("is-old", isOld);
@@ -124,16 +124,16 @@ function showAsOld(isOld) {
 
 async function drawPicture(picture, signal) {
   waiting(said, "looking inside");
-  const told = await patiently("v1/inside", {
+  const response = await askWithRetries("v1/inside", {
     query: model.query(),
     body: picture.blob,
     signal,
     onWait: (problem) => waiting(said, problem.message),
   });
-  viewer.show(told.seen, `${picture.name} as the network sees it`);
-  said.replaceChildren(bars(told.top));
-  for (const layer of told.layers) blocks.get(layer.name)?.show(layer, perChannel());
+  viewer.show(response.seen, `${picture.name} as the network sees it`);
+  said.replaceChildren(bars(response.top));
+  for (const layer of response.layers) blocks.get(layer.name)?.show(layer, perChannel());
   showAsOld(false);
-  speak(`${picture.name}: ${words(told.top)}`);
+  speak(`${picture.name}: ${words(response.top)}`);
   await occlusion.show(picture.blob, model.query());
 }

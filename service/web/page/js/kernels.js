@@ -1,13 +1,12 @@
-/** The kernels of a layer: in colour where they look at the picture itself, else those of one channel at a time. */
+/** The kernels of a layer: in colour for the layer that sees the picture, else of one channel at a time. */
 
 import { ask, floats, own, Problem } from "./api.js";
 import { range, scale } from "./colours.js";
 import { choice, el, value } from "./dom.js";
 import { legend, TileBoard } from "./tiles.js";
 
-const WEIGHT = 10; // CSS pixels of a weight
+const WEIGHT = 10; // CSS pixels per weight
 
-/** The weights of a layer: in colour where they look at the picture itself, else one channel's at a time. */
 export class Kernels {
   #about;
   #weights = null;
@@ -33,14 +32,14 @@ export class Kernels {
 
   async #open() {
     if (this.#weights) return;
-    this.#place.replaceChildren(el("p", { class: "waiting is-busy", text: "fetching" }));
+    this.#place.replaceChildren(el("p", { class: "waiting is-busy", text: "loading" }));
     try {
       this.#weights = floats((await ask(own(this.#about.weights.url))).data);
       this.#draw();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       this.#place.replaceChildren(
-        el("p", { class: "trouble", text: `${error.message} Close this and open it again to try once more.` }),
+        el("p", { class: "trouble", text: `${error.message} Close and reopen this to try again.` }),
       );
     }
   }
@@ -52,15 +51,15 @@ export class Kernels {
     } = this.#about;
     if (sizes[1] === 3)
       return this.#place.replaceChildren(
-        filters(this.#weights, sizes, `Filters of ${name}`, (words) => this.viewer.tell(words)),
+        filters(this.#weights, sizes, `Filters of ${name}`, (words) => this.viewer.describe(words)),
       );
     const [outputs, inputs, rows, columns] = sizes;
     const size = rows * columns;
     const own = this.#weights.subarray(this.#chosen * inputs * size, (this.#chosen + 1) * inputs * size);
     const colours = scale(...range([...own, -1e-9]));
     const board = new TileBoard(`Kernels of ${name}, channel ${this.#chosen}`, (at) => {
-      if (!at) return this.viewer.tell();
-      this.viewer.tell(
+      if (!at) return this.viewer.describe();
+      this.viewer.describe(
         el("strong", { text: value(own[at.tile * size + at.row * columns + at.column]) }),
         ` ${name}, kernel ${this.#chosen}: input channel ${at.tile}, row ${at.row}, column ${at.column}`,
       );
@@ -88,16 +87,16 @@ export class Kernels {
 }
 
 /**
- * Filters of the first layer in colour: grey is zero, full colour the largest weight.
- * @param {function(string)} tell hears what is pointed at, "" where nothing is.
+ * Draw the filters of the first layer in colour: grey is zero, full colour the largest weight.
+ * @param {function(string)} onPoint called with the weights that are pointed at, or "".
  */
-export function filters(weights, [outputs, , rows, columns], label, tell) {
+export function filters(weights, [outputs, , rows, columns], label, onPoint) {
   const size = rows * columns;
   const [least, most] = range(weights);
   const far = Math.max(-least, most) || 1;
   const at = (tile, channel, row, column) => weights[(tile * 3 + channel) * size + row * columns + column];
   const board = new TileBoard(label, (cell) => {
-    tell(
+    onPoint(
       cell
         ? `filter ${cell.tile}, row ${cell.row}, column ${cell.column}: ${["red", "green", "blue"].map((name, channel) => `${name} ${value(at(cell.tile, channel, cell.row, cell.column))}`).join(", ")}`
         : "",

@@ -1,4 +1,4 @@
-/** The table of all layers, and one layer: its activations as tiles, with the kernels that made them. */
+/** The table of all layers, and the block of one layer: its activations as tiles, and its kernels. */
 
 import { floats } from "./api.js";
 import { range, scale } from "./colours.js";
@@ -7,16 +7,16 @@ import { Kernels } from "./kernels.js";
 import { legend, TileBoard } from "./tiles.js";
 import { field, fieldWords } from "./viewer.js";
 
-const TILE = 64; // CSS pixels of a tile
-const CELL = 16; // of a layer without rows and columns
-const LARGE_CELL = 56; // of one that has few outputs besides
+const TILE = 64; // CSS pixels per tile
+const CELL = 16; // CSS pixels per output of a layer without rows and columns
+const LARGE_CELL = 56; // the same, for at most 24 outputs
 const MOST = 64; // tiles drawn at first
 
-/** The table of all layers. */
-export function layerTable(told) {
+/** Make the table of all layers. */
+export function layerTable(model) {
   const or = (number, words = "") =>
     Array.isArray(number) ? shape(number) : number === null || number === undefined ? words : whole(number);
-  const rows = told.layers.map((layer) => [
+  const rows = model.layers.map((layer) => [
     layer.name,
     layer.kind,
     shape(layer.output_shape),
@@ -39,10 +39,10 @@ export function layerTable(told) {
       el(
         "tr",
         {},
-        el("th", { scope: "row", text: "in all" }),
+        el("th", { scope: "row", text: "total" }),
         ...["", "", "", "", ""].map((text) => el("td", { text })),
-        el("td", { text: whole(told.totals.parameters) }),
-        el("td", { text: whole(told.totals.multiply_adds) }),
+        el("td", { text: whole(model.totals.parameters) }),
+        el("td", { text: whole(model.totals.multiply_adds) }),
         el("td"),
       ),
     ),
@@ -51,7 +51,7 @@ export function layerTable(told) {
   return made;
 }
 
-/** The block of a layer; `show` draws its activations for another picture. */
+/** The block of a layer; `show` draws its activations for a picture. */
 export class LayerBlock {
   #about;
   #numbers = null;
@@ -69,9 +69,9 @@ export class LayerBlock {
   #kernels;
 
   /**
-   * @param {Object} about the layer, as /v1/models/NAME/layers tells.
-   * @param {import("./viewer.js").Viewer} viewer where receptive fields are drawn, and values told.
-   * @param {string[]} labels of the classes.
+   * @param {Object} about the layer, from /v1/models/NAME/layers.
+   * @param {import("./viewer.js").Viewer} viewer shows receptive fields and values.
+   * @param {string[]} labels class names.
    */
   constructor(about, viewer, labels) {
     this.#about = about;
@@ -104,11 +104,11 @@ export class LayerBlock {
     );
   }
 
-  /** @param {{shape: number[], data: string}} told of /v1/inside. @param {boolean} perTile whether each channel has a colour scale of its own. */
-  show(told, perTile) {
-    this.#numbers = floats(told.data);
-    this.#shape = told.shape;
-    this.#sizes = { 3: told.shape, 2: [1, ...told.shape] }[told.shape.length] ?? [this.#numbers.length, 1, 1];
+  /** @param {{shape: number[], data: string}} values from /v1/inside. @param {boolean} perTile whether each channel has its own colour scale. */
+  show(values, perTile) {
+    this.#numbers = floats(values.data);
+    this.#shape = values.shape;
+    this.#sizes = { 3: values.shape, 2: [1, ...values.shape] }[values.shape.length] ?? [this.#numbers.length, 1, 1];
     this.#perTile = perTile;
     this.#draw();
   }
@@ -147,7 +147,7 @@ export class LayerBlock {
       },
       cell,
     );
-    this.#key.replaceChildren(scales ? el("span", { class: "hint", text: "each channel by itself" }) : legend(whole));
+    this.#key.replaceChildren(scales ? el("span", { class: "hint", text: "one scale per channel" }) : legend(whole));
     this.#more.hidden = count === channels;
     this.#more.textContent = `Show all ${channels} channels`;
   }
@@ -161,7 +161,7 @@ export class LayerBlock {
   #point(at) {
     const square = at && field(this.#shape.length === 3 ? this.#about : null, at.row, at.column);
     this.viewer.frame(square);
-    if (!at) return this.viewer.tell();
+    if (!at) return this.viewer.describe();
     const [, rows, columns] = this.#sizes;
     const number = this.#numbers[at.tile * rows * columns + at.row * columns + at.column];
     const place =
@@ -169,7 +169,7 @@ export class LayerBlock {
         1: this.#numbers.length === this.labels.length ? this.labels[at.tile] : `output ${at.tile}`,
         2: `step ${at.row}, feature ${at.column}`,
       }[this.#shape.length] ?? `channel ${at.tile}, row ${at.row}, column ${at.column}`;
-    this.viewer.tell(
+    this.viewer.describe(
       el("strong", { text: value(number) }),
       ` ${this.#about.name}, ${place}: depends on ${fieldWords(square)}`,
     );

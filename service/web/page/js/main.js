@@ -1,4 +1,4 @@
-/** The page: which section is shown, the colour scheme, and what is said of the server. */
+/** The page: the section on display, the colour scheme, and the state of the server. */
 
 import { classify } from "./classify.js";
 import { compare } from "./compare.js";
@@ -9,13 +9,13 @@ import { testSet } from "./test_set.js";
 import { training } from "./training.js";
 import * as tray from "./tray.js";
 
-/** By the name in the address; each has show() and hide(), and works only while it is shown. */
+/** By name in the URL; each has show() and hide(), and works only while it is shown. */
 const SECTIONS = { classify, compare, inside, test: testSet, training };
 const STATES = {
   starting: "connecting",
   serving: "serving",
-  unavailable: "model server away",
-  gone: "page server away",
+  unavailable: "model server offline",
+  gone: "page server offline",
 };
 let current = null;
 
@@ -65,7 +65,7 @@ function showState() {
         : `The model server${address ? ` at ${address}` : ""} does not answer.`;
     banner.append(
       el("strong", { text: who }),
-      " The page goes on by itself when it is back; nothing that you gave it is lost.",
+      " The page continues by itself when it is back, and keeps your pictures.",
     );
   }
 }
@@ -74,7 +74,7 @@ function setUpTheme() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const root = document.documentElement;
   const scheme = () => root.dataset.theme ?? (dark.matches ? "dark" : "light");
-  const told = () => {
+  const showOther = () => {
     const other = scheme() === "dark" ? "light" : "dark";
     byId("theme-text").textContent = `Use the ${other} colours`;
     byId("theme").title = `Use the ${other} colours`;
@@ -85,12 +85,12 @@ function setUpTheme() {
     try {
       localStorage.setItem("theme", chosen);
     } catch {
-      // Storage may be forbidden: the choice lasts as long as the page.
+      // Storage may be disabled: the choice lasts until the page is closed.
     }
-    told();
+    showOther();
   });
-  dark.addEventListener("change", told);
-  told();
+  dark.addEventListener("change", showOther);
+  showOther();
 }
 
 setUpTheme();

@@ -1,11 +1,11 @@
-/** A confusion matrix: a real table, whose cells are darker the more images they hold. */
+/** A confusion matrix: a table whose cells are darker the more images they count. */
 
 import { el, percent, whole } from "./dom.js";
 
 /**
- * Draw what is answered for what is shown.
+ * Draw a confusion matrix.
  * @param {string[]} labels
- * @param {number[][]} counts by true class, then by answered class.
+ * @param {number[][]} counts by true class, then by predicted class.
  */
 export function confusionMatrix(labels, counts) {
   const head = el(

@@ -1,4 +1,4 @@
-/** Choosing one of the served models; the list follows the server. */
+/** A choice of the served models, which follows the server. */
 
 import { choice, el } from "./dom.js";
 import { server } from "./server.js";
@@ -6,8 +6,8 @@ import { server } from "./server.js";
 /**
  * Make a choice of models and versions.
  * @param {string} id of the `select`.
- * @param {function(Object): boolean} suits which models are offered.
- * @param {function()} onChange is called when another is chosen, also because the one before is gone or has a new version.
+ * @param {function(Object): boolean} suits whether a model is offered.
+ * @param {function()} onChange called when the choice changes, also because the model is gone or has a new version.
  * @returns {{element: HTMLElement, query: function(): {model?: string, version?: string}, current: function(): Object|null}}
  */
 export function modelChoice(id, suits, onChange) {
@@ -45,7 +45,7 @@ export function modelChoice(id, suits, onChange) {
     if (select.value !== before) onChange();
   }
 
-  element.hidden = true; // until there are some
+  element.hidden = true; // until there are models
   server.addEventListener("change", draw);
   draw();
   return {

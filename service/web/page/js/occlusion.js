@@ -1,9 +1,9 @@
-/** Which pixels mattered: the picture with a square hidden, again and again, and what became of the answer. */
+/** Which pixels mattered: an occlusion map, the probability lost when a square of the picture is hidden. */
 
 import { Problem } from "./api.js";
 import { range, scale } from "./colours.js";
 import { choice, el, percent } from "./dom.js";
-import { patiently } from "./server.js";
+import { askWithRetries } from "./server.js";
 import { legend, TileBoard } from "./tiles.js";
 
 const SIDE = 32;
@@ -11,9 +11,9 @@ const SIZES = [4, 8, 12, 16];
 
 export class Occlusion {
   #size = 8;
-  #told = null;
-  #ask = null;
-  #asking = null;
+  #response = null;
+  #latest = null;
+  #request = null;
   #words = el("p");
   #key = el("div");
   #board = new TileBoard("Heat map: probability lost when a square is hidden", (at) => this.#point(at));
@@ -26,7 +26,7 @@ export class Occlusion {
       SIZES.map((side) => [side, `${side} × ${side} pixels`]),
       (side) => {
         this.#size = Number(side);
-        if (this.#ask) this.show(...this.#ask);
+        if (this.#latest) this.show(...this.#latest);
       },
     );
     size.querySelector("select").value = this.#size;
@@ -45,14 +45,14 @@ export class Occlusion {
 
   /** @param {Blob} picture @param {Object} query model and version. */
   async show(picture, query) {
-    this.#ask = [picture, query];
-    this.#asking?.abort();
-    this.#asking = new AbortController();
-    const { signal } = this.#asking;
+    this.#latest = [picture, query];
+    this.#request?.abort();
+    this.#request = new AbortController();
+    const { signal } = this.#request;
     const wait = (words) => this.#words.replaceChildren(el("span", { class: "waiting is-busy", text: words }));
     wait("hiding squares");
     try {
-      this.#told = await patiently("v1/occlusion", {
+      this.#response = await askWithRetries("v1/occlusion", {
         query: { ...query, size: this.#size, stride: this.#size > 8 ? 4 : 2 },
         body: picture,
         signal,
@@ -67,14 +67,14 @@ export class Occlusion {
   }
 
   #draw() {
-    const { label, probability, rows, columns, probabilities } = this.#told;
+    const { label, probability, rows, columns, probabilities } = this.#response;
     const [least, most] = range(probabilities.flat().map((left) => probability - left));
     const colours = scale(Math.min(least, -1e-9), most);
     const cell = 264 / Math.max(rows, columns);
     this.#words.replaceChildren(
-      "A square is laid over the picture, place by place. Orange: what it hides takes the most from the ",
+      "The answer is ",
       el("strong", { text: `${percent(probability)} ${label}` }),
-      ". Blue: what it hides spoke against it.",
+      ". A square is moved over the picture: orange where hiding it lowers this probability, blue where hiding it raises it.",
     );
     this.#key.replaceChildren(legend(colours));
     this.#board.draw(
@@ -86,11 +86,11 @@ export class Occlusion {
   #point(at) {
     if (!at) {
       this.viewer.frame(null);
-      return this.viewer.tell();
+      return this.viewer.describe();
     }
-    const { label, probability, size, stride, probabilities } = this.#told;
+    const { label, probability, size, stride, probabilities } = this.#response;
     this.viewer.frame({ left: Math.min(at.column * stride, SIDE), top: Math.min(at.row * stride, SIDE), size });
-    this.viewer.tell(
+    this.viewer.describe(
       el("strong", { text: percent(probabilities[at.row][at.column]) }),
       ` ${label} with this square hidden, ${percent(probability)} without`,
     );

@@ -1,18 +1,18 @@
-/** The pictures that a person has given to the page, which all sections share. */
+/** The pictures given to the page, shared by all sections. */
 
-/** How many are kept. */
+/** Pictures that are kept. */
 export const MOST = 200;
 
-/** @typedef {{id: number, name: string, blob: Blob, url: string}} Picture `name` is text from outside; `url` shows it as it is. */
+/** @typedef {{id: number, name: string, blob: Blob, url: string}} Picture `name` is untrusted text; `url` shows the original. */
 
 class Pictures extends EventTarget {
   /** @type {Picture[]} newest first */
   all = [];
-  /** @type {Picture|null} the one that is compared and looked into */
+  /** @type {Picture|null} shown in the sections Compare and Look inside */
   chosen = null;
   #last = 0;
 
-  /** Take in files; the first of them is chosen, and what is over `MOST` goes, the oldest first. Fires "change". */
+  /** Add files and choose the first; beyond `MOST` the oldest pictures are removed. Fires "change". */
   add(files) {
     const added = files.map((file) => ({
       id: ++this.#last,

@@ -1,14 +1,14 @@
 /**
- * The state of the server, looked at again and again; and questions that outlast its absence.
+ * Polls the state of the server, and retries requests while it is away.
  *
- * While it serves it is asked rarely; while it does not, soon and then ever less often. Whoever waits goes on when it is back.
+ * Polls every ten seconds while it serves; else after one second, backing off to eight. Waiting requests go on once it is back.
  */
 
 import { ask, Problem } from "./api.js";
 
-const CALM_MS = 10_000;
-const FIRST_MS = 1_000;
-const LONGEST_MS = 8_000;
+const SERVING_POLL_MS = 10_000;
+const FIRST_PAUSE_MS = 1_000;
+const MAX_PAUSE_MS = 8_000;
 
 class Server extends EventTarget {
   /** "starting", "serving", "unavailable" (the gRPC server) or "gone" (the server of this page). */
@@ -21,44 +21,44 @@ class Server extends EventTarget {
   hasTestSet = false;
   hasRuns = false;
   #timer = 0;
-  #pauseMs = FIRST_MS;
-  #looking = null;
+  #pauseMs = FIRST_PAUSE_MS;
+  #polling = null;
 
   start() {
-    document.addEventListener("visibilitychange", () => document.hidden || this.look());
-    return this.look();
+    document.addEventListener("visibilitychange", () => document.hidden || this.poll());
+    return this.poll();
   }
 
-  /** Look now. Fires "change" if anything is other than before, and "back" if it serves again. */
-  look() {
-    this.#looking ??= this.#look().finally(() => {
-      this.#looking = null;
+  /** Poll now. Fires "change" if anything has changed, and "back" if it serves again. */
+  poll() {
+    this.#polling ??= this.#poll().finally(() => {
+      this.#polling = null;
     });
-    return this.#looking;
+    return this.#polling;
   }
 
-  async #look() {
+  async #poll() {
     clearTimeout(this.#timer);
     const before = JSON.stringify(this);
     const was = this.state;
     try {
-      const told = await ask("v1/models");
-      this.state = told.server.state;
-      this.detail = told.server.detail ?? "";
-      this.address = told.server.address ?? "";
-      this.kind = told.server.kind;
-      this.limits = told.limits ?? {};
-      this.hasTestSet = told.has_test_set;
-      this.hasRuns = told.has_runs;
-      if (told.models.length || this.state === "serving") this.models = told.models;
+      const response = await ask("v1/models");
+      this.state = response.server.state;
+      this.detail = response.server.detail ?? "";
+      this.address = response.server.address ?? "";
+      this.kind = response.server.kind;
+      this.limits = response.limits ?? {};
+      this.hasTestSet = response.has_test_set;
+      this.hasRuns = response.has_runs;
+      if (response.models.length || this.state === "serving") this.models = response.models;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      this.state = error.status === 503 ? "unavailable" : error.isPassing && error.status !== 0 ? was : "gone";
+      this.state = error.status === 503 ? "unavailable" : error.isTransient && error.status !== 0 ? was : "gone";
       this.detail = error.message;
     }
     this.#pauseMs =
-      this.state === "serving" ? CALM_MS : was === "serving" ? FIRST_MS : Math.min(LONGEST_MS, this.#pauseMs * 1.5);
-    if (!document.hidden) this.#timer = setTimeout(() => this.look(), this.#pauseMs);
+      this.state === "serving" ? SERVING_POLL_MS : was === "serving" ? FIRST_PAUSE_MS : Math.min(MAX_PAUSE_MS, this.#pauseMs * 1.5);
+    if (!document.hidden) this.#timer = setTimeout(() => this.poll(), this.#pauseMs);
     if (this.state === "serving" && was !== "serving") this.dispatchEvent(new Event("back"));
     if (JSON.stringify(this) !== before) this.dispatchEvent(new Event("change"));
   }
@@ -81,20 +81,20 @@ class Server extends EventTarget {
 export const server = new Server();
 
 /**
- * Ask until there is an answer: what passes (overload, a server that is away) is waited for.
+ * Send a request, and repeat it with backoff while errors are transient (overload, a server that is away).
  * @param {string} path
- * @param {{query?: Object, body?: Blob|FormData, signal?: AbortSignal, onWait?: function(Problem)}} options `onWait` hears why it takes longer.
+ * @param {{query?: Object, body?: Blob|FormData, signal?: AbortSignal, onWait?: function(Problem)}} options `onWait` is called with each transient error.
  * @returns {Promise<any>}
- * @throws {Problem} where another try would be answered the same.
+ * @throws {Problem} if the error is not transient.
  */
-export async function patiently(path, { onWait, ...options }) {
-  for (let pauseMs = FIRST_MS; ; pauseMs = Math.min(LONGEST_MS, pauseMs * 1.5)) {
+export async function askWithRetries(path, { onWait, ...options }) {
+  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 1.5)) {
     try {
       return await ask(path, options);
     } catch (error) {
-      if (!(error instanceof Problem) || !error.isPassing) throw error;
+      if (!(error instanceof Problem) || !error.isTransient) throw error;
       onWait?.(error);
-      if (error.status === 0 || error.status === 503) server.look();
+      if (error.status === 0 || error.status === 503) server.poll();
       await server.rest(Math.max(pauseMs, 1000 * error.retryAfterS), options.signal);
       options.signal?.throwIfAborted();
     }

@@ -1,8 +1,8 @@
-/** How an answer moves with the picture: a small map of all shifts, and the controls that choose one. */
+/** How an answer changes with shifts of the picture: a map of all shifts, and controls to choose one. */
 
 import { el, percent, svg } from "./dom.js";
 
-/** "not moved", or "3 px right, 1 px up". */
+/** Describe a shift: "not moved", or "3 px right, 1 px up". */
 export function wording(x, y) {
   const parts = [];
   if (x) parts.push(`${Math.abs(x)} px ${x > 0 ? "right" : "left"}`);
@@ -12,18 +12,18 @@ export function wording(x, y) {
 
 const largest = (numbers) => numbers.reduce((best, number, index) => (number > numbers[best] ? index : best), 0);
 
-/** The probabilities of all shifts of a picture by one model. */
+/** One model's probabilities for all shifts of a picture. */
 export class Shifted {
   #byPlace;
 
-  /** @param {{max: number, labels: string[], shifts: {x: number, y: number, probabilities: number[]}[]}} told by /v1/shifts. */
-  constructor(told) {
-    this.max = told.max;
-    this.labels = told.labels;
-    this.#byPlace = new Map(told.shifts.map(({ x, y, probabilities }) => [`${x} ${y}`, probabilities]));
+  /** @param {{max: number, labels: string[], shifts: {x: number, y: number, probabilities: number[]}[]}} response from /v1/shifts. */
+  constructor(response) {
+    this.max = response.max;
+    this.labels = response.labels;
+    this.#byPlace = new Map(response.shifts.map(({ x, y, probabilities }) => [`${x} ${y}`, probabilities]));
     this.first = largest(this.at(0, 0));
-    this.kept = told.shifts.filter(({ probabilities }) => largest(probabilities) === this.first).length;
-    this.count = told.shifts.length;
+    this.kept = response.shifts.filter(({ probabilities }) => largest(probabilities) === this.first).length;
+    this.count = response.shifts.length;
   }
 
   at(x, y) {
@@ -34,7 +34,7 @@ export class Shifted {
     return largest(this.at(x, y));
   }
 
-  /** The `count` most likely classes of a shift, with what they had without one. */
+  /** Return the `count` most likely classes at a shift, and their probabilities without a shift. */
   top(x, y, count) {
     const [now, before] = [this.at(x, y), this.at(0, 0)];
     const order = [...now.keys()].sort((a, b) => now[b] - now[a]).slice(0, count);
@@ -45,7 +45,7 @@ export class Shifted {
   }
 }
 
-/** A map of the shifts: how sure the first answer is at each, and where another takes its place. */
+/** Make a map of the shifts: the probability of the first answer at each, and where another wins. */
 export function shiftMap(shifted, onChoose) {
   const { max, labels, first } = shifted;
   const side = 2 * max + 1;
@@ -97,10 +97,10 @@ export function shiftMap(shifted, onChoose) {
   return { element, mark };
 }
 
-/** Sliders for both directions; `onMove(x, y)` hears each change. */
+/** Make sliders for both directions; `onMove(x, y)` is called on each change. */
 export function shiftControls(max, onMove) {
   const now = { x: 0, y: 0 };
-  const told = el("output", { for: "shift-x shift-y", text: wording(0, 0) });
+  const output = el("output", { for: "shift-x shift-y", text: wording(0, 0) });
   const slider = (axis, label) =>
     el("input", {
       type: "range",
@@ -120,7 +120,7 @@ export function shiftControls(max, onMove) {
       sliders[axis].value = now[axis];
       sliders[axis].setAttribute("aria-valuetext", axis === "x" ? wording(now.x, 0) : wording(0, now.y));
     }
-    told.textContent = wording(now.x, now.y);
+    output.textContent = wording(now.x, now.y);
     back.disabled = !now.x && !now.y;
     onMove(now.x, now.y);
   }
@@ -150,12 +150,12 @@ export function shiftControls(max, onMove) {
       sliders.y,
       el("span", { "aria-hidden": "true", text: "↓" }),
     ),
-    el("div", { class: "foot-row" }, told, back),
+    el("div", { class: "foot-row" }, output, back),
   );
   return { element, go: (x, y) => go({ x, y }), now };
 }
 
-/** Draw a 32×32 picture moved by (x, y), the border filled by reflection, as the server moves it. */
+/** Draw a picture shifted by (x, y), the border filled by reflection, as the server does. */
 export function drawMoved(context, pixels, x, y) {
   const { width, height, data } = pixels;
   const moved = context.createImageData(width, height);

@@ -1,18 +1,18 @@
-/** The section Test set: a page of test images with their answers, and how often the answers are right. */
+/** The section Test set: random test images with their answers, and the accuracy on all of them. */
 
 import { own, Problem } from "./api.js";
 import { bars } from "./bars.js";
 import { byId, choice, el, percent, scrolled, speak, whole } from "./dom.js";
 import { confusionMatrix } from "./matrix.js";
 import { modelChoice } from "./models.js";
-import { patiently, server } from "./server.js";
+import { askWithRetries, server } from "./server.js";
 
 const COUNT = 24;
 const PAUSE_MS = 1_000;
 
 let isShown = false;
-let asking = null; // for the page of images
-let counting = null; // for the summary
+let request = null; // request for images
+let counting = null; // requests for the summary
 let seed = newSeed();
 let drawn = "";
 let labels = [];
@@ -64,7 +64,7 @@ function draw() {
         "div",
         { class: "card empty" },
         el("h2", { text: "No test set here" }),
-        el("p", { text: "Start the page with CIFAR-10, and its test images are here:" }),
+        el("p", { text: "Start the page with CIFAR-10 to see its test images:" }),
         el("code", { text: "cifar10net web --data cifar-10-python.tar.gz" }),
       ),
     );
@@ -104,11 +104,11 @@ function all() {
   count();
 }
 
-/** Show a page of images. */
+/** Show random images. */
 async function page() {
-  asking?.abort();
-  asking = new AbortController();
-  const { signal } = asking;
+  request?.abort();
+  request = new AbortController();
+  const { signal } = request;
   const query = {
     ...model.query(),
     count: COUNT,
@@ -118,17 +118,17 @@ async function page() {
   };
   grid.setAttribute("aria-busy", "true");
   try {
-    const told = await patiently("v1/test", {
+    const response = await askWithRetries("v1/test", {
       query,
       signal,
       onWait: (problem) => {
         found.textContent = problem.message;
       },
     });
-    grid.replaceChildren(...told.images.map(imageCard));
-    found.textContent = told.images.length
-      ? `${told.images.length} of ${whole(told.of)} images, at random`
-      : "No image is like that, or none is known yet.";
+    grid.replaceChildren(...response.images.map(imageCard));
+    found.textContent = response.images.length
+      ? `${response.images.length} of ${whole(response.of)} images, at random`
+      : "No image matches, or none has been classified yet.";
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof Problem)) throw error;
@@ -138,8 +138,8 @@ async function page() {
 }
 
 function imageCard({ index, url, label, top, is_right: isRight }) {
-  const told = bars(top);
-  top.forEach((each, place) => told.children[place].classList.toggle("is-truth", each.label === label));
+  const list = bars(top);
+  top.forEach((each, place) => list.children[place].classList.toggle("is-truth", each.label === label));
   return el(
     "li",
     { class: `test-image ${isRight ? "is-right" : "is-wrong"}` },
@@ -165,12 +165,12 @@ function imageCard({ index, url, label, top, is_right: isRight }) {
         }),
         el("strong", { text: label }),
       ),
-      told,
+      list,
     ),
   );
 }
 
-/** Follow the summary until all images are counted. */
+/** Poll the summary until all images are counted. */
 async function count() {
   counting?.abort();
   counting = new AbortController();
@@ -178,13 +178,13 @@ async function count() {
   score.replaceChildren(el("p", { class: "waiting is-busy", text: "counting" }));
   try {
     for (;;) {
-      const told = await patiently("v1/test/summary", {
+      const response = await askWithRetries("v1/test/summary", {
         query: model.query(),
         signal,
         onWait: (problem) => score.replaceChildren(el("p", { class: "waiting is-busy", text: problem.message })),
       });
-      showSummary(told);
-      if (told.done >= told.of) return speak(`${percent(told.accuracy)} of ${whole(told.of)} test images are right`);
+      showSummary(response);
+      if (response.done >= response.of) return speak(`${percent(response.accuracy)} of ${whole(response.of)} test images are classified correctly`);
       await server.rest(PAUSE_MS, signal);
       signal.throwIfAborted();
     }
@@ -213,11 +213,11 @@ function showSummary({ done, of, right, accuracy, standard_error: error, confusi
     }),
   );
   confusion.replaceChildren(
-    el("h2", { text: "What is taken for what" }),
+    el("h2", { text: "What is mistaken for what" }),
     scrolled("Confusion matrix", confusionMatrix(names, counts)),
     el("p", {
       class: "hint",
-      text: "On the diagonal is what is right. Other cells are four times as strong, so that mistakes can be seen.",
+      text: "Right answers are on the diagonal. Other cells are coloured four times as strongly, to make mistakes visible.",
     }),
   );
 }

@@ -1,4 +1,4 @@
-// The colour scheme that was chosen here before, set before anything is drawn. A classic script, so that it runs first.
+// Applies the colour scheme chosen earlier, before anything is drawn: a classic script runs before modules.
 
 "use strict";
 
@@ -7,7 +7,7 @@
   try {
     chosen = localStorage.getItem("theme");
   } catch {
-    // Storage may be forbidden; the system's scheme is right then.
+    // Storage may be disabled; the system's scheme applies then.
   }
   if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
 }

@@ -1,20 +1,20 @@
-/** Small images in rows on one canvas: activations, kernels, filters; pointed at by mouse, finger or keys. */
+/** Small images in rows on one canvas (activations, kernels, filters), with a cursor for mouse, finger or keys. */
 
 import { el, value } from "./dom.js";
 
 const GAP = 4;
-const NAME = 18; // CSS pixels below a tile that has a name
+const NAME = 18; // CSS pixels of the name below a tile
 
 /**
  * @typedef {Object} Tiles
- * @property {number} count how many there are.
- * @property {number} rows cells of each, down.
- * @property {number} columns cells of each, across.
+ * @property {number} count number of tiles.
+ * @property {number} rows rows of cells per tile.
+ * @property {number} columns columns of cells per tile.
  * @property {function(number, number, number): number[]} colour [r, g, b] of (tile, row, column).
- * @property {string[]} [names] to be written below the tiles.
+ * @property {string[]} [names] shown below the tiles.
  */
 
-/** A canvas of tiles, each `cell` pixels a cell; what it shows may be changed by `draw`. */
+/** A canvas of tiles; `draw` replaces them. */
 export class TileBoard {
   #tiles = null;
   #cell = 1;
@@ -25,9 +25,9 @@ export class TileBoard {
   #names = el("div", { "aria-hidden": "true" });
 
   /**
-   * @param {string} label what the tiles are, for those who listen.
-   * @param {function({tile: number, row: number, column: number}|null)} onPoint hears which cell is pointed at; null where none is.
-   * @param {function(number)} [onChoose] hears which tile was clicked, or chosen with Enter.
+   * @param {string} label description for screen readers.
+   * @param {function({tile: number, row: number, column: number}|null)} onPoint called with the cell that is pointed at, or null.
+   * @param {function(number)} [onChoose] called with the tile that was clicked, or chosen with Enter.
    */
   constructor(label, onPoint, onChoose = () => {}) {
     this.onPoint = onPoint;
@@ -56,7 +56,7 @@ export class TileBoard {
     new ResizeObserver(() => this.#tiles && this.#across !== this.#fitting() && this.#paint()).observe(this.element);
   }
 
-  /** @param {Tiles} tiles @param {number} cell CSS pixels of a cell. */
+  /** @param {Tiles} tiles @param {number} cell CSS pixels per cell. */
   draw(tiles, cell) {
     this.#tiles = tiles;
     this.#cell = cell;
@@ -117,7 +117,7 @@ export class TileBoard {
     return [(tile % this.#across) * wide, Math.floor(tile / this.#across) * high];
   }
 
-  /** CSS pixels from a tile to the next, across and down. */
+  /** Return the distance from a tile to the next, across and down, in CSS pixels. */
   #pitch() {
     const { rows, columns, names } = this.#tiles;
     return [columns * this.#cell + GAP, rows * this.#cell + GAP + (names ? NAME : 0)];
@@ -176,7 +176,7 @@ export class TileBoard {
   }
 }
 
-/** What the colours of a scale mean: a strip with its ends. */
+/** Make the legend of a colour scale: a strip with the values at its ends. */
 export function legend({ colour, least, most }) {
   const canvas = el("canvas", { width: 64, height: 1, "aria-hidden": "true" });
   const context = canvas.getContext("2d");

@@ -1,21 +1,21 @@
-/** The section Training: curves of runs, several together, and their filters as they form. */
+/** The section Training: the curves of several runs together, and their filters as they form. */
 
 import { Problem } from "./api.js";
 import { Chart, sample } from "./charts.js";
 import { byId, duration, el, percent, value, whole } from "./dom.js";
 import { FilterFilm } from "./film.js";
-import { patiently, server } from "./server.js";
+import { askWithRetries, server } from "./server.js";
 
-const MOST = 6; // runs at a time: as many lines as eyes tell apart
-const FIRST = 3; // chosen at first, those that are running before others
-const CALM_MS = 10_000;
-const BUSY_MS = 1_500;
+const MOST = 6; // runs at a time: as many lines as can be told apart
+const FIRST = 3; // runs chosen at first, running ones before others
+const IDLE_POLL_MS = 10_000;
+const TRAINING_POLL_MS = 1_500;
 const STATES = { running: "● running", finished: "✓ finished", stopped: "■ stopped" };
 
-/** By name: the place among the lines, and what is known of the run. */
+/** By name: the run's line, its epochs so far, and the last response. */
 const chosen = new Map();
 let known = [];
-let following = null;
+let polling = null;
 let drawn = "";
 let isFirst = true;
 
@@ -30,7 +30,7 @@ const charts = {
   validation: new Chart("Validation loss", { format: value }),
   loss: new Chart("Training loss", { format: value }),
   rate: new Chart("Learning rate", { format: value, fromZero: true }),
-  speed: new Chart("Images a second", { format: (number) => whole(Math.round(number)), fromZero: true }),
+  speed: new Chart("Images per second", { format: (number) => whole(Math.round(number)), fromZero: true }),
 };
 const film = new FilterFilm();
 
@@ -42,7 +42,7 @@ export const training = {
   },
   hide() {
     server.removeEventListener("change", draw);
-    following?.abort();
+    polling?.abort();
   },
 };
 
@@ -50,12 +50,12 @@ function draw() {
   const wanted = String(server.hasRuns);
   if (wanted === drawn || server.state === "starting") return;
   drawn = wanted;
-  following?.abort();
+  polling?.abort();
   if (!server.hasRuns) {
     byId("training-body").replaceChildren(
       empty(
         "No runs here",
-        "Start the page with the folder that your runs are in, and watch them:",
+        "Start the page with the folder of your runs to watch them:",
         "cifar10net web --runs runs",
       ),
     );
@@ -76,22 +76,22 @@ function draw() {
 const empty = (title, words, code) =>
   el("div", { class: "card empty" }, el("h2", { text: title }), el("p", { text: words }), el("code", { text: code }));
 
-/** Look at the runs again and again, often while one of them is running. */
+/** Poll the runs, more often while one of them is running. */
 async function follow() {
-  following = new AbortController();
-  const { signal } = following;
+  polling = new AbortController();
+  const { signal } = polling;
   try {
     while (!signal.aborted) {
-      await look(signal).catch(showTrouble);
+      await poll(signal).catch(showTrouble);
       const isBusy = known.some((run) => run.state === "running");
-      await server.rest(isBusy && !document.hidden ? BUSY_MS : CALM_MS, signal);
+      await server.rest(isBusy && !document.hidden ? TRAINING_POLL_MS : IDLE_POLL_MS, signal);
     }
   } catch (error) {
     if (!signal.aborted) throw error;
   }
 }
 
-/** Say why the runs cannot be listed; they are looked for again all the same. */
+/** Show why the runs cannot be listed; polling continues. */
 function showTrouble(error) {
   if (!(error instanceof Problem)) throw error;
   known = [];
@@ -99,8 +99,8 @@ function showTrouble(error) {
   list.replaceChildren(el("li", { class: "trouble", text: error.message }));
 }
 
-async function look(signal) {
-  known = inOrder((await patiently("v1/runs", { signal })).runs);
+async function poll(signal) {
+  known = inOrder((await askWithRetries("v1/runs", { signal })).runs);
   if (isFirst && known.length) {
     isFirst = false;
     const order = [...known].sort((a, b) => (b.state === "running") - (a.state === "running"));
@@ -112,22 +112,22 @@ async function look(signal) {
       el(
         "li",
         {},
-        empty("No run yet", "A run is here as soon as it is begun:", "cifar10net-train fit --out runs/mine"),
+        empty("No run yet", "A run appears as soon as it starts:", "cifar10net-train fit --out runs/mine"),
       ),
     );
   await Promise.all([...chosen].map(([name, run]) => fetchRun(name, run, signal)));
   show();
   await film.follow(
-    [...chosen].map(([name, { told, line }]) => ({
+    [...chosen].map(([name, { response, line }]) => ({
       name,
       line,
-      epochs: told?.has_filters === false ? 0 : (told?.epochs_done ?? 0),
+      epochs: response?.has_filters === false ? 0 : (response?.epochs_done ?? 0),
     })),
     signal,
   );
 }
 
-/** Runs stay where they are, whichever was written last; new ones come first. */
+/** Keep the order of known runs, whichever was written last; new ones come first. */
 function inOrder(runs) {
   const places = new Map(known.map(({ name }, place) => [name, place]));
   return runs.sort((a, b) => (places.get(a.name) ?? -1) - (places.get(b.name) ?? -1));
@@ -135,24 +135,24 @@ function inOrder(runs) {
 
 function take(name) {
   const used = new Set([...chosen.values()].map((run) => run.line));
-  chosen.set(name, { line: [0, 1, 2, 3, 4, 5].find((line) => !used.has(line)), rows: [], told: null });
+  chosen.set(name, { line: [0, 1, 2, 3, 4, 5].find((line) => !used.has(line)), rows: [], response: null });
 }
 
 async function fetchRun(name, run, signal) {
   const after = run.rows.at(-1)?.epoch ?? 0;
-  let told;
+  let response;
   try {
-    told = await patiently(`v1/runs/${encodeURIComponent(name)}`, { query: { after }, signal });
+    response = await askWithRetries(`v1/runs/${encodeURIComponent(name)}`, { query: { after }, signal });
     run.trouble = "";
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
-    run.trouble = error.message; // of this run alone, such as one that was deleted meanwhile
+    run.trouble = error.message; // of this run alone, such as one deleted meanwhile
     return;
   }
-  if (told.epochs_done < after)
-    run.rows = []; // begun anew under the same name: fetched from the beginning next time
-  else run.rows.push(...told.rows.filter(({ epoch }) => epoch > (run.rows.at(-1)?.epoch ?? 0)));
-  run.told = told;
+  if (response.epochs_done < after)
+    run.rows = []; // restarted under the same name: fetched from the start next time
+  else run.rows.push(...response.rows.filter(({ epoch }) => epoch > (run.rows.at(-1)?.epoch ?? 0)));
+  run.response = response;
 }
 
 function show() {
@@ -168,11 +168,11 @@ function show() {
   charts.validation.show(lines("validation_loss"));
   charts.loss.show(lines("loss"));
   charts.rate.show(lines("learning_rate"));
-  charts.rate.element.hidden = !charts.rate.hasLines; // runs of before did not tell it
+  charts.rate.element.hidden = !charts.rate.hasLines; // runs of older versions do not have it
   charts.speed.show(lines("images_per_s"));
 }
 
-/** The runs; their elements stay while the names do, so that the keyboard's focus does too. */
+/** Show the runs; elements are kept while the names stay the same, and with them the keyboard's focus. */
 function drawList() {
   const names = known.map((run) => run.name);
   if (JSON.stringify(names) !== list.dataset.names) {
@@ -196,12 +196,12 @@ function runCard({ name }) {
 async function toggle(name, box) {
   if (!box.checked) chosen.delete(name);
   else if (chosen.size < MOST) take(name);
-  following?.abort();
+  polling?.abort();
   await follow();
 }
 
 function updateCard(card, run) {
-  const { told, line, rows, trouble } = chosen.get(run.name) ?? {};
+  const { response, line, rows, trouble } = chosen.get(run.name) ?? {};
   const box = card.querySelector("input");
   box.checked = chosen.has(run.name);
   box.disabled = !box.checked && chosen.size >= MOST;
@@ -213,7 +213,7 @@ function updateCard(card, run) {
   progress.max = run.epochs || 1;
   progress.value = run.epochs_done;
   const best = rows?.length ? Math.max(...rows.map((row) => row.validation_top1 ?? 0)) : null;
-  const speed = told?.images_per_s;
+  const speed = response?.images_per_s;
   card.querySelector(".facts").textContent = [
     "",
     run.network,
@@ -221,7 +221,7 @@ function updateCard(card, run) {
     best === null ? null : `best ${percent(best)}`,
     speed ? `${whole(Math.round(speed))} images/s` : null,
     trouble || null,
-    run.state === "running" && told?.seconds_left != null ? `${duration(told.seconds_left)} left` : null,
+    run.state === "running" && response?.seconds_left != null ? `${duration(response.seconds_left)} left` : null,
   ]
     .filter((fact) => fact !== null && fact !== false)
     .join(" · ");

@@ -1,11 +1,11 @@
-/** Where pictures come in: dropped, pasted, chosen, photographed, or one of the samples. The sections share one tray. */
+/** Where pictures come in: dropped, pasted, chosen, photographed, or a sample. All sections share one tray. */
 
 import { ask, fetched, own, Problem } from "./api.js";
 import { hasCamera, photograph } from "./camera.js";
 import { byId, el, speak, svg } from "./dom.js";
 import { MOST, pictures } from "./pictures.js";
 
-/** Which sample a picture is, so that none is there twice. */
+/** Name of the sample that a picture came from, so that none is added twice. */
 const fromSamples = new WeakMap();
 let samples = [];
 
@@ -51,7 +51,7 @@ export const tray = el(
   chosenRow,
 );
 
-/** Begin to listen for pictures, and fetch the list of samples. */
+/** Listen for pictures, and fetch the list of samples. */
 export function open() {
   files.addEventListener("change", () => {
     take(...files.files);
@@ -75,7 +75,7 @@ export function open() {
   return fetchSamples();
 }
 
-/** Put the tray into the section that is shown; `choosing` shows the person's own pictures to choose one of. */
+/** Move the tray into the section on display; `choosing` shows the user's pictures to choose from. */
 export function moveTo(place, choosing) {
   place.append(tray);
   tray.classList.toggle("is-choosing", choosing);
@@ -83,19 +83,19 @@ export function moveTo(place, choosing) {
   if (choosing) takeFirstSample();
 }
 
-/** So that there is something to look at, unless a person has given a picture. */
+/** Show something to begin with, unless the user has given a picture. */
 function takeFirstSample() {
   if (!pictures.chosen && samples.length) takeSample(samples[0], { isWanted: () => !pictures.chosen });
 }
 
-/** Fetch the samples if they are not there yet. */
+/** Fetch the samples, unless they are there already. */
 export async function fetchSamples() {
   if (samples.length) return;
   try {
     ({ samples } = await ask("v1/samples"));
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
-    return; // the banner says that the server is away; they are fetched when it is back
+    return; // the banner shows that the server is away; fetched when it is back
   }
   sampleStrip.replaceChildren(
     ...samples.map((sample) =>
@@ -127,13 +127,13 @@ function receive(data, event) {
 function take(...given) {
   if (!given[0]) return; // no photograph was taken, or no file chosen
   trouble.hidden = pictures.all.length + given.length <= MOST;
-  trouble.textContent = `The page keeps ${MOST} pictures; older ones are gone.`;
+  trouble.textContent = `The page keeps ${MOST} pictures; older ones were removed.`;
   pictures.add(given);
   if (!tray.isConnected || tray.closest("[hidden]")) location.hash = "#classify";
-  speak(given.length === 1 ? `${given[0].name} is taken in` : `${given.length} pictures are taken in`);
+  speak(given.length === 1 ? `${given[0].name} was added` : `${given.length} pictures were added`);
 }
 
-/** `isWanted` is asked once the sample is here: a picture that a person gives meanwhile stays the chosen one. */
+/** Add a sample; `isWanted` is called once it has arrived, so that a picture given meanwhile stays chosen. */
 async function takeSample(sample, { isWanted = () => true } = {}) {
   const known = pictures.all.find((picture) => fromSamples.get(picture) === sample.name);
   if (known) return pictures.choose(known);

@@ -1,12 +1,12 @@
-/** The picture as the network sees it, enlarged, with a frame on the pixels that something depends on. */
+/** The picture as the network sees it, enlarged, with a frame around a receptive field. */
 
 import { el } from "./dom.js";
 
 const SIDE = 32;
 const HOW = matchMedia("(hover: none)").matches
   ? "Touch a cell"
-  : "Point at a cell, or go over the cells with the arrow keys";
-const HINT = `${HOW}: here is its value, and on the picture what it depends on.`;
+  : "Point at a cell, or move over the cells with the arrow keys,";
+const HINT = `${HOW} to see its value and, on the picture, the pixels that it depends on.`;
 
 export class Viewer {
   #frame = el("div", { class: "frame", hidden: true });
@@ -15,7 +15,7 @@ export class Viewer {
   element = el("div", { class: "viewer" }, el("div", { class: "picture" }, this.#image, this.#frame), this.#read);
 
   constructor() {
-    this.tell();
+    this.describe();
   }
 
   show(url, words) {
@@ -24,16 +24,16 @@ export class Viewer {
   }
 
   /**
-   * Say what is pointed at, beside the picture.
-   * @param {...(Node|string)} words none takes back what was said.
+   * Describe what is pointed at, beside the picture.
+   * @param {...(Node|string)} words without any, the hint is shown again.
    */
-  tell(...words) {
+  describe(...words) {
     this.#read.replaceChildren(...(words.length ? words : [HINT]));
   }
 
   /**
-   * Frame pixels of the picture; what lies outside it is cut off.
-   * @param {{left: number, top: number, size: number}|null} square in pixels; null takes the frame away.
+   * Draw a frame around pixels; parts outside the picture are clipped.
+   * @param {{left: number, top: number, size: number}|null} square in pixels; null removes the frame.
    */
   frame(square) {
     this.#frame.hidden = !square;
@@ -51,9 +51,9 @@ export class Viewer {
 }
 
 /**
- * The pixels that one output of a layer depends on.
- * @param {Object} layer of /v1/models/NAME/layers.
- * @returns {{left: number, top: number, size: number}} the whole picture where the layer has no field of its own.
+ * Return the receptive field of one output of a layer.
+ * @param {Object} layer from /v1/models/NAME/layers.
+ * @returns {{left: number, top: number, size: number}} the whole picture if the layer has no receptive field.
  */
 export function field(layer, row, column) {
   const { receptive_field: size, receptive_stride: stride, receptive_start: start } = layer ?? {};
@@ -61,7 +61,7 @@ export function field(layer, row, column) {
   return { left: start + column * stride, top: start + row * stride, size };
 }
 
-/** In words: "pixels 3 to 8 across, 0 to 5 down". */
+/** Describe a receptive field: "pixels 3 to 8 across, 0 to 5 down". */
 export function fieldWords({ left, top, size }) {
   if (size >= SIDE && left <= 0 && top <= 0) return "the whole picture";
   const cut = (from) => {

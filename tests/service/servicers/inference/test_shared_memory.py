@@ -27,7 +27,7 @@ from tests.service.colours import expected_probabilities
 from tests.service.servicers.inference.requests import infer_request, output, parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from service.rpc.context import UnaryContext
