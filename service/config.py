@@ -34,7 +34,7 @@ _DAY_S = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class SettingInfo:
     """What the command line and the documentation show of a field."""
 
     help: str
@@ -51,10 +51,10 @@ def setting(
     default: _Value,
     meaning: str,
     bounds: tuple[float, float] | None = None,
-    **others: Any,  # noqa: ANN401 - of Setting
+    **others: Any,  # noqa: ANN401 - of SettingInfo
 ) -> _Value:
-    """Declare a field of a dataclass that is an option; the arguments are those of ``Setting``."""
-    return field(default=default, metadata={"setting": Setting(help=meaning, bounds=bounds, **others)})
+    """Declare a field of a dataclass that is an option; the arguments are those of ``SettingInfo``."""
+    return field(default=default, metadata={"setting": SettingInfo(help=meaning, bounds=bounds, **others)})
 
 
 def flag(meaning: str) -> bool:
@@ -62,7 +62,7 @@ def flag(meaning: str) -> bool:
     return setting(default=False, meaning=meaning)
 
 
-def settings(config: type[Any]) -> Iterator[tuple[str, Setting]]:
+def settings(config: type[Any]) -> Iterator[tuple[str, SettingInfo]]:
     """Yield the fields of a dataclass that are options: their names, and what is shown of them."""
     for each in fields(config):
         if (shown := each.metadata.get("setting")) is not None:

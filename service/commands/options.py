@@ -15,7 +15,7 @@ from cifar10net.addresses import is_loopback
 from cifar10net.config import Access, ClientConfig
 from cifar10net.errors import ConfigError
 from cifar10net.protocol import DEFAULT_SERVER
-from service.config import ImageLimits, SecurityConfig, Setting, TlsFiles, TracingConfig, settings
+from service.config import ImageLimits, SecurityConfig, SettingInfo, TlsFiles, TracingConfig, settings
 from service.runtime.providers import PROVIDERS, ProviderConfig
 from service.version_policy import VersionPolicies
 
@@ -78,7 +78,7 @@ def setting_options(config: type[Any], **others: Decorator) -> Decorator:
     )
 
 
-def _option(name: str, shown: Setting, kind: Any, default: object) -> Decorator:  # noqa: ANN401 - a type
+def _option(name: str, shown: SettingInfo, kind: Any, default: object) -> Decorator:  # noqa: ANN401 - a type
     """Make the option of a setting, which the command gets by the field's name."""
     [base] = [each for each in get_args(kind) or (kind,) if each not in {NoneType, ...}]
     return click.option(

@@ -17,6 +17,7 @@ from service.commands.options import (
     image_options,
     log_options,
     server_option,
+    setting_options,
 )
 from service.commands.presentation import complete_files, echo_object, examples, json_option
 from service.config import PAGE_PREFIX
@@ -57,56 +58,7 @@ _PATH = click.Path(path_type=Path)
     default=Path("exported_models"),
     help="Repository whose inside.onnx files show the layers of the server's models.",
 )
-@click.option(
-    "--data",
-    type=_PATH,
-    help="Labelled test images: a zip or folder with test/<class>/<picture>, the official archive of "
-    "CIFAR-10, or a Parquet file. Default: none.",
-)
-@click.option("--runs", type=_PATH, help="Folder of runs of cifar10net-train fit. Default: none.")
-@click.option(
-    "--host", default=WebConfig.host, help="Address to listen on; 0.0.0.0 or :: for all interfaces."
-)
-@click.option("--port", type=int, default=WebConfig.port, help="Port to listen on; 0 lets the system choose.")
-@click.option(
-    "--allow-host",
-    "allowed_hosts",
-    multiple=True,
-    metavar="NAME",
-    help="Host name that browsers may use for the page, besides localhost and IP addresses. Can be repeated.",
-)
-@click.option(
-    "--max-upload-mib", "upload_mib", type=int, default=WebConfig.upload_mib, help="Largest upload, in MiB."
-)
-@click.option("--max-pictures", "pictures", type=int, default=WebConfig.pictures, help="Pictures per upload.")
-@image_options
-@click.option(
-    "--max-rate",
-    "rate",
-    type=float,
-    default=WebConfig.rate,
-    help="Requests with pictures per second that each address may send, on average.",
-)
-@click.option(
-    "--max-burst",
-    "burst",
-    type=int,
-    default=WebConfig.burst,
-    help="Requests with pictures that an address may send at once after a pause.",
-)
-@click.option(
-    "--max-requests",
-    "under_way",
-    type=int,
-    default=WebConfig.under_way,
-    help="Requests with pictures that are handled at a time; further ones are refused, to be repeated later.",
-)
-@click.option(
-    "--grace-s",
-    type=float,
-    default=WebConfig.grace_s,
-    help="Seconds that requests under way may take to finish after SIGTERM.",
-)
+@setting_options(WebConfig, limits=image_options)
 @deadline_option(_DEADLINE_S)
 @log_options
 @json_option("Print the URL and the process id as a JSON object.")

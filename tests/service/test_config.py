@@ -8,7 +8,7 @@ import pytest
 
 from cifar10net.errors import ConfigError
 from service.commands.serve import serve
-from service.config import ImageLimits, ServerConfig, Setting, TracingConfig, settings
+from service.config import ImageLimits, ServerConfig, SettingInfo, TracingConfig, settings
 
 REQUIRED: dict[type[Any], dict[str, str]] = {
     ServerConfig: {},
@@ -21,7 +21,7 @@ OPTIONS = {option.opts[0]: option for option in serve.params}
 
 
 @pytest.mark.parametrize(("config", "name", "shown"), NUMBERS, ids=[shown.option for _, _, shown in NUMBERS])
-def test_a_number_outside_its_range_is_refused(config: type[Any], name: str, shown: Setting) -> None:
+def test_a_number_outside_its_range_is_refused(config: type[Any], name: str, shown: SettingInfo) -> None:
     assert shown.bounds is not None
     smallest, largest = shown.bounds
     called = shown.option.removeprefix("--").replace("-", "_")
@@ -35,7 +35,7 @@ def test_a_number_outside_its_range_is_refused(config: type[Any], name: str, sho
     ("config", "name", "shown"), SETTINGS, ids=[shown.option for _, _, shown in SETTINGS]
 )
 def test_a_setting_is_an_option_with_its_help_and_default(
-    config: type[Any], name: str, shown: Setting
+    config: type[Any], name: str, shown: SettingInfo
 ) -> None:
     option = OPTIONS[shown.option].to_info_dict()
 
