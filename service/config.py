@@ -163,7 +163,7 @@ class TracingConfig:
 class ServerConfig:
     """How to serve; the help lists the options in the order of these fields."""
 
-    models: Path = setting(  # noqa: RUF009 - a path does not change
+    models: Path = setting(
         Path("exported_models"), "Model repository: <model>/<version>/model.onnx."
     )
     default_model: str | None = setting(
