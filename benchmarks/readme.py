@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.page import with_table, wrapped
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
+FRONTS = ROOT / "benchmarks" / "results" / "fronts.json"
 PAGE = ROOT / "docs" / "performance.md"
 README = ROOT / "README.md"
 TITLES = {
@@ -38,12 +40,7 @@ TITLES = {
     "memory.one_worker_mb": "resident after load, MB",
     "idle.core_share_percent": "CPU while idle, % of a core",
 }
-OWN_EMPTY_CALL = "28 (23–31)"  # noqa: RUF001 - as decision 12 writes it, which says how it was measured
-EMPTY_CALLS = {
-    "grpcio's server, 16 threads": "226 (215–258)",  # noqa: RUF001 - as decision 7 writes it
-    "grpcio's asyncio server, uvloop": "270 (252–330)",  # noqa: RUF001 - likewise
-}
-"""CPU time of a call with an empty handler, in µs, measured once; no command repeats it."""
+_BESIDE_GRPCIO = {"an empty call: CPU, µs": "empty", "a call of one image: CPU, µs": "models"}
 _BESIDE_THE_MODEL = {
     "one image a call: CPU an image, µs": ("unary_1.cpu_us_an_image", "ceiling_1.cpu_us_an_image", 1),
     "64 images a call: CPU an image, µs": ("unary_64.cpu_us_an_image", "ceiling_64.cpu_us_an_image", 64),
@@ -65,10 +62,13 @@ def table(results: dict[str, Any]) -> str:
     return wrapped("\n".join([*lines, "", f"{machine}; {load}, {results['time'][:10]}. {share}"]) + "\n")
 
 
-def short_table(results: dict[str, Any]) -> str:
+def short_table(results: dict[str, Any], fronts: dict[str, Any]) -> str:
     """Write the five rows of README: our server beside grpcio's, and beside the model without a server."""
     figures = results["figures"]
-    rows = [("an empty call: CPU, µs", OWN_EMPTY_CALL, name, figure) for name, figure in EMPTY_CALLS.items()]
+    rows = []
+    for title, key in _BESIDE_GRPCIO.items():
+        ours, theirs = (fronts["rows"][key][f"{name}, CPU us a call"] for name in ("ours", "grpcio"))
+        rows.append((title, _median(ours), "grpcio's asyncio server, same handler", _median(theirs)))
     rows += [
         (title, _range(figures[served]), f"ONNX Runtime alone, batches of {size}", _range(figures[alone]))
         for title, (served, alone, size) in _BESIDE_THE_MODEL.items()
@@ -82,6 +82,10 @@ def line(title: str, figure: dict[str, Any]) -> str:
     low, middle, high = (_rounded(figure[name]) for name in ("smallest", "median", "largest"))
     spread = f" ({low}-{high})" if figure["n"] > 1 else ""
     return f"| {title} | **{middle}**{spread}, n={figure['n']} | {_goal(figure)} |"
+
+
+def _median(values: list[float]) -> str:
+    return _range({"smallest": min(values), "median": median(values), "largest": max(values)})
 
 
 def _range(figure: dict[str, Any]) -> str:
@@ -106,7 +110,9 @@ def main() -> None:
     """Write both tables into their pages."""
     results = json.loads(RESULTS.read_text())
     PAGE.write_text(with_table(PAGE.read_text(), "bench", table(results)))
-    README.write_text(with_table(README.read_text(), "bench", short_table(results)))
+    README.write_text(
+        with_table(README.read_text(), "bench", short_table(results, json.loads(FRONTS.read_text())))
+    )
 
 
 if __name__ == "__main__":

@@ -163,9 +163,7 @@ class TracingConfig:
 class ServerConfig:
     """How to serve; the help lists the options in the order of these fields."""
 
-    models: Path = setting(
-        Path("exported_models"), "Model repository: <model>/<version>/model.onnx."
-    )
+    models: Path = setting(Path("exported_models"), "Model repository: <model>/<version>/model.onnx.")
     default_model: str | None = setting(
         None,
         "Model for requests that name none. Default: cifar10net if it is in the repository, else the first "

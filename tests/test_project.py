@@ -106,24 +106,16 @@ def test_every_direct_dependency_is_pinned(root: Path, project: dict[str, Any]) 
 
 
 def test_the_figures_of_serving_are_the_measured_ones(root: Path) -> None:
-    results = json.loads((root / "benchmarks/results/serving.json").read_text())
+    results, fronts = (
+        json.loads((root / "benchmarks/results" / name).read_text())
+        for name in ("serving.json", "fronts.json")
+    )
     page, short = ((root / name).read_text() for name in ("docs/performance.md", "README.md"))
 
     what_to_do = "run: python -m benchmarks.readme"
     assert with_table(page, "bench", readme.table(results)) == page, what_to_do
-    assert with_table(short, "bench", readme.short_table(results)) == short, what_to_do
+    assert with_table(short, "bench", readme.short_table(results, fronts)) == short, what_to_do
     assert all(key in results["figures"] for key in readme.TITLES)
-
-
-def test_figures_that_were_measured_once_stand_in_the_decisions(root: Path) -> None:
-    front, security = (
-        (root / "docs/decisions" / name).read_text() for name in ("0007-own-front.md", "0012-security.md")
-    )
-    own = readme.OWN_EMPTY_CALL.replace(" (", " µs (")
-
-    assert f"| plain | {own} |" in security
-    for figure in readme.EMPTY_CALLS.values():
-        assert f"| {figure} |" in front
 
 
 def test_sample_photographs_have_sources(root: Path) -> None:
