@@ -40,7 +40,7 @@ TITLES = {
     "memory.one_worker_mb": "resident after load, MB",
     "idle.core_share_percent": "CPU while idle, % of a core",
 }
-_BESIDE_GRPCIO = {"an empty call: CPU, µs": "empty", "a call of one image: CPU, µs": "models"}
+_BESIDE_GRPCIO = {"an empty call: CPU a call, µs": "empty", "Classify of one image: CPU a call, µs": "models"}
 _BESIDE_THE_MODEL = {
     "one image a call: CPU an image, µs": ("unary_1.cpu_us_an_image", "ceiling_1.cpu_us_an_image", 1),
     "64 images a call: CPU an image, µs": ("unary_64.cpu_us_an_image", "ceiling_64.cpu_us_an_image", 64),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class FindingState(StrEnum):
     """Whether something is as it should be."""
 
     OK = "ok"
@@ -24,7 +24,7 @@ class Finding:
 
     section: str
     name: str
-    state: Verdict = Verdict.OK
+    state: FindingState = FindingState.OK
     value: str = ""
     advice: str = ""
     """What to do; set for every ``NOTE`` and ``BAD``."""

@@ -10,7 +10,7 @@ import re
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import TYPE_CHECKING
 
-from service.doctor.finding import Finding, Verdict
+from service.doctor.finding import Finding, FindingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,10 +46,10 @@ def _runtime() -> Finding:
     value = ", ".join(f"{package} {_version(package)}" for package in builds)
     if not builds:
         advice = f"to serve: pip install '{_PACKAGE}[cpu]', or one of {', '.join(list(_RUNTIMES)[1:])}"
-        return Finding(SECTION, "ONNX Runtime", Verdict.ABSENT, "not needed by clients", advice)
+        return Finding(SECTION, "ONNX Runtime", FindingState.ABSENT, "not needed by clients", advice)
     if len(builds) > 1:
         advice = "these builds overwrite each other's files: make an environment with only one of them"
-        return Finding(SECTION, "ONNX Runtime", Verdict.BAD, value, advice)
+        return Finding(SECTION, "ONNX Runtime", FindingState.BAD, value, advice)
     return _ok("ONNX Runtime", value)
 
 
@@ -68,7 +68,7 @@ def _extra(extra: str, packages: list[str]) -> Finding:
     if not missing:
         return _ok(f"extra {extra}", ", ".join(f"{package} {_version(package)}" for package in packages))
     advice = f"if you need it: pip install '{_PACKAGE}[{extra}]'"
-    return Finding(SECTION, f"extra {extra}", Verdict.ABSENT, f"without {', '.join(missing)}", advice)
+    return Finding(SECTION, f"extra {extra}", FindingState.ABSENT, f"without {', '.join(missing)}", advice)
 
 
 def _ok(name: str, value: str) -> Finding:

@@ -10,7 +10,7 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.doctor.finding import Finding, Verdict
+from service.doctor.finding import Finding, FindingState
 from service.system.cgroups import memory_limit
 from service.system.cpus import plan, usable_cpus
 
@@ -59,11 +59,11 @@ def _features(root: Path) -> Iterator[Finding]:
     flags = _flags(root)
     if flags is None or not wanted:
         advice = "they are read from /proc/cpuinfo, on Linux on x86_64 and aarch64"
-        yield Finding(SECTION, "CPU features", Verdict.ABSENT, "unknown", advice)
+        yield Finding(SECTION, "CPU features", FindingState.ABSENT, "unknown", advice)
         return
     for name, any_of in wanted.items():
         has = flags.intersection(any_of)
-        yield Finding(SECTION, name, Verdict.OK if has else Verdict.ABSENT, "yes" if has else "no")
+        yield Finding(SECTION, name, FindingState.OK if has else FindingState.ABSENT, "yes" if has else "no")
 
 
 def _flags(root: Path) -> set[str] | None:
@@ -81,9 +81,9 @@ def _flags(root: Path) -> set[str] | None:
 def _memory(root: Path) -> Finding:
     limit = memory_limit(root)
     if limit is None:
-        return Finding(SECTION, "memory", Verdict.ABSENT, "unknown")
+        return Finding(SECTION, "memory", FindingState.ABSENT, "unknown")
     value = f"{limit.limit_bytes / _MIB:,.0f} MiB, by {limit.source}"
     if limit.limit_bytes >= _LEAST_BYTES:
         return Finding(SECTION, "memory", value=value)
     advice = "lower --max-image-pixels, --max-pending-mib or --workers; or allow more memory"
-    return Finding(SECTION, "memory", Verdict.NOTE, value, advice)
+    return Finding(SECTION, "memory", FindingState.NOTE, value, advice)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.doctor.finding import Finding, Verdict
+from service.doctor.finding import Finding, FindingState
 from service.doctor.installation import has_runtime
 from service.errors import ModelError, ProviderError
 
@@ -73,8 +73,8 @@ def _version(found: FoundVersion, provider: str) -> Finding:
 
 
 def _note(name: str, value: str, advice: str) -> Finding:
-    return Finding(section=SECTION, name=name, state=Verdict.NOTE, value=value, advice=advice)
+    return Finding(section=SECTION, name=name, state=FindingState.NOTE, value=value, advice=advice)
 
 
 def _bad(name: str, value: str, advice: str) -> Finding:
-    return Finding(section=SECTION, name=name, state=Verdict.BAD, value=value, advice=advice)
+    return Finding(section=SECTION, name=name, state=FindingState.BAD, value=value, advice=advice)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.doctor.finding import Finding, Verdict
+from service.doctor.finding import Finding, FindingState
 from service.doctor.installation import has_runtime
 from service.errors import ModelError, ProviderError
 from service.runtime.providers import PROVIDERS, ProviderConfig
@@ -22,7 +22,7 @@ SECTION = "execution providers"
 def providers(asked: str | None) -> Iterator[Finding]:
     """Try each provider; an unusable one is bad only if it was asked for."""
     for name in PROVIDERS:
-        refused = Verdict.BAD if name == asked else Verdict.ABSENT
+        refused = FindingState.BAD if name == asked else FindingState.ABSENT
         if not has_runtime():
             advice = f"to use it: pip install 'cifar10net[{PROVIDERS[name].extra}]'"
             yield Finding(SECTION, name, refused, "ONNX Runtime is not installed", advice)

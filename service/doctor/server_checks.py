@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cifar10net import Client
 from cifar10net.errors import ClientError
-from service.doctor.finding import Finding, Verdict
+from service.doctor.finding import Finding, FindingState
 from service.server.health_check import check_health
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def server(address: str, config: ClientConfig) -> Iterator[Finding]:
     status = check_health(address, config.deadline_s, access=config.access)
     is_well = status == "SERVING"
     advice = "" if is_well else _ADVICE.get(status, "look for this status in the server's log")
-    state = Verdict.OK if is_well else Verdict.BAD
+    state = FindingState.OK if is_well else FindingState.BAD
     yield Finding(SECTION, "health", state, f"{address}: {status}", advice)
     if not is_well:
         return
@@ -42,7 +42,7 @@ def server(address: str, config: ClientConfig) -> Iterator[Finding]:
         try:
             answering, versions = client.models(), client.versions()
         except ClientError as error:
-            yield Finding(SECTION, "models", Verdict.BAD, error.code.name, str(error))
+            yield Finding(SECTION, "models", FindingState.BAD, error.code.name, str(error))
             return
     for model in answering:
         top1 = model.metadata.get("accuracy_top1")
@@ -52,4 +52,4 @@ def server(address: str, config: ClientConfig) -> Iterator[Finding]:
     for version in versions:
         if (version.name, version.version) not in there:
             name = f"{version.name} {version.version}"
-            yield Finding(SECTION, name, Verdict.NOTE, version.state, version.reason)
+            yield Finding(SECTION, name, FindingState.NOTE, version.state, version.reason)

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from service.doctor import Finding, Verdict, installation, machine
+from service.doctor import Finding, FindingState, installation, machine
 from service.runtime.model import _TINY_MODEL
 from service.system.cgroups import MemoryLimit, memory_limit
 
@@ -84,7 +84,7 @@ def test_the_memory_is_the_least_of_all_limits(
 
 def test_nothing_says_how_much_memory_there_is(tmp_path: Path) -> None:
     assert memory_limit(tmp_path) is None
-    assert _by_name(machine("cpu", tmp_path))["memory"].state is Verdict.ABSENT
+    assert _by_name(machine("cpu", tmp_path))["memory"].state is FindingState.ABSENT
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,12 @@ def test_the_processors_features_are_told_by_name(
 
     found = _by_name(machine("cpu", _root(tmp_path, {"proc/cpuinfo": f"processor : 0\n{line}"})))
 
-    assert {name for name in has | lacks if found[name].state is Verdict.OK} == has
+    assert {name for name in has | lacks if found[name].state is FindingState.OK} == has
     assert {found[name].value for name in lacks} == {"no"}
 
 
 def test_a_machine_without_cpuinfo_is_unknown_and_no_fault(tmp_path: Path) -> None:
-    assert _by_name(machine("cpu", tmp_path))["CPU features"].state is Verdict.ABSENT
+    assert _by_name(machine("cpu", tmp_path))["CPU features"].state is FindingState.ABSENT
 
 
 def test_the_quota_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_the_quota_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     assert found["CPUs"].value == f"2 of 16, by {root}/sys/fs/cgroup/cpu.max"
     assert found["a server's default"].value.startswith("1 workers, 2 sessions")
-    assert found["memory"].state is Verdict.NOTE
+    assert found["memory"].state is FindingState.NOTE
     assert found["memory"].value.startswith("256 MiB")
 
 
@@ -163,8 +163,8 @@ def test_extras_are_those_of_the_package_and_told_whole_or_missing(monkeypatch: 
 
     assert found["extra server"].value == "a 1"
     assert found["extra ray"].value == "b 2"
-    assert (found["extra otel"].state, found["extra otel"].value) == (Verdict.ABSENT, "without c")
-    assert found["ONNX Runtime"].state is Verdict.BAD  # two builds in one environment
+    assert (found["extra otel"].state, found["extra otel"].value) == (FindingState.ABSENT, "without c")
+    assert found["ONNX Runtime"].state is FindingState.BAD  # two builds in one environment
     assert "overwrite each other" in found["ONNX Runtime"].advice
 
 
