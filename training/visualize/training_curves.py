@@ -17,17 +17,17 @@ RATES = ("validation_top1", "validation_top3")
 
 
 @dataclass(frozen=True)
-class Curves:
-    """What a run measured after each epoch."""
+class TrainingCurves:
+    """Metrics of a run after each epoch."""
 
     epochs: npt.NDArray[np.int64]
     """(n,)."""
     series: dict[str, npt.NDArray[np.float64]]
-    """By name, those of LOSSES (nats) and RATES (0 to 1) that were measured: (n,), NaN where one was not."""
+    """The LOSSES (nats) and RATES (0 to 1) that were measured, by name: (n,), NaN where one is missing."""
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """Epoch of the highest validation top-1, and its value; None where it never was measured."""
+        """Epoch and value of the highest validation top-1; None if it was never measured."""
         top1 = self.series.get("validation_top1")
         if top1 is None:
             return None
@@ -35,12 +35,12 @@ class Curves:
         return int(self.epochs[place]), float(top1[place])
 
 
-def curves(rows: Sequence[dict[str, Any]]) -> Curves:
+def training_curves(rows: Sequence[dict[str, Any]]) -> TrainingCurves:
     """Collect the columns of the rows of ``Run.metrics``."""
     series = {
         name: np.array([_number(row.get(name)) for row in rows], np.float64) for name in (*LOSSES, *RATES)
     }
-    return Curves(
+    return TrainingCurves(
         np.array([row["epoch"] for row in rows], np.int64),
         {name: values for name, values in series.items() if not np.isnan(values).all()},
     )

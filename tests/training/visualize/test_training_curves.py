@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.visualize.training_curves import curves
+from training.visualize.training_curves import training_curves
 
 
 def test_columns_are_collected_and_what_was_not_measured_is_not_a_number() -> None:
-    told = curves(
+    told = training_curves(
         [
             {"epoch": 1, "loss": 2.0, "validation_top1": 0.5, "seconds": 9.0},
             {"epoch": 2, "loss": 1.0, "validation_top1": None},
@@ -20,4 +20,4 @@ def test_columns_are_collected_and_what_was_not_measured_is_not_a_number() -> No
     assert set(told.series) == {"loss", "validation_top1"}
     np.testing.assert_array_equal(told.series["loss"], [2, 1, np.nan])
     assert told.best == (3, 0.7)
-    assert curves([{"epoch": 1, "loss": 1.0}]).best is None
+    assert training_curves([{"epoch": 1, "loss": 1.0}]).best is None

@@ -1,4 +1,4 @@
-"""Which pixels an answer hangs on: a row an image."""
+"""Attribution maps, one row per image."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-_SHARE_IN_SCALE = 99  # percent; single pixels would make all others pale
-_NO_LOSS = 0.01  # of probability: where an answer hangs on no part, rounding must not look like one
+_SHARE_IN_SCALE = 99  # percentile; with the maximum, single pixels would make all others pale
+_NO_LOSS = 0.01  # of probability: keeps rounding errors pale where no part of the image matters
 
 
 @dataclass(frozen=True)
-class Attributed:
-    """An image and its maps."""
+class AttributionRow:
+    """An image and its attribution maps."""
 
     caption: str
     image: npt.NDArray[np.uint8]
     occlusion: npt.NDArray[np.float32]
     saliency: npt.NDArray[np.float32] | None
-    """None, with ``integrated``, where there are no gradients."""
+    """None, like ``integrated``, if there are no gradients."""
     integrated: npt.NDArray[np.float32] | None
 
 
-def attribution_sheet(path: Path, title: str, rows: Sequence[Attributed]) -> None:
-    """Draw each image, what hiding its parts costs the answer, and its gradients where there are any."""
+def attribution_sheet(path: Path, title: str, rows: Sequence[AttributionRow]) -> None:
+    """Draw each image, its occlusion map, and its gradients if there are any."""
     has_gradients = rows[0].integrated is not None
     columns = 4 if has_gradients else 2
     with picture(path, 2.8 * columns, 2.55 * len(rows) + 0.6) as drawn:
@@ -49,7 +49,7 @@ def attribution_sheet(path: Path, title: str, rows: Sequence[Attributed]) -> Non
             for axes, (values, name, has_signs, smallest) in zip(line[1:], maps, strict=False):
                 if values is None:
                     continue
-                limit = end_of_scale(values, smallest)
+                limit = scale_limit(values, smallest)
                 shown = axes.imshow(
                     values,
                     cmap=DIVERGING if has_signs else SEQUENTIAL,
@@ -63,9 +63,6 @@ def attribution_sheet(path: Path, title: str, rows: Sequence[Attributed]) -> Non
             axes.axis("off")
 
 
-def end_of_scale(values: npt.NDArray[np.float32], smallest: float) -> float:
-    """Return the magnitude that gets the fullest colour: that of nearly all values, ``smallest`` or more.
-
-    One if all values are zero and any scale would do.
-    """
+def scale_limit(values: npt.NDArray[np.float32], smallest: float) -> float:
+    """Return the 99th percentile of the magnitudes, at least ``smallest``; 1 if that is zero."""
     return max(float(np.percentile(np.abs(values), _SHARE_IN_SCALE)), smallest) or 1.0

@@ -1,8 +1,4 @@
-"""What is looked at: a trained model, as far as it can be opened.
-
-In: a run folder, a checkpoint or an ``.onnx`` file. Out: a ``Subject`` that answers, and where the network's
-weights are to be had, the network itself. Knows nothing of pictures.
-"""
+"""Opens a trained model: its predictor, and its network if the weights can be restored."""
 
 from __future__ import annotations
 
@@ -27,41 +23,41 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-_PREFIX = "network."  # of the weights' names in a file that export wrote
+_WEIGHT_PREFIX = "network."  # of the initializers in an exported file
 _TOLERANCE = 1e-4
-"""Largest difference of a probability between the file and the network that its weights were put into."""
+"""Largest allowed difference of a probability between an exported file and its restored network."""
 
 
 @dataclass(frozen=True)
-class Subject:
+class TrainedModel:
     """A trained model."""
 
     path: Path
     name: str
-    """The network's name."""
+    """Name of the network."""
     runtime: str
-    """What answers: PyTorch or ONNX Runtime."""
+    """What ``predict`` runs on: PyTorch or ONNX Runtime."""
     predict: Predictor
     network: nn.Module | None
-    """In evaluation mode; None where only answers are to be had."""
-    closed_because: str
-    """Why there is no network; empty where there is one."""
+    """In evaluation mode; None if the weights could not be restored."""
+    no_network_reason: str
+    """Why ``network`` is None; empty otherwise."""
     validation_per_class: int
-    """How many training images of each class were held out from it."""
+    """Training images of each class that were held out for validation."""
     metrics: list[dict[str, Any]]
-    """A row an epoch; empty where the run is not known."""
+    """One row per epoch; empty if the run is not known."""
 
 
-def open_subject(path: Path) -> Subject:
-    """Open a run folder, a checkpoint, an ``.onnx`` file, or the folder that has one.
+def open_trained_model(path: Path) -> TrainedModel:
+    """Open a checkpoint, an ``.onnx`` file, or the run folder or model folder that holds one.
 
     Raises:
-        CheckpointError: there is none, or it is damaged or of another shape.
+        CheckpointError: it is missing, damaged, or has other inputs and outputs.
         MissingPackageError: onnx or onnxruntime is not installed.
     """
     if path.is_dir():
         path = _model_in(path)
-    return _exported(path) if path.suffix == ".onnx" else _checkpointed(path)
+    return _open_exported(path) if path.suffix == ".onnx" else _open_checkpoint(path)
 
 
 def _model_in(folder: Path) -> Path:
@@ -69,59 +65,60 @@ def _model_in(folder: Path) -> Path:
         if (folder / name).exists():
             return folder / name
     raise CheckpointError(
-        f"no model in {folder}: it has neither {CHECKPOINT_NAME} (of cifar10net-train fit) nor {MODEL_NAME} "
-        "(of cifar10net-train export)"
+        f"no model in {folder}: it has neither {CHECKPOINT_NAME} (from cifar10net-train fit) nor "
+        f"{MODEL_NAME} (from cifar10net-train export)"
     )
 
 
-def _checkpointed(path: Path) -> Subject:
+def _open_checkpoint(path: Path) -> TrainedModel:
     checkpoint = load_checkpoint(path)
     network = trained_network(checkpoint).eval()
-    return Subject(
+    return TrainedModel(
         path=path,
         name=checkpoint.config.network,
         runtime="PyTorch",
         predict=torch_predictor(network),
         network=network,
-        closed_because="",
+        no_network_reason="",
         validation_per_class=checkpoint.config.validation_per_class,
         metrics=Run(path.parent).metrics() if path.name == CHECKPOINT_NAME else [],
     )
 
 
-def _exported(path: Path) -> Subject:
+def _open_exported(path: Path) -> TrainedModel:
     session = open_onnx(path)
-    told: dict[str, str] = session.get_modelmeta().custom_metadata_map
-    name = told.get("model", path.stem)
+    metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    name = metadata.get("model", path.stem)
     predict = predictor_of(session)
+    network, reason = None, ""
     try:
-        network = _opened(path, name, predict)
-        because = ""
-    except _ClosedError as closed:
-        network, because = None, str(closed)
-    return Subject(
+        network = _restore_network(path, name, predict)
+    except _NotRestoredError as error:
+        reason = str(error)
+    return TrainedModel(
         path=path,
         name=name,
         runtime="ONNX Runtime",
         predict=predict,
         network=network,
-        closed_because=because,
-        validation_per_class=held_out_per_class(told.get("recipe", "")) or TrainConfig().validation_per_class,
+        no_network_reason=reason,
+        validation_per_class=held_out_per_class(metadata.get("recipe", ""))
+        or TrainConfig().validation_per_class,
         metrics=[],
     )
 
 
-class _ClosedError(Exception):
-    """The weights of a file cannot be put back into a network; the message says why."""
+class _NotRestoredError(Exception):
+    """The weights of a file cannot be loaded into a network; the message says why."""
 
 
-def _opened(path: Path, name: str, predict: Predictor) -> nn.Module:
-    """Put the weights of an exported file back into the network that they came from.
+def _restore_network(path: Path, name: str, predict: Predictor) -> nn.Module:
+    """Load the weights of an exported file into the network they came from.
 
-    The file's own answers prove it: the network has to give them too.
+    The network is accepted only if its predictions equal those of the file.
     """
     if name not in NETWORKS:
-        raise _ClosedError(f"{path.name} says it is {name!r}, and no network here is called that")
+        raise _NotRestoredError(f"{path.name} names the network {name!r}, which does not exist here")
     network = NETWORKS[name]().eval()
     stored = _weights(path)
     state = {}
@@ -129,11 +126,11 @@ def _opened(path: Path, name: str, predict: Predictor) -> nn.Module:
         if not value.is_floating_point():
             state[key] = value  # counters of training
             continue
-        weight = stored.get(_PREFIX + key)
+        weight = stored.get(_WEIGHT_PREFIX + key)
         if weight is None:
-            raise _ClosedError(f"{path.name} does not keep {key} under its name, as export rearranges it")
+            raise _NotRestoredError(f"{path.name} has no weights called {key}: its export rearranged them")
         if weight.shape != tuple(value.shape) or weight.dtype != np.float32:
-            raise _ClosedError(
+            raise _NotRestoredError(
                 f"{key} in {path.name} is {weight.dtype} {weight.shape}, wanted float32 {tuple(value.shape)}"
             )
         state[key] = torch.from_numpy(weight.copy())
@@ -141,15 +138,15 @@ def _opened(path: Path, name: str, predict: Predictor) -> nn.Module:
     golden = golden_answers(predict)
     difference = float(np.abs(torch_predictor(network)(golden.images) - golden.probabilities).max())
     if not difference <= _TOLERANCE:
-        raise _ClosedError(
-            f"{name} with the weights of {path.name} answers otherwise than it, by up to {difference:.1e}"
+        raise _NotRestoredError(
+            f"{name} with the weights of {path.name} gives other probabilities, by up to {difference:.1e}"
         )
     return network
 
 
 def _weights(path: Path) -> dict[str, Any]:
     try:
-        import onnx  # noqa: PLC0415 - only this way in needs it
+        import onnx  # noqa: PLC0415 - only exported files need it
         from onnx import numpy_helper  # noqa: PLC0415
     except ImportError as error:
         raise MissingPackageError("onnx", "train") from error

@@ -1,0 +1,59 @@
+"""Attribution maps of the example images: occlusion and gradients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.data.sources import CLASS_NAMES
+from training.visualize.attribution import STRIDE_PX, WINDOW_PX, gradients, occlusion
+from training.visualize.drawing.attribution_plots import AttributionRow, attribution_sheet
+from training.visualize.examples import class_of
+
+if TYPE_CHECKING:
+    from training.visualize.report_builder import ReportBuilder
+
+TITLE = "Which pixels decide a prediction"
+_FILE = "attribution.png"
+_GRADIENTS = (
+    " Saliency: how strongly the logit changes with a pixel. Integrated gradients: each pixel's share of the "
+    "logit, compared with an image of the mean colour; purple is evidence for the prediction, orange against "
+    "it. Both scales end at the 99th percentile."
+)
+
+
+def draw(builder: ReportBuilder) -> None:
+    """Draw which pixels of each example decide its prediction."""
+    model, examples = builder.model, builder.selection.examples
+    images = np.stack([each.image for each in examples])
+    probabilities = model.predict(images)
+    classes = probabilities.argmax(axis=1)
+    fill = np.rint(builder.selection.split.images.mean(axis=(0, 1, 2))).astype(np.uint8)
+    lost = occlusion(model.predict, images, classes, fill)
+    slopes = None if model.network is None else gradients(model.network, images, classes, fill)
+    rows = [
+        AttributionRow(
+            f"{example.name} ({class_of(example)})\n{CLASS_NAMES[said]} {probabilities[place, said]:.1%}",
+            example.image,
+            lost[place],
+            None if slopes is None else slopes.saliency[place],
+            None if slopes is None else slopes.integrated[place],
+        )
+        for place, (example, said) in enumerate(zip(examples, classes, strict=True))
+    ]
+    attribution_sheet(builder.path(_FILE), f"{model.name}: which pixels decide its predictions", rows)
+    if slopes is None:
+        builder.omit("Attribution by gradients", model.no_network_reason)
+    predicted = [
+        f"{each.name}, predicted as {CLASS_NAMES[said]}" for each, said in zip(examples, classes, strict=True)
+    ]
+    builder.add_figure(
+        TITLE,
+        "Occlusion" if slopes is None else "Occlusion and gradients",
+        _FILE,
+        alt=f"One row of maps per image: {'; '.join(predicted)}.",
+        caption=f"Occlusion: a window of {WINDOW_PX}x{WINDOW_PX} pixels of the mean colour moves over the "
+        f"image in steps of {STRIDE_PX}; hiding the purple pixels lowers the probability of the predicted "
+        "class (mean over windows)." + ("" if slopes is None else _GRADIENTS),
+    )
