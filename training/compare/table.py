@@ -71,7 +71,7 @@ def notes_on_moves(comparison: Comparison) -> str:
     )
     return (
         f"The same {comparison.shift_images:,} of the test images for every model, stratified by class, "
-        "moved up, down, left and right by so many pixels, the border filled by reflection; mean of the four. "
+        "moved up, down, left and right by so many pixels, borders filled by reflection; mean of the four. "
         "Same: share of top-1 answers that equal those for the original images. Standard error at most "
         f"{_points(worst)} points."
     )

@@ -88,14 +88,7 @@ def _number(axes: Axes, places: npt.NDArray[np.float64], values: npt.NDArray[np.
 
 
 def draw_template(  # noqa: PLR0913 - each is a part of the figure
-    image: Map,
-    box: Box,
-    *,
-    plain: Map,
-    brightest: Peak,
-    normalised: Map,
-    best: Sequence[Peak],
-    path: Path,
+    image: Map, box: Box, *, plain: Map, brightest: Peak, normalised: Map, best: Sequence[Peak], path: Path
 ) -> None:
     """Draw the image with its box, the filter, and both score maps with their peaks.
 

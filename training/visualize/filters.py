@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,31 +17,18 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _MOST_UNITS = 64
-_COLOURS = 3
 
 
-@dataclass(frozen=True)
-class Kernels:
-    """The kernels of one convolution."""
+def convolution_kernels(network: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the kernels of every convolution by name, in the order of definition, including those in blocks.
 
-    name: str
-    weights: npt.NDArray[np.float32]
-    """(filters, channels, height, width)."""
-
-    @property
-    def sees_colours(self) -> bool:
-        """Whether it reads red, green and blue, so that its filters can be shown in colour."""
-        channels: int = self.weights.shape[1]
-        return channels == _COLOURS
-
-
-def convolution_kernels(network: nn.Module) -> list[Kernels]:
-    """Return the kernels of every convolution, including those inside blocks, in the order of definition."""
-    return [
-        Kernels(name.removeprefix("layers."), module.weight.detach().numpy())
+    Each is (filters, channels, height, width).
+    """
+    return {
+        name.removeprefix("layers."): module.weight.detach().numpy()
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d)
-    ]
+    }
 
 
 def fully_connected_input(layers: Sequence[Layer]) -> Layer | None:

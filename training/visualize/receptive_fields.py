@@ -46,21 +46,19 @@ class ReceptiveFields:
 
 def receptive_fields(network: nn.Module, layer: Layer) -> ReceptiveFields:
     """Measure which rows and columns of pixels reach each row and column of a layer's maps."""
-    height, width, _ = IMAGE_SHAPE
-    return ReceptiveFields(_ranges(network, layer, height, axis=1), _ranges(network, layer, width, axis=2))
+    return ReceptiveFields(_ranges(network, layer, axis=1), _ranges(network, layer, axis=2))
 
 
-def _ranges(network: nn.Module, layer: Layer, lines: int, axis: int) -> npt.NDArray[np.int64]:
+def _ranges(network: nn.Module, layer: Layer, axis: int) -> npt.NDArray[np.int64]:
     """Run one image per line of pixels (axis 1: row, 2: column), in which that line is NaN."""
+    lines = IMAGE_SHAPE[axis - 1]
     images = torch.zeros((lines, *IMAGE_SHAPE))
     for line in range(lines):
         images[line].select(axis - 1, line).fill_(float("nan"))
     outputs: list[torch.Tensor] = []
     with hook_outputs([layer], lambda _, output: outputs.append(output.isnan())), torch.inference_mode():
         network(images)
-    other = 3 if axis == 1 else 2
-    reaches = outputs[0].any(dim=1).any(dim=other - 1).numpy()  # (lines, places along the axis)
+    reaches = outputs[0].any(dim=1).any(dim=3 - axis).numpy()  # (lines, places along the axis)
     first = reaches.argmax(axis=0)
     after = lines - reaches[::-1].argmax(axis=0)
-    ranges: npt.NDArray[np.int64] = np.stack([first, after], axis=1).astype(np.int64)
-    return ranges
+    return np.stack([first, after], axis=1)

@@ -47,6 +47,7 @@ def write_report(
     """
     builder = ReportBuilder(model, selection, layer, folder, progress)
     for number, chapter in enumerate(_CHAPTERS, start=1):
+        builder.section = chapter.TITLE
         progress.on_step(number, len(_CHAPTERS), chapter.TITLE)
         chapter.draw(builder)
     builder.write()

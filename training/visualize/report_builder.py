@@ -71,6 +71,8 @@ class ReportBuilder:
         self.numbers: dict[str, Any] = {}
         """Content of ``numbers.json``."""
         self.report = Report(f"A look inside {model.name}")
+        self.section = ""
+        """Title of the current chapter."""
         self._folder = folder
 
     @property
@@ -84,9 +86,9 @@ class ReportBuilder:
         """Return where to write a figure."""
         return self._folder / file
 
-    def add_figure(self, section: str, heading: str, file: str, *, alt: str, caption: str) -> None:
-        """Add a figure whose file has been written."""
-        self.report.figures.append(ReportFigure(section, heading, file, alt, caption))
+    def add_figure(self, heading: str, file: str, *, alt: str, caption: str) -> None:
+        """Add a figure, whose file has been written, to the current chapter."""
+        self.report.figures.append(ReportFigure(self.section, heading, file, alt, caption))
 
     def omit(self, what: str, why: str) -> None:
         """Record that a figure does not apply to this model, and why."""

@@ -53,7 +53,6 @@ def _draw_layer(builder: ReportBuilder, layer: Layer, found: TopActivations, fie
         title = f"{builder.model.name}, {layer.name}: {what}"
         draw_sheet(builder.path(file), title, found, fields, selection.split.images)
         builder.add_figure(
-            TITLE,
             f"{layer.name}: {what}",
             file,
             alt=f"Strips of up to {found.values.shape[1]} {kind} for the channels of {layer.name}, "

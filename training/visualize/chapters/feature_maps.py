@@ -36,7 +36,6 @@ def draw(builder: ReportBuilder) -> None:
         feature_sheet(builder.path(file), title, example.image, probabilities, maps)
         builder.progress.on_images(number, len(examples))
         builder.add_figure(
-            TITLE,
             f"{example.name}: {class_of(example)}",
             file,
             alt=f"The image, predicted as {CLASS_NAMES[int(probabilities.argmax())]} with "

@@ -22,7 +22,6 @@ def draw(builder: ReportBuilder) -> None:
     plot_training_curves(builder.path("curves.png"), builder.model.name, curves)
     best = "" if curves.best is None else f" Highest top-1: {curves.best[1]:.2%} in epoch {curves.best[0]}."
     builder.add_figure(
-        TITLE,
         "Training curves",
         "curves.png",
         alt=f"Losses and validation accuracies over {len(curves.epochs)} epochs.{best}",

@@ -63,7 +63,6 @@ def _draw_confusion(builder: ReportBuilder, result: Evaluation) -> None:
     wrong = result.confusion - np.diag(np.diag(result.confusion))
     label, said = np.unravel_index(wrong.argmax(), wrong.shape)
     builder.add_figure(
-        TITLE,
         "Confusion matrix",
         "confusion.png",
         alt=f"Confusion matrix of ten classes, top-1 {result.top1:.2%}. The most frequent confusion: "
@@ -91,7 +90,6 @@ def _draw_calibration(builder: ReportBuilder, probabilities: npt.NDArray[np.floa
     title = f"{builder.model.name}: expected calibration error {error:.2%}"
     reliability_diagram(builder.path("calibration.png"), title, measured)
     builder.add_figure(
-        TITLE,
         "Calibration",
         "calibration.png",
         alt=f"Reliability diagram with {BINS} bins: expected calibration error {error:.2%}, mean confidence "
@@ -120,7 +118,6 @@ def _draw_mistakes(builder: ReportBuilder, probabilities: npt.NDArray[np.float32
     mistakes_sheet(builder.path("mistakes.png"), title, mistakes, split.images, numbers)
     first = mistakes[0]
     builder.add_figure(
-        TITLE,
         "The most confident mistakes",
         "mistakes.png",
         alt=f"{len(mistakes)} images with wrong predictions. The most confident: image "

@@ -48,7 +48,6 @@ def draw(builder: ReportBuilder) -> None:
         projected.reshape(n, each, *images.shape[1:]),
     )
     builder.add_figure(
-        TITLE,
         f"Deconvolution of {layer.name}",
         file,
         alt=f"Pairs of a patch and the projection of its activation, {each} for each channel of {layer.name} "

@@ -8,7 +8,7 @@ import numpy as np
 
 from training.data.sources import CLASS_NAMES
 from training.visualize.attribution import STRIDE_PX, WINDOW_PX, gradients, occlusion
-from training.visualize.drawing.attribution_plots import AttributionRow, attribution_sheet
+from training.visualize.drawing.attribution_plots import attribution_sheet
 from training.visualize.examples import class_of
 
 if TYPE_CHECKING:
@@ -32,24 +32,17 @@ def draw(builder: ReportBuilder) -> None:
     fill = np.rint(builder.selection.split.images.mean(axis=(0, 1, 2))).astype(np.uint8)
     lost = occlusion(model.predict, images, classes, fill)
     slopes = None if model.network is None else gradients(model.network, images, classes, fill)
-    rows = [
-        AttributionRow(
-            f"{example.name} ({class_of(example)})\n{CLASS_NAMES[said]} {probabilities[place, said]:.1%}",
-            example.image,
-            lost[place],
-            None if slopes is None else slopes.saliency[place],
-            None if slopes is None else slopes.integrated[place],
-        )
-        for place, (example, said) in enumerate(zip(examples, classes, strict=True))
+    said = [CLASS_NAMES[each] for each in classes]
+    captions = [
+        f"{example.name} ({class_of(example)})\n{name} {probability:.1%}"
+        for example, name, probability in zip(examples, said, probabilities.max(axis=1), strict=True)
     ]
-    attribution_sheet(builder.path(_FILE), f"{model.name}: which pixels decide its predictions", rows)
+    title = f"{model.name}: which pixels decide its predictions"
+    attribution_sheet(builder.path(_FILE), title, captions, images, lost, slopes)
     if slopes is None:
         builder.omit("Attribution by gradients", model.no_network_reason)
-    predicted = [
-        f"{each.name}, predicted as {CLASS_NAMES[said]}" for each, said in zip(examples, classes, strict=True)
-    ]
+    predicted = [f"{each.name}, predicted as {name}" for each, name in zip(examples, said, strict=True)]
     builder.add_figure(
-        TITLE,
         "Occlusion" if slopes is None else "Occlusion and gradients",
         _FILE,
         alt=f"One row of maps per image: {'; '.join(predicted)}.",

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from training.visualize.filters import Kernels
     from training.visualize.report_builder import ReportBuilder
 
 TITLE = "Learned weights"
+_COLOURS = 3
 _MOST_DEEPER = 3
 
 
@@ -26,12 +26,12 @@ def draw(builder: ReportBuilder) -> None:
     if network is None:
         builder.omit("Filters", builder.model.no_network_reason)
         return
-    convolutions = convolution_kernels(network)
+    convolutions = list(convolution_kernels(network).items())
     fully_connected = fully_connected_input(builder.layers)
-    if convolutions and convolutions[0].sees_colours:
-        first = convolutions[0]
+    if convolutions and convolutions[0][1].shape[1] == _COLOURS:
+        name, kernels = convolutions[0]
         explanation = "A filter responds most strongly to a patch that looks like it."
-        _draw_in_colour(builder, first.name, first.weights.transpose(0, 2, 3, 1), explanation)
+        _draw_in_colour(builder, name, kernels.transpose(0, 2, 3, 1), explanation)
     elif fully_connected is not None:
         explanation = (
             "The weights of a hidden unit, pixel by pixel: a fully connected layer has separate weights for "
@@ -47,7 +47,7 @@ def draw(builder: ReportBuilder) -> None:
     if not deeper:
         builder.omit("Deeper kernels", "there is no second convolution")
     for index in evenly_spaced(len(deeper), _MOST_DEEPER):
-        _draw_kernels(builder, deeper[index])
+        _draw_kernels(builder, *deeper[index])
 
 
 def _draw_in_colour(
@@ -57,7 +57,6 @@ def _draw_in_colour(
     colour_filters(builder.path(file), name, filters)
     n, height, width, _ = filters.shape
     builder.add_figure(
-        TITLE,
         f"Filters of {name} in colour",
         file,
         alt=f"{n} filters of {width} by {height} pixels in colour, grey where the weight is zero.",
@@ -65,13 +64,12 @@ def _draw_in_colour(
     )
 
 
-def _draw_kernels(builder: ReportBuilder, convolution: Kernels) -> None:
-    file = file_name("kernels", convolution.name)
-    kernel_matrix(builder.path(file), convolution.name, convolution.weights)
-    n, channels, height, width = convolution.weights.shape
+def _draw_kernels(builder: ReportBuilder, name: str, kernels: npt.NDArray[np.float32]) -> None:
+    file = file_name("kernels", name)
+    kernel_matrix(builder.path(file), name, kernels)
+    n, channels, height, width = kernels.shape
     builder.add_figure(
-        TITLE,
-        f"Kernels of {convolution.name}",
+        f"Kernels of {name}",
         file,
         alt=f"Table of kernels {width} by {height}: {n} filters, each reading {channels} channels; purple is "
         "positive, orange negative.",

@@ -89,14 +89,9 @@ def mistakes_sheet(
     images: npt.NDArray[np.uint8],
     numbers: Mapping[int, int],
 ) -> None:
-    """Draw the images of wrong predictions with prediction, label and number.
+    """Draw the images (n, 32, 32, 3) of wrong predictions with prediction, label and number.
 
-    Args:
-        path: the PNG file.
-        title: first line.
-        mistakes: the wrong predictions.
-        images: uint8 (n, 32, 32, 3), which the mistakes index.
-        numbers: by index, the number that the user knows an image by.
+    ``numbers`` maps an index among ``images`` to the number that the user knows.
     """
     rows = math.ceil(len(mistakes) / _COLUMNS)
     pitch = _MISTAKE_IN + 0.12
