@@ -104,7 +104,7 @@ def _name_beside(axes: Axes, rows: Sequence[ModelResult]) -> None:
             xy=(row.multiply_adds, 100 * row.top1.mean),
             xytext=(1.03, height - too_high),
             textcoords="axes fraction",
-            verticalalignment="center",
+            va="center",
             arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6},
             annotation_clip=False,
         )

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from training.demo.conv1d import EdgeResponses
     from training.demo.template_matching import Box, Map, Peak
 
-_COLOURS = (PALETTE[0], PALETTE[1])
 _LABEL_BOX = {"facecolor": "white", "pad": 1.5, "linewidth": 0}
 
 
@@ -55,17 +54,12 @@ def draw_edges(passes: Sequence[EdgeResponses], length: int, path: Path) -> None
 
 def _draw_pass(axes: Axes, responses: EdgeResponses) -> None:
     for channel, (name, weights) in enumerate(FILTERS.items()):
-        outputs = responses.outputs[channel]
+        outputs, rectified = responses.outputs[channel], responses.rectified[channel]
         middles = np.array(responses.places) + 0.5 + (0.2 if channel else -0.2)
-        axes.bar(middles, outputs, width=0.36, fill=False, edgecolor=_COLOURS[channel], linestyle=":")
-        axes.bar(
-            middles,
-            responses.rectified[channel],
-            width=0.36,
-            color=_COLOURS[channel],
-            hatch="//" if channel else "",
-            label=f"{name}\n({', '.join(f'{weight:+g}' for weight in weights)})",
-        )
+        colour, hatch = PALETTE[channel], "//" if channel else ""
+        label = f"{name}\n({', '.join(f'{weight:+g}' for weight in weights)})"
+        axes.bar(middles, outputs, width=0.36, fill=False, edgecolor=colour, linestyle=":")
+        axes.bar(middles, rectified, width=0.36, color=colour, hatch=hatch, label=label)
         _number(axes, middles, outputs)
     axes.axhline(0, color="black", linewidth=0.8)
     places = responses.outputs.shape[1]
@@ -76,14 +70,9 @@ def _draw_pass(axes: Axes, responses: EdgeResponses) -> None:
 
 def _number(axes: Axes, places: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> None:
     for place, value in zip(places, values, strict=True):
-        axes.annotate(
-            f"{value:g}",
-            (float(place), float(value)),
-            xytext=(0, 3 if value >= 0 else -3),
-            textcoords="offset points",
-            horizontalalignment="center",
-            verticalalignment="bottom" if value >= 0 else "top",
-        )
+        gap, side = (3, "bottom") if value >= 0 else (-3, "top")
+        at = float(place), float(value)
+        axes.annotate(f"{value:g}", at, xytext=(0, gap), textcoords="offset points", ha="center", va=side)
     axes.margins(y=0.25)
 
 
@@ -128,14 +117,8 @@ def _draw_image(axes: Axes, image: Map, box: Box, brightest: Peak, best: Sequenc
     _frame(axes, box, (box.x, box.y), PALETTE[1], "cut here", "-")
     _frame(axes, box, (brightest.x, brightest.y), PALETTE[5], "peak of plain correlation", "--")
     for rank, peak in enumerate(best, start=1):
-        axes.annotate(
-            str(rank),
-            (peak.x + box.width / 2, peak.y),
-            horizontalalignment="center",
-            verticalalignment="bottom",
-            fontsize="small",
-            bbox=_LABEL_BOX,
-        )
+        above = peak.x + box.width / 2, peak.y
+        axes.annotate(str(rank), above, ha="center", va="bottom", fontsize="small", bbox=_LABEL_BOX)
     axes.set_title("numbers: best matches by normalised correlation")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
@@ -156,8 +139,8 @@ def _draw_map(figure: Figure, axes: Axes, scores: Map, box: Box, peak: Peak) -> 
     drawn = axes.imshow(scores, cmap=SEQUENTIAL, extent=extent)
     figure.colorbar(drawn, ax=axes, label="score of the window around the pixel")
     x, y = peak.x + left, peak.y + top
-    axes.scatter(x, y, s=160, marker="o", facecolors="none", edgecolors="black", linewidths=3)
-    axes.scatter(x, y, s=160, marker="o", facecolors="none", edgecolors="white", linewidths=1.2)
+    for colour, line in (("black", 3), ("white", 1.2)):
+        axes.scatter(x, y, s=160, facecolors="none", edgecolors=colour, linewidths=line)
     axes.annotate(
         f"peak {peak.value:,.2f}", (x, y), xytext=(10, 8), textcoords="offset points", bbox=_LABEL_BOX
     )

@@ -103,16 +103,8 @@ def project(
 def _forward(module: nn.Module, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Run a layer; max pooling also returns the position of each maximum in its input."""
     if isinstance(module, nn.MaxPool2d):
-        pooled, switches = functional.max_pool2d(
-            value,
-            module.kernel_size,
-            module.stride,
-            module.padding,
-            module.dilation,
-            ceil_mode=module.ceil_mode,
-            return_indices=True,
-        )
-        return pooled, switches
+        window = module.kernel_size, module.stride, module.padding, module.dilation
+        return functional.max_pool2d(value, *window, ceil_mode=module.ceil_mode, return_indices=True)
     if isinstance(module, nn.ReLU):
         return value.relu(), None  # not in place: the backward pass needs the input
     return module(value), None

@@ -35,6 +35,11 @@ class Example:
     label: int | None
     """None if unknown."""
 
+    @property
+    def class_name(self) -> str:
+        """Name of the class, or "unlabelled"."""
+        return "unlabelled" if self.label is None else CLASS_NAMES[self.label]
+
 
 def choose_examples(split: Split, wanted: Sequence[str]) -> list[Example]:
     """Return the named images, or four of different classes, the same ones in each call.
@@ -81,8 +86,3 @@ def _of_file(path: Path) -> Example:
         (_SIDE, _SIDE), Image.Resampling.BICUBIC, (left, top, left + side, top + side), reducing_gap=3.0
     )
     return Example(path.name, np.array(fitted), None)
-
-
-def class_of(example: Example) -> str:
-    """Return the name of an example's class, or "unlabelled"."""
-    return "unlabelled" if example.label is None else CLASS_NAMES[example.label]

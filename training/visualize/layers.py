@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -49,19 +50,18 @@ class Layer:
 
 def layers_of(network: nn.Module) -> list[Layer]:
     """List the layers that run, found by sending a black image through the network."""
-    found: dict[str, Layer] = {}
     modules = dict(_parts(network, ""))
-
-    def add(name: str, output: torch.Tensor) -> None:
-        found.setdefault(name, Layer(name, modules[name], tuple(output.shape[1:])))
-
-    with _hooks(modules, add), torch.inference_mode():
+    shapes: dict[str, tuple[int, ...]] = {}
+    with (
+        _hooks(modules, lambda name, output: shapes.setdefault(name, tuple(output.shape[1:]))),
+        torch.inference_mode(),
+    ):
         network(torch.zeros((1, *IMAGE_SHAPE), dtype=torch.uint8))
-    return list(found.values())
+    return [Layer(name, modules[name], shape) for name, shape in shapes.items()]
 
 
 def hook_outputs(
-    layers: Sequence[Layer], on_output: Callable[[str, torch.Tensor], None]
+    layers: Sequence[Layer], on_output: Callable[[str, torch.Tensor], object]
 ) -> contextlib.AbstractContextManager[None]:
     """Within the block, call ``on_output`` with a layer's name and output each time it runs.
 
@@ -124,17 +124,13 @@ def _parts(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
 
 
 @contextlib.contextmanager
-def _hooks(modules: dict[str, nn.Module], on_output: Callable[[str, torch.Tensor], None]) -> Iterator[None]:
-    def hook_of(name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-            # Recurrent layers return (output, state).
-            value = output[0] if isinstance(output, tuple) else output
-            if isinstance(value, torch.Tensor):
-                on_output(name, value)
+def _hooks(modules: dict[str, nn.Module], on_output: Callable[[str, torch.Tensor], object]) -> Iterator[None]:
+    def hook(name: str, _module: nn.Module, _inputs: object, output: object) -> None:
+        value = output[0] if isinstance(output, tuple) else output  # recurrent: (output, state)
+        if isinstance(value, torch.Tensor):
+            on_output(name, value)
 
-        return hook
-
-    handles = [module.register_forward_hook(hook_of(name)) for name, module in modules.items()]
+    handles = [module.register_forward_hook(partial(hook, name)) for name, module in modules.items()]
     try:
         yield
     finally:

@@ -75,11 +75,7 @@ def confident_mistakes(
     order = wrong[np.argsort(-probabilities[wrong, said[wrong]], kind="stable")][:most]
     return [
         Mistake(
-            index=int(index),
-            label=int(labels[index]),
-            said=int(said[index]),
-            probability=float(probabilities[index, said[index]]),
-            probability_of_label=float(probabilities[index, labels[index]]),
+            index, int(labels[index]), int(said[index]), float(row[said[index]]), float(row[labels[index]])
         )
-        for index in order
+        for index, row in zip(order.tolist(), probabilities[order], strict=True)
     ]

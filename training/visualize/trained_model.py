@@ -61,9 +61,9 @@ def open_trained_model(path: Path) -> TrainedModel:
 
 
 def _model_in(folder: Path) -> Path:
-    for name in (CHECKPOINT_NAME, MODEL_NAME):
-        if (folder / name).exists():
-            return folder / name
+    for path in (folder / CHECKPOINT_NAME, folder / MODEL_NAME):
+        if path.exists():
+            return path
     raise CheckpointError(
         f"no model in {folder}: it has neither {CHECKPOINT_NAME} (from cifar10net-train fit) nor "
         f"{MODEL_NAME} (from cifar10net-train export)"

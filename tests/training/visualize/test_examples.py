@@ -10,7 +10,7 @@ from PIL import Image
 
 from training.data.dataset import Split
 from training.errors import DataError
-from training.visualize.examples import choose_examples, class_of
+from training.visualize.examples import choose_examples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def test_by_default_they_are_of_different_classes_and_always_the_same(split: Spl
 def test_a_number_is_an_image_of_the_split(split: Split) -> None:
     (example,) = choose_examples(split, ["23"])
 
-    assert (example.label, class_of(example)) == (3, "cat")
+    assert (example.label, example.class_name) == (3, "cat")
     np.testing.assert_array_equal(example.image, split.images[23])
     with pytest.raises(DataError, match="there is no image 40: the split has 40, counted from 0"):
         choose_examples(split, ["40"])
@@ -45,7 +45,7 @@ def test_a_picture_file_is_cut_to_its_central_square(split: Split, tmp_path: Pat
 
     (example,) = choose_examples(split, [str(tmp_path / "wide.png")])
 
-    assert (example.name, example.label, class_of(example)) == ("wide.png", None, "unlabelled")
+    assert (example.name, example.label, example.class_name) == ("wide.png", None, "unlabelled")
     assert example.image.shape == (32, 32, 3)
     assert (example.image[:, 2:-2] == (255, 0, 0)).all()  # reduced, the edges take a little of the black
 

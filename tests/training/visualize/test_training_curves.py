@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.visualize.training_curves import training_curves
+from training.visualize.training_curves import best_epoch, training_curves
 
 
 def test_columns_are_collected_and_what_was_not_measured_is_not_a_number() -> None:
@@ -16,8 +16,8 @@ def test_columns_are_collected_and_what_was_not_measured_is_not_a_number() -> No
         ]
     )
 
-    assert told.epochs.tolist() == [1, 2, 3]
-    assert set(told.series) == {"loss", "validation_top1"}
-    np.testing.assert_array_equal(told.series["loss"], [2, 1, np.nan])
-    assert told.best == (3, 0.7)
-    assert training_curves([{"epoch": 1, "loss": 1.0}]).best is None
+    assert told["epoch"].tolist() == [1, 2, 3]
+    assert set(told) == {"epoch", "loss", "validation_top1"}
+    np.testing.assert_array_equal(told["loss"], [2, 1, np.nan])
+    assert best_epoch(told) == (3, 0.7)
+    assert best_epoch(training_curves([{"epoch": 1, "loss": 1.0}])) is None

@@ -8,7 +8,6 @@ from torch import nn
 
 from training.data.sources import CLASS_NAMES
 from training.visualize.drawing.feature_plots import feature_sheet
-from training.visualize.examples import class_of
 from training.visualize.layers import feature_maps
 from training.visualize.report_builder import file_name
 
@@ -32,11 +31,11 @@ def draw(builder: ReportBuilder) -> None:
         file = file_name("features", str(number))
         probabilities = builder.model.predict(example.image[None])[0]
         maps = feature_maps(network, layers, example.image)
-        title = f"Feature maps of {builder.model.name} for {example.name} ({class_of(example)})"
+        title = f"Feature maps of {builder.model.name} for {example.name} ({example.class_name})"
         feature_sheet(builder.path(file), title, example.image, probabilities, maps)
         builder.progress.on_images(number, len(examples))
         builder.add_figure(
-            f"{example.name}: {class_of(example)}",
+            f"{example.name}: {example.class_name}",
             file,
             alt=f"The image, predicted as {CLASS_NAMES[int(probabilities.argmax())]} with "
             f"{probabilities.max():.1%}, and the output of: {names}.",

@@ -9,7 +9,6 @@ import numpy as np
 from training.data.sources import CLASS_NAMES
 from training.visualize.attribution import STRIDE_PX, WINDOW_PX, gradients, occlusion
 from training.visualize.drawing.attribution_plots import attribution_sheet
-from training.visualize.examples import class_of
 
 if TYPE_CHECKING:
     from training.visualize.report_builder import ReportBuilder
@@ -34,7 +33,7 @@ def draw(builder: ReportBuilder) -> None:
     slopes = None if model.network is None else gradients(model.network, images, classes, fill)
     said = [CLASS_NAMES[each] for each in classes]
     captions = [
-        f"{example.name} ({class_of(example)})\n{name} {probability:.1%}"
+        f"{example.name} ({example.class_name})\n{name} {probability:.1%}"
         for example, name, probability in zip(examples, said, probabilities.max(axis=1), strict=True)
     ]
     title = f"{model.name}: which pixels decide its predictions"
