@@ -15,7 +15,7 @@ from training.data.dataset import DataSet, Split, hold_out
 from training.learning.progress import Bar
 from training.visualize.examples import choose_examples
 from training.visualize.output_folder import atomic_folder
-from training.visualize.report import check_layer, write_report
+from training.visualize.report import write_report
 from training.visualize.report_builder import REPORT_NAME, ImageSelection
 from training.visualize.trained_model import TrainedModel, open_trained_model
 
@@ -90,7 +90,7 @@ def visualize(  # noqa: PLR0913 - click passes each option by name
     screen = console(stderr=as_json)
     with atomic_folder(out) as folder:
         subject = open_trained_model(model)
-        check_layer(subject, layer)
+        subject.layer(layer)  # fails early if there is no such layer
         source = DataSet(data, cache_dir)
         if split == "test":
             whole = source.split("test")

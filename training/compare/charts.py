@@ -1,4 +1,7 @@
-"""A comparison as two charts: accuracy by multiply-adds, and robustness by distance of the shift."""
+"""A comparison as two charts: accuracy by multiply-adds, and robustness by distance of the shift.
+
+Both raise MissingPackageError without matplotlib, and WriteError if the file cannot be written.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,7 @@ _SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 
 
 def accuracy_against_arithmetic(comparison: Comparison, path: Path) -> None:
-    """Draw top-1 by multiply-adds; a marker's area grows with the square root of the parameters.
-
-    Raises:
-        MissingPackageError: matplotlib is not installed.
-        WriteError: the file cannot be written.
-    """
+    """Draw top-1 by multiply-adds; a marker's area grows with the square root of the parameters."""
     rows = sorted(comparison.rows, key=lambda row: row.top1.mean)
     with picture(path, 8, 5.6) as figure:
         axes = figure.subplots()
@@ -50,12 +48,7 @@ def accuracy_against_arithmetic(comparison: Comparison, path: Path) -> None:
 
 
 def answers_against_distance(comparison: Comparison, path: Path) -> None:
-    """Draw top-1 and the share of unchanged predictions by the distance of the shift.
-
-    Raises:
-        MissingPackageError: matplotlib is not installed.
-        WriteError: the file cannot be written.
-    """
+    """Draw top-1 and the share of unchanged predictions by the distance of the shift."""
     with picture(path, 9, 4.6) as figure:
         left, right = figure.subplots(1, 2)
         _curves(left, comparison.rows, "top-1, %", lambda each: each.top1)

@@ -1,4 +1,7 @@
-"""Figures of both demonstrations."""
+"""Figures of both demonstrations.
+
+Both raise MissingPackageError without matplotlib, and WriteError if the file cannot be written.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,6 @@ def draw_edges(passes: Sequence[EdgeResponses], length: int, path: Path) -> None
         passes: one for each stride, of the same signal.
         length: length of the signal before padding.
         path: the PNG file.
-
-    Raises:
-        MissingPackageError: matplotlib is not installed.
-        WriteError: the file cannot be written.
     """
     padded = passes[0].padded
     with picture(path, max(7.0, 0.45 * len(padded)), 2.6 + 2.4 * len(passes)) as figure:
@@ -89,10 +88,6 @@ def draw_template(  # noqa: PLR0913 - each is a part of the figure
         normalised: scores of normalised correlation.
         best: their peaks, highest first.
         path: the PNG file.
-
-    Raises:
-        MissingPackageError: matplotlib is not installed.
-        WriteError: the file cannot be written.
     """
     height, width = image.shape
     # Four panels, each half as wide as the page, with space for labels.

@@ -52,14 +52,10 @@ def choose_examples(split: Split, wanted: Sequence[str]) -> list[Example]:
         DataError: an index is out of range, or a file is not a readable image.
     """
     if not wanted:
-        return _seeded(split)
+        order = np.random.default_rng(_SEED).permutation(len(split))
+        _, first = np.unique(split.labels[order], return_index=True)  # the first image of each class
+        wanted = [str(order[place]) for place in np.sort(first)[:DEFAULT_EXAMPLES]]
     return [_of_split(split, int(each)) if each.isdecimal() else _of_file(Path(each)) for each in wanted]
-
-
-def _seeded(split: Split) -> list[Example]:
-    order = np.random.default_rng(_SEED).permutation(len(split))
-    _, first = np.unique(split.labels[order], return_index=True)  # the first image of each class
-    return [_of_split(split, int(order[place])) for place in np.sort(first)[:DEFAULT_EXAMPLES]]
 
 
 def _of_split(split: Split, index: int) -> Example:

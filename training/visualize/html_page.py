@@ -80,14 +80,15 @@ def render_page(report: Report, folder: Path) -> str:
     """Render the page; the figures' files are in ``folder``."""
     sections = [(name, list(group)) for name, group in groupby(report.figures, lambda each: each.section)]
     parts = [_head(report.title), f"<h1>{escape(report.title)}</h1>", _facts(report.facts)]
-    parts.append(_contents([name for name, _ in sections], has_absent=bool(report.absent)))
+    parts.append(_contents([*(name for name, _ in sections), *([_ABSENT] if report.absent else [])]))
     for number, (name, figures) in enumerate(sections, start=1):
         parts.append(f'<section aria-labelledby="s{number}"><h2 id="s{number}">{escape(name)}</h2>')
         parts += [_figure(each, folder) for each in figures]
         parts += [_table(each) for each in report.tables if each.section == name]
         parts.append("</section>")
     if report.absent:
-        parts.append(f'<section aria-labelledby="absent"><h2 id="absent">{_ABSENT}</h2><ul>')
+        number = len(sections) + 1
+        parts.append(f'<section aria-labelledby="s{number}"><h2 id="s{number}">{_ABSENT}</h2><ul>')
         parts += [f"<li><strong>{escape(what)}</strong>: {escape(why)}.</li>" for what, why in report.absent]
         parts.append("</ul></section>")
     return "\n".join([*parts, "</main></body></html>", ""])
@@ -109,10 +110,8 @@ def _facts(facts: Sequence[tuple[str, str]]) -> str:
     return f"<dl>{''.join(items)}</dl>"
 
 
-def _contents(sections: Sequence[str], *, has_absent: bool) -> str:
-    lines = [f'<li><a href="#s{number}">{escape(name)}</a></li>' for number, name in enumerate(sections, 1)]
-    if has_absent:
-        lines.append(f'<li><a href="#absent">{_ABSENT}</a></li>')
+def _contents(titles: Sequence[str]) -> str:
+    lines = (f'<li><a href="#s{number}">{escape(title)}</a></li>' for number, title in enumerate(titles, 1))
     return f'<nav aria-label="Contents"><ol>{"".join(lines)}</ol></nav>'
 
 

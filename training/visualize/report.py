@@ -16,7 +16,6 @@ from training.visualize.chapters import (
     saliency,
     weights,
 )
-from training.visualize.layers import layer_named, layers_of
 from training.visualize.report_builder import ImageSelection, ReportBuilder, ReportProgress
 
 if TYPE_CHECKING:
@@ -52,10 +51,3 @@ def write_report(
         chapter.draw(builder)
     builder.write()
     return builder.report
-
-
-def check_layer(model: TrainedModel, layer: str | None) -> None:
-    """Check early that the model has this layer, with feature maps. Raises LayerError."""
-    if layer is not None:
-        layers = [] if model.network is None else layers_of(model.network)
-        layer_named(layers, layer, model.name)

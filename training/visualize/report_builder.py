@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from training.atomic_files import write_text
 from training.visualize.html_page import Report, ReportFigure, render_page
-from training.visualize.layers import deepest_convolution, layer_named, layers_of
+from training.visualize.layers import deepest_convolution
 from training.visualize.output_folder import FILES_KEY, NUMBERS_NAME
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ class ReportBuilder:
     ) -> None:
         """Start an empty report; arguments and LayerError as of ``write_report``."""
         self.model, self.selection, self.progress = model, selection, progress
-        self.layers = [] if model.network is None else layers_of(model.network)
-        self.layer = None if layer is None else layer_named(self.layers, layer, model.name)
+        self.layer = model.layer(layer)
         self.top_activations: dict[str, TopActivations] = {}
         """By name of the layers that were searched."""
         self.numbers: dict[str, Any] = {}
@@ -80,7 +79,7 @@ class ReportBuilder:
         """The layer to deconvolve: the requested one, or the deepest convolution outside of blocks."""
         if self.layer is not None or self.model.network is None:
             return self.layer
-        return deepest_convolution(self.model.network, self.layers)
+        return deepest_convolution(self.model.network, self.model.layers)
 
     def path(self, file: str) -> Path:
         """Return where to write a figure."""

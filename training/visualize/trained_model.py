@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from training.learning.config import TrainConfig
 from training.learning.run import CHECKPOINT_NAME, Run, load_checkpoint
 from training.learning.train import trained_network
 from training.networks import NETWORKS
+from training.visualize.layers import Layer, layer_named, layers_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +48,15 @@ class TrainedModel:
     """Training images of each class that were held out for validation."""
     metrics: list[dict[str, Any]]
     """One row per epoch; empty if the run is not known."""
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """The network's layers in the order they run; empty without a network."""
+        return [] if self.network is None else layers_of(self.network)
+
+    def layer(self, name: str | None) -> Layer | None:
+        """Return the layer of that name, if one is given. Raises LayerError unless it has feature maps."""
+        return None if name is None else layer_named(self.layers, name, self.name)
 
 
 def open_trained_model(path: Path) -> TrainedModel:

@@ -1,4 +1,4 @@
-"""A comparison from files to figures, to words, to pictures and back."""
+"""A comparison from files to results, tables, charts and JSON."""
 
 from __future__ import annotations
 

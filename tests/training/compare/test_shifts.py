@@ -1,4 +1,4 @@
-"""Images are moved as far as said, and what a model says of them is counted right."""
+"""Images are shifted by the given distance, and predictions for them are counted correctly."""
 
 from __future__ import annotations
 

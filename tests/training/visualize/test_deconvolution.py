@@ -48,7 +48,7 @@ def _tap(row: int, column: int, colour: tuple[float, float, float]) -> list[list
 
 @pytest.fixture
 def undetermined() -> Iterator[None]:
-    """Allow what PyTorch has no deterministic form of, whatever a training in this process asked for."""
+    """Allow operations without a deterministic implementation, even after a training in this process."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(mode=False)
     yield
@@ -171,7 +171,7 @@ def test_captum_gives_the_same_up_to_scale() -> None:
     method = NeuronDeconvolution(network, convolution_of(network, "conv3"))
     pixels = torch.from_numpy(image[None]).float().requires_grad_()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells of the hooks that it sets
+        warnings.simplefilter("ignore")  # about the hooks that it sets
         slope = method.attribute(pixels, (channel, row, column))[0].detach().numpy()
 
     projected = _project(network, "conv3", image, channel, row, column)

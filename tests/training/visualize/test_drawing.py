@@ -1,4 +1,4 @@
-"""Pixels land where the sheets say."""
+"""Sheets place and scale their pixels correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images that are looked at one by one."""
+"""The images that a report shows one by one."""
 
 from __future__ import annotations
 

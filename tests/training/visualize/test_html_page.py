@@ -1,4 +1,4 @@
-"""The page needs nothing beside it and can be read by everyone."""
+"""The page is self-contained and accessible."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VOID = {"meta", "img", "link", "br"}
 
 
 class Page(HTMLParser):
-    """Collects what a browser would meet; a tag that is not closed in its place is an error."""
+    """Collects tags and text as a browser would; an unbalanced tag is an error."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The output appears whole, and takes no other's place."""
+"""The output appears complete, and never replaces foreign files."""
 
 from __future__ import annotations
 

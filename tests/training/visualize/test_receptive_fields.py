@@ -1,4 +1,4 @@
-"""A value of a feature map depends on the pixels of its box, and on no others."""
+"""A value of a feature map depends on exactly the pixels of its receptive field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibration and mistakes of probabilities that were made by hand."""
+"""Calibration and mistakes of hand-made probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of network gets the pictures that make sense for it, and a word about the others."""
+"""Every kind of network gets the figures that apply to it, and a reason for those that do not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALWAYS = {"confusion.png", "calibration.png", "mistakes.png", "attribution.png"}
 
 
 class RecordedProgress:
-    """Remembers what it was told."""
+    """Records the progress."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []

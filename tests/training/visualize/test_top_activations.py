@@ -1,4 +1,4 @@
-"""The strongest activations are found, with their places."""
+"""The strongest activations are found, with their positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trained models are opened as far as they can be."""
+"""Trained models are opened, with their network if its weights can be restored."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _rename(model: onnx.ModelProto, name: str) -> None:
 
 
 def _scale(model: onnx.ModelProto, name: str) -> None:
-    """Have the graph use another constant than the one of that name, which stays."""
+    """Make the graph use another constant than the one of that name, which stays."""
     kept = next(each for each in model.graph.initializer if each.name == name)
     other = onnx.numpy_helper.from_array(2 * onnx.numpy_helper.to_array(kept), "another")
     model.graph.initializer.append(other)

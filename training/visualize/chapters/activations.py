@@ -27,7 +27,7 @@ def draw(builder: ReportBuilder) -> None:
     """Find and draw the top activations; searches the layer to deconvolve, too."""
     network = builder.model.network
     requested = [] if builder.layer is None else [builder.layer]
-    layers = requested or last_pooling_layers(builder.layers, _MOST_LAYERS)
+    layers = requested or last_pooling_layers(builder.model.layers, _MOST_LAYERS)
     if network is None or not layers:
         builder.omit("What excites channels", builder.model.no_network_reason or "no layer has feature maps")
         return

@@ -24,7 +24,7 @@ def draw(builder: ReportBuilder) -> None:
     if network is None:
         builder.omit("Feature maps", builder.model.no_network_reason)
         return
-    layers = [each for each in builder.layers[:-1] if not isinstance(each.module, _SKIPPED)]
+    layers = [each for each in builder.model.layers[:-1] if not isinstance(each.module, _SKIPPED)]
     names = ", ".join(each.name for each in layers)
     examples = builder.selection.examples
     for number, example in enumerate(examples, start=1):

@@ -27,7 +27,7 @@ def draw(builder: ReportBuilder) -> None:
         builder.omit("Deconvolution", builder.model.no_network_reason or _no_layer_reason(builder))
         return
     try:
-        chain = chain_to(network, builder.layers, layer)
+        chain = chain_to(network, builder.model.layers, layer)
     except NotAChainError as error:
         builder.omit(f"Deconvolution of {layer.name}", f"{error}; {_EARLIER}")
         return

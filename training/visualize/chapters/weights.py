@@ -27,7 +27,7 @@ def draw(builder: ReportBuilder) -> None:
         builder.omit("Filters", builder.model.no_network_reason)
         return
     convolutions = list(convolution_kernels(network).items())
-    fully_connected = fully_connected_input(builder.layers)
+    fully_connected = fully_connected_input(builder.model.layers)
     if convolutions and convolutions[0][1].shape[1] == _COLOURS:
         name, kernels = convolutions[0]
         explanation = "A filter responds most strongly to a patch that looks like it."
