@@ -26,7 +26,7 @@ _LABEL_GAP = 0.055  # least distance of two names, as a share of the axes' heigh
 _SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 
 
-def accuracy_against_arithmetic(comparison: Comparison, path: Path) -> None:
+def accuracy_by_cost(comparison: Comparison, path: Path) -> None:
     """Draw top-1 by multiply-adds; a marker's area grows with the square root of the parameters."""
     rows = sorted(comparison.rows, key=lambda row: row.top1.mean)
     with picture(path, 8, 5.6) as figure:
@@ -47,16 +47,16 @@ def accuracy_against_arithmetic(comparison: Comparison, path: Path) -> None:
         _explain_markers(figure, axes, rows)
 
 
-def answers_against_distance(comparison: Comparison, path: Path) -> None:
+def robustness_by_distance(comparison: Comparison, path: Path) -> None:
     """Draw top-1 and the share of unchanged predictions by the distance of the shift."""
     with picture(path, 9, 4.6) as figure:
         left, right = figure.subplots(1, 2)
         _curves(left, comparison.rows, "top-1, %", lambda each: each.top1)
-        _curves(right, comparison.rows, "same answer as for the original, %", lambda each: each.unchanged)
+        _curves(right, comparison.rows, "same prediction as for the original, %", lambda each: each.unchanged)
         handles, names = right.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)))
         figure.suptitle(
-            f"{comparison.shift_images:,} test images moved up, down, left and right; "
+            f"{comparison.shift_images:,} test images shifted up, down, left and right; "
             "bars: one standard error",
             fontsize="medium",
         )
@@ -77,7 +77,7 @@ def _curves(axes: Axes, rows: Sequence[ModelResult], label: str, rate: Callable[
             linewidth=1.2,
             markersize=5,
         )
-    axes.set_xlabel("moved by, pixels")
+    axes.set_xlabel("shifted by, pixels")
     axes.set_ylabel(label)
     axes.set_xticks([each.distance_px for each in rows[0].shifted])
     axes.grid(visible=True)

@@ -33,7 +33,7 @@ def cost_and_accuracy(comparison: Comparison) -> Table:
     ]
 
 
-def moved_images(comparison: Comparison) -> Table:
+def shifted_images(comparison: Comparison) -> Table:
     """Tabulate accuracy and unchanged predictions of each model on shifted images."""
     distances = [each.distance_px for each in comparison.rows[0].shifted]
     titles = ["model", *(f"top-1 at {distance} px" for distance in distances)]
@@ -61,7 +61,7 @@ def notes_on_accuracy(comparison: Comparison) -> str:
     )
 
 
-def notes_on_moves(comparison: Comparison) -> str:
+def notes_on_shifts(comparison: Comparison) -> str:
     """Explain how the second table was measured."""
     worst = max(
         rate.standard_error
@@ -71,8 +71,8 @@ def notes_on_moves(comparison: Comparison) -> str:
     )
     return (
         f"The same {comparison.shift_images:,} of the test images for every model, stratified by class, "
-        "moved up, down, left and right by so many pixels, borders filled by reflection; mean of the four. "
-        "Same: share of top-1 answers that equal those for the original images. Standard error at most "
+        "shifted up, down, left and right, borders filled by reflection; mean of the four directions. "
+        "Same: share of top-1 predictions that equal those for the original images. Standard error at most "
         f"{_points(worst)} points."
     )
 
@@ -86,10 +86,10 @@ def notes_on_machine(comparison: Comparison) -> str:
 
 
 def verdict(comparison: Comparison) -> str:
-    """Say whether weight sharing and pooling beat the fully connected network on moved images.
+    """Say whether weight sharing and pooling beat the fully connected network on shifted images.
 
-    A model does if it is right more often and keeps more of its answers at every distance, each by more than
-    two standard errors of the difference.
+    A model does if it is right more often and keeps more of its predictions at every distance, each by more
+    than two standard errors of the difference.
     """
     if comparison.baseline is None:
         return (
@@ -97,15 +97,15 @@ def verdict(comparison: Comparison) -> str:
         )
     names = list(dict.fromkeys(margin.name for margin in comparison.margins))
     if not names:
-        return "No convolutional network is among these: nothing to say of weight sharing and pooling."
+        return "No convolutional network is among these: nothing to say about weight sharing and pooling."
     clear = [name for name in names if all(each.is_clear for each in comparison.margins if each.name == name)]
     others = [name for name in names if name not in clear]
     if not others:
-        text = "Yes: weight sharing and pooling beat the fully connected network on moved images"
+        text = "Yes: weight sharing and pooling beat the fully connected network on shifted images"
     elif clear:
         text = f"In part: {_listed(clear)} clearly better than the fully connected one, {_listed(others)} not"
     else:
-        text = "No: no convolutional network is clearly better on moved images than the fully connected one"
+        text = "No: no convolutional network is clearly better on shifted images than the fully connected one"
     by_name = {row.name: row for row in comparison.rows}
     details = "; ".join(_kept(by_name[name]) for name in (comparison.baseline, *names))
     farthest = comparison.rows[0].shifted[-1].distance_px
@@ -117,8 +117,8 @@ def markdown(comparison: Comparison) -> str:
     parts = [
         _table(*cost_and_accuracy(comparison)),
         notes_on_accuracy(comparison),
-        _table(*moved_images(comparison)),
-        notes_on_moves(comparison),
+        _table(*shifted_images(comparison)),
+        notes_on_shifts(comparison),
         f"**{verdict(comparison)}**",
         notes_on_machine(comparison),
     ]
@@ -138,7 +138,7 @@ def _quartiles(speed: Speed) -> str:
 def _kept(row: ModelResult) -> str:
     original, shifted = row.shifted[0], row.shifted[-1]
     kept, lost = shifted.unchanged.mean, original.top1.mean - shifted.top1.mean
-    return f"{row.name} keeps {_percent(kept)} of its answers and loses {_points(lost, 1)} points"
+    return f"{row.name} keeps {_percent(kept)} of its predictions and loses {_points(lost, 1)} points"
 
 
 def _listed(names: list[str]) -> str:

@@ -164,8 +164,8 @@ def test_pictures_are_drawn_with_many_models(comparison: Comparison, tmp_path: P
     rows = tuple(dataclasses.replace(row, name=f"{row.name}{i}") for i in range(6) for row in comparison.rows)
     many = dataclasses.replace(comparison, rows=rows)
 
-    plots.accuracy_against_arithmetic(many, tmp_path / "accuracy.png")
-    plots.answers_against_distance(many, tmp_path / "shifts.png")
+    plots.accuracy_by_cost(many, tmp_path / "accuracy.png")
+    plots.robustness_by_distance(many, tmp_path / "shifts.png")
 
     for name in ("accuracy.png", "shifts.png"):
         with Image.open(tmp_path / name) as image:

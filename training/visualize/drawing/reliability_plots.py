@@ -62,20 +62,11 @@ def reliability_diagram(path: Path, title: str, measured: ReliabilityBins) -> No
     with picture(path, 6.5, 7) as drawn:
         upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         upper.bar(middles[filled], accuracy, width * 0.92, color=PALETTE[5], label="share that is right")
-        upper.errorbar(
-            middles[filled],
-            accuracy,
-            error,
-            fmt="none",
-            color="0.2",
-            lw=1,
-            capsize=2,
-            label="± standard error",
-        )
+        note = "± standard error"
+        upper.errorbar(middles[filled], accuracy, error, fmt="none", color="0.2", lw=1, capsize=2, label=note)
         upper.plot([0, 1], [0, 1], "--", color=GREY, label="perfect calibration")
-        upper.plot(
-            measured.confidence[filled], accuracy, "D", color=PALETTE[1], ms=5, label="at the mean confidence"
-        )
+        note = "at the mean confidence"
+        upper.plot(measured.confidence[filled], accuracy, "D", color=PALETTE[1], ms=5, label=note)
         upper.set(ylim=(0, 1.02), xlim=(0, 1), ylabel="share of predictions that is right", title=title)
         upper.legend(loc="upper left", fontsize=9)
         lower.bar(middles, measured.counts, width * 0.92, color="0.55")
@@ -100,12 +91,9 @@ def mistakes_sheet(
     with canvas(path, _COLUMNS * pitch + 2 * MARGIN_IN, TITLE_IN + rows * row_in, title) as drawn:
         for place, each in enumerate(mistakes):
             left, top = MARGIN_IN + (place % _COLUMNS) * pitch, TITLE_IN - 0.2 + (place // _COLUMNS) * row_in
-            drawn.text(
-                left,
-                top + _TEXT_IN - 0.06,
+            text = (
                 f"said {CLASS_NAMES[each.said]} {each.probability:.1%}\n"
-                f"is {CLASS_NAMES[each.label]} {each.probability_of_label:.1%}\nimage {numbers[each.index]}",
-                va="bottom",
-                linespacing=1.25,
+                f"is {CLASS_NAMES[each.label]} {each.probability_of_label:.1%}\nimage {numbers[each.index]}"
             )
+            drawn.text(left, top + _TEXT_IN - 0.06, text, va="bottom", linespacing=1.25)
             drawn.tile(left, top + _TEXT_IN, images[each.index] / 255, scale)
