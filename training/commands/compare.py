@@ -131,7 +131,7 @@ class _Bar(Bar):
 def _show(comparison: Comparison, console: Console) -> None:
     for title, n, content, notes in (
         ("cost and accuracy", comparison.images, tables.cost_and_accuracy, tables.notes_on_accuracy),
-        ("moved images", comparison.shift_images, tables.moved_images, tables.notes_on_moves),
+        ("shifted images", comparison.shift_images, tables.shifted_images, tables.notes_on_shifts),
     ):
         console.print(_columns(f"{title}, n = {n:,}", content(comparison)))
         console.print(notes(comparison) + "\n")
@@ -155,5 +155,5 @@ def _columns(title: str, content: Table) -> object:
 def _write(comparison: Comparison, out: Path) -> None:
     write_text(out / "compare.json", to_json(comparison))
     write_text(out / "compare.md", f"# Models compared\n\n{tables.markdown(comparison)}")
-    plots.accuracy_against_arithmetic(comparison, out / "accuracy.png")
-    plots.answers_against_distance(comparison, out / "shifts.png")
+    plots.accuracy_by_cost(comparison, out / "accuracy.png")
+    plots.robustness_by_distance(comparison, out / "shifts.png")

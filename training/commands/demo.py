@@ -13,16 +13,16 @@ import numpy as np
 from training.commands.options import table
 from training.commands.presentation import console, echo_object, examples, json_option
 from training.demo import plots
-from training.demo.crowd import draw_crowd
-from training.demo.edges import SIGNAL, arithmetic, edges_passed_by, find_edges
-from training.demo.pictures import parse_box, read_grey
-from training.demo.template import Box, Peak, correlate, correlate_normalised, peaks
+from training.demo.conv1d import SIGNAL, arithmetic, find_edges, missed_edges
+from training.demo.grayscale import parse_box, read_grayscale
+from training.demo.synthetic_crowd import draw_crowd
+from training.demo.template_matching import Box, Peak, correlate, correlate_normalised, find_peaks
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from training.demo.template import Map
+    from training.demo.template_matching import Map
 
 _SHOWN_PEAKS = 5
 
@@ -72,7 +72,7 @@ def conv1d(*, signal: str, strides: tuple[int, ...], padding: int, out: Path, as
         )
         for line in arithmetic(each):
             click.echo(line)
-        if passed_by := edges_passed_by(each):
+        if passed_by := missed_edges(each):
             click.echo(f"an edge between two windows is missed: at {_listed(passed_by)}")
     plots.draw_edges(passes, len(values), out)
     click.echo(f"\nwrote {out}")
@@ -105,8 +105,8 @@ def template(  # noqa: PLR0913 - click passes each option by name
     weights = cut.cut(pixels)
     normalised, plain = correlate_normalised(pixels, weights), correlate(pixels, weights)
     size = (cut.height, cut.width)
-    best = peaks(normalised, size, _SHOWN_PEAKS)
-    (brightest,) = peaks(plain, size, 1)
+    best = find_peaks(normalised, size, _SHOWN_PEAKS)
+    (brightest,) = find_peaks(plain, size, 1)
     plots.draw_template(
         pixels, cut, plain=plain, brightest=brightest, normalised=normalised, best=best, path=out
     )
@@ -147,7 +147,7 @@ def _crowd(face: int, seed: int, box: str | None) -> tuple[Map, Box]:
 def _photograph(image: Path, box: str | None) -> tuple[Map, Box]:
     if box is None:
         raise click.UsageError("--image needs --box x,y,w,h: which part of it to look for")
-    return read_grey(image, parse_box(box))
+    return read_grayscale(image, parse_box(box))
 
 
 def _peak_table(pixels: Map, cut: Box, brightest: Peak, best: list[Peak]) -> Table:

@@ -13,11 +13,11 @@ from training.commands.options import cache_option, data_option
 from training.commands.presentation import console, echo_object, examples, json_option
 from training.data.dataset import DataSet, Split, hold_out
 from training.learning.progress import Bar
-from training.visualize.book import REPORT_NAME, Looked
-from training.visualize.examples import choose
-from training.visualize.folder import appearing
-from training.visualize.gallery import check_layer, make
-from training.visualize.subject import Subject, open_subject
+from training.visualize.examples import choose_examples
+from training.visualize.output_folder import atomic_folder
+from training.visualize.report import write_report
+from training.visualize.report_builder import REPORT_NAME, ImageSelection
+from training.visualize.trained_model import TrainedModel, open_trained_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,9 +88,9 @@ def visualize(  # noqa: PLR0913 - click passes each option by name
     mistakes and training curves, as PNG files and one report.html that needs nothing beside it.
     """
     screen = console(stderr=as_json)
-    with appearing(out) as folder:
-        subject = open_subject(model)
-        check_layer(subject, layer)
+    with atomic_folder(out) as folder:
+        subject = open_trained_model(model)
+        subject.layer(layer)  # fails early if there is no such layer
         source = DataSet(data, cache_dir)
         if split == "test":
             whole = source.split("test")
@@ -100,31 +100,31 @@ def visualize(  # noqa: PLR0913 - click passes each option by name
         screen.print(_opening(subject), soft_wrap=True)
         looked = _look(whole, split, source.description(), images, wanted)
         with _Progress(screen) as listener:
-            report = make(subject, looked, layer, folder, listener)
+            report = write_report(subject, looked, layer, folder, listener)
     if as_json:
-        told = {"pictures": [each.file for each in report.pictures], "absent": dict(report.absent)}
+        told = {"pictures": [each.file for each in report.figures], "absent": dict(report.absent)}
         echo_object({"report": str(out / REPORT_NAME)} | told)
         return
     for what, why in report.absent:
         screen.print(f"not made: {what} ({why})", soft_wrap=True)
-    screen.print(f"{len(report.pictures)} pictures: {out / REPORT_NAME}", soft_wrap=True)
+    screen.print(f"{len(report.figures)} pictures: {out / REPORT_NAME}", soft_wrap=True)
 
 
-def _opening(subject: Subject) -> str:
-    opened = "its weights opened in PyTorch" if subject.network is not None else subject.closed_because
+def _opening(subject: TrainedModel) -> str:
+    opened = "its weights opened in PyTorch" if subject.network is not None else subject.no_network_reason
     return f"{subject.name}, {subject.path}: {opened}"
 
 
-def _look(whole: Split, split: str, source: str, most: int | None, wanted: Sequence[str]) -> Looked:
+def _look(whole: Split, split: str, source: str, most: int | None, wanted: Sequence[str]) -> ImageSelection:
     indices = np.arange(len(whole))
     if most is not None and most < len(whole):
         indices = np.sort(np.random.default_rng(_SEED).choice(len(whole), most, replace=False))
     drawn = "" if len(indices) == len(whole) else f" of {len(whole):,}"
-    return Looked(
+    return ImageSelection(
         description=f"{len(indices):,}{drawn} images: {split} split, {source}",
         split=whole[indices],
         indices=indices,
-        examples=choose(whole, wanted),
+        examples=choose_examples(whole, wanted),
     )
 
 

@@ -1,1 +1,1 @@
-"""Exported models side by side: what each costs, how good it is, how it bears shifted images."""
+"""Compares exported models: cost, accuracy, speed, and robustness to shifted images."""

@@ -1,8 +1,4 @@
-"""Measures models beside one another: weight, accuracy, moved images, speed.
-
-In: models and the test split. Out: a ``Comparison``. Every model gets the same images, and one forward pass
-for each. Knows nothing of tables and pictures.
-"""
+"""Measures several models on the same images: cost, accuracy, shifted images, speed."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from training.compare import shifts, speed
-from training.compare.results import Comparison, Margin, Row, Shifted
+from training.compare.results import Comparison, Margin, ModelResult, ShiftRates
 from training.compare.shifts import Rate
 from training.errors import DataError
 from training.evaluation.metrics import open_onnx, predict_all, predictor_of, score
@@ -23,45 +19,45 @@ from training.provenance import library_versions, machine, source_commit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.compare.models import Subject
-    from training.compare.shifts import Moved
+    from training.compare.models import ExportedModel
+    from training.compare.shifts import ShiftedPredictions
     from training.compare.speed import Speed
     from training.data.dataset import Split
     from training.evaluation.metrics import Evaluation
     from training.onnx_graph.cost import GraphWeight
 
-FEWEST_IMAGES = 2  # for a spread
+FEWEST_IMAGES = 2  # for a standard error
 
 
-class Listener(Protocol):
-    """What is told how far the measurement is."""
+class ComparisonProgress(Protocol):
+    """Receives the progress of a comparison."""
 
     def on_model(self, name: str, images: int) -> None:
-        """Begin a model that will look at so many images."""
+        """Handle the start of a model that will process so many images."""
 
     def on_images(self, n: int) -> None:
-        """Count images that were looked at."""
+        """Handle ``n`` further images."""
 
     def on_speed(self, turns: int) -> None:
-        """Begin the timing, in so many turns."""
+        """Handle the start of the timing, in so many turns."""
 
     def on_turn(self) -> None:
-        """Count a turn."""
+        """Handle the end of a turn."""
 
 
 @dataclass(frozen=True)
 class _Measured:
-    subject: Subject
+    model: ExportedModel
     weight: GraphWeight
     evaluation: Evaluation
-    moved: tuple[Moved, ...]
+    shifted: tuple[ShiftedPredictions, ...]
 
 
-def compare(  # noqa: PLR0913 - what, on what, how thoroughly
-    subjects: Sequence[Subject],
+def compare(  # noqa: PLR0913 - models, data, and how thoroughly
+    models: Sequence[ExportedModel],
     test: Split,
     data_description: str,
-    listener: Listener,
+    progress: ComparisonProgress,
     *,
     shift_images: int,
     rounds: int = speed.ROUNDS,
@@ -70,11 +66,11 @@ def compare(  # noqa: PLR0913 - what, on what, how thoroughly
     """Measure every model.
 
     Args:
-        subjects: models that ``models.check`` lets pass.
+        models: the models.
         test: the test split.
-        data_description: what the images are.
-        listener: told of the progress.
-        shift_images: test images that are moved, chosen by class; all of them if there are no more.
+        data_description: where the images come from.
+        progress: receives the progress.
+        shift_images: number of test images to shift, stratified by class; at most all are used.
         rounds: turns of each model in the timing, 2 or more.
         turn_s: processor time of a turn in seconds.
 
@@ -85,33 +81,32 @@ def compare(  # noqa: PLR0913 - what, on what, how thoroughly
     """
     if min(len(test), shift_images) < FEWEST_IMAGES:
         raise DataError(
-            f"{len(test)} test images, {shift_images} of them to be moved, are too few: a spread needs "
-            f"{FEWEST_IMAGES}"
+            f"{len(test)} test images, {shift_images} of them to be shifted, are too few, "
+            f"wanted {FEWEST_IMAGES} or more for a standard error"
         )
-    chosen = test[shifts.choose(test, shift_images)]
-    weights = [weigh(subject.path) for subject in subjects]  # refuses before minutes are spent
+    sample = test[shifts.stratified_sample(test, shift_images)]
+    weights = [weigh(model.path) for model in models]  # fails before minutes are spent
     measured = [
-        _measure(subject, weight, test, chosen, listener)
-        for subject, weight in zip(subjects, weights, strict=True)
+        _measure(model, weight, test, sample, progress) for model, weight in zip(models, weights, strict=True)
     ]
-    listener.on_speed(rounds * len(subjects))
-    # One thread: the session computes in the thread that calls it.
-    speeds = speed.measure(
-        [predictor_of(open_onnx(subject.path, threads=1)) for subject in subjects],
+    progress.on_speed(rounds * len(models))
+    # With one thread, the session computes in the calling thread.
+    speeds = speed.measure_speed(
+        [predictor_of(open_onnx(model.path, threads=1)) for model in models],
         test.images[: speed.BATCH],
         rounds=rounds,
         turn_s=turn_s,
-        on_turn=listener.on_turn,
+        on_turn=progress.on_turn,
     )
     baseline = _baseline(measured)
     return Comparison(
-        rows=tuple(_row(each, its_speed) for each, its_speed in zip(measured, speeds, strict=True)),
-        baseline=baseline.subject.name if baseline else None,
+        rows=tuple(_result(each, its_speed) for each, its_speed in zip(measured, speeds, strict=True)),
+        baseline=baseline.model.name if baseline else None,
         margins=tuple(_margins(measured, baseline)) if baseline else (),
         data=f"test split, {data_description}",
         data_sha256=test.digest(),
         images=len(test),
-        shift_images=len(chosen),
+        shift_images=len(sample),
         batch=min(speed.BATCH, len(test)),
         machine=machine(),
         versions=library_versions("numpy", "onnx", "onnxruntime"),
@@ -121,21 +116,21 @@ def compare(  # noqa: PLR0913 - what, on what, how thoroughly
 
 
 def _measure(
-    subject: Subject, weight: GraphWeight, test: Split, chosen: Split, listener: Listener
+    model: ExportedModel, weight: GraphWeight, test: Split, sample: Split, progress: ComparisonProgress
 ) -> _Measured:
-    moves = 1 + len(shifts.DISTANCES_PX) * len(shifts.DIRECTIONS)
-    listener.on_model(subject.name, len(test) + moves * len(chosen))
-    predict = predictor_of(open_onnx(subject.path))
+    passes = 1 + len(shifts.DISTANCES_PX) * len(shifts.DIRECTIONS)
+    progress.on_model(model.name, len(test) + passes * len(sample))
+    predict = predictor_of(open_onnx(model.path))
     evaluation = score(predict_all(predict, test.images), test)
-    listener.on_images(len(test))
-    return _Measured(subject, weight, evaluation, shifts.move(predict, chosen, listener.on_images))
+    progress.on_images(len(test))
+    return _Measured(model, weight, evaluation, shifts.predict_shifted(predict, sample, progress.on_images))
 
 
-def _row(measured: _Measured, its_speed: Speed) -> Row:
-    content = measured.subject.path.read_bytes()
+def _result(measured: _Measured, its_speed: Speed) -> ModelResult:
+    content = measured.model.path.read_bytes()
     evaluation = measured.evaluation
-    return Row(
-        name=measured.subject.name,
+    return ModelResult(
+        name=measured.model.name,
         sha256=hashlib.sha256(content).hexdigest(),
         size_bytes=len(content),
         kind=measured.weight.kind,
@@ -145,27 +140,27 @@ def _row(measured: _Measured, its_speed: Speed) -> Row:
         top3=Rate(evaluation.top3, math.sqrt(evaluation.top3 * (1 - evaluation.top3) / evaluation.n)),
         speed=its_speed,
         shifted=tuple(
-            Shifted(each.distance_px, Rate.of(each.is_right), Rate.of(each.is_unchanged))
-            for each in measured.moved
+            ShiftRates(each.distance_px, Rate.of(each.is_right), Rate.of(each.is_unchanged))
+            for each in measured.shifted
         ),
     )
 
 
 def _baseline(measured: Sequence[_Measured]) -> _Measured | None:
-    """Return the fully connected model that keeps most answers at the largest distance."""
+    """Return the fully connected model that keeps most predictions at the largest distance."""
     candidates = [each for each in measured if each.weight.kind == FULLY_CONNECTED]
-    return max(candidates, key=lambda each: each.moved[-1].is_unchanged.mean(), default=None)
+    return max(candidates, key=lambda each: each.shifted[-1].is_unchanged.mean(), default=None)
 
 
 def _margins(measured: Sequence[_Measured], baseline: _Measured) -> list[Margin]:
     return [
         Margin(
-            each.subject.name,
+            each.model.name,
             mine.distance_px,
             Rate.of(mine.is_right - theirs.is_right),
             Rate.of(mine.is_unchanged - theirs.is_unchanged),
         )
         for each in measured
         if each.weight.kind == CONVOLUTIONAL
-        for mine, theirs in zip(each.moved[1:], baseline.moved[1:], strict=True)
+        for mine, theirs in zip(each.shifted[1:], baseline.shifted[1:], strict=True)
     ]

@@ -1,8 +1,7 @@
-"""Which exported models are compared: those of a repository, or those that are named.
+"""Finds the exported models to compare, in a model repository or by path.
 
-In: a model repository (``<root>/<model>/<version>/model.onnx``) or paths. Out: a name and a file each. A
-model that is none of ours (it takes or gives something else, or has other labels) is left out of a
-repository with a sentence, and refused where it was asked for.
+Models with other inputs, outputs or labels are skipped in a repository, which is laid out as
+``<root>/<model>/<version>/model.onnx``, and refused if they were named.
 """
 
 from __future__ import annotations
@@ -22,49 +21,48 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExportedModel:
     """A model that can be compared."""
 
     name: str
     path: Path
 
 
-def in_repository(root: Path) -> tuple[list[Subject], list[str]]:
+def in_repository(root: Path) -> tuple[list[ExportedModel], list[str]]:
     """Find the newest version of each model.
 
     Returns:
-        The models by name, and a sentence for each that is left out.
+        The models, sorted by name, and one sentence for each that was skipped.
 
     Raises:
         CheckpointError: there is no model to compare.
         MissingPackageError: onnxruntime is not installed.
     """
-    subjects, left_out = [], []
-    folders = sorted(root.iterdir()) if root.is_dir() else []
-    for folder in folders:
+    models, skipped = [], []
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
         path = None if folder.name.startswith(".") else newest(folder)
         if path is None:
             continue
         try:
-            check(path)
+            _check(path)
         except CheckpointError as error:
-            left_out.append(f"left out {folder.name}: {error}")
+            skipped.append(f"left out {folder.name}: {error}")
         else:
-            subjects.append(Subject(folder.name, path))
-    if not subjects:
-        why = f" ({left_out[0]})" if left_out else ""
+            models.append(ExportedModel(folder.name, path))
+    if not models:
+        why = f" ({skipped[0]})" if skipped else ""
         raise CheckpointError(
             f"no model to compare in {root}{why}, wanted <model>/<version>/{MODEL_NAME}; export one with "
             "cifar10net-train export, or name files with --model"
         )
-    return subjects, left_out
+    return models, skipped
 
 
-def named(paths: Iterable[Path]) -> list[Subject]:
-    """Take models by path: an ``.onnx`` file, or a model's folder for its newest version.
+def named(paths: Iterable[Path]) -> list[ExportedModel]:
+    """Return the models at these paths: ``.onnx`` files, or model folders for their newest versions.
 
     Raises:
-        CheckpointError: one is missing or cannot be compared.
+        CheckpointError: a model is missing or cannot be compared.
         MissingPackageError: onnxruntime is not installed.
     """
     files = []
@@ -74,36 +72,32 @@ def named(paths: Iterable[Path]) -> list[Subject]:
             raise CheckpointError(
                 f"no model in {path}: wanted an .onnx file or a folder <model> with <version>/{MODEL_NAME}"
             )
-        check(file)
+        _check(file)
         files.append(file)
     short = [_short_name(file) for file in files]
     count = Counter(short)
-    # Versions of one model, and files that happen to be called the same, go by their paths.
+    # Two versions of a model, or files that share a name, are named by their paths.
     names = [name if count[name] == 1 else str(file) for name, file in zip(short, files, strict=True)]
-    return [Subject(name, file) for name, file in zip(names, files, strict=True)]
+    return [ExportedModel(name, file) for name, file in zip(names, files, strict=True)]
 
 
 def newest(folder: Path) -> Path | None:
-    """Return the model file of the version with the highest number in a model's folder."""
+    """Return the file of the highest version in a model's folder; None if there is none."""
     if not folder.is_dir():
         return None
     versions = [each for each in folder.iterdir() if each.name.isdecimal() and (each / MODEL_NAME).is_file()]
     return max(versions, key=lambda version: int(version.name)) / MODEL_NAME if versions else None
 
 
-def check(path: Path) -> None:
-    """Refuse a model that cannot be measured on CIFAR-10.
-
-    Raises:
-        CheckpointError: it is missing, damaged, takes or gives something else, or has other labels.
-    """
+def _check(path: Path) -> None:
+    """Raise CheckpointError unless the model can be opened and has CIFAR-10's labels."""
     labels = open_onnx(path).get_modelmeta().custom_metadata_map.get("labels", "")
     if labels != ",".join(CLASS_NAMES):
-        told = f"the labels {labels!r}" if labels else "no labels"
-        raise CheckpointError(f"{path} has {told} in its metadata, wanted {','.join(CLASS_NAMES)!r}")
+        got = f"the labels {labels!r}" if labels else "no labels"
+        raise CheckpointError(f"{path} has {got} in its metadata, wanted {','.join(CLASS_NAMES)!r}")
 
 
 def _short_name(path: Path) -> str:
-    """Return ``<model>`` of ``<model>/<version>/model.onnx``, or the file's name."""
+    """Return ``<model>`` of ``<model>/<version>/model.onnx``, otherwise the file's name."""
     is_in_repository = path.name == MODEL_NAME and path.parent.name.isdecimal()
     return path.absolute().parent.parent.name if is_in_repository else path.stem

@@ -1,8 +1,4 @@
-"""The outcome of a comparison, as it is kept in ``compare.json``.
-
-In: what was measured, or the text of a ``compare.json``. Out: the same as dataclasses, or as that text.
-Rates are 0 to 1. Knows neither how it was measured nor how it is shown.
-"""
+"""The result of a comparison, and its form in ``compare.json``. Rates are 0 to 1."""
 
 from __future__ import annotations
 
@@ -18,17 +14,17 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Shifted:
-    """Answers to images that were moved by ``distance_px`` pixels, averaged over the directions."""
+class ShiftRates:
+    """Results for images shifted by ``distance_px`` pixels, averaged over the directions."""
 
     distance_px: int
     top1: Rate
     unchanged: Rate
-    """Share of top-1 answers that are those to the images as they are."""
+    """Share of top-1 predictions that equal those for the original images."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ModelResult:
     """One model."""
 
     name: str
@@ -36,20 +32,20 @@ class Row:
     """Of the file."""
     size_bytes: int
     kind: str
-    """See ``graph.GraphWeight``."""
+    """As in ``training.onnx_graph.cost``."""
     parameters: int
     multiply_adds: int
-    """Of one image."""
+    """Per image."""
     top1: Rate
     top3: Rate
     speed: Speed
-    shifted: tuple[Shifted, ...]
+    shifted: tuple[ShiftRates, ...]
     """By distance, 0 first."""
 
 
 @dataclass(frozen=True)
 class Margin:
-    """How much better a model bears moved images than the fully connected one, image by image; -1 to 1."""
+    """A model's lead over the fully connected baseline on shifted images, paired by image; -1 to 1."""
 
     name: str
     distance_px: int
@@ -58,17 +54,17 @@ class Margin:
 
     @property
     def is_clear(self) -> bool:
-        """Whether both are above zero by more than two standard errors."""
+        """Whether both leads are above zero by more than two standard errors."""
         return all(rate.mean > 2 * rate.standard_error for rate in (self.top1, self.unchanged))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All models, and on what and with what they were measured."""
+    """All models, and the conditions under which they were measured."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ModelResult, ...]
     baseline: str | None
-    """Name of the fully connected model that keeps most of its answers; None if there is none."""
+    """The fully connected model that keeps most of its predictions; None if there is none."""
     margins: tuple[Margin, ...]
     """Of each convolutional model over the baseline."""
     data: str
@@ -77,7 +73,7 @@ class Comparison:
     images: int
     shift_images: int
     batch: int
-    """Images of the batches that were timed."""
+    """Images per batch in the timing."""
     machine: str
     versions: dict[str, str]
     commit: str
@@ -91,32 +87,26 @@ def to_json(comparison: Comparison) -> str:
 
 
 def from_json(text: str) -> Comparison:
-    """Read what ``to_json`` wrote.
-
-    Raises:
-        CheckpointError: it is something else.
-    """
+    """Parse the output of ``to_json``. Raises CheckpointError if it is anything else."""
     try:
         content: dict[str, Any] = json.loads(text)
         if content.pop("format") != FORMAT:
-            raise ValueError("another format")  # told below
-        rows = tuple(_row(each) for each in content.pop("rows"))
-        margins = tuple(
-            Margin(each["name"], each["distance_px"], Rate(**each["top1"]), Rate(**each["unchanged"]))
-            for each in content.pop("margins")
-        )
+            raise ValueError("another format")  # reported below
+        rows = tuple(_model_result(each) for each in content.pop("rows"))
+        margins = tuple(Margin(**_with_rates(each)) for each in content.pop("margins"))
         return Comparison(rows=rows, margins=margins, **content)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"this is not the compare.json of this version of cifar10net-train ({error}); make it anew with "
+            f"this is not a compare.json of this version of cifar10net-train ({error}); write a new one with "
             "cifar10net-train compare --out FOLDER"
         ) from error
 
 
-def _row(content: dict[str, Any]) -> Row:
-    shifted = tuple(
-        Shifted(each["distance_px"], Rate(**each["top1"]), Rate(**each["unchanged"]))
-        for each in content["shifted"]
-    )
+def _model_result(content: dict[str, Any]) -> ModelResult:
+    shifted = tuple(ShiftRates(**_with_rates(each)) for each in content["shifted"])
     rates = {name: Rate(**content[name]) for name in ("top1", "top3")}
-    return Row(**{**content, **rates, "speed": Speed(**content["speed"]), "shifted": shifted})
+    return ModelResult(**{**content, **rates, "speed": Speed(**content["speed"]), "shifted": shifted})
+
+
+def _with_rates(content: dict[str, Any]) -> dict[str, Any]:
+    return {**content, "top1": Rate(**content["top1"]), "unchanged": Rate(**content["unchanged"])}

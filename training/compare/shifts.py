@@ -1,9 +1,8 @@
-"""Moved images: does a model say the same of a picture when what it shows lies a few pixels further?
+"""Robustness to shifted images: does a prediction stay the same when the image moves by a few pixels?
 
-In: a predictor, and images with labels. Out: for each distance, which answers stayed and which are right.
-Each image is moved by that distance up, down, left and right, and the four are averaged. What comes in at
-the border is a reflection, as in the training's augmentation: a black bar or a smear would be news to every
-model, and what it says of those is not the question.
+Each image is shifted by each distance up, down, left and right, and the four results are averaged. The border
+is filled by reflection, as in the augmentation of the training: a black bar or a smear would be new to every
+model, and would measure something else.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 DISTANCES_PX = (1, 2, 3, 4)
 DIRECTIONS = ((-1, 0), (1, 0), (0, -1), (0, 1))
-"""(down, right): along the axes alone, since a diagonal step is longer."""
+"""(down, right): along the axes only, since a diagonal step is longer."""
 _SEED = 0
 
 
@@ -39,28 +38,28 @@ class Rate:
 
     @staticmethod
     def of(shares: npt.NDArray[np.float64]) -> Rate:
-        """Average one share an image. Directions of one image are not independent; images are."""
+        """Average one share per image; images are independent, the directions of one image are not."""
         spread = shares.std(ddof=1) if len(shares) > 1 else math.nan
         return Rate(float(shares.mean()), float(spread / math.sqrt(len(shares))))
 
 
 @dataclass(frozen=True)
-class Moved:
-    """What became of ``n`` images that were moved by one distance; a share of the directions each, (n,)."""
+class ShiftedPredictions:
+    """Predictions for ``n`` images at one distance; each array (n,) is the share of the four directions."""
 
     distance_px: int
     is_right: npt.NDArray[np.float64]
     is_unchanged: npt.NDArray[np.float64]
 
 
-def choose(split: Split, n: int) -> npt.NDArray[np.int64]:
-    """Choose ``n`` images, the same ones for every model: indices, in order.
+def stratified_sample(split: Split, n: int) -> npt.NDArray[np.int64]:
+    """Choose ``n`` images by a fixed seed, and return their indices in order.
 
-    Each class gets its share to within one image; all images are taken if there are no more than ``n``.
+    Each class gets its share to within one image. A split with at most ``n`` images is taken whole.
     """
     if n >= len(split):
         return np.arange(len(split))
-    # Shuffled, then sorted by their rank within their class: every beginning is stratified.
+    # Shuffled, then sorted by rank within the class: every prefix is stratified.
     order = np.random.default_rng(_SEED).permutation(len(split))
     rank = np.empty(len(split))
     for label in np.unique(split.labels):
@@ -70,38 +69,39 @@ def choose(split: Split, n: int) -> npt.NDArray[np.int64]:
 
 
 def shift(images: npt.NDArray[np.uint8], down_px: int, right_px: int) -> npt.NDArray[np.uint8]:
-    """Move images uint8 (n, h, w, c); the border is filled by reflection."""
+    """Shift images uint8 (n, h, w, c); the border is filled by reflection."""
     _, height, width, _ = images.shape
-    rows, columns = (abs(down_px),) * 2, (abs(right_px),) * 2
-    padded = np.pad(images, ((0, 0), rows, columns, (0, 0)), mode="reflect")
-    top, left = rows[0] - down_px, columns[0] - right_px
+    down, right = abs(down_px), abs(right_px)
+    padded = np.pad(images, ((0, 0), (down, down), (right, right), (0, 0)), mode="reflect")
+    top, left = down - down_px, right - right_px
     return np.ascontiguousarray(padded[:, top : top + height, left : left + width])
 
 
-def move(
+def predict_shifted(
     predict: Predictor, split: Split, on_images: Callable[[int], None] = lambda _: None
-) -> tuple[Moved, ...]:
-    """Ask a model about a split as it is (distance 0) and moved by each distance.
+) -> tuple[ShiftedPredictions, ...]:
+    """Run a model on a split as it is (distance 0) and shifted by each distance.
 
     Args:
         predict: the model.
-        split: the images, with their labels.
-        on_images: told how many more images were looked at.
+        split: images and labels.
+        on_images: called with the number of further images processed.
     """
-    still = _answers(predict, split.images)
+    original = _predicted_classes(predict, split.images)
     on_images(len(split))
-    moved = [Moved(0, (still == split.labels).astype(np.float64), np.ones(len(split)))]
+    is_right = (original == split.labels).astype(np.float64)
+    results = [ShiftedPredictions(0, is_right, np.ones(len(split)))]
     for distance in DISTANCES_PX:
         is_right, is_unchanged = np.zeros((2, len(split)))
         for down, right in DIRECTIONS:
-            answers = _answers(predict, shift(split.images, down * distance, right * distance))
-            is_right += (answers == split.labels) / len(DIRECTIONS)
-            is_unchanged += (answers == still) / len(DIRECTIONS)
+            classes = _predicted_classes(predict, shift(split.images, down * distance, right * distance))
+            is_right += (classes == split.labels) / len(DIRECTIONS)
+            is_unchanged += (classes == original) / len(DIRECTIONS)
             on_images(len(split))
-        moved.append(Moved(distance, is_right, is_unchanged))
-    return tuple(moved)
+        results.append(ShiftedPredictions(distance, is_right, is_unchanged))
+    return tuple(results)
 
 
-def _answers(predict: Predictor, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    answers: npt.NDArray[np.int64] = predict_all(predict, images).argmax(axis=1)
-    return answers
+def _predicted_classes(predict: Predictor, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    classes: npt.NDArray[np.int64] = predict_all(predict, images).argmax(axis=1)
+    return classes

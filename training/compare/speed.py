@@ -1,8 +1,7 @@
-"""Images a second on one core, of several models in turn, so that what disturbs one disturbs all.
+"""Images per second on one core, measured for several models in interleaved rounds.
 
-In: predictors that compute in the calling thread, and a batch. Out: for each, the rates of the rounds. A rate
-counts the processor time of the thread, not the time on the wall: what other programs do to the machine is no
-property of a model.
+Interleaving spreads disturbances over all models. A rate counts the thread's processor time, not wall time,
+so that other programs on the machine do not count against a model.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ TURN_S = 0.2
 
 @dataclass(frozen=True)
 class Speed:
-    """Images a second of one core; quartiles over ``rounds`` turns."""
+    """Images per second on one core: quartiles over the rounds."""
 
     lower_quartile: float
     median: float
@@ -35,7 +34,7 @@ class Speed:
     rounds: int
 
 
-def measure(
+def measure_speed(
     predictors: Sequence[Predictor],
     batch: npt.NDArray[np.uint8],
     *,
@@ -43,24 +42,25 @@ def measure(
     turn_s: float = TURN_S,
     on_turn: Callable[[], None] = lambda: None,
 ) -> list[Speed]:
-    """Let each predictor answer ``batch`` for about ``turn_s`` seconds, ``rounds`` times around.
+    """Run each predictor on ``batch`` for about ``turn_s`` seconds per round.
 
     Args:
-        predictors: each computes in the thread that calls it.
+        predictors: each must compute in the calling thread.
         batch: uint8 (n, 32, 32, 3).
-        rounds: 2 or more turns for each; each round begins with another predictor.
-        turn_s: processor time of a turn; one batch at least is answered.
-        on_turn: told after each turn.
+        rounds: 2 or more; each round starts with another predictor.
+        turn_s: processor time of a turn, of at least one batch.
+        on_turn: called after each turn.
     """
     for predict in predictors:
-        predict(batch)  # memory is allocated, weights are laid out
+        predict(batch)  # warm-up: allocates memory, packs weights
     rates: list[list[float]] = [[] for _ in predictors]
     for first in range(rounds):
         for place in range(len(predictors)):
             index = (first + place) % len(predictors)
             rates[index].append(_rate(predictors[index], batch, turn_s))
             on_turn()
-    return [_speed(each) for each in rates]
+    quartiles = (statistics.quantiles(each, n=4, method="inclusive") for each in rates)
+    return [Speed(low, middle, high, rounds) for low, middle, high in quartiles]
 
 
 def _rate(predict: Predictor, batch: npt.NDArray[np.uint8], turn_s: float) -> float:
@@ -70,8 +70,3 @@ def _rate(predict: Predictor, batch: npt.NDArray[np.uint8], turn_s: float) -> fl
         images += len(batch)
         spent = time.thread_time() - began
     return images / spent
-
-
-def _speed(rates: list[float]) -> Speed:
-    low, middle, high = statistics.quantiles(rates, n=4, method="inclusive")
-    return Speed(low, middle, high, len(rates))

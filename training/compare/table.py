@@ -1,15 +1,11 @@
-"""A comparison in words and columns: for the terminal, for ``compare.md`` and for the README.
-
-In: a ``Comparison``. Out: titles and cells, Markdown, and the verdict on moved images, all computed from its
-numbers.
-"""
+"""A comparison as tables and text, for the terminal, ``compare.md`` and the documentation."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from training.compare.results import Comparison, Row
+    from training.compare.results import Comparison, ModelResult
     from training.compare.speed import Speed
 
 Table = tuple[list[str], list[list[str]]]
@@ -17,7 +13,7 @@ Table = tuple[list[str], list[list[str]]]
 
 
 def cost_and_accuracy(comparison: Comparison) -> Table:
-    """What each model costs and how good it is."""
+    """Tabulate cost, accuracy and speed of each model."""
     titles = [
         "model", "parameters", "multiply-adds, M", "top-1", "top-3",
         "images/s, one core", "quartiles", "size, kB",
@@ -37,8 +33,8 @@ def cost_and_accuracy(comparison: Comparison) -> Table:
     ]
 
 
-def moved_images(comparison: Comparison) -> Table:
-    """How each model bears images that are moved by some pixels."""
+def shifted_images(comparison: Comparison) -> Table:
+    """Tabulate accuracy and unchanged predictions of each model on shifted images."""
     distances = [each.distance_px for each in comparison.rows[0].shifted]
     titles = ["model", *(f"top-1 at {distance} px" for distance in distances)]
     titles += [f"same at {distance} px" for distance in distances[1:]]
@@ -53,20 +49,20 @@ def moved_images(comparison: Comparison) -> Table:
 
 
 def notes_on_accuracy(comparison: Comparison) -> str:
-    """On what the first table was measured."""
+    """Explain how the first table was measured."""
     top1 = max(row.top1.standard_error for row in comparison.rows)
     top3 = max(row.top3.standard_error for row in comparison.rows)
     return (
         f"Top-1 and top-3 on {comparison.images:,} images ({comparison.data}), one forward pass each; "
         f"standard error at most {_points(top1)} and {_points(top3)} points. Images/s: ONNX Runtime's CPU "
         f"provider, one thread, batches of {comparison.batch}, {comparison.rows[0].speed.rounds} interleaved "
-        "rounds, median and quartiles of images a second of the core's time. Parameters and multiply-adds "
-        "are those of the file; where an int8 graph merges convolution and pooling, weights are stored often."
+        "rounds, median and quartiles of images per second of the core's time. Parameters and multiply-adds "
+        "are those of the file; an int8 graph that merges convolution and pooling stores weights repeatedly."
     )
 
 
-def notes_on_moves(comparison: Comparison) -> str:
-    """On what the second table was measured."""
+def notes_on_shifts(comparison: Comparison) -> str:
+    """Explain how the second table was measured."""
     worst = max(
         rate.standard_error
         for row in comparison.rows
@@ -74,15 +70,15 @@ def notes_on_moves(comparison: Comparison) -> str:
         for rate in (each.top1, each.unchanged)
     )
     return (
-        f"The same {comparison.shift_images:,} of the test images for every model, each class with its "
-        "share, moved up, down, left and right by so many pixels, the border filled by reflection; mean of "
-        "the four. Same: top-1 answers that are those to the images as they are. Standard error at most "
+        f"The same {comparison.shift_images:,} of the test images for every model, stratified by class, "
+        "shifted up, down, left and right, borders filled by reflection; mean of the four directions. "
+        "Same: share of top-1 predictions that equal those for the original images. Standard error at most "
         f"{_points(worst)} points."
     )
 
 
 def notes_on_machine(comparison: Comparison) -> str:
-    """With what everything was measured."""
+    """Name the machine, versions, commit and date of the measurement."""
     versions = ", ".join(f"{name} {version}" for name, version in comparison.versions.items())
     commit, _, changes = comparison.commit.partition("-")
     text = f"{comparison.machine}; {versions}; commit {commit[:12]}"
@@ -90,10 +86,10 @@ def notes_on_machine(comparison: Comparison) -> str:
 
 
 def verdict(comparison: Comparison) -> str:
-    """Say whether weight sharing and pooling beat the fully connected network on moved images.
+    """Say whether weight sharing and pooling beat the fully connected network on shifted images.
 
-    A model does if it is right more often and keeps more of its answers at every distance, each by more than
-    two standard errors of the difference.
+    A model does if it is right more often and keeps more of its predictions at every distance, each by more
+    than two standard errors of the difference.
     """
     if comparison.baseline is None:
         return (
@@ -101,28 +97,28 @@ def verdict(comparison: Comparison) -> str:
         )
     names = list(dict.fromkeys(margin.name for margin in comparison.margins))
     if not names:
-        return "No convolutional network is among these: nothing to say of weight sharing and pooling."
+        return "No convolutional network is among these: nothing to say about weight sharing and pooling."
     clear = [name for name in names if all(each.is_clear for each in comparison.margins if each.name == name)]
     others = [name for name in names if name not in clear]
     if not others:
-        text = "Yes: weight sharing and pooling beat the fully connected network on moved images"
+        text = "Yes: weight sharing and pooling beat the fully connected network on shifted images"
     elif clear:
         text = f"In part: {_listed(clear)} clearly better than the fully connected one, {_listed(others)} not"
     else:
-        text = "No: no convolutional network is clearly better on moved images than the fully connected one"
+        text = "No: no convolutional network is clearly better on shifted images than the fully connected one"
     by_name = {row.name: row for row in comparison.rows}
-    told = "; ".join(_kept(by_name[name]) for name in (comparison.baseline, *names))
+    details = "; ".join(_kept(by_name[name]) for name in (comparison.baseline, *names))
     farthest = comparison.rows[0].shifted[-1].distance_px
-    return f"{text}. At {farthest} pixels {told} (n = {comparison.shift_images:,})."
+    return f"{text}. At {farthest} pixels {details} (n = {comparison.shift_images:,})."
 
 
 def markdown(comparison: Comparison) -> str:
-    """Write both tables, what they were measured on, and the verdict."""
+    """Write both tables, their notes, and the verdict."""
     parts = [
         _table(*cost_and_accuracy(comparison)),
         notes_on_accuracy(comparison),
-        _table(*moved_images(comparison)),
-        notes_on_moves(comparison),
+        _table(*shifted_images(comparison)),
+        notes_on_shifts(comparison),
         f"**{verdict(comparison)}**",
         notes_on_machine(comparison),
     ]
@@ -139,10 +135,10 @@ def _quartiles(speed: Speed) -> str:
     return f"{low:+.0%} {high:+.0%}"
 
 
-def _kept(row: Row) -> str:
-    still, moved = row.shifted[0], row.shifted[-1]
-    kept, lost = moved.unchanged.mean, still.top1.mean - moved.top1.mean
-    return f"{row.name} keeps {_percent(kept)} of its answers and loses {_points(lost, 1)} points"
+def _kept(row: ModelResult) -> str:
+    original, shifted = row.shifted[0], row.shifted[-1]
+    kept, lost = shifted.unchanged.mean, original.top1.mean - shifted.top1.mean
+    return f"{row.name} keeps {_percent(kept)} of its predictions and loses {_points(lost, 1)} points"
 
 
 def _listed(names: list[str]) -> str:
@@ -154,4 +150,4 @@ def _percent(share: float, digits: int = 1) -> str:
 
 
 def _points(share: float, digits: int = 2) -> str:
-    return f"{round(100 * share, digits) + 0:.{digits}f}"  # + 0: no minus before a rounded nothing
+    return f"{round(100 * share, digits) + 0:.{digits}f}"  # + 0 turns -0.0 into 0.0

@@ -1,1 +1,1 @@
-"""The ideas of a convolutional network on things small enough to follow by hand."""
+"""Demonstrations of convolution on inputs small enough to follow by hand."""

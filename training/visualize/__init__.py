@@ -1,5 +1,5 @@
-"""Pictures of what a trained network answers and sees.
+"""A look inside a trained network: filters, feature maps, attribution and calibration in one report.
 
-A module a family of pictures, each giving numbers; ``drawing`` turns numbers into pictures, ``gallery`` has
-them all made, ``report`` binds them to one page.
+Each module computes one family of numbers, ``drawing`` plots them, ``chapters`` adds the explanations, and
+``report`` runs everything.
 """

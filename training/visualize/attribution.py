@@ -1,8 +1,8 @@
-"""Which pixels an answer hangs on, by Captum (https://captum.ai).
+"""Attribution: which pixels a prediction depends on, by Captum (https://captum.ai).
 
-Occlusion (Zeiler and Fergus 2013, arXiv:1311.2901) asks what a class loses when a window is hidden, and needs
-answers alone. Gradients need the network: saliency (Simonyan 2013, arXiv:1312.6034) and integrated gradients
-(Sundararajan 2017, arXiv:1703.01365).
+Occlusion (Zeiler and Fergus 2013, arXiv:1311.2901) hides a window and measures the lost probability; it needs
+predictions only. Saliency (Simonyan 2013, arXiv:1312.6034) and integrated gradients (Sundararajan 2017,
+arXiv:1703.01365) need the network.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from training.errors import MissingPackageError
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
     from torch import nn
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 WINDOW_PX = 8
 STRIDE_PX = 2
-_WINDOWS_A_CALL = 169  # all of a 32x32 image
-_INTEGRATION_STEPS = 50  # Captum's default; its error is checked by a test
+_WINDOWS_PER_CALL = 169  # all windows of a 32x32 image
+_INTEGRATION_STEPS = 50  # Captum's default; a test checks the error
 
 
 @dataclass(frozen=True)
 class Gradients:
-    """Two maps an image, each by the logit of a class."""
+    """Two attribution maps per image, for the logit of one class."""
 
     saliency: npt.NDArray[np.float32]
-    """(n, 32, 32), 0 or more: change of the logit per step of a pixel's 256, largest of the three colours."""
+    """(n, 32, 32), at least 0: change of the logit per step of a pixel's 0..255, maximum over the colours."""
     integrated: npt.NDArray[np.float32]
-    """(n, 32, 32): share of each pixel in the logit's difference to an image of the mean colour."""
+    """(n, 32, 32): each pixel's share of the logit difference to an image of the mean colour."""
 
 
 def occlusion(
@@ -43,16 +43,16 @@ def occlusion(
     classes: npt.NDArray[np.int64],
     fill: npt.NDArray[np.uint8],
 ) -> npt.NDArray[np.float32]:
-    """Measure what hiding a window costs a class.
+    """Measure how much probability a class loses when an 8x8 window, moved in steps of 2, is hidden.
 
     Args:
         predict: the model.
         images: uint8 (n, 32, 32, 3).
-        classes: (n,), whose probability is watched.
-        fill: uint8 (3,), the colour of the window, 8 pixels wide, moved by 2.
+        classes: (n,), the class to measure for each image.
+        fill: uint8 (3,), the colour of the window.
 
     Returns:
-        float32 (n, 32, 32): mean loss of probability over the windows that hide a pixel; negative where the
+        float32 (n, 32, 32): mean loss of probability over the windows that cover a pixel; negative where the
         class gains.
 
     Raises:
@@ -69,14 +69,13 @@ def occlusion(
             sliding_window_shapes=(WINDOW_PX, WINDOW_PX, 3),
             strides=(STRIDE_PX, STRIDE_PX, 3),
             baselines=torch.from_numpy(fill).float().expand(1, *image.shape),
-            target=int(chosen),
-            perturbations_per_eval=_WINDOWS_A_CALL,
+            target=int(label),
+            perturbations_per_eval=_WINDOWS_PER_CALL,
         )
-        for image, chosen in zip(images, classes, strict=True)
+        for image, label in zip(images, classes, strict=True)
     ]
-    lost: npt.NDArray[np.float32] = (
-        torch.cat(maps)[..., 0].numpy().astype(np.float32)
-    )  # one window for all colours
+    # The window covers all three colours, so their values are equal.
+    lost: npt.NDArray[np.float32] = torch.cat(maps)[..., 0].float().numpy()
     return lost
 
 
@@ -86,7 +85,7 @@ def gradients(
     classes: npt.NDArray[np.int64],
     fill: npt.NDArray[np.uint8],
 ) -> Gradients:
-    """Measure how the logit of a class follows the pixels; arguments and errors as ``occlusion``."""
+    """Compute saliency and integrated gradients; arguments and errors as for ``occlusion``."""
     captum = _captum()
     target = torch.from_numpy(classes)
     pixels = torch.from_numpy(images).float().requires_grad_()

@@ -1,4 +1,4 @@
-"""The images that are looked at one by one: some of different classes, or those that were asked for."""
+"""The images that a report shows one by one: a few of different classes, or those the user named."""
 
 from __future__ import annotations
 
@@ -29,35 +29,33 @@ class Example:
     """One image."""
 
     name: str
-    """Short, for titles: where it is from."""
+    """Its number in the split or its file name, for titles."""
     image: npt.NDArray[np.uint8]
     """(32, 32, 3)."""
     label: int | None
-    """None where nobody said what it shows."""
+    """None if unknown."""
+
+    @property
+    def class_name(self) -> str:
+        """Name of the class, or "unlabelled"."""
+        return "unlabelled" if self.label is None else CLASS_NAMES[self.label]
 
 
-def choose(split: Split, wanted: Sequence[str]) -> list[Example]:
-    """Return the images that were asked for, or some of different classes, the same at each call.
+def choose_examples(split: Split, wanted: Sequence[str]) -> list[Example]:
+    """Return the named images, or four of different classes, the same ones in each call.
 
     Args:
-        split: whose images can be asked for by index.
-        wanted: indices and paths of pictures; none means some of the split.
+        split: the images that indices refer to.
+        wanted: indices and paths of image files; may be empty.
 
     Raises:
-        DataError: there is no such index, or the file is no picture.
+        DataError: an index is out of range, or a file is not a readable image.
     """
     if not wanted:
-        return _seeded(split)
+        order = np.random.default_rng(_SEED).permutation(len(split))
+        _, first = np.unique(split.labels[order], return_index=True)  # the first image of each class
+        wanted = [str(order[place]) for place in np.sort(first)[:DEFAULT_EXAMPLES]]
     return [_of_split(split, int(each)) if each.isdecimal() else _of_file(Path(each)) for each in wanted]
-
-
-def _seeded(split: Split) -> list[Example]:
-    generator = np.random.default_rng(_SEED)
-    order = generator.permutation(len(split))
-    _, first = np.unique(
-        split.labels[order], return_index=True
-    )  # the first image of each class in that order
-    return [_of_split(split, int(order[place])) for place in np.sort(first)[:DEFAULT_EXAMPLES]]
 
 
 def _of_split(split: Split, index: int) -> Example:
@@ -67,7 +65,7 @@ def _of_split(split: Split, index: int) -> Example:
 
 
 def _of_file(path: Path) -> Example:
-    """Read a picture as a server does: upright, on white, its central square, 32x32."""
+    """Read an image as the server does: upright, on white, its central square, 32x32."""
     try:
         with Image.open(path) as opened:
             opened.draft(None, (2 * _SIDE, 2 * _SIDE))  # JPEG only: decoded at a reduced size
@@ -84,8 +82,3 @@ def _of_file(path: Path) -> Example:
         (_SIDE, _SIDE), Image.Resampling.BICUBIC, (left, top, left + side, top + side), reducing_gap=3.0
     )
     return Example(path.name, np.array(fitted), None)
-
-
-def class_of(example: Example) -> str:
-    """Return the name of what an example shows, or say that nobody knows."""
-    return "unlabelled" if example.label is None else CLASS_NAMES[example.label]

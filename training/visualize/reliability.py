@@ -1,4 +1,4 @@
-"""How far answers can be trusted: calibration, and the mistakes made with most confidence."""
+"""How far predictions can be trusted: calibration, and the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -10,59 +10,55 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-BINS = 15  # as Guo et al. have it
+BINS = 15  # as in Guo et al.
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How often answers of some confidence are right (Guo et al. 2017, arXiv:1706.04599)."""
+class ReliabilityBins:
+    """Accuracy of predictions by their confidence (Guo et al. 2017, arXiv:1706.04599)."""
 
     edges: npt.NDArray[np.float64]
-    """(bins + 1,), 0 to 1; a bin has its lower edge, the last one its upper too."""
+    """(bins + 1,), 0 to 1; a bin includes its lower edge, the last one both."""
     counts: npt.NDArray[np.int64]
-    """(bins,): answers whose confidence lies there."""
+    """(bins,): predictions whose confidence lies in the bin."""
     confidence: npt.NDArray[np.float64]
-    """(bins,): their mean; NaN for an empty bin."""
+    """(bins,): their mean confidence; NaN for an empty bin."""
     accuracy: npt.NDArray[np.float64]
-    """(bins,): share of them that is right; NaN for an empty bin."""
+    """(bins,): share of them that is correct; NaN for an empty bin."""
 
     @property
     def expected_error(self) -> float:
-        """Expected calibration error: mean gap between confidence and accuracy, weighted by answers."""
-        filled = self.counts > 0
-        gaps = np.abs(self.accuracy[filled] - self.confidence[filled])
-        return float((gaps * self.counts[filled]).sum() / self.counts.sum())
+        """Expected calibration error: mean gap between confidence and accuracy, weighted by count."""
+        return float(np.nansum(np.abs(self.confidence - self.accuracy) * self.counts) / self.counts.sum())
 
     @property
     def bias(self) -> float:
-        """Mean confidence less accuracy: above zero, the model is too sure of itself."""
-        filled = self.counts > 0
-        gaps = self.confidence[filled] - self.accuracy[filled]
-        return float((gaps * self.counts[filled]).sum() / self.counts.sum())
+        """Mean confidence minus accuracy: above zero, the model is overconfident."""
+        return float(np.nansum((self.confidence - self.accuracy) * self.counts) / self.counts.sum())
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer."""
+    """A wrong prediction."""
 
     index: int
     label: int
     said: int
     probability: float
-    """Of what was said."""
+    """Of the predicted class, ``said``."""
     probability_of_label: float
 
 
 def calibration(
     probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], bins: int = BINS
-) -> Calibration:
-    """Sort answers by the probability (n, 10) of their first class into bins of equal width."""
+) -> ReliabilityBins:
+    """Sort predictions (n, 10) into bins of equal width by the probability of their top class."""
     confidence = probabilities.max(axis=1).astype(np.float64)
     is_right = probabilities.argmax(axis=1) == labels
     places = np.clip((confidence * bins).astype(np.int64), 0, bins - 1)
     counts = np.bincount(places, minlength=bins)
     with np.errstate(invalid="ignore"):
-        return Calibration(
+        return ReliabilityBins(
             edges=np.linspace(0, 1, bins + 1),
             counts=counts,
             confidence=np.bincount(places, confidence, bins) / counts,
@@ -73,17 +69,13 @@ def calibration(
 def confident_mistakes(
     probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], most: int
 ) -> list[Mistake]:
-    """Return wrong answers, the most confident first, at most ``most``."""
+    """Return at most ``most`` wrong predictions, the most confident first."""
     said = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(said != labels)
     order = wrong[np.argsort(-probabilities[wrong, said[wrong]], kind="stable")][:most]
     return [
         Mistake(
-            index=int(index),
-            label=int(labels[index]),
-            said=int(said[index]),
-            probability=float(probabilities[index, said[index]]),
-            probability_of_label=float(probabilities[index, labels[index]]),
+            index, int(labels[index]), int(said[index]), float(row[said[index]]), float(row[labels[index]])
         )
-        for index in order
+        for index, row in zip(order.tolist(), probabilities[order], strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Which images excite each channel of a layer most, and where in them."""
+"""The images that activate each channel of a layer most strongly, and where in them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from training.visualize.layers import Layer, watching
+from training.visualize.layers import Layer, hook_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,57 +20,54 @@ _BATCH = 250
 
 
 @dataclass(frozen=True)
-class Peaks:
-    """The strongest activations of each channel, one an image, strongest first."""
+class TopActivations:
+    """The strongest activations of each channel, at most one per image, strongest first."""
 
     values: npt.NDArray[np.float32]
-    """(channels, k); a channel that never is above zero has none."""
+    """(channels, k)."""
     images: npt.NDArray[np.int64]
     """(channels, k): index of the image."""
     rows: npt.NDArray[np.int64]
-    """(channels, k): where in the map."""
+    """(channels, k): row in the feature map."""
     columns: npt.NDArray[np.int64]
+    """(channels, k)."""
 
-    def strongest(self, k: int) -> Peaks:
+    def strongest(self, k: int) -> TopActivations:
         """Return the first ``k`` of each channel."""
-        return Peaks(self.values[:, :k], self.images[:, :k], self.rows[:, :k], self.columns[:, :k])
+        return TopActivations(self.values[:, :k], self.images[:, :k], self.rows[:, :k], self.columns[:, :k])
 
 
-def peaks(
+def find_top_activations(
     network: nn.Module,
     layers: Sequence[Layer],
     images: npt.NDArray[np.uint8],
-    strongest: int,
+    k: int,
     on_images: Callable[[int], None] = lambda _: None,
-) -> dict[str, Peaks]:
-    """Find the images on which each channel of some layers is strongest.
+) -> dict[str, TopActivations]:
+    """Find the ``k`` images on which each channel is strongest, by layer.
 
     Args:
         network: in evaluation mode.
-        layers: those with feature maps that are wanted.
-        images: uint8 (n, 32, 32, 3).
-        strongest: how many images a channel, fewer where there are fewer.
-        on_images: is told how many images are done.
-
-    Returns:
-        By layer; of each image only its strongest place counts.
+        layers: layers with feature maps.
+        images: uint8 (n, 32, 32, 3); fewer than ``k`` give fewer activations.
+        k: images per channel; each counts once, at its strongest position.
+        on_images: called with the number of images processed so far.
     """
-    found: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {each.name: [] for each in layers}
+    maxima: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {each.name: [] for each in layers}
 
-    def note(name: str, value: torch.Tensor) -> None:
-        found[name].append(value.flatten(2).max(dim=2))  # not inplace: max copies
+    def keep_maximum(name: str, output: torch.Tensor) -> None:
+        maxima[name].append(output.flatten(2).max(dim=2))  # a copy: later layers may work in place
 
     for start in range(0, len(images), _BATCH):
         batch = np.ascontiguousarray(images[start : start + _BATCH])
-        with watching(layers, note), torch.inference_mode():
+        with hook_outputs(layers, keep_maximum), torch.inference_mode():
             network(torch.from_numpy(batch))
         on_images(start + len(batch))
-    return {each.name: _strongest(found[each.name], each.shape[2], strongest) for each in layers}
+    return {each.name: _strongest(maxima[each.name], each.shape[2], k) for each in layers}
 
 
-def _strongest(found: list[tuple[torch.Tensor, torch.Tensor]], width: int, strongest: int) -> Peaks:
-    values = torch.cat([each[0] for each in found]).numpy().T  # (channels, n)
-    places = torch.cat([each[1] for each in found]).numpy().T
-    order = np.argsort(-values, axis=1, kind="stable")[:, :strongest]
+def _strongest(maxima: list[tuple[torch.Tensor, torch.Tensor]], width: int, k: int) -> TopActivations:
+    values, places = (torch.cat(parts).numpy().T for parts in zip(*maxima, strict=True))  # (channels, n)
+    order = np.argsort(-values, axis=1, kind="stable")[:, :k]
     chosen = np.take_along_axis(places, order, axis=1)
-    return Peaks(np.take_along_axis(values, order, axis=1), order, chosen // width, chosen % width)
+    return TopActivations(np.take_along_axis(values, order, axis=1), order, chosen // width, chosen % width)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,39 +11,27 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    Curves = dict[str, npt.NDArray[np.float64]]
+
 LOSSES = ("loss", "validation_loss")
 RATES = ("validation_top1", "validation_top3")
 
 
-@dataclass(frozen=True)
-class Curves:
-    """What a run measured after each epoch."""
+def training_curves(rows: Sequence[dict[str, Any]]) -> Curves:
+    """Return the columns of the rows of ``Run.metrics``.
 
-    epochs: npt.NDArray[np.int64]
-    """(n,)."""
-    series: dict[str, npt.NDArray[np.float64]]
-    """By name, those of LOSSES (nats) and RATES (0 to 1) that were measured: (n,), NaN where one was not."""
-
-    @property
-    def best(self) -> tuple[int, float] | None:
-        """Epoch of the highest validation top-1, and its value; None where it never was measured."""
-        top1 = self.series.get("validation_top1")
-        if top1 is None:
-            return None
-        place = int(np.nanargmax(top1))
-        return int(self.epochs[place]), float(top1[place])
-
-
-def curves(rows: Sequence[dict[str, Any]]) -> Curves:
-    """Collect the columns of the rows of ``Run.metrics``."""
-    series = {
-        name: np.array([_number(row.get(name)) for row in rows], np.float64) for name in (*LOSSES, *RATES)
+    Returns:
+        "epoch", and the LOSSES (nats) and RATES (0 to 1) that were measured: (n,), NaN where one is missing.
+    """
+    columns = {
+        name: np.array([row.get(name) for row in rows], np.float64) for name in ("epoch", *LOSSES, *RATES)
     }
-    return Curves(
-        np.array([row["epoch"] for row in rows], np.int64),
-        {name: values for name, values in series.items() if not np.isnan(values).all()},
-    )
+    return {name: values for name, values in columns.items() if not np.isnan(values).all()}
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) else float("nan")
+def best_epoch(curves: Curves) -> tuple[int, float] | None:
+    """Return epoch and value of the highest validation top-1; None if it was never measured."""
+    if "validation_top1" not in curves:
+        return None
+    best = np.nanargmax(curves["validation_top1"])
+    return int(curves["epoch"][best]), float(curves["validation_top1"][best])

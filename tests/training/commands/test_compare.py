@@ -35,7 +35,7 @@ def test_tables_files_and_pictures_come_from_a_repository(synthetic: Path, tmp_p
 
     assert done.code == 0
     assert re.fullmatch(r"left out broken: .*model\.onnx is not a readable ONNX model .*\n", done.stderr)
-    assert "moved images, n = 40" in done.stdout
+    assert "shifted images, n = 40" in done.stdout
     assert max(map(len, done.stdout.splitlines()[:20])) <= 80
     files = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert files == ["accuracy.png", "compare.json", "compare.md", "shifts.png"]

@@ -1,4 +1,4 @@
-"""Small graphs that are known to the last multiply-add."""
+"""Small graphs with known numbers of parameters and multiply-adds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison from files to figures, to words, to pictures and back."""
+"""A comparison from files to results, tables, charts and JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from training.data.dataset import Split
 
 
-class _Listener:
+class _RecordedProgress:
     def __init__(self) -> None:
         self.expected: dict[str, int] = {}
         self.images: dict[str, int] = {}
@@ -51,7 +51,7 @@ class _Listener:
 def comparison(repository: Path, test_split: Split) -> Comparison:
     subjects, _ = in_repository(repository)
     return compare(
-        subjects, test_split, "synthetic colours", _Listener(), shift_images=100, rounds=2, turn_s=0
+        subjects, test_split, "synthetic colours", _RecordedProgress(), shift_images=100, rounds=2, turn_s=0
     )
 
 
@@ -85,21 +85,21 @@ def test_sharing_weights_keeps_answers_and_the_verdict_says_so(comparison: Compa
     )
 
 
-def test_the_listener_sees_every_image_and_turn(repository: Path, test_split: Split) -> None:
-    listener = _Listener()
+def test_the_progress_sees_every_image_and_turn(repository: Path, test_split: Split) -> None:
+    progress = _RecordedProgress()
     subjects, _ = in_repository(repository)
 
-    compare(subjects, test_split[:40], "x", listener, shift_images=20, rounds=3, turn_s=0)
+    compare(subjects, test_split[:40], "x", progress, shift_images=20, rounds=3, turn_s=0)
 
-    assert listener.images == listener.expected == {"colours": 40 + 17 * 20, "pixels": 40 + 17 * 20}
-    assert listener.turns == [6, 6]
+    assert progress.images == progress.expected == {"colours": 40 + 17 * 20, "pixels": 40 + 17 * 20}
+    assert progress.turns == [6, 6]
 
 
 def test_too_few_images_are_refused(repository: Path, test_split: Split) -> None:
     subjects, _ = in_repository(repository)
 
     with pytest.raises(DataError, match="1 test images"):
-        compare(subjects, test_split[:1], "x", _Listener(), shift_images=20)
+        compare(subjects, test_split[:1], "x", _RecordedProgress(), shift_images=20)
 
 
 def test_json_keeps_everything(comparison: Comparison) -> None:
@@ -108,7 +108,7 @@ def test_json_keeps_everything(comparison: Comparison) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 0}', '{"format": 1, "rows": [{}]}'])
 def test_another_file_is_no_comparison(text: str) -> None:
-    with pytest.raises(CheckpointError, match=r"not the compare\.json"):
+    with pytest.raises(CheckpointError, match=r"not a compare\.json"):
         from_json(text)
 
 
@@ -164,8 +164,8 @@ def test_pictures_are_drawn_with_many_models(comparison: Comparison, tmp_path: P
     rows = tuple(dataclasses.replace(row, name=f"{row.name}{i}") for i in range(6) for row in comparison.rows)
     many = dataclasses.replace(comparison, rows=rows)
 
-    plots.accuracy_against_arithmetic(many, tmp_path / "accuracy.png")
-    plots.answers_against_distance(many, tmp_path / "shifts.png")
+    plots.accuracy_by_cost(many, tmp_path / "accuracy.png")
+    plots.robustness_by_distance(many, tmp_path / "shifts.png")
 
     for name in ("accuracy.png", "shifts.png"):
         with Image.open(tmp_path / name) as image:

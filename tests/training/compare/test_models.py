@@ -1,4 +1,4 @@
-"""The newest of each model is compared; what cannot be is named."""
+"""The newest version of each model is compared; skipped models are named."""
 
 from __future__ import annotations
 

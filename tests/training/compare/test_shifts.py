@@ -1,4 +1,4 @@
-"""Images are moved as far as said, and what a model says of them is counted right."""
+"""Images are shifted by the given distance, and predictions for them are counted correctly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from training.compare.shifts import DIRECTIONS, DISTANCES_PX, Rate, choose, move, shift
+from training.compare.shifts import DIRECTIONS, DISTANCES_PX, Rate, predict_shifted, shift, stratified_sample
 from training.data.dataset import Split
 
 if TYPE_CHECKING:
@@ -41,18 +41,18 @@ def test_each_class_has_its_share_of_the_chosen_images(n: int) -> None:
     labels = RANDOM.permutation(np.repeat(np.arange(10), 50))
     split = Split(np.zeros((500, 1, 1, 3), np.uint8), labels)
 
-    chosen = choose(split, n)
+    chosen = stratified_sample(split, n)
 
     counts = np.bincount(labels[chosen], minlength=10)
     assert len(set(chosen)) == n
     assert set(counts) <= {n // 10, n // 10 + 1}
-    assert (chosen == choose(split, n)).all()
+    assert (chosen == stratified_sample(split, n)).all()
 
 
 def test_all_images_are_taken_if_there_are_no_more() -> None:
     split = Split(np.zeros((5, 1, 1, 3), np.uint8), np.arange(5))
 
-    assert choose(split, 5).tolist() == choose(split, 9).tolist() == [0, 1, 2, 3, 4]
+    assert stratified_sample(split, 5).tolist() == stratified_sample(split, 9).tolist() == [0, 1, 2, 3, 4]
 
 
 def _brightest_column(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -68,7 +68,7 @@ def test_answers_are_counted_over_images_and_directions() -> None:
     images[1, :, 24] = 255  # stays within its half wherever it goes
     seen: list[int] = []
 
-    moved = move(_brightest_column, Split(images, np.array([0, 0])), seen.append)
+    moved = predict_shifted(_brightest_column, Split(images, np.array([0, 0])), seen.append)
 
     assert [each.distance_px for each in moved] == [0, *DISTANCES_PX]
     assert [each.is_unchanged.tolist() for each in moved] == [[1, 1]] * 2 + [[0.75, 1]] * 3

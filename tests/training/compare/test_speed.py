@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from training.compare.speed import measure
+from training.compare.speed import measure_speed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,7 +32,7 @@ def test_models_take_turns_and_each_begins_a_round(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(time, "thread_time", lambda: clock[0])
     turns: list[None] = []
 
-    fast, slow = measure(
+    fast, slow = measure_speed(
         [costs("fast", 0.5), costs("slow", 2.0)],
         BATCH,
         rounds=2,

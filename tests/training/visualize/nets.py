@@ -1,4 +1,4 @@
-"""Small networks of every kind that is looked at: a chain, blocks, a matrix, a recurrent one."""
+"""Small networks of every kind: a chain, blocks, a fully connected one, a recurrent one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Chain(nn.Module):
-    """Layers one after the other; pixels are only divided by 255."""
+    """A chain of layers; pixels are only divided by 255."""
 
     def __init__(self, **layers: nn.Module) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Chain(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions beside a shortcut."""
+    """Two convolutions and a shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Block(nn.Module):
 
 
 class LastState(nn.Module):
-    """Gives the last state alone, though its GRU has one a step."""
+    """Returns the last state of its GRU only."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class LastState(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """Reads the image row by row."""
+    """Reads the image one row per step."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The decisive pixels of models that were made by hand are found."""
+"""Attribution finds the decisive pixels of hand-made models."""
 
 from __future__ import annotations
 

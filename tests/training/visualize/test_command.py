@@ -27,7 +27,7 @@ def test_a_run_becomes_a_report(finished: Run, synthetic: Path, cache: Path, tmp
     code, said, errors = call("visualize", *where, "--image", 3, "--layer", "pool2")
 
     assert (code, errors) == (0, "")
-    assert "1/7 How good its answers are\n" in said
+    assert "1/7 Accuracy and calibration\n" in said
     assert said.endswith(f" pictures: {tmp_path / 'out' / 'report.html'}\n")
     assert "50 images: validation split, image folder" in (tmp_path / "out" / "report.html").read_text()
     assert {each.name for each in tmp_path.iterdir()} == {"out"}

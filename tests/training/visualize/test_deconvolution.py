@@ -22,8 +22,7 @@ from tests.training.visualize.nets import (
 )
 from training.networks import CIFAR10Net
 from training.visualize.deconvolution import NotAChainError, chain_to, project
-from training.visualize.feature_maps import feature_maps
-from training.visualize.layers import layer_called, layers_of
+from training.visualize.layers import feature_maps, layer_named, layers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +34,7 @@ def _project(
     network: nn.Module, layer: str, image: np.ndarray, channel: int, row: int, column: int
 ) -> np.ndarray:
     layers = layers_of(network)
-    chain = chain_to(network, layers, layer_called(layers, layer, "net"))
+    chain = chain_to(network, layers, layer_named(layers, layer, "net"))
     one = [np.array([each]) for each in (channel, row, column)]
     return np.asarray(project(chain, image[None], one[0], one[1], one[2])[0])
 
@@ -49,7 +48,7 @@ def _tap(row: int, column: int, colour: tuple[float, float, float]) -> list[list
 
 @pytest.fixture
 def undetermined() -> Iterator[None]:
-    """Allow what PyTorch has no deterministic form of, whatever a training in this process asked for."""
+    """Allow operations without a deterministic implementation, even after a training in this process."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(mode=False)
     yield
@@ -172,7 +171,7 @@ def test_captum_gives_the_same_up_to_scale() -> None:
     method = NeuronDeconvolution(network, convolution_of(network, "conv3"))
     pixels = torch.from_numpy(image[None]).float().requires_grad_()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells of the hooks that it sets
+        warnings.simplefilter("ignore")  # about the hooks that it sets
         slope = method.attribute(pixels, (channel, row, column))[0].detach().numpy()
 
     projected = _project(network, "conv3", image, channel, row, column)
@@ -200,14 +199,14 @@ def test_layers_that_run_in_another_way_than_they_are_listed_are_found_out() -> 
 
     network = Doubling(conv1=nn.Conv2d(3, 2, 3), flatten=nn.Flatten(), fc=nn.Linear(1800, 10))
 
-    with pytest.raises(NotAChainError, match="do not run one after the other"):
+    with pytest.raises(NotAChainError, match="are not a chain"):
         _project(network, "conv1", np.zeros((32, 32, 3), np.uint8), 0, 0, 0)
 
 
 def test_several_images_are_projected_each_by_itself() -> None:
     network = small_chain()
     layers = layers_of(network)
-    chain = chain_to(network, layers, layer_called(layers, "conv2", "net"))
+    chain = chain_to(network, layers, layer_named(layers, "conv2", "net"))
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
     channels, rows, columns = np.array([0, 3, 4]), np.array([1, 7, 15]), np.array([2, 8, 0])
 

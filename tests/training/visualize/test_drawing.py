@@ -1,4 +1,4 @@
-"""Pixels land where the sheets say."""
+"""Sheets place and scale their pixels correctly."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ import numpy as np
 from PIL import Image
 
 from training.plotting import DOTS_PER_INCH
-from training.visualize.drawing.attribution_plots import end_of_scale
-from training.visualize.drawing.tiles import MARGIN_IN, TITLE_IN, Strip, about_grey, mosaic, sheet, spread
+from training.visualize.drawing.attribution_plots import scale_limit
+from training.visualize.drawing.tiles import (
+    MARGIN_IN,
+    TITLE_IN,
+    Strip,
+    centred_on_grey,
+    evenly_spaced,
+    mosaic,
+    sheet,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,21 +62,21 @@ def test_a_mosaic_goes_row_by_row_with_gaps() -> None:
 
 
 def test_what_is_shown_of_many_is_spread_over_all() -> None:
-    assert spread(5, 10).tolist() == [0, 1, 2, 3, 4]
-    assert spread(100, 3).tolist() == [0, 50, 99]
-    assert spread(0, 3).tolist() == []
+    assert evenly_spaced(5, 10).tolist() == [0, 1, 2, 3, 4]
+    assert evenly_spaced(100, 3).tolist() == [0, 50, 99]
+    assert evenly_spaced(0, 3).tolist() == []
 
 
 def test_zero_is_grey_and_the_largest_magnitude_full() -> None:
-    assert about_grey(np.array([-2.0, 0.0, 1.0], np.float32)).tolist() == [0.0, 0.5, 0.75]
-    assert about_grey(np.zeros(2, np.float32)).tolist() == [0.5, 0.5]
+    assert centred_on_grey(np.array([-2.0, 0.0, 1.0], np.float32)).tolist() == [0.0, 0.5, 0.75]
+    assert centred_on_grey(np.zeros(2, np.float32)).tolist() == [0.5, 0.5]
 
 
 def test_losses_of_rounding_are_pale_and_single_pixels_do_not_pale_the_others() -> None:
     rounding = np.full(100, 4e-6, np.float32)
     one_pixel = np.append(np.full(999, 0.2), 5).astype(np.float32)
 
-    assert end_of_scale(rounding, 0.01) == 0.01
-    assert end_of_scale(-rounding, 0) == np.float32(4e-6)
-    assert end_of_scale(one_pixel, 0.01) == np.float32(0.2)
-    assert end_of_scale(np.zeros(9, np.float32), 0) == 1
+    assert scale_limit(rounding, 0.01) == 0.01
+    assert scale_limit(-rounding, 0) == np.float32(4e-6)
+    assert scale_limit(one_pixel, 0.01) == np.float32(0.2)
+    assert scale_limit(np.zeros(9, np.float32), 0) == 1

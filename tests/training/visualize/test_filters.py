@@ -7,22 +7,21 @@ import torch
 from torch import nn
 
 from tests.training.visualize.nets import Recurrent, small_chain, small_matrix, small_resnet
-from training.visualize.filters import first_matrix, kernels, pixel_weights
+from training.visualize.filters import convolution_kernels, fully_connected_input, pixel_weights
 from training.visualize.layers import layers_of
 
 
 def test_kernels_within_blocks_are_found_too() -> None:
-    found = kernels(small_resnet())
+    found = convolution_kernels(small_resnet())
 
-    assert [each.name for each in found][:3] == ["stem", "block1.conv1", "block1.conv2"]
+    assert list(found)[:3] == ["stem", "block1.conv1", "block1.conv2"]
     assert len(found) == 7
-    assert found[0].sees_colours
-    assert not found[1].sees_colours
+    assert found["stem"].shape == (4, 3, 3, 3)
 
 
 def test_the_weights_of_a_matrix_are_laid_out_as_pixels() -> None:
     network = small_matrix()
-    layer = first_matrix(layers_of(network))
+    layer = fully_connected_input(layers_of(network))
     assert layer is not None
     assert isinstance(layer.module, nn.Linear)
 
@@ -33,7 +32,7 @@ def test_the_weights_of_a_matrix_are_laid_out_as_pixels() -> None:
 
 
 def test_a_network_that_begins_otherwise_has_no_first_matrix() -> None:
-    assert first_matrix(layers_of(small_chain())) is None
-    assert first_matrix(layers_of(Recurrent())) is None
+    assert fully_connected_input(layers_of(small_chain())) is None
+    assert fully_connected_input(layers_of(Recurrent())) is None
     assert all(not value.requires_grad or value.grad is None for value in small_chain().parameters())
     assert torch.is_grad_enabled()

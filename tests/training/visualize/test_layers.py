@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
-from tests.training.visualize.nets import Recurrent, small_chain, small_matrix, small_resnet
+from tests.training.visualize.nets import (
+    Chain,
+    Recurrent,
+    convolution_of,
+    small_chain,
+    small_matrix,
+    small_resnet,
+)
 from training.errors import LayerError
 from training.networks import NETWORKS
-from training.visualize.layers import deepest_convolution, last_pooling, layer_called, layers_of
+from training.visualize.layers import (
+    deepest_convolution,
+    feature_maps,
+    last_pooling_layers,
+    layer_named,
+    layers_of,
+)
 
 
 def test_a_chain_has_its_layers_with_shapes() -> None:
@@ -35,12 +51,15 @@ def test_every_network_of_ours_ends_with_ten_logits(name: str) -> None:
     assert layers_of(NETWORKS[name]().eval())[-1].shape == (10,)
 
 
-def test_the_last_pooling_is_one_that_leaves_maps() -> None:
-    for network, expected in ((small_chain(), "pool2"), (small_resnet(), "pool")):
-        pooling = last_pooling(layers_of(network))
-        assert pooling is not None
-        assert pooling.name == expected
-    assert last_pooling(layers_of(small_matrix())) is None
+def test_the_last_pooling_layers_are_those_that_leave_maps() -> None:
+    def names(network: nn.Module, most: int) -> list[str]:
+        return [each.name for each in last_pooling_layers(layers_of(network), most)]
+
+    assert names(small_chain(), 9) == ["pool1", "pool2"]
+    assert names(small_chain(), 1) == ["pool2"]
+    assert names(small_resnet(), 9) == ["pool"]
+    assert names(small_matrix(), 9) == []
+    assert names(Chain(conv=nn.Conv2d(3, 2, 3), relu=nn.ReLU(), out=nn.Flatten()), 9) == ["relu"]
 
 
 def test_the_deepest_convolution_is_not_one_within_a_block() -> None:
@@ -58,8 +77,23 @@ def test_a_layer_that_is_not_there_is_answered_with_those_that_are() -> None:
     with pytest.raises(
         LayerError, match=r"^net has no layer 'conv9'; those with feature maps: conv1, relu1, "
     ):
-        layer_called(layers, "conv9", "net")
+        layer_named(layers, "conv9", "net")
     with pytest.raises(LayerError, match=r"^layer fc of net has no feature maps; those that have: conv1, "):
-        layer_called(layers, "fc", "net")
+        layer_named(layers, "fc", "net")
     with pytest.raises(LayerError, match=r"^no layer of net has feature maps, leave --layer out$"):
-        layer_called(layers_of(small_matrix()), "fc", "net")
+        layer_named(layers_of(small_matrix()), "fc", "net")
+
+
+def test_maps_are_those_of_each_layer_though_the_next_works_in_place() -> None:
+    network = small_chain()  # its first ReLU is in place
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+
+    maps = feature_maps(network, layers_of(network), image)
+
+    with torch.inference_mode():
+        first = convolution_of(network, "conv1")(network.normalise(torch.from_numpy(image[None])))[0].numpy()
+        logits = network(torch.from_numpy(image[None]))[0].numpy()
+    assert (first < 0).any()
+    np.testing.assert_allclose(maps["conv1"], first, atol=1e-6)
+    np.testing.assert_allclose(maps["relu1"], np.maximum(first, 0), atol=1e-6)
+    np.testing.assert_allclose(maps["fc"], logits, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Calibration and mistakes of probabilities that were made by hand."""
+"""Calibration and mistakes of hand-made probabilities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from training.visualize.reliability import calibration, confident_mistakes
 
 
 def _sure(confidences: list[float], said: list[int]) -> np.ndarray:
-    """Probabilities whose first class is ``said`` with this confidence; the rest is spread evenly."""
+    """Probabilities whose first class is ``said`` with this confidence; the rest is evenly_spaced evenly."""
     probabilities = np.repeat((1 - np.array(confidences, np.float32))[:, None] / 9, 10, axis=1)
     probabilities[np.arange(len(said)), said] = confidences
     return probabilities

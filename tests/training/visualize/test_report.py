@@ -1,112 +1,159 @@
-"""The page needs nothing beside it and can be read by everyone."""
+"""Every kind of network gets the figures that apply to it, and a reason for those that do not."""
 
 from __future__ import annotations
 
-import base64
-import re
-from html.parser import HTMLParser
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from training.visualize.report import Picture, Report, Table, page
+from tests.training.visualize.nets import Recurrent, small_chain, small_matrix, small_resnet
+from tests.training.visualize.test_html_page import Page
+from training.evaluation.metrics import torch_predictor
+from training.visualize.examples import choose_examples
+from training.visualize.report import write_report
+from training.visualize.report_builder import ImageSelection
+from training.visualize.trained_model import TrainedModel
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from torch import nn
 
-VOID = {"meta", "img", "link", "br"}
+    from training.data.dataset import Split
+    from training.visualize.html_page import Report
 
-
-class Page(HTMLParser):
-    """Collects what a browser would meet; a tag that is not closed in its place is an error."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
+ALWAYS = {"confusion.png", "calibration.png", "mistakes.png", "attribution.png"}
 
 
-@pytest.fixture
-def report(tmp_path: Path) -> Report:
-    made = Report("A look inside <net>")
-    made.facts = [("Model", "a & b.onnx")]
-    for number, section in enumerate(("First", "First", "Second")):
-        Image.new("RGB", (3 + number, 2), "red").save(tmp_path / f"{number}.png")
-        made.pictures.append(
-            Picture(section, f"Picture {number}", f"{number}.png", f'says "{number}"', f"caption {number}")
-        )
-    made.tables.append(Table("First", "numbers", ["class", "right"], [["cat", "65%"]]))
-    made.absent.append(("Curves", "they need a run"))
-    return made
+class RecordedProgress:
+    """Records the progress."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.images: list[tuple[int, int]] = []
+
+    def on_step(self, number: int, steps: int, what: str) -> None:
+        assert number == len(self.steps) + 1
+        assert steps == 7
+        self.steps.append(what)
+
+    def on_images(self, done: int, images: int) -> None:
+        self.images.append((done, images))
 
 
-def test_every_picture_is_inlined_named_and_described(report: Report, tmp_path: Path) -> None:
-    read = Page(page(report, tmp_path))
-
-    images = read.all("img")
-    assert [each["alt"] for each in images] == ['says "0"', 'says "1"', 'says "2"']
-    assert [(each["width"], each["height"]) for each in images] == [("3", "2"), ("4", "2"), ("5", "2")]
-    for number, each in enumerate(images):
-        kind, _, content = str(each["src"]).partition(",")
-        assert kind == "data:image/png;base64"
-        assert base64.b64decode(content) == (tmp_path / f"{number}.png").read_bytes()
-        assert f"File: {number}.png" in read.words
-        assert f"caption {number}" in read.words
-
-
-def test_nothing_is_fetched(report: Report, tmp_path: Path) -> None:
-    text = page(report, tmp_path)
-    read = Page(text)
-
-    assert not re.search(r"https?:|//[a-z]|url\(|@import", re.sub(r'base64,[^"]*', "", text))
-    assert not read.all("script")
-    assert not read.all("link")
-    sources = [str(each[name]) for _, each in read.tags for name in ("src", "href") if name in each]
-    assert all(source.startswith(("data:image/png;base64,", "#")) for source in sources)
-    policy = next(each for each in read.all("meta") if each.get("http-equiv") == "Content-Security-Policy")
-    assert str(policy["content"]).startswith("default-src 'none'")
+def _make(network: nn.Module, split: Split, folder: Path, *, is_open: bool = True) -> Report:
+    subject = TrainedModel(
+        path=Path("made/by/hand"),
+        name="net",
+        runtime="PyTorch",
+        predict=torch_predictor(network),
+        network=network if is_open else None,
+        no_network_reason="" if is_open else "its weights are not to be had",
+        validation_per_class=5,
+        metrics=[{"epoch": 1, "loss": 2.0, "validation_loss": 2.1, "validation_top1": 0.3}],
+    )
+    # Every tenth image, to see that numbers of the whole split are told.
+    indices = np.arange(0, len(split), 10)
+    looked = ImageSelection("images of colours", split[indices], indices, choose_examples(split, ["3"]))
+    progress = RecordedProgress()
+    report = write_report(subject, looked, None, folder, progress)
+    assert len(progress.steps) == 7
+    assert (len(indices), len(indices)) in progress.images
+    return report
 
 
-def test_headings_language_and_links_lead_through_the_page(report: Report, tmp_path: Path) -> None:
-    text = page(report, tmp_path)
-    read = Page(text)
-
-    assert text.startswith("<!DOCTYPE html>")
-    assert read.all("html")[0]["lang"] == "en"
-    levels = [int(tag[1]) for tag, _ in read.tags if re.fullmatch(r"h\d", tag)]
-    assert levels == [1, 2, 3, 3, 2, 3, 2]  # none is skipped
-    ids = {each["id"] for _, each in read.tags if "id" in each}
-    assert {str(each["href"])[1:] for each in read.all("a")} == ids
-    assert all(each["scope"] in {"row", "col"} for each in read.all("th"))
-    assert "prefers-color-scheme: dark" in text
+def _written(folder: Path) -> set[str]:
+    names = {each.name for each in folder.iterdir()} - {"report.html", "numbers.json"}
+    for name in names:
+        with Image.open(folder / name) as picture:
+            assert min(picture.size) > 200
+            assert max(picture.size) < 4_000
+    return names
 
 
-def test_text_is_escaped_and_what_is_missing_is_explained(report: Report, tmp_path: Path) -> None:
-    text = page(report, tmp_path)
+@pytest.fixture(scope="module")
+def chain(test_split: Split, tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
+    """Return the report of a chain and its folder."""
+    folder = tmp_path_factory.mktemp("chain")
+    return _make(small_chain(), test_split, folder), folder
 
-    assert "<net>" not in text
-    assert "A look inside &lt;net&gt;" in text
-    assert "a &amp; b.onnx" in text
-    assert "What is not here, and why" in text
-    assert "<strong>Curves</strong>: they need a run." in text
-    report.absent.clear()
-    assert "What is not here" not in page(report, tmp_path)
+
+def test_a_chain_gets_everything(chain: tuple[Report, Path]) -> None:
+    report, folder = chain
+
+    layers, kinds = ("pool1", "pool2"), ("patches", "images")
+    assert _written(folder) == ALWAYS | {
+        "curves.png",
+        "filters-conv1.png",
+        "kernels-conv2.png",
+        "features-1.png",
+        *(f"excitation-{layer}-{kind}.png" for layer in layers for kind in kinds),
+        "deconvolution-conv2.png",
+    }
+    assert report.absent == []
+    page = Page((folder / "report.html").read_text())
+    for picture in report.figures:
+        assert picture.file in page.words
+        assert len(picture.alt) > 20
+        assert len(picture.caption) > 20
+
+
+def test_numbers_tell_what_the_pictures_show(chain: tuple[Report, Path]) -> None:
+    _, folder = chain
+
+    numbers = json.loads((folder / "numbers.json").read_text())
+    assert numbers["answers"]["images"] == 100
+    assert sum(map(sum, numbers["answers"]["confusion"])) == 100
+    assert 0 <= numbers["calibration"]["expected_error"] <= 1
+    assert sum(numbers["calibration"]["counts"]) == 100
+    assert set(numbers["files"]) == _written(folder) | {"report.html"}
+    pool = numbers["excitation"]["pool2"]
+    assert pool["receptive_field"] == [12, 12]
+    assert {image % 10 for strip in pool["images"] for image in strip} == {0}  # numbers of the whole split
+    assert {each["index"] % 10 for each in numbers["mistakes"]} == {0}
+
+
+@pytest.mark.slow
+def test_blocks_get_all_but_the_deconvolution_and_are_told_why(test_split: Split, tmp_path: Path) -> None:
+    report = _make(small_resnet(), test_split, tmp_path)
+
+    assert {"filters-stem.png", "features-1.png", "excitation-pool-patches.png"} <= _written(tmp_path)
+    assert {"kernels-block1-conv1.png", "kernels-group-second-conv2.png"} <= _written(tmp_path)
+    ((what, why),) = report.absent
+    assert what == "Deconvolution"
+    assert "within a block" in why
+
+
+@pytest.mark.parametrize(
+    ("network", "pictures", "absent"),
+    [
+        (
+            small_matrix(),
+            {"filters-fc1.png", "features-1.png"},
+            {"Deeper kernels", "What excites channels", "Deconvolution"},
+        ),
+        (
+            Recurrent(),
+            {"features-1.png"},
+            {"Filters in colour", "Deeper kernels", "What excites channels", "Deconvolution"},
+        ),
+    ],
+    ids=["matrix", "recurrent"],
+)
+def test_without_convolution_the_report_says_what_does_not_apply(
+    test_split: Split, tmp_path: Path, network: nn.Module, pictures: set[str], absent: set[str]
+) -> None:
+    report = _make(network, test_split, tmp_path)
+
+    assert _written(tmp_path) == ALWAYS | {"curves.png"} | pictures
+    assert {what for what, _ in report.absent} == absent
+    assert dict(report.absent)["Deconvolution"] == "net has no convolution"
+
+
+def test_of_answers_alone_there_are_still_pictures(test_split: Split, tmp_path: Path) -> None:
+    report = _make(small_chain(), test_split, tmp_path, is_open=False)
+
+    assert _written(tmp_path) == ALWAYS | {"curves.png"}
+    assert {why for _, why in report.absent} == {"its weights are not to be had"}

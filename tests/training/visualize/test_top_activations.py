@@ -1,4 +1,4 @@
-"""The strongest activations are found, with their places."""
+"""The strongest activations are found, with their positions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 from tests.training.visualize.nets import Chain, convolution
 from training.visualize.layers import layers_of
-from training.visualize.top_activations import peaks
+from training.visualize.top_activations import find_top_activations
 
 IDENTITY = np.eye(3)[:2, :, None, None].tolist()  # two channels: red and green
 
@@ -24,7 +24,7 @@ def test_each_channel_has_its_images_strongest_first_and_where() -> None:
     images[0, 6, 5, 1] = 51
     told: list[int] = []
 
-    found = peaks(network, layers_of(network)[:2], images, 3, told.append)
+    found = find_top_activations(network, layers_of(network)[:2], images, 3, told.append)
 
     red, green = found["pool"], found["conv"]
     assert red.images[0].tolist() == [300, 599, 17]
@@ -39,6 +39,6 @@ def test_each_channel_has_its_images_strongest_first_and_where() -> None:
 def test_fewer_images_than_asked_for_give_fewer() -> None:
     network = Chain(conv=convolution(IDENTITY), flatten=nn.Flatten(), fc=nn.Linear(2048, 10))
 
-    found = peaks(network, layers_of(network)[:1], np.zeros((2, 32, 32, 3), np.uint8), 9)
+    found = find_top_activations(network, layers_of(network)[:1], np.zeros((2, 32, 32, 3), np.uint8), 9)
 
     assert found["conv"].values.shape == (2, 2)

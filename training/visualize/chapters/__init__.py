@@ -1,1 +1,1 @@
-"""The report's chapters: a family of pictures each, with the words that explain them."""
+"""The chapters of the report: which numbers make which figure, and the text that explains it."""

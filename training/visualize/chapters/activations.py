@@ -1,4 +1,4 @@
-"""Images and patches that excite the channels of pooling layers most."""
+"""Images and patches that activate the channels of the pooling layers most strongly."""
 
 from __future__ import annotations
 
@@ -6,69 +6,63 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.visualize.book import file_name
-from training.visualize.drawing.patch_sheets import patches, whole_images
-from training.visualize.fields import receptive_field
-from training.visualize.layers import last_pooling
-from training.visualize.top_activations import peaks
+from training.visualize.drawing.patch_sheets import draw_images, draw_patches
+from training.visualize.layers import last_pooling_layers
+from training.visualize.receptive_fields import receptive_fields
+from training.visualize.report_builder import file_name
+from training.visualize.top_activations import find_top_activations
 
 if TYPE_CHECKING:
-    from training.visualize.book import Book
-    from training.visualize.fields import Field
     from training.visualize.layers import Layer
-    from training.visualize.top_activations import Peaks
+    from training.visualize.receptive_fields import ReceptiveFields
+    from training.visualize.report_builder import ReportBuilder
+    from training.visualize.top_activations import TopActivations
 
-TITLE = "What excites its channels"
+TITLE = "What activates each channel"
 _STRONGEST = 9
 _MOST_LAYERS = 3
 
 
-def draw(book: Book) -> None:
-    """Search the images for what excites each channel; the layer that is projected is searched, too."""
-    network, layers = book.subject.network, _layers(book)
+def draw(builder: ReportBuilder) -> None:
+    """Find and draw the top activations; searches the layer to deconvolve, too."""
+    network = builder.model.network
+    requested = [] if builder.layer is None else [builder.layer]
+    layers = requested or last_pooling_layers(builder.model.layers, _MOST_LAYERS)
     if network is None or not layers:
-        book.leave_out("What excites channels", book.subject.closed_because or "no layer has feature maps")
+        builder.omit("What excites channels", builder.model.no_network_reason or "no layer has feature maps")
         return
-    images = book.looked.split.images
-    every = {each.name: each for each in (*layers, book.projected) if each is not None}
-    book.peaks = peaks(
+    images = builder.selection.split.images
+    to_search = {each.name: each for each in (*layers, builder.projected_layer) if each is not None}
+    builder.top_activations = find_top_activations(
         network,
-        list(every.values()),
+        list(to_search.values()),
         images,
         _STRONGEST,
-        lambda done: book.listener.on_images(done, len(images)),
+        lambda done: builder.progress.on_images(done, len(images)),
     )
-    book.numbers["excitation"] = {}
+    builder.numbers["excitation"] = {}
     for layer in layers:
-        _draw_layer(book, layer, book.peaks[layer.name], receptive_field(network, layer))
+        _draw_layer(builder, layer, builder.top_activations[layer.name], receptive_fields(network, layer))
 
 
-def _layers(book: Book) -> list[Layer]:
-    if book.layer is not None:
-        return [book.layer]
-    pooling = [each for each in book.layers if each.is_pooling][-_MOST_LAYERS:]
-    last = last_pooling(book.layers)
-    return pooling or ([] if last is None else [last])
-
-
-def _draw_layer(book: Book, layer: Layer, found: Peaks, field: Field) -> None:
-    images, height, width = book.looked.split.images, *field.size
-    for kind, picture in (("patches", patches), ("images", whole_images)):
+def _draw_layer(builder: ReportBuilder, layer: Layer, found: TopActivations, fields: ReceptiveFields) -> None:
+    selection, (height, width) = builder.selection, fields.size
+    for kind, draw_sheet in (("patches", draw_patches), ("images", draw_images)):
         file = file_name("excitation", layer.name, kind)
-        what = f"the {kind} that excite each channel most"
-        picture(book.path(file), f"{book.subject.name}, {layer.name}: {what}", found, field, images)
-        book.add(
-            TITLE,
+        what = f"{kind} with the strongest activation of each channel"
+        title = f"{builder.model.name}, {layer.name}: {what}"
+        draw_sheet(builder.path(file), title, found, fields, selection.split.images)
+        builder.add_figure(
             f"{layer.name}: {what}",
             file,
             alt=f"Strips of up to {found.values.shape[1]} {kind} for the channels of {layer.name}, "
             "strongest first.",
-            caption=f"Of {len(images):,} images, each counted once at its strongest place. A value of "
-            f"{layer.name} "
-            f"sees at most {width}x{height} pixels; at the border of the image the patch ends there.",
+            caption=f"Found in {len(selection.split):,} images; each counts once, at its strongest position. "
+            f"The receptive field of {layer.name} has at most {width}x{height} pixels; patches at the border "
+            "of an image are smaller.",
         )
-    book.numbers["excitation"][layer.name] = {
+    builder.numbers["excitation"][layer.name] = {
         "receptive_field": [height, width],
-        "images": book.looked.indices[found.images].tolist(),
+        "images": selection.indices[found.images].tolist(),
         "values": np.round(found.values.astype(np.float64), 5).tolist(),
     }

@@ -1,4 +1,4 @@
-"""Deconvolution: the strongest activations of the deepest convolution, back at the pixels."""
+"""Deconvolution: the strongest activations of the deepest convolution, projected back to the pixels."""
 
 from __future__ import annotations
 
@@ -6,62 +6,61 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.visualize.book import file_name
 from training.visualize.deconvolution import NotAChainError, chain_to, project
-from training.visualize.drawing.patch_sheets import projections
-from training.visualize.fields import receptive_field
-from training.visualize.filters import kernels
+from training.visualize.drawing.patch_sheets import draw_projections
+from training.visualize.filters import convolution_kernels
+from training.visualize.receptive_fields import receptive_fields
+from training.visualize.report_builder import file_name
 
 if TYPE_CHECKING:
-    from training.visualize.book import Book
+    from training.visualize.report_builder import ReportBuilder
 
-TITLE = "From an activation back to the pixels"
+TITLE = "Deconvolution: from an activation back to the pixels"
 _STRONGEST = 4
-_EARLIER = "an earlier layer can be asked for with --layer"
+_EARLIER = "choose an earlier layer with --layer"
 
 
-def draw(book: Book) -> None:
-    """Run the strongest activations of each channel backwards, if the layers are a chain."""
-    network, layer = book.subject.network, book.projected
+def draw(builder: ReportBuilder) -> None:
+    """Project the strongest activations of each channel back, if the layers are a chain."""
+    network, layer = builder.model.network, builder.projected_layer
     if network is None or layer is None:
-        book.leave_out("Deconvolution", book.subject.closed_because or _why_not(book))
+        builder.omit("Deconvolution", builder.model.no_network_reason or _no_layer_reason(builder))
         return
     try:
-        chain = chain_to(network, book.layers, layer)
+        chain = chain_to(network, builder.model.layers, layer)
     except NotAChainError as error:
-        book.leave_out(f"Deconvolution of {layer.name}", f"{error}; {_EARLIER}")
+        builder.omit(f"Deconvolution of {layer.name}", f"{error}; {_EARLIER}")
         return
-    found = book.peaks[layer.name].strongest(_STRONGEST)
+    found = builder.top_activations[layer.name].strongest(_STRONGEST)
     n, each = found.values.shape
-    images = book.looked.split.images
+    images = builder.selection.split.images
     channels = np.repeat(np.arange(n), each)
-    places = found.rows.ravel(), found.columns.ravel()
-    projected = project(chain, images[found.images.ravel()], channels, *places)
+    projected = project(
+        chain, images[found.images.ravel()], channels, found.rows.ravel(), found.columns.ravel()
+    )
     file = file_name("deconvolution", layer.name)
-    projections(
-        book.path(file),
-        f"{book.subject.name}, {layer.name}: what its strongest activations go back to",
+    draw_projections(
+        builder.path(file),
+        f"{builder.model.name}, {layer.name}: its strongest activations, projected back to the pixels",
         found,
-        receptive_field(network, layer),
+        receptive_fields(network, layer),
         images,
         projected.reshape(n, each, *images.shape[1:]),
     )
-    book.add(
-        TITLE,
+    builder.add_figure(
         f"Deconvolution of {layer.name}",
         file,
-        alt=f"Pairs of a patch and the projection of its activation, {each} for the channels of "
-        f"{layer.name}.",
-        caption="Zeiler and Fergus 2013 (arXiv:1311.2901): one activation is kept and the network is "
-        "run backwards, "
-        "with max-unpooling to the places of the maxima, ReLU, and transposed filters. What is seen is "
-        "the structure "
-        "within the patch that caused the activation, in the colours that the filters would add to grey.",
+        alt=f"Pairs of a patch and the projection of its activation, {each} for each channel of {layer.name} "
+        "that is shown.",
+        caption="Zeiler and Fergus 2013 (arXiv:1311.2901): all other activations are set to zero and the "
+        "network runs backwards, with max-unpooling to the positions of the maxima, ReLU, and transposed "
+        "filters. Visible is the structure in the patch that caused the activation, in the colours that the "
+        "filters add to grey.",
     )
 
 
-def _why_not(book: Book) -> str:
-    network = book.subject.network
-    if network is not None and kernels(network):
-        return f"the deepest convolution is within a block, and only chains are run backwards; {_EARLIER}"
-    return f"{book.subject.name} has no convolution"
+def _no_layer_reason(builder: ReportBuilder) -> str:
+    network = builder.model.network
+    if network is not None and convolution_kernels(network):
+        return f"the deepest convolution is within a block, and only chains can run backwards; {_EARLIER}"
+    return f"{builder.model.name} has no convolution"

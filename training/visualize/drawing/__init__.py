@@ -1,1 +1,1 @@
-"""Numbers become PNG files: a module a family. Nothing is computed here but colours and places."""
+"""Plots numbers as PNG files; computes nothing but colours and layout."""

@@ -1,8 +1,7 @@
-"""Which pixels an answer hangs on: a row an image."""
+"""Attribution maps, one row per image."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,47 +14,45 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-_SHARE_IN_SCALE = 99  # percent; single pixels would make all others pale
-_NO_LOSS = 0.01  # of probability: where an answer hangs on no part, rounding must not look like one
+    from training.visualize.attribution import Gradients
+
+_SHARE_IN_SCALE = 99  # percentile; with the maximum, single pixels would make all others pale
+_NO_LOSS = 0.01  # of probability: keeps rounding errors pale where no part of the image matters
 
 
-@dataclass(frozen=True)
-class Attributed:
-    """An image and its maps."""
+def attribution_sheet(  # noqa: PLR0913, PLR0917 - the maps of two methods
+    path: Path,
+    title: str,
+    captions: Sequence[str],
+    images: npt.NDArray[np.uint8],
+    lost: npt.NDArray[np.float32],
+    gradients: Gradients | None,
+) -> None:
+    """Draw one row per image: the image, its occlusion map, and its gradients if there are any.
 
-    caption: str
-    image: npt.NDArray[np.uint8]
-    occlusion: npt.NDArray[np.float32]
-    saliency: npt.NDArray[np.float32] | None
-    """None, with ``integrated``, where there are no gradients."""
-    integrated: npt.NDArray[np.float32] | None
-
-
-def attribution_sheet(path: Path, title: str, rows: Sequence[Attributed]) -> None:
-    """Draw each image, what hiding its parts costs the answer, and its gradients where there are any."""
-    has_gradients = rows[0].integrated is not None
-    columns = 4 if has_gradients else 2
-    with picture(path, 2.8 * columns, 2.55 * len(rows) + 0.6) as drawn:
+    Args:
+        path: the PNG file.
+        title: first line.
+        captions: text above each image.
+        images: uint8 (n, 32, 32, 3).
+        lost: (n, 32, 32), from ``occlusion``.
+        gradients: from ``gradients``.
+    """
+    maps = [(lost, "occlusion: probability lost", True, _NO_LOSS)]
+    if gradients is not None:
+        maps.append((gradients.saliency, "saliency: gradient of the logit", False, 0.0))
+        maps.append((gradients.integrated, "integrated gradients: share of the logit", True, 0.0))
+    columns = 1 + len(maps)
+    with picture(path, 2.8 * columns, 2.55 * len(images) + 0.6) as drawn:
         drawn.suptitle(title, x=0.01, ha="left", fontsize=13)
-        grid = drawn.subplots(len(rows), columns, squeeze=False)
-        for line, row in zip(grid, rows, strict=True):
-            line[0].imshow(row.image)
-            line[0].set_title(row.caption, fontsize=9)
-            maps = [
-                (row.occlusion, "occlusion: probability lost", True, _NO_LOSS),
-                (row.saliency, "saliency: gradient of the logit", False, 0.0),
-                (row.integrated, "integrated gradients: share of the logit", True, 0.0),
-            ]
-            for axes, (values, name, has_signs, smallest) in zip(line[1:], maps, strict=False):
-                if values is None:
-                    continue
-                limit = end_of_scale(values, smallest)
-                shown = axes.imshow(
-                    values,
-                    cmap=DIVERGING if has_signs else SEQUENTIAL,
-                    vmin=-limit if has_signs else 0,
-                    vmax=limit,
-                )
+        grid = drawn.subplots(len(images), columns, squeeze=False)
+        for index, (first, *others) in enumerate(grid):
+            first.imshow(images[index])
+            first.set_title(captions[index], fontsize=9)
+            for axes, (values, name, has_signs, smallest) in zip(others, maps, strict=True):
+                limit = scale_limit(values[index], smallest)
+                colours, low = (DIVERGING, -limit) if has_signs else (SEQUENTIAL, 0.0)
+                shown = axes.imshow(values[index], cmap=colours, vmin=low, vmax=limit)
                 axes.set_title(name, fontsize=9)
                 bar = drawn.colorbar(shown, ax=axes, shrink=0.85, extend="both" if has_signs else "max")
                 bar.ax.tick_params(labelsize=7)
@@ -63,9 +60,6 @@ def attribution_sheet(path: Path, title: str, rows: Sequence[Attributed]) -> Non
             axes.axis("off")
 
 
-def end_of_scale(values: npt.NDArray[np.float32], smallest: float) -> float:
-    """Return the magnitude that gets the fullest colour: that of nearly all values, ``smallest`` or more.
-
-    One if all values are zero and any scale would do.
-    """
+def scale_limit(values: npt.NDArray[np.float32], smallest: float) -> float:
+    """Return the 99th percentile of the magnitudes, at least ``smallest``; 1 if that is zero."""
     return max(float(np.percentile(np.abs(values), _SHARE_IN_SCALE)), smallest) or 1.0

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.demo.crowd import HEIGHT, WIDTH, draw_crowd
-from training.demo.template import Box, correlate, correlate_normalised, peaks
+from training.demo.synthetic_crowd import HEIGHT, WIDTH, draw_crowd
+from training.demo.template_matching import Box, correlate, correlate_normalised, find_peaks
 from training.errors import TrainingError
 
 RANDOM = np.random.default_rng(0)
@@ -39,7 +39,7 @@ def test_normalised_correlation_is_pearsons_of_every_window() -> None:
 
 
 def test_the_peak_is_where_the_filter_was_cut() -> None:
-    (peak,) = peaks(correlate_normalised(PICTURE, BOX.cut(PICTURE)), (7, 9), 1)
+    (peak,) = find_peaks(correlate_normalised(PICTURE, BOX.cut(PICTURE)), (7, 9), 1)
 
     assert (peak.x, peak.y) == (BOX.x, BOX.y)
     assert peak.value == pytest.approx(1)
@@ -69,8 +69,8 @@ def test_faces_of_the_crowd_are_found_and_plain_correlation_finds_the_light() ->
     assert picture.shape == (HEIGHT, WIDTH)
     for box in (boxes[0], boxes[25]):
         weights = box.cut(picture)
-        best, second = peaks(correlate_normalised(picture, weights), weights.shape, 2)
-        (brightest,) = peaks(correlate(picture, weights), weights.shape, 1)
+        best, second = find_peaks(correlate_normalised(picture, weights), weights.shape, 2)
+        (brightest,) = find_peaks(correlate(picture, weights), weights.shape, 1)
         assert (best.x, best.y) == (box.x, box.y)
         assert second.value < 0.99
         assert Box(brightest.x, brightest.y, box.width, box.height).cut(picture).mean() > 0.95
@@ -86,13 +86,13 @@ def test_peaks_keep_their_distance() -> None:
     scores = np.zeros((20, 20))
     scores[5, 5], scores[5, 6], scores[15, 15] = 3, 2, 1
 
-    found = peaks(scores, (8, 8), 2)
+    found = find_peaks(scores, (8, 8), 2)
 
     assert [(peak.x, peak.y, peak.value) for peak in found] == [(5, 5, 3), (15, 15, 1)]
 
 
 def test_there_are_no_more_peaks_than_places() -> None:
-    assert len(peaks(np.zeros((3, 3)), (8, 8), 5)) == 1
+    assert len(find_peaks(np.zeros((3, 3)), (8, 8), 5)) == 1
 
 
 @pytest.mark.parametrize(

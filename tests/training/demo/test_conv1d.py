@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.demo.edges import FILTERS, SIGNAL, arithmetic, convolve, edges_passed_by, find_edges
+from training.demo.conv1d import FILTERS, SIGNAL, arithmetic, convolve, find_edges, missed_edges
 from training.errors import TrainingError
 
 
@@ -43,14 +43,14 @@ def test_five_values_padded_to_six_give_three_answers_of_each_filter_at_stride_2
     assert found.padded.tolist() == [1, 8, 8, 8, 2, 0]
     assert found.places == [0, 2, 4]
     assert found.rectified.tolist() == [[7, 0, 0], [0, 0, 2]]
-    assert edges_passed_by(found) == [3]
+    assert missed_edges(found) == [3]
 
 
 def test_each_filter_answers_to_its_own_kind_of_edge() -> None:
     found = find_edges((0, 0, 9, 9, 9, 0, 0), 1)
 
     assert found.rectified.tolist() == [[0, 9, 0, 0, 0, 0, 0], [0, 0, 0, 0, 9, 0, 0]]
-    assert edges_passed_by(found) == []
+    assert missed_edges(found) == []
 
 
 def test_the_arithmetic_adds_up() -> None:

@@ -1,4 +1,4 @@
-"""A picture of the user's as grey values, small enough to slide a filter over it within seconds."""
+"""Reads a user's image as grey values, small enough to run a filter over it within seconds."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from training.demo.template import Box
+from training.demo.template_matching import Box
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from training.demo.template import Map
+    from training.demo.template_matching import Map
 
 LONGEST_SIDE_PX = 640
-_RED_GREEN_BLUE = (0.299, 0.587, 0.114)  # as ITU-R BT.601 weighs them, and Pillow's mode L
+_RED_GREEN_BLUE = (0.299, 0.587, 0.114)  # weights of ITU-R BT.601, as in Pillow's mode L
 
 
-def read_grey(path: Path, box: Box) -> tuple[Map, Box]:
-    """Read a picture, upright, as grey values float (h, w) of 0 to 1.
+def read_grayscale(path: Path, box: Box) -> tuple[Map, Box]:
+    """Read an image, upright, as grey values float (h, w) of 0 to 1.
 
     Args:
-        path: the picture.
+        path: the image.
         box: a part of it, in its own pixels.
 
     Returns:
-        The values and the box, both made smaller if the longest side has more than 640 pixels.
+        The values and the box, both scaled down if the longer side has more than 640 pixels.
 
     Raises:
-        TrainingError: the picture is missing or none, or the box is not within it.
+        TrainingError: the image is missing or cannot be read, or the box is outside of it.
     """
     try:
         with Image.open(path) as image:
@@ -50,7 +50,7 @@ def read_grey(path: Path, box: Box) -> tuple[Map, Box]:
 
 
 def parse_box(text: str) -> Box:
-    """Read ``x,y,w,h``. Raises TrainingError if these are not four whole numbers."""
+    """Parse ``x,y,w,h``. Raises TrainingError unless it is four whole numbers."""
     try:
         x, y, width, height = (int(part) for part in text.split(","))
     except ValueError as error:

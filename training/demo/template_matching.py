@@ -1,10 +1,10 @@
-"""A filter cut from a picture and slid over it: its output is highest where the picture looks alike.
+"""Template matching: a filter cut from an image runs over it and responds most where the image looks alike.
 
-In: a grey picture, float (h, w) of 0 to 1, and a box. Out: maps of how well the filter fits at each place, by
-two measures. *Plain correlation*, which a convolution computes, multiplies and adds: whatever is bright has a
-high score, like it or not. *Normalised correlation* takes the mean from filter and window and divides by both
-deviations (Lewis 1995, http://scribblethink.org/Work/nvisionInterface/nip.html): 1 is the same pattern at any
-brightness and contrast, 0 nothing alike, -1 its negative.
+Images are float (h, w), grey values 0 to 1. *Plain correlation*, which a convolution computes,
+multiplies and adds, so bright windows score high whatever they show. *Normalised correlation* subtracts the
+mean from filter and window and divides by both standard deviations (Lewis 1995,
+http://scribblethink.org/Work/nvisionInterface/nip.html): 1 is the same pattern at any brightness and
+contrast, 0 is no similarity, -1 the negative.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     Map = npt.NDArray[np.float64]
 
 _FLAT = 1e-6
-"""Deviation below which a window shows nothing: far below one of 255 grey values."""
+"""Standard deviation below which a window counts as flat: far below one of 255 grey levels."""
 SMALLEST_BOX_PX = 2
 
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle in a picture, in pixels; (x, y) is its upper left corner."""
+    """A rectangle in an image, in pixels; (x, y) is its upper left corner."""
 
     x: int
     y: int
@@ -36,7 +36,7 @@ class Box:
     height: int
 
     def check(self, width: int, height: int) -> None:
-        """Refuse a box that does not fit into a picture of this size. Raises TrainingError."""
+        """Raise TrainingError if the box is too small or does not fit into an image of this size."""
         if min(self.width, self.height) < SMALLEST_BOX_PX:
             raise TrainingError(
                 f"the box is {self.width}x{self.height} pixels, "
@@ -50,7 +50,7 @@ class Box:
             )
 
     def cut(self, picture: Map) -> Map:
-        """Return a copy of the pixels within. Raises TrainingError as ``check`` does."""
+        """Return a copy of the pixels inside. Raises TrainingError as ``check`` does."""
         height, width = picture.shape
         self.check(width, height)
         return picture[self.y : self.y + self.height, self.x : self.x + self.width].copy()
@@ -58,7 +58,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Peak:
-    """The upper left corner of a window, and how well the filter fits there."""
+    """The upper left corner of a window, and its score."""
 
     x: int
     y: int
@@ -66,18 +66,18 @@ class Peak:
 
 
 def correlate(picture: Map, weights: Map) -> Map:
-    """Multiply each window of a picture by a filter, pixel by pixel, and add up.
+    """Multiply each window of an image by a filter, pixel by pixel, and add up.
 
     Args:
         picture: (h, w).
         weights: (kh, kw), no larger than the picture.
 
     Returns:
-        (h - kh + 1, w - kw + 1): the value at (y, x) is that of the window whose upper left corner is there.
+        (h - kh + 1, w - kw + 1): the value at (y, x) belongs to the window whose upper left corner is there.
     """
     rows, columns = (of - size + 1 for of, size in zip(picture.shape, weights.shape, strict=True))
     total = np.zeros((rows, columns))
-    # One weight at a time, for all windows at once.
+    # Each weight is applied to all windows at once.
     for y, row in enumerate(weights):
         for x, weight in enumerate(row):
             total += weight * picture[y : y + rows, x : x + columns]
@@ -85,35 +85,35 @@ def correlate(picture: Map, weights: Map) -> Map:
 
 
 def correlate_normalised(picture: Map, weights: Map) -> Map:
-    """Correlate what is left of each window and of the filter without their mean, over their deviations.
+    """Compute the correlation coefficient of each window with a filter.
 
     With n pixels, filter f and window x: sum((f - mean f) (x - mean x)) / (n std(f) std(x)). A window without
-    contrast gives 0.
+    contrast scores 0. Shapes as for ``correlate``.
 
     Raises:
         TrainingError: the filter has no contrast.
     """
     if weights.std() < _FLAT:
-        raise TrainingError("the box holds one grey value only, which fits anywhere: choose another one")
-    picture = picture - picture.mean()  # changes no result, but keeps the difference of squares exact
+        raise TrainingError("the box holds one grey value only, which matches anywhere: choose another one")
+    picture = picture - picture.mean()  # no effect on the result, but avoids cancellation below
     mean, squares = _window_means(picture, weights.shape), _window_means(picture**2, weights.shape)
     deviation = np.sqrt(np.maximum(squares - mean**2, 0))
-    # The window's mean drops out: the filter without its own adds up to nothing.
+    # The window's mean cancels, because the centred filter sums to zero.
     covariance = correlate(picture, (weights - weights.mean()) / weights.size)
-    fits: Map = np.zeros_like(covariance)
-    np.divide(covariance, weights.std() * deviation, out=fits, where=deviation > _FLAT)
-    return fits
+    scores: Map = np.zeros_like(covariance)
+    np.divide(covariance, weights.std() * deviation, out=scores, where=deviation > _FLAT)
+    return scores
 
 
 def _window_means(picture: Map, shape: tuple[int, ...]) -> Map:
-    """Average each window, first down, then across: the same as a filter of equal weights, in fewer steps."""
+    """Average each window as a separable filter: first down, then across."""
     height, width = shape
     down = correlate(picture, np.full((height, 1), 1 / height))
     return correlate(down, np.full((1, width), 1 / width))
 
 
-def peaks(scores: Map, size: tuple[int, int], count: int) -> list[Peak]:
-    """Find the best places, none nearer to a better one than half the filter's size (height, width)."""
+def find_peaks(scores: Map, size: tuple[int, int], count: int) -> list[Peak]:
+    """Find the highest scores, none closer to a higher one than half the filter's size (height, width)."""
     left = scores.copy()
     found: list[Peak] = []
     while len(found) < count and np.isfinite(left).any():

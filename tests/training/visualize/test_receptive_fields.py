@@ -1,4 +1,4 @@
-"""A value of a feature map depends on the pixels of its box, and on no others."""
+"""A value of a feature map depends on exactly the pixels of its receptive field."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import nn
 
 from tests.training.visualize.nets import Chain, small_chain, small_resnet
 from training.networks import CIFAR10Net
-from training.visualize.fields import receptive_field
-from training.visualize.layers import layer_called, layers_of, watching
+from training.visualize.layers import hook_outputs, layer_named, layers_of
+from training.visualize.receptive_fields import receptive_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,13 +46,13 @@ def test_only_pixels_inside_the_box_change_a_value(make: Callable[[], nn.Module]
     for each in network.modules():  # so that every filter is active and no ReLU hides a pixel
         if isinstance(each, nn.Conv2d):
             nn.init.uniform_(each.weight, 0.5, 1.0)
-    layer = layer_called(layers_of(network), name, "net")
-    field = receptive_field(network, layer)
+    layer = layer_named(layers_of(network), name, "net")
+    field = receptive_fields(network, layer)
     random = np.random.default_rng(0)
 
     def value(pixels: np.ndarray, row: int, column: int) -> torch.Tensor:
         seen: list[torch.Tensor] = []
-        with watching([layer], lambda _, each: seen.append(each.clone())), torch.inference_mode():
+        with hook_outputs([layer], lambda _, each: seen.append(each.clone())), torch.inference_mode():
             network(torch.from_numpy(pixels[None]))
         return seen[0][0, :, row, column]
 
@@ -82,7 +82,7 @@ def test_the_fields_of_cifar10net_are_those_of_the_design() -> None:
     layers = layers_of(network)
 
     def field_of(name: str) -> tuple[int, int]:
-        return receptive_field(network, layer_called(layers, name, "net")).size
+        return receptive_fields(network, layer_named(layers, name, "net")).size
 
     assert {name: field_of(name) for name in ("conv1", "pool1", "conv2", "pool2")} == {
         "conv1": (5, 5),
@@ -90,5 +90,5 @@ def test_the_fields_of_cifar10net_are_those_of_the_design() -> None:
         "conv2": (14, 14),
         "pool2": (16, 16),
     }
-    box = receptive_field(network, layer_called(layers, "pool1", "net")).box(3, 0)
+    box = receptive_fields(network, layer_named(layers, "pool1", "net")).box(3, 0)
     assert box == (4, 0, 10, 4)  # cut at the left border

@@ -1,4 +1,4 @@
-"""The output appears whole, and takes no other's place."""
+"""The output appears complete, and never replaces foreign files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from training.errors import FolderError, WriteError
-from training.visualize.folder import appearing
+from training.visualize.output_folder import atomic_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ def _fill(folder: Path, name: str) -> None:
 def test_nothing_is_there_before_everything_is(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
 
-    with appearing(out) as folder:
+    with atomic_folder(out) as folder:
         _fill(folder, "a.png")
         assert not out.exists()
 
@@ -32,7 +32,7 @@ def test_nothing_is_there_before_everything_is(tmp_path: Path) -> None:
 
 def test_an_earlier_output_is_replaced_whole(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        with appearing(tmp_path / "out") as folder:
+        with atomic_folder(tmp_path / "out") as folder:
             _fill(folder, name)
 
     assert sorted(each.name for each in (tmp_path / "out").iterdir()) == ["b.png", "numbers.json"]
@@ -40,11 +40,11 @@ def test_an_earlier_output_is_replaced_whole(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_the_earlier_output(tmp_path: Path) -> None:
-    with appearing(tmp_path / "out") as folder:
+    with atomic_folder(tmp_path / "out") as folder:
         _fill(folder, "a.png")
 
     def fail() -> None:
-        with appearing(tmp_path / "out") as folder:
+        with atomic_folder(tmp_path / "out") as folder:
             _fill(folder, "b.png")
             raise ZeroDivisionError
 
@@ -58,23 +58,23 @@ def test_a_failure_leaves_the_earlier_output(tmp_path: Path) -> None:
 def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
 
-    with appearing(tmp_path / "out") as folder:
+    with atomic_folder(tmp_path / "out") as folder:
         _fill(folder, "a.png")
 
     assert (tmp_path / "out" / "a.png").exists()
 
 
 def test_foreign_content_is_refused_and_stays(tmp_path: Path) -> None:
-    with appearing(tmp_path / "out") as folder:
+    with atomic_folder(tmp_path / "out") as folder:
         _fill(folder, "a.png")
     (tmp_path / "out" / "thesis.tex").write_text("mine")
 
     with pytest.raises(
         FolderError, match=r"out holds thesis\.tex, which an earlier visualize did not write; "
     ):
-        appearing(tmp_path / "out").__enter__()
+        atomic_folder(tmp_path / "out").__enter__()
     with pytest.raises(FolderError, match="is a file"):
-        appearing(tmp_path / "out" / "thesis.tex").__enter__()
+        atomic_folder(tmp_path / "out" / "thesis.tex").__enter__()
 
     assert (tmp_path / "out" / "thesis.tex").read_text() == "mine"
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
@@ -82,7 +82,7 @@ def test_foreign_content_is_refused_and_stays(tmp_path: Path) -> None:
 
 def test_what_comes_meanwhile_is_not_lost(tmp_path: Path) -> None:
     def be_late() -> None:
-        with appearing(tmp_path / "out") as folder:
+        with atomic_folder(tmp_path / "out") as folder:
             _fill(folder, "a.png")
             (tmp_path / "out").mkdir()
             (tmp_path / "out" / "late.txt").touch()
@@ -97,4 +97,4 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(WriteError, match=r"cannot write .*file/out"):
-        appearing(tmp_path / "file" / "out").__enter__()
+        atomic_folder(tmp_path / "file" / "out").__enter__()

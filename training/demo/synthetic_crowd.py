@@ -1,7 +1,6 @@
-"""A crowd of drawn faces in the evening, for people who have no picture at hand.
+"""Draws a synthetic crowd of faces at night, as a default image for template matching.
 
-Out: a grey picture and the box of each face. No face is like another in all its features, and a lit window is
-brighter than any of them. The same seed draws the same crowd.
+No two faces share all features, and a lit window is brighter than any of them.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from training.demo.template import Box
+from training.demo.template_matching import Box
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,21 +20,21 @@ _COLUMNS, _ROWS = 9, 4
 _FACE = 40
 """Side of a face's box in pixels."""
 _TOP = 88
-_FINER = 4
-"""Drawn so many times larger, then averaged: smooth outlines."""
+_OVERSAMPLE = 4
+"""Drawn this many times larger, then averaged, for smooth outlines."""
 _WINDOW = (20, 12, 150, 76)
 
 
 def draw_crowd(seed: int = 0) -> tuple[npt.NDArray[np.float64], list[Box]]:
-    """Draw the crowd.
+    """Draw the crowd; the same seed gives the same crowd.
 
     Returns:
         Grey values float (320, 480) of 0 to 1, and the faces' boxes, row by row.
     """
     random = np.random.default_rng(seed)
-    image = Image.new("L", (WIDTH * _FINER, HEIGHT * _FINER), 35)
+    image = Image.new("L", (WIDTH * _OVERSAMPLE, HEIGHT * _OVERSAMPLE), 35)
     pen = ImageDraw.Draw(image)
-    pen.rectangle([side * _FINER for side in _WINDOW], fill=255)
+    pen.rectangle([side * _OVERSAMPLE for side in _WINDOW], fill=255)
     boxes = []
     for row in range(_ROWS):
         for column in range(_COLUMNS):
@@ -45,15 +44,15 @@ def draw_crowd(seed: int = 0) -> tuple[npt.NDArray[np.float64], list[Box]]:
             _draw_face(pen, x, y, random)
             boxes.append(Box(x, y, _FACE, _FACE))
     small = image.resize((WIDTH, HEIGHT), Image.Resampling.BOX)
-    grain = random.normal(0, 0.01, (HEIGHT, WIDTH))
-    return np.clip(np.asarray(small, np.float64) / 255 + grain, 0, 1), boxes
+    noise = random.normal(0, 0.01, (HEIGHT, WIDTH))
+    return np.clip(np.asarray(small, np.float64) / 255 + noise, 0, 1), boxes
 
 
 def _draw_face(pen: ImageDraw.ImageDraw, x: int, y: int, random: np.random.Generator) -> None:
-    """Draw a face with features of its own into the box at (x, y)."""
+    """Draw a face with random features into the box at (x, y)."""
 
     def at(*numbers: float) -> list[float]:
-        return [_FINER * (value + (x, y)[place % 2]) for place, value in enumerate(numbers)]
+        return [_OVERSAMPLE * (value + (x, y)[place % 2]) for place, value in enumerate(numbers)]
 
     skin, hair = int(random.integers(110, 200)), int(random.integers(0, 90))
     pen.rectangle(at(6, 38, 34, 54), fill=int(random.integers(50, 110)))  # shoulders, below the box
@@ -68,11 +67,12 @@ def _draw_face(pen: ImageDraw.ImageDraw, x: int, y: int, random: np.random.Gener
         middle = 20 + side * apart
         pen.ellipse(at(middle - 2, eye_y - 1.5, middle + 2, eye_y + 1.5), fill=20)
         if has_glasses:
-            pen.ellipse(at(middle - 4.5, eye_y - 4, middle + 4.5, eye_y + 4), outline=10, width=_FINER)
-    pen.line(at(20, eye_y + 3, 20 + float(random.uniform(-2, 2)), 29), fill=skin - 50, width=_FINER)
+            pen.ellipse(at(middle - 4.5, eye_y - 4, middle + 4.5, eye_y + 4), outline=10, width=_OVERSAMPLE)
+    nose = at(20, eye_y + 3, 20 + float(random.uniform(-2, 2)), 29)
+    pen.line(nose, fill=skin - 50, width=_OVERSAMPLE)
     mouth, smile = float(random.uniform(3, 7)), float(random.uniform(-3, 5))
-    bend = (0, 180) if smile > 0 else (180, 360)
-    pen.arc(at(20 - mouth, 32 - abs(smile), 20 + mouth, 32 + abs(smile)), *bend, fill=30, width=_FINER)
+    lips = at(20 - mouth, 32 - abs(smile), 20 + mouth, 32 + abs(smile))
+    pen.arc(lips, *((0, 180) if smile > 0 else (180, 360)), fill=30, width=_OVERSAMPLE)
     if random.random() < 0.3:  # noqa: PLR2004 - some wear a hat
         pen.rectangle(at(8, 0, 32, 8), fill=int(random.integers(20, 230)))
         pen.rectangle(at(3, 7, 37, 10), fill=int(random.integers(20, 230)))
