@@ -16,8 +16,8 @@ from training.compare import shifts, speed
 from training.compare.results import Comparison, Margin, Row, Shifted
 from training.compare.shifts import Rate
 from training.errors import DataError
-from training.evaluation.metrics import open_onnx, predict_all, predictor_of, score
-from training.onnx_graph.cost import CONVOLUTIONAL, FULLY_CONNECTED, weigh
+from training.evaluation.metrics import open_onnx, predict_all, score, session_predictor
+from training.onnx_graph.cost import CONVOLUTIONAL, FULLY_CONNECTED, graph_cost
 from training.provenance import library_versions, machine, source_commit
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from training.compare.speed import Speed
     from training.data.dataset import Split
     from training.evaluation.metrics import Evaluation
-    from training.onnx_graph.cost import GraphWeight
+    from training.onnx_graph.cost import GraphCost
 
 FEWEST_IMAGES = 2  # for a spread
 
@@ -52,7 +52,7 @@ class Listener(Protocol):
 @dataclass(frozen=True)
 class _Measured:
     subject: Subject
-    weight: GraphWeight
+    weight: GraphCost
     evaluation: Evaluation
     moved: tuple[Moved, ...]
 
@@ -89,7 +89,7 @@ def compare(  # noqa: PLR0913 - what, on what, how thoroughly
             f"{FEWEST_IMAGES}"
         )
     chosen = test[shifts.choose(test, shift_images)]
-    weights = [weigh(subject.path) for subject in subjects]  # refuses before minutes are spent
+    weights = [graph_cost(subject.path) for subject in subjects]  # refuses before minutes are spent
     measured = [
         _measure(subject, weight, test, chosen, listener)
         for subject, weight in zip(subjects, weights, strict=True)
@@ -97,7 +97,7 @@ def compare(  # noqa: PLR0913 - what, on what, how thoroughly
     listener.on_speed(rounds * len(subjects))
     # One thread: the session computes in the thread that calls it.
     speeds = speed.measure(
-        [predictor_of(open_onnx(subject.path, threads=1)) for subject in subjects],
+        [session_predictor(open_onnx(subject.path, threads=1)) for subject in subjects],
         test.images[: speed.BATCH],
         rounds=rounds,
         turn_s=turn_s,
@@ -121,11 +121,11 @@ def compare(  # noqa: PLR0913 - what, on what, how thoroughly
 
 
 def _measure(
-    subject: Subject, weight: GraphWeight, test: Split, chosen: Split, listener: Listener
+    subject: Subject, weight: GraphCost, test: Split, chosen: Split, listener: Listener
 ) -> _Measured:
     moves = 1 + len(shifts.DISTANCES_PX) * len(shifts.DIRECTIONS)
     listener.on_model(subject.name, len(test) + moves * len(chosen))
-    predict = predictor_of(open_onnx(subject.path))
+    predict = session_predictor(open_onnx(subject.path))
     evaluation = score(predict_all(predict, test.images), test)
     listener.on_images(len(test))
     return _Measured(subject, weight, evaluation, shifts.move(predict, chosen, listener.on_images))

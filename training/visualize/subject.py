@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from training.errors import CheckpointError, MissingPackageError
-from training.evaluation.metrics import Predictor, open_onnx, predictor_of, torch_predictor
+from training.evaluation.metrics import Predictor, open_onnx, session_predictor, torch_predictor
 from training.export.golden import golden_answers
 from training.export.manifest import MODEL_NAME
 from training.export.model_card import held_out_per_class
@@ -93,7 +93,7 @@ def _exported(path: Path) -> Subject:
     session = open_onnx(path)
     told: dict[str, str] = session.get_modelmeta().custom_metadata_map
     name = told.get("model", path.stem)
-    predict = predictor_of(session)
+    predict = session_predictor(session)
     try:
         network = _opened(path, name, predict)
         because = ""

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.data.cifar10 import CLASS_NAMES
 from training.data.dataset import DataSet
-from training.data.sources import CLASS_NAMES, open_source
+from training.data.sources import open_source
 from training.errors import DataError
 
 if TYPE_CHECKING:

@@ -56,10 +56,10 @@ def test_a_layer_that_is_not_there_is_answered_with_those_that_are() -> None:
     layers = layers_of(small_chain())
 
     with pytest.raises(
-        LayerError, match=r"^net has no layer 'conv9'; those with feature maps: conv1, relu1, "
+        LayerError, match=r"^net has no layer 'conv9'; layers with feature maps: conv1, relu1, "
     ):
         layer_called(layers, "conv9", "net")
-    with pytest.raises(LayerError, match=r"^layer fc of net has no feature maps; those that have: conv1, "):
+    with pytest.raises(LayerError, match=r"^layer fc of net has no feature maps; layers that have: conv1, "):
         layer_called(layers, "fc", "net")
     with pytest.raises(LayerError, match=r"^no layer of net has feature maps, leave --layer out$"):
         layer_called(layers_of(small_matrix()), "fc", "net")
