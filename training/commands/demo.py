@@ -29,7 +29,7 @@ _SHOWN_PEAKS = 5
 
 @click.group(epilog=examples("cifar10net-train demo conv1d", "cifar10net-train demo template"))
 def demo() -> None:
-    """Show convolutions small enough to follow by hand, in numbers and a picture."""
+    """Show convolutions small enough to follow by hand."""
 
 
 @demo.command(

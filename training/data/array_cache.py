@@ -25,7 +25,7 @@ def cached(path: Path, compute: Callable[[], dict[str, npt.NDArray[Any]]]) -> di
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             return dict(arrays)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         path.unlink(missing_ok=True)

@@ -146,7 +146,7 @@ def test_processes_that_drift_apart_are_found() -> None:
         other = [pool.submit(compare, rank, weights + rank * 1e-8) for rank in range(2)]
 
     for each in other:
-        assert "the 2 processes have have different weights" in str(each.exception())
+        assert "the 2 processes have different weights" in str(each.exception())
 
 
 def test_a_run_goes_on_with_as_many_processes_as_began_it(

@@ -234,7 +234,7 @@ def test_a_batch_larger_than_the_data_is_refused(
 ) -> None:
     config = dataclasses.replace(quick, batch_size=251)
 
-    with pytest.raises(TrainingError, match="250 images are left to train on, fewer than one batch of 251"):
+    with pytest.raises(TrainingError, match="250 images are left to train on, fewer than a batch of 251"):
         fit(Run(tmp_path / "run"), config, train_split, reporter)
 
     assert not (tmp_path / "run").exists()
@@ -312,7 +312,7 @@ def test_a_run_with_a_teacher_needs_somebody_to_ask(
 ) -> None:
     config = dataclasses.replace(quick, teacher="somebody")
 
-    with pytest.raises(TrainingError, match="learns from the teacher somebody"):
+    with pytest.raises(TrainingError, match="has the teacher somebody"):
         fit(Run(tmp_path / "run"), config, train_split, reporter)
 
 
