@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from training.atomic_files import write_text
 from training.commands.options import cache_option, data_option, table
@@ -105,15 +104,6 @@ def compare(  # noqa: PLR0913 - click passes each option by name
 
 class _Bar(ProgressBar):
     """Shows the progress of a comparison."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(
-            console,
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-        )
 
     def on_model(self, name: str, images: int) -> None:
         self._bar.reset(self._task, description=name, total=images)

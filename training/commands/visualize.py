@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from training.commands.options import cache_option, data_option
 from training.commands.presentation import console, echo_object, examples, json_option
@@ -22,7 +21,6 @@ from training.visualize.subject import Subject, open_subject
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console
 
 _SEED = 0
 
@@ -132,14 +130,6 @@ def _look(whole: Split, split: str, source: str, most: int | None, wanted: Seque
 
 class _Progress(ProgressBar):
     """Shows the steps: a bar on a terminal, a line for each step elsewhere."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(
-            console,
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeElapsedColumn(),
-        )
 
     def on_step(self, number: int, steps: int, what: str) -> None:
         """Show the name of a step."""

@@ -36,7 +36,7 @@ class Row:
     """Of the file."""
     size_bytes: int
     kind: str
-    """See ``graph.GraphCost``."""
+    """See ``cost.GraphCost``."""
     parameters: int
     multiply_adds: int
     """Of one image."""

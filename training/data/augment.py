@@ -59,14 +59,7 @@ def choose_views(
     shift_px: int,
     mirrored: npt.NDArray[np.bool_] | None = None,
 ) -> Views:
-    """Choose flip and shift of each of ``n`` images.
-
-    Args:
-        n: number of images.
-        generator: source of the random choices.
-        shift_px: largest shift along each axis in pixels, 0 or more.
-        mirrored: which images to mirror; None chooses at random.
-    """
+    """Choose shifts of up to ``shift_px`` along each axis, and flips unless ``mirrored`` is given."""
     down, right = generator.integers(-shift_px, shift_px + 1, size=(2, n))
     if mirrored is None:
         mirrored = generator.random(n) < 0.5  # noqa: PLR2004 - half of them
@@ -76,17 +69,9 @@ def choose_views(
 def choose_cutout(
     n: int, generator: np.random.Generator, hide_px: int, height: int, width: int
 ) -> npt.NDArray[np.bool_]:
-    """Choose a square in each of ``n`` images (cutout: DeVries and Taylor 2017, arXiv:1708.04552).
+    """Choose a square within each of ``n`` images (cutout: DeVries and Taylor 2017, arXiv:1708.04552).
 
-    Args:
-        n: number of images.
-        generator: source of the random choices.
-        hide_px: side of the square, at most ``height`` and ``width``; the square lies within the image.
-        height: height of an image in pixels.
-        width: width of an image in pixels.
-
-    Returns:
-        (n, height, width), True where the square is.
+    ``hide_px`` is its side, at most height and width. Returns (n, height, width), True in the square.
     """
     inside = []
     for length in (height, width):
@@ -101,15 +86,8 @@ def choose_cutout(
 def choose_cutmix(n: int, generator: np.random.Generator, share: float, height: int, width: int) -> Patches:
     """Choose patches for some of ``n`` images (CutMix: Yun et al. 2019, arXiv:1905.04899).
 
-    A patch has the image's proportions, a uniformly distributed area and a uniformly distributed centre;
-    parts outside the image are cut off.
-
-    Args:
-        n: number of images.
-        generator: source of the random choices.
-        share: probability that an image gets a patch, 0 to 1.
-        height: height of an image in pixels.
-        width: width of an image in pixels.
+    An image gets a patch with probability ``share``. The patch has the image's proportions, and its area and
+    centre are uniformly distributed; parts outside the image are cut off.
     """
     sides = np.sqrt(generator.random((n, 1))) * (generator.random((n, 1)) < share)
     inside = []

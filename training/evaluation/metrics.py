@@ -110,16 +110,16 @@ def torch_predictor(network: nn.Module, precision: str = "float32") -> Predictor
     return predict
 
 
-def onnx_predictor(path: Path) -> Predictor:
+def onnx_predictor(model: Path | bytes) -> Predictor:
     """Make a predictor of an exported ``.onnx``; raises as ``open_onnx``."""
-    return session_predictor(open_onnx(path))
+    return session_predictor(open_onnx(model))
 
 
-def open_onnx(path: Path, *, threads: int = 0) -> Any:  # noqa: ANN401 - onnxruntime has no types
+def open_onnx(model: Path | bytes, *, threads: int = 0) -> Any:  # noqa: ANN401 - onnxruntime has no types
     """Load an exported ``.onnx`` in ONNX Runtime on the CPU.
 
     Args:
-        path: the file.
+        model: the file, or its content.
         threads: 1 computes in the calling thread; 0 leaves the number to ONNX Runtime.
 
     Returns:
@@ -131,8 +131,9 @@ def open_onnx(path: Path, *, threads: int = 0) -> Any:  # noqa: ANN401 - onnxrun
     """
     with required("cpu,train"):
         import onnxruntime  # noqa: PLC0415 - not needed for training
-    if not path.is_file():
-        raise CheckpointError(f"no model at {path}: the file does not exist")
+    name = "the model" if isinstance(model, bytes) else model
+    if not isinstance(model, bytes) and not model.is_file():
+        raise CheckpointError(f"no model at {model}: the file does not exist")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # On a busy machine, spinning threads take the core from the thread they wait for: computing a teacher's
@@ -144,15 +145,15 @@ def open_onnx(path: Path, *, threads: int = 0) -> Any:  # noqa: ANN401 - onnxrun
     if numbers and (int(numbers[1]), int(numbers[2])) >= (1, 30):
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base
-        raise CheckpointError(f"{path} is not a readable ONNX model ({error})") from error
+        raise CheckpointError(f"{name} is not a readable ONNX model ({error})") from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
     shapes = [_signature(value) for value in (*inputs, *outputs)]
     wanted = [("tensor(uint8)", list(IMAGE_SHAPE)), ("tensor(float)", [len(CLASS_NAMES)])]
     if shapes != wanted or isinstance(inputs[0].shape[0], int):
         raise CheckpointError(
-            f"{path} has inputs and outputs {shapes} behind a batch axis, wanted {wanted} for any batch size"
+            f"{name} has inputs and outputs {shapes} behind a batch axis, wanted {wanted} for any batch size"
         )
     return session
 

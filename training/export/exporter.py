@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,13 +23,14 @@ from training.evaluation.metrics import Evaluation, onnx_predictor, predict_all,
 from training.evaluation.probability_calibration import fit_temperature, with_temperature
 from training.export.layer_outputs import with_layer_outputs
 from training.export.manifest import MODEL_NAME, make_manifest
-from training.export.model_card import card_files, model_card, recipe_text
+from training.export.model_card import accuracy_metadata, card_files, model_card, recipe_text
 from training.export.publishing import publish, publish_card
 from training.learning.train import trained_network
 from training.provenance import library_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import onnx
 
@@ -117,16 +116,12 @@ def export(  # noqa: PLR0913 - the model, its data and the destination
     model = _to_onnx(network)
     name = checkpoint.config.network
     path = root / name / str(version) / MODEL_NAME
-    with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / MODEL_NAME
-        trial.write_bytes(model.SerializeToString(deterministic=True))
-        evaluation, difference = _verify(trial, network, test)
-        metadata = _metadata(checkpoint, evaluation, test, data_description)
-        for key, value in (metadata | {"temperature": f"{temperature:.4f}"}).items():
-            model.metadata_props.add(key=key, value=value)
-        content = model.SerializeToString(deterministic=True)
-        trial.write_bytes(content)
-        manifest = make_manifest(trial)  # also checks that the final file loads and runs
+    evaluation, difference = _verify(model.SerializeToString(deterministic=True), network, test)
+    metadata = _metadata(checkpoint, evaluation, test, data_description)
+    for key, value in (metadata | {"temperature": f"{temperature:.4f}"}).items():
+        model.metadata_props.add(key=key, value=value)
+    content = model.SerializeToString(deterministic=True)
+    manifest = make_manifest(content)  # also checks that the final file loads and runs
     publish(path.parent, content, manifest, inside=with_layer_outputs(content), may_replace=may_replace)
     card = model_card(checkpoint, evaluation, data_description, len(content), difference, temperature)
     publish_card(path.parent, card_files(name, card))
@@ -186,10 +181,10 @@ def _clear_traces(model: onnx.ModelProto) -> None:
     model.producer_name, model.producer_version = "cifar10net-train", ""
 
 
-def _verify(path: Path, network: nn.Module, test: Split) -> tuple[Evaluation, float]:
+def _verify(content: bytes, network: nn.Module, test: Split) -> tuple[Evaluation, float]:
     """Compare file and network on every test image; return accuracy and largest difference."""
     expected = predict_all(torch_predictor(network), test.images)
-    answers = predict_all(onnx_predictor(path), test.images)
+    answers = predict_all(onnx_predictor(content), test.images)
     difference = float(np.abs(answers - expected).max())
     if not difference <= TOLERANCE:
         raise ExportError(
@@ -206,11 +201,7 @@ def _metadata(
     return {
         "model": checkpoint.config.network,
         "labels": ",".join(CLASS_NAMES),
-        "accuracy_top1": f"{evaluation.top1:.4f}",
-        "accuracy_top3": f"{evaluation.top3:.4f}",
-        "accuracy_images": str(evaluation.n),
-        "accuracy_data": f"test split, {data_description}",
-        "accuracy_data_sha256": test.digest(),
+        **accuracy_metadata(evaluation, test, data_description),
         "recipe": recipe_text(checkpoint.config),
         "seed": str(checkpoint.config.seed),
         **{f"trained_{key}": value for key, value in sorted(checkpoint.provenance.items())},

@@ -6,13 +6,11 @@ hundred million times less, which disappears when they are rounded to float32.
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.evaluation.metrics import open_onnx, session_predictor
+from training.evaluation.metrics import onnx_predictor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,26 +58,23 @@ def activations(
         }
 
 
-def softmax_predictor(path: Path) -> Predictor:
-    """Make a predictor that runs an ``.onnx`` in ONNX Runtime, but computes its final softmax in float64.
+def softmax_predictor(content: bytes) -> Predictor:
+    """Make a predictor that runs an ``.onnx`` in ONNX Runtime, but its final softmax in float64.
 
     Probabilities of an int8 graph, whose sums are integers, are then the same on every processor. A graph
     without a final softmax is run as it is. Raises as ``open_onnx``.
     """
     import onnx  # noqa: PLC0415
 
-    whole = session_predictor(open_onnx(path))
-    model = onnx.load(path)
+    whole = onnx_predictor(content)
+    model = onnx.load_from_string(content)
     (output,) = model.graph.output
     last = next(node for node in model.graph.node if output.name in node.output)
     if last.op_type != "Softmax":
         return whole
     output.name = last.input[0]
     model.graph.node.remove(last)
-    with TemporaryDirectory() as folder:
-        logits_path = Path(folder) / "logits.onnx"
-        onnx.save(model, logits_path)
-        logits_of = session_predictor(open_onnx(logits_path))
+    logits_of = onnx_predictor(model.SerializeToString())
 
     def predict(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         logits = logits_of(images).astype(np.float64)
@@ -125,13 +120,8 @@ def _is_plain(settings: dict[str, Any]) -> bool:
 def _largest_of_windows(
     x: npt.NDArray[Any], kernel: tuple[int, int], strides: tuple[int, int] | None
 ) -> npt.NDArray[Any]:
-    """Max-pool (n, channels, h, w), vectorised over the positions within the window."""
-    (high, wide), (down, right) = kernel, strides or (1, 1)
-    rows, columns = (x.shape[2] - high) // down + 1, (x.shape[3] - wide) // right + 1
-    places = [
-        x[:, :, row : row + down * (rows - 1) + 1 : down, column : column + right * (columns - 1) + 1 : right]
-        for row in range(high)
-        for column in range(wide)
-    ]
-    largest: npt.NDArray[Any] = np.maximum.reduce(places)
+    """Max-pool (n, channels, h, w)."""
+    down, right = strides or (1, 1)
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(2, 3))
+    largest: npt.NDArray[Any] = windows[:, :, ::down, ::right].max(axis=(-2, -1))
     return largest

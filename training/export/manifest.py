@@ -28,27 +28,27 @@ MODEL_NAME = "model.onnx"
 _DIGITS = 9  # enough to distinguish neighbouring float32 values
 
 
-def make_manifest(model: Path) -> str:
+def make_manifest(model: Path | bytes) -> str:
     """Return the manifest of a model file, as JSON.
 
     It is the same for the same file on the same machine; for an int8 model, on every machine.
 
     Args:
-        model: an exported ``.onnx``; the manifest calls it ``model.onnx``, whatever its file name.
+        model: an exported ``.onnx`` or its content; the manifest calls it ``model.onnx``.
 
     Raises:
         CheckpointError: the file is missing or damaged, or has other inputs, outputs or labels.
         MissingPackageError: onnxruntime is not installed.
     """
     session = open_onnx(model)
-    content = model.read_bytes()
+    content = model if isinstance(model, bytes) else model.read_bytes()
     labels = session.get_modelmeta().custom_metadata_map.get("labels", "").split(",")
     if len(labels) != len(CLASS_NAMES):
         raise CheckpointError(
-            f"{model} names {len(labels)} labels in its metadata, wanted {len(CLASS_NAMES)}; export it again "
+            f"the metadata of the model has {len(labels)} labels, wanted {len(CLASS_NAMES)}; export it again "
             "with cifar10net-train export"
         )
-    golden = golden_answers(softmax_predictor(model))
+    golden = golden_answers(softmax_predictor(content))
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "files": {MODEL_NAME: {"bytes": len(content), "sha256": sha256(content).hexdigest()}},

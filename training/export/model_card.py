@@ -12,6 +12,7 @@ from training.networks import NETWORKS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from training.data.dataset import Split
     from training.evaluation.metrics import Evaluation
     from training.learning.config import TrainConfig
     from training.learning.run import Checkpoint
@@ -35,6 +36,17 @@ def held_out_per_class(recipe: str) -> int | None:
     settings = dict(part.partition("=")[::2] for part in recipe.split())
     found = settings.get("validation_per_class", "")
     return int(found) if found.isdecimal() else None
+
+
+def accuracy_metadata(evaluation: Evaluation, test: Split, data_description: str) -> dict[str, str]:
+    """Return the part of a model's metadata that describes its accuracy on the test split."""
+    return {
+        "accuracy_top1": f"{evaluation.top1:.4f}",
+        "accuracy_top3": f"{evaluation.top3:.4f}",
+        "accuracy_images": str(evaluation.n),
+        "accuracy_data": f"test split, {data_description}",
+        "accuracy_data_sha256": test.digest(),
+    }
 
 
 def config_pbtxt(name: str) -> str:
@@ -142,7 +154,7 @@ def quantized_model_card(
         figures: further rows of the comparison, by title.
     """
     source = metadata["quantized_from"]
-    made = (
+    made = [
         "form",
         "arithmetic",
         "processors",
@@ -152,7 +164,7 @@ def quantized_model_card(
         "commit",
         "onnx",
         "onnxruntime",
-    )
+    ]
     how = "\n".join(
         f"| {key} | {metadata[f'quantized_{key}']} |" for key in made if f"quantized_{key}" in metadata
     )

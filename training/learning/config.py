@@ -10,7 +10,7 @@ from training.networks import NETWORKS
 from training.networks.kernels import KERNEL_FORMS
 from training.settings import Setting, check_range, check_settings
 
-_SEEDS = 2**32 - 1
+_FLIPS, _TYPES = ("random", "alternating"), ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,80 +18,33 @@ class TrainConfig:
     """Hyperparameters of ``fit``; docs/experiments.md says where each default comes from."""
 
     network: Annotated[str, Setting("Architecture.", choices=tuple(NETWORKS))] = "cifar10net"
-    seed: Annotated[
-        int, Setting("Fixes initial weights, order and augmentation of the images.", 0, _SEEDS)
-    ] = 0
+    seed: Annotated[int, Setting("Fixes weights, order and augmentation of the images.", 0, 2**32 - 1)] = 0
     epochs: Annotated[int, Setting("Passes over the training images.", 1, 100_000)] = 60
     batch_size: Annotated[int, Setting("Images in each step.", 2, 50_000)] = 250
-    peak_learning_rate: Annotated[
-        float,
-        Setting("Highest learning rate of the one-cycle schedule; falls to 0 along a cosine.", 1e-8, 100),
-    ] = 0.1
+    peak_learning_rate: Annotated[float, Setting("Peak of the one-cycle schedule.", 1e-8, 100)] = 0.1
     warmup_fraction: Annotated[float, Setting("Share of the steps before the peak.", 0, 0.9)] = 0.25
     momentum: Annotated[float, Setting("Nesterov momentum.", 0, 0.9999)] = 0.9
-    weight_decay: Annotated[
-        float, Setting("L2 penalty of convolution and matrix weights; biases have none.", 0, 1)
-    ] = 5e-4
-    optimizer: Annotated[
-        str, Setting("muon: for convolution kernels, with sgd for all else.", choices=("sgd", "muon"))
-    ] = "sgd"
-    muon_learning_rate: Annotated[float, Setting("Highest learning rate of Muon.", 1e-8, 100)] = 0.05
-    muon_weight_decay: Annotated[
-        float,
-        Setting("Decoupled: each step shrinks a kernel by this times Muon's learning rate.", 0, 1),
-    ] = 0.01
-    kernels: Annotated[str, Setting("How convolution kernels are parameterised.", choices=KERNEL_FORMS)] = (
-        "plain"
-    )
+    weight_decay: Annotated[float, Setting("L2 penalty of weights; biases have none.", 0, 1)] = 5e-4
+    optimizer: Annotated[str, Setting("muon: for convolution kernels only.", choices=("sgd", "muon"))] = "sgd"
+    muon_learning_rate: Annotated[float, Setting("Peak learning rate of Muon.", 1e-8, 100)] = 0.05
+    muon_weight_decay: Annotated[float, Setting("Decoupled weight decay of Muon.", 0, 1)] = 0.01
+    kernels: Annotated[str, Setting("Form of convolution kernels.", choices=KERNEL_FORMS)] = "plain"
     shift_px: Annotated[int, Setting("Largest random shift along each axis, in pixels.", 0, 31)] = 2
-    hide_px: Annotated[
-        int, Setting("Side of a square painted over in each image (cutout), in pixels.", 0, 31)
-    ] = 0
-    mix_share: Annotated[
-        float,
-        Setting("Share of the images that get a patch, and part of the label, of another (CutMix).", 0, 1),
-    ] = 0.0
-    flips: Annotated[
-        str,
-        Setting(
-            "Which half of the images is mirrored: random, or alternating from epoch to epoch.",
-            choices=("random", "alternating"),
-        ),
-    ] = "random"
-    precision: Annotated[
-        str,
-        Setting(
-            "Arithmetic of convolutions and matrices; weights are always float32.",
-            choices=("float32", "bfloat16"),
-        ),
-    ] = "float32"
-    teacher: Annotated[
-        str, Setting("Run, its checkpoint.pt or an .onnx to distil from, beside the labels.")
-    ] = ""
-    teacher_share: Annotated[
-        float, Setting("Weight of the teacher in the loss; the rest is the labels'.", 0, 1)
-    ] = 0.9
-    teacher_temperature: Annotated[
-        float, Setting("Divides the logits of teacher and student before they are compared.", 0.1, 100)
-    ] = 4.0
-    average_decay: Annotated[
-        float, Setting("Share of the old value that the averaged weights keep at each step.", 0, 0.999999)
-    ] = 0.998
-    validation_per_class: Annotated[
-        int,
-        Setting(
-            "Training images of each class held out: 100 show how a run goes, choosing a recipe takes 500.",
-            1,
-            5_000,
-        ),
-    ] = 100
-    threads: Annotated[
-        int,
-        Setting("CPU threads of each process; another number rounds sums differently.", 1, 1_024),
-    ] = 1
-    processes: int = 1
-    """Processes that share each batch, started by torchrun; another number rounds sums differently."""
+    hide_px: Annotated[int, Setting("Side of the square painted over (cutout), in pixels.", 0, 31)] = 0
+    mix_share: Annotated[float, Setting("Share of the images that get a CutMix patch.", 0, 1)] = 0.0
+    flips: Annotated[str, Setting("Which half of the images is mirrored.", choices=_FLIPS)] = "random"
+    precision: Annotated[str, Setting("Arithmetic; weights are always float32.", choices=_TYPES)] = "float32"
+    teacher: Annotated[str, Setting("Run, its checkpoint.pt or an .onnx to distil from.")] = ""
+    teacher_share: Annotated[float, Setting("Of the loss; the rest is that of the labels.", 0, 1)] = 0.9
+    teacher_temperature: Annotated[float, Setting("Divides the logits for distillation.", 0.1, 100)] = 4.0
+    average_decay: Annotated[float, Setting("Decay of the averaged weights at a step.", 0, 0.999999)] = 0.998
+    validation_per_class: Annotated[int, Setting("Training images of each class held out.", 1, 5_000)] = 100
+    """100 are enough to follow a run; choosing between recipes takes 500."""
+    threads: Annotated[int, Setting("CPU threads of each process.", 1, 1_024)] = 1
+    """A setting, like ``processes``, because another number rounds sums differently."""
     device: Annotated[str, Setting("Where to compute.", choices=("cpu", "cuda"))] = "cpu"
+    processes: int = 1
+    """Processes that share each batch, started by torchrun."""
     compile: bool = False
     """Whether torch.compile fuses the network's layers; only in a single process."""
 

@@ -21,16 +21,9 @@ _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 
 
 class ProcessGroup:
-    """The processes of a run; by default this one alone."""
+    """The processes of a run, by default this one alone, and the device of the tensors that they exchange."""
 
     def __init__(self, rank: int = 0, size: int = 1, device: torch.device | None = None) -> None:
-        """Describe this process's place.
-
-        Args:
-            rank: number of this process, from 0.
-            size: number of processes.
-            device: device of the tensors that are exchanged; None is the CPU.
-        """
         self.rank, self.size = rank, size
         self._device = device or torch.device("cpu")
 
@@ -105,9 +98,6 @@ def local_rank() -> int:
 @contextlib.contextmanager
 def process_group(device: torch.device) -> Iterator[ProcessGroup]:
     """Join the processes that torchrun started, until the block ends; without torchrun, a group of one.
-
-    Args:
-        device: device of this process.
 
     Raises:
         ProcessGroupError: the other processes cannot be reached.

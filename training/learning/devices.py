@@ -8,11 +8,7 @@ from training.errors import DeviceError
 
 
 def open_device(name: str, index: int = 0) -> torch.device:
-    """Return a device that is available.
-
-    Args:
-        name: ``cpu`` or ``cuda``.
-        index: number of the GPU, from 0.
+    """Return the device ``cpu``, or the GPU of this index for ``cuda``.
 
     Raises:
         DeviceError: there is no such device, or PyTorch was built without CUDA.

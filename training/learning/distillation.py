@@ -13,13 +13,7 @@ def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor, temperature: 
 
     Hinton et al. 2015 (arXiv:1503.02531); T^2 keeps its gradients as large as those of the labels.
 
-    Args:
-        logits: the student's, (n, 10).
-        teacher: the teacher's, (n, 10).
-        temperature: T.
-
-    Returns:
-        Mean over the images, in nats.
+    Logits are (n, 10); the result is the mean over the images, in nats.
     """
     return temperature**2 * functional.kl_div(
         functional.log_softmax(logits / temperature, dim=1),
@@ -34,7 +28,7 @@ def mix_targets(one: torch.Tensor, other: torch.Tensor, share: torch.Tensor) -> 
 
     Args:
         one: class probabilities of the images, (n, 10).
-        other: class probabilities of the images that their patches come from, (n, 10).
+        other: class probabilities of the donors of their patches, (n, 10).
         share: share of each image's pixels that are its own, (n,), 0 to 1.
     """
     return torch.lerp(other, one, share[:, None])
@@ -43,16 +37,9 @@ def mix_targets(one: torch.Tensor, other: torch.Tensor, share: torch.Tensor) -> 
 def mix_logits(
     one: torch.Tensor, other: torch.Tensor, share: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """Return a teacher's logits for CutMix images, whose probabilities are the mean of those of both images.
+    """Return a teacher's logits (n, 10) for CutMix images.
 
-    Args:
-        one: logits of the images, (n, 10).
-        other: logits of the images that their patches come from, (n, 10).
-        share: share of each image's pixels that are its own, (n,), 0 to 1.
-        temperature: T, by which the logits will be divided; the probabilities at T are averaged.
-
-    Returns:
-        Logits (n, 10).
+    Their probabilities at ``temperature`` are ``mix_targets`` of those of the logits of both images.
     """
     softened, other_softened = (functional.softmax(each / temperature, dim=1) for each in (one, other))
     return temperature * torch.log(mix_targets(softened, other_softened, share).clamp_min(_SMALLEST))

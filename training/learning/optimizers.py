@@ -20,9 +20,7 @@ _LOWEST_RATE = 1 / 25  # share of the peak, at the first step
 def one_cycle(progress: float, warmup: float) -> float:
     """Return the share of the peak learning rate: one cycle (Smith 2018, arXiv:1803.09820) of two cosines.
 
-    Args:
-        progress: share of all steps that are done, 0 to 1.
-        warmup: share of the steps before the peak, below 1.
+    ``progress`` is the share of all steps that are done, ``warmup`` of those before the peak, below 1.
     """
     if progress < warmup:
         rise = (1 - math.cos(math.pi * progress / warmup)) / 2
@@ -51,11 +49,8 @@ class Optimizers:
         self._all: list[torch.optim.Optimizer] = [
             torch.optim.SGD(
                 [
-                    {
-                        "params": [value for value in left if value.ndim > 1],
-                        "weight_decay": config.weight_decay,
-                    },
-                    {"params": [value for value in left if value.ndim == 1], "weight_decay": 0.0},
+                    {"params": [each for each in left if each.ndim > 1], "weight_decay": config.weight_decay},
+                    {"params": [each for each in left if each.ndim == 1], "weight_decay": 0.0},
                 ],
                 lr=config.peak_learning_rate,
                 momentum=config.momentum,
@@ -75,11 +70,7 @@ class Optimizers:
         self._peaks = [[group["lr"] for group in each.param_groups] for each in self._all]
 
     def step(self, progress: float) -> None:
-        """Update the weights, and clear the gradients.
-
-        Args:
-            progress: share of all steps that are done, 0 to 1.
-        """
+        """Update the weights, and clear the gradients; ``progress`` is that of ``one_cycle``."""
         share = one_cycle(progress, self._warmup)
         for optimiser, peaks in zip(self._all, self._peaks, strict=True):
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):

@@ -20,17 +20,14 @@ if TYPE_CHECKING:
 
 
 class ProgressBar:
-    """A context manager that shows a bar on a terminal, and nothing elsewhere."""
+    """A context manager that shows a bar on a terminal, and nothing elsewhere.
+
+    Columns are those of ``rich.progress.Progress``, and ``fields`` their initial values.
+    """
 
     def __init__(self, console: Console, *columns: ProgressColumn, **fields: Any) -> None:  # noqa: ANN401
-        """Prepare the bar.
-
-        Args:
-            console: where to show it.
-            columns: passed to ``rich.progress.Progress``.
-            fields: initial values of the columns.
-        """
         self._console = console
+        columns = columns or (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
         self._task = self._bar.add_task("", total=None, **fields)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,22 +33,18 @@ OnBatch = Callable[[int, int], None]
 """Called with the number of images that are done, and of all images."""
 
 
+@dataclass(frozen=True)
 class TeacherLogits:
     """Logits of a teacher for ``n`` images and their mirror images."""
 
-    def __init__(self, logits: npt.NDArray[np.float32], identity: str) -> None:
-        """Wrap logits.
-
-        Args:
-            logits: (n, 2, 10) by image, mirrored and class, each row up to a constant.
-            identity: unique name of the teacher, such as the digest of its file.
-        """
-        self._logits = logits
-        self.identity = identity
+    logits: npt.NDArray[np.float32]
+    """(n, 2, 10) by image, mirrored and class, each row up to a constant."""
+    identity: str
+    """Unique name of the teacher: the digest of its file."""
 
     def of(self, indices: npt.NDArray[np.int64], mirrored: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
         """Return the logits (n, 10) of images, mirrored or not."""
-        answers: npt.NDArray[np.float32] = self._logits[indices, mirrored.astype(np.int64)]
+        answers: npt.NDArray[np.float32] = self.logits[indices, mirrored.astype(np.int64)]
         return answers
 
 

@@ -94,17 +94,9 @@ KERNEL_FORMS = tuple(_KERNELS)
 
 
 class KernelConv2d(nn.Module):
-    """A convolution of odd kernel size that keeps height and width, without bias."""
+    """A convolution of odd size without bias, which keeps height and width; ``form`` is in KERNEL_FORMS."""
 
     def __init__(self, wide_in: int, wide_out: int, size: int, form: str = "plain") -> None:
-        """Initialise the kernel.
-
-        Args:
-            wide_in: input channels.
-            wide_out: output channels.
-            size: odd size of the square kernel.
-            form: parameterisation, one of ``KERNEL_FORMS``.
-        """
         super().__init__()
         self.kernel = _KERNELS[form](wide_in, wide_out, size)
 

@@ -22,18 +22,14 @@ ONE = (1.0, 1.0, 1.0)
 
 
 class Trainable(nn.Module):
-    """The training form of a network: pixels (n, 32, 32, 3) uint8 to logits (n, 10) float32."""
+    """The training form of a network: pixels (n, 32, 32, 3) uint8 to logits (n, 10) float32.
+
+    Mean and deviation are those of each colour channel, of pixels divided by 255.
+    """
 
     def __init__(
         self, mean: Sequence[float], std: Sequence[float], layers: OrderedDict[str, nn.Module]
     ) -> None:
-        """Put normalisation before the layers.
-
-        Args:
-            mean: mean of each colour channel, of pixels divided by 255.
-            std: their standard deviation.
-            layers: applied in order to (n, 3, 32, 32).
-        """
         super().__init__()
         self.normalise = Normalise(mean, std)
         self.layers = nn.Sequential(layers)
@@ -67,12 +63,7 @@ class Network(Trainable):
 
     @classmethod
     def for_training(cls, mean: Sequence[float], std: Sequence[float], kernels: str = "plain") -> Trainable:
-        """Make the training form.
-
-        Args:
-            mean: mean of each colour channel, of pixels divided by 255.
-            std: their standard deviation.
-            kernels: parameterisation of convolution kernels, one of ``kernels.KERNEL_FORMS``.
+        """Make the training form, with convolution kernels of one of the KERNEL_FORMS.
 
         Raises:
             TrainingError: the network supports only plain kernels.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -17,7 +17,7 @@ from training.networks.kernels import KernelConv2d, fold_layers
 from training.networks.network import CLASSES, Network, Trainable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import torch
 
@@ -51,17 +51,10 @@ class TrainingStage(nn.Sequential):
         super().__init__(layers)
 
 
-class MakeStage(Protocol):
-    """Makes a plain or a training stage."""
-
-    def __call__(self, wide_in: int, wide_out: int, *, pools: bool) -> nn.Module:
-        """Make a stage from ``wide_in`` to ``wide_out`` channels."""
-
-
 class Residual(nn.Module):
     """A residual block of two stages of the same width."""
 
-    def __init__(self, stage: MakeStage, wide: int) -> None:
+    def __init__(self, stage: Callable[..., nn.Module], wide: int) -> None:
         super().__init__()
         self.stages = nn.Sequential(stage(wide, wide, pools=False), stage(wide, wide, pools=False))
 
@@ -71,7 +64,7 @@ class Residual(nn.Module):
         return out
 
 
-def _layers(stage: MakeStage) -> OrderedDict[str, nn.Module]:
+def _layers(stage: Callable[..., nn.Module]) -> OrderedDict[str, nn.Module]:
     return OrderedDict[str, nn.Module](
         stem=stage(3, _STEM, pools=False),
         stage1=stage(_STEM, _NARROW, pools=True),

@@ -95,7 +95,12 @@ def graph_cost(path: Path) -> GraphCost:
             f"the multiply-adds of {path} cannot be counted: it has {', '.join(uncountable)}"
         )
     graph = Graph(model)
-    return GraphCost(graph.kind(), graph.parameters(), graph.multiply_adds(_shapes(path, model, graph)))
+    names = {name for node in graph.products() for name in (*node.input, node.output[0]) if name}
+    try:
+        shapes = shapes_of(model, names, np.zeros((1, *IMAGE_SHAPE), np.uint8))
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        raise CheckpointError(f"{path} cannot be run ({' '.join(str(error).split())})") from error
+    return GraphCost(graph.kind(), graph.parameters(), graph.multiply_adds(shapes))
 
 
 class Graph:
@@ -200,16 +205,6 @@ class Graph:
             return self.initializers[root]
         (value,) = self._maker[root].attribute
         return tuple(value.t.dims) if value.HasField("t") else (len(value.floats) or 1,)
-
-
-def _shapes(path: Path, model: onnx.ModelProto, graph: Graph) -> dict[str, tuple[int, ...]]:
-    """Run one black image, and return the shapes of the inputs and outputs of all products."""
-    named = {name for node in graph.products() for name in (*node.input, node.output[0]) if name}
-    image = np.zeros((1, *IMAGE_SHAPE), np.uint8)
-    try:
-        return shapes_of(model, named, image)
-    except Exception as error:  # onnxruntime's exceptions have no common base
-        raise CheckpointError(f"{path} cannot be run ({' '.join(str(error).split())})") from error
 
 
 def shapes_of(

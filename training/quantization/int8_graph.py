@@ -87,7 +87,7 @@ def _fold_preprocessing(nodes: GraphEditor, largest_weight: int) -> str | None:
     # Uses the rounded weights, so that rounding does not shift the sum.
     bias = found.bias - (weight.astype(np.float64) * mean).sum(axis=(1, 2, 3))
     levels = np.rint(mean).clip(0, 255).astype(np.uint8).ravel()
-    if found.pool is not None and _output_side(found) % 4 == 0:
+    if found.pool is not None and _output_side(nodes, found) % 4 == 0:
         return _first_merged(nodes, found, weight, bias.astype(np.float32), levels)
     return _first_plain(nodes, found, weight, bias.astype(np.float32), levels)
 
@@ -107,7 +107,7 @@ def _first_merged(nodes: GraphEditor, found: _Convolution, weight: Array, bias: 
 
     Four neighbouring pixels of three colours have the same memory layout as one of twelve, so no byte moves.
     """
-    kernel, side = weight.shape[-1], _output_side(found)
+    kernel, side = weight.shape[-1], _output_side(nodes, found)
     groups = -(-(3 + kernel) // 4)
     right = 4 * (side // 4 - 1 + groups) - _SIDE - found.padding
     pixels = _with_border(nodes, levels, (found.padding, found.padding), (found.padding, right))
@@ -140,7 +140,7 @@ def _with_border(nodes: GraphEditor, levels: Array, rows: tuple[int, int], colum
 
 def _merge_pooling(nodes: GraphEditor, found: _Convolution) -> None:
     """Compute the four pixels of each pooling window as four times the channels."""
-    kernel, side = found.weight.shape[-1], _output_side_of(nodes, found)
+    kernel, side = found.weight.shape[-1], _output_side(nodes, found)
     if side % _POOL:
         return
     placed = _placed(found.weight, _POOL, _POOL, kernel + 1, kernel + 1)
@@ -246,11 +246,7 @@ def _gains(found: _Convolution) -> bool:
     return bool(channels % _CHANNEL_GROUP == 0 and out < _WIDEST)
 
 
-def _output_side(found: _Convolution) -> int:
-    return _SIDE + 2 * found.padding - int(found.weight.shape[-1]) + 1
-
-
-def _output_side_of(nodes: GraphEditor, found: _Convolution) -> int:
+def _output_side(nodes: GraphEditor, found: _Convolution) -> int:
     """Return the side of the square output of a convolution; 1, which is odd, if unknown or not square."""
     shape = nodes.shape(found.node.output[0])
     return shape[2] if len(shape) == 4 and shape[2] == shape[3] else 1  # noqa: PLR2004

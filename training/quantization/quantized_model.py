@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +11,13 @@ import numpy as np
 from training.errors import QuantizeError, required
 from training.evaluation.metrics import Evaluation, Predictor, onnx_predictor, predict_all, score
 from training.export.manifest import MODEL_NAME, make_manifest
-from training.export.model_card import card_files, held_out_per_class, quantized_model_card
+from training.export.model_card import accuracy_metadata, card_files, held_out_per_class, quantized_model_card
 from training.export.publishing import publish, publish_card
 from training.provenance import library_versions, source_commit
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
     import onnx
 
@@ -144,10 +144,7 @@ def measure_effect(source: FloatModel, quantized: Predictor, test: Split) -> Qua
 
 def in_memory_predictor(model: onnx.ModelProto) -> Predictor:
     """Load a model that is not in a file, in ONNX Runtime on the CPU."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / MODEL_NAME
-        path.write_bytes(model.SerializeToString(deterministic=True))
-        return onnx_predictor(path)
+    return onnx_predictor(model.SerializeToString(deterministic=True))
 
 
 def kl_divergence(expected: npt.NDArray[np.float32], answers: npt.NDArray[np.float32]) -> float:
@@ -184,21 +181,17 @@ def publish_quantized(  # noqa: PLR0913 - the model, its figures, and the destin
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     content = model.SerializeToString(deterministic=True)
-    with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / MODEL_NAME
-        trial.write_bytes(content)
-        manifest = make_manifest(trial)
-    folder_of_version = root / name / str(version)
+    folder = root / name / str(version)
     figures = {
         "size": f"{len(content):,} bytes instead of {source.path.stat().st_size:,}",
         "the same most likely class": f"{effect.same_top1:.2%}",
         "mean difference of a probability": f"{effect.mean_difference:.1e}",
         "largest difference of a probability": f"{effect.largest_difference:.3f}",
     }
-    publish(folder_of_version, content, manifest, may_replace=may_replace)
+    publish(folder, content, make_manifest(content), may_replace=may_replace)
     card = quantized_model_card(name, metadata, effect.before, effect.after, figures)
-    publish_card(folder_of_version, card_files(name, card))
-    return folder_of_version / MODEL_NAME
+    publish_card(folder, card_files(name, card))
+    return folder / MODEL_NAME
 
 
 def _metadata(
@@ -206,11 +199,7 @@ def _metadata(
 ) -> dict[str, str]:
     """Return the metadata of the original, with accuracy and provenance of the quantised model."""
     return source.metadata | {
-        "accuracy_top1": f"{after.top1:.4f}",
-        "accuracy_top3": f"{after.top3:.4f}",
-        "accuracy_images": str(after.n),
-        "accuracy_data": f"test split, {data_description}",
-        "accuracy_data_sha256": test.digest(),
+        **accuracy_metadata(after, test, data_description),
         "quantized_form": quantized.form,
         **{f"quantized_{key}": value for key, value in quantized.settings.items()},
         "quantized_from": source.name,

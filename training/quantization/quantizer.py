@@ -57,36 +57,22 @@ SATURATES = (
 """The price of 8-bit weights; measured in docs/experiments.md."""
 FLOAT16_TOLERANCE = 0.02
 """Largest difference of a probability between float16 and float32."""
+_FORM_HELP = "int8: for ONNX Runtime's CPU provider; int8_openvino: for OpenVINO; fp16: for GPUs."
+_BITS_HELP = (
+    "7: every processor gives the same answers. 8: a finer grid, but on x86 processors without VNNI exact "
+    "sums take longer, and runtimes other than cifar10net's answer worse there (int8)."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizeConfig:
     """Settings of ``quantize``."""
 
-    form: Annotated[
-        str,
-        Setting(
-            "int8: for ONNX Runtime's CPU provider; int8_openvino: for OpenVINO; fp16: for GPUs.",
-            choices=("int8", "int8_openvino", "fp16"),
-        ),
-    ] = "int8"
-    calibration_images: Annotated[
-        int, Setting("Training images that activation ranges are taken from (int8).", 10, 50_000)
-    ] = 1_000
+    form: Annotated[str, Setting(_FORM_HELP, choices=("int8", "int8_openvino", "fp16"))] = "int8"
+    calibration_images: Annotated[int, Setting("Training images to calibrate on (int8).", 10, 50_000)] = 1_000
     seed: Annotated[int, Setting("Chooses the calibration images.", 0, 2**32 - 1)] = 0
-    weight_bits: Annotated[
-        int,
-        Setting(
-            "7: every processor gives the same answers. 8: a finer grid, but on x86 processors without VNNI "
-            "exact sums take longer, and runtimes other than cifar10net's answer worse there (int8)."
-        ),
-    ] = PORTABLE_WEIGHT_BITS
-    validation_per_class: Annotated[
-        int,
-        Setting(
-            "Training images of each class to hold out, if the model does not record the number.", 1, 5_000
-        ),
-    ] = 100
+    weight_bits: Annotated[int, Setting(_BITS_HELP)] = PORTABLE_WEIGHT_BITS
+    validation_per_class: Annotated[int, Setting("Held out, if the model does not say.", 1, 5_000)] = 100
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -102,7 +88,7 @@ class QuantizeResult:
     effect: QuantizationEffect
 
 
-def quantize(  # noqa: PLR0913 - what, and where to
+def quantize(  # noqa: PLR0913 - the model, its data and the destination
     source: FloatModel,
     data: DataSet,
     config: QuantizeConfig,
