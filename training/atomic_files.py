@@ -52,7 +52,12 @@ def _write_errors(path: Path) -> Iterator[None]:
         raise WriteError(path, error) from error
 
 
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a file atomically. Raises WriteError."""
+    with replacing(path) as file:
+        file.write(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically. Raises WriteError."""
-    with replacing(path) as file:
-        file.write(text.encode())
+    write_bytes(path, text.encode())

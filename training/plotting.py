@@ -10,7 +10,7 @@ import contextlib
 import io
 from typing import TYPE_CHECKING, Any
 
-from training.atomic_files import replacing
+from training.atomic_files import write_bytes
 from training.errors import required
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ def picture(path: Path, width_in: float, height_in: float) -> Iterator[Figure]:
     with figure(width_in, height_in) as drawn:
         yield drawn
         content = png(drawn)
-    with replacing(path) as file:
-        file.write(content)
+    write_bytes(path, content)
 
 
 def png(drawn: Figure) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from training.atomic_files import write_text
 from training.commands.options import cache_option, data_option, table
@@ -84,7 +85,8 @@ def compare(  # noqa: PLR0913 - click passes each option by name
     for sentence in left_out:
         click.echo(sentence, err=True)
     source = DataSet(data, cache_dir)
-    with _Bar(screen) as bar:
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%")
+    with _Bar(screen, *columns, TimeElapsedColumn()) as bar:
         comparison = measure(
             subjects,
             source.split("test"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from training.atomic_files import replacing, write_text
+from training.atomic_files import write_bytes, write_text
 from training.commands.options import cache_option, checkpoint_at, data_option, repository_options
 from training.commands.presentation import echo_object, examples, json_option
 from training.data.dataset import DataSet, hold_out
@@ -121,8 +121,7 @@ def write_layer_outputs(*, model: Path, as_json: bool) -> None:
         inside = with_layer_outputs(content)
     except CheckpointError as error:
         raise CheckpointError(f"{model}: {error}") from error
-    with replacing(path) as file:
-        file.write(inside)
+    write_bytes(path, inside)
     _report(path, as_json=as_json)
 
 

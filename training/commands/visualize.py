@@ -82,7 +82,7 @@ def visualize(  # noqa: PLR0913 - click passes each option by name
     validation_per_class: int | None,
     as_json: bool,
 ) -> None:
-    """Draw the insides of a trained network.
+    """Visualise a trained network.
 
     Filters, feature maps, top activations, deconvolution, attribution, confusion, calibration, mistakes and
     training curves, as PNG files and one self-contained report.html.

@@ -59,7 +59,7 @@ def choose_views(
     shift_px: int,
     mirrored: npt.NDArray[np.bool_] | None = None,
 ) -> Views:
-    """Choose shifts of up to ``shift_px`` along each axis, and flips unless ``mirrored`` is given."""
+    """Choose shifts of up to ``shift_px`` along each axis, and random flips unless ``mirrored`` is given."""
     down, right = generator.integers(-shift_px, shift_px + 1, size=(2, n))
     if mirrored is None:
         mirrored = generator.random(n) < 0.5  # noqa: PLR2004 - half of them

@@ -36,7 +36,7 @@ def fit_temperature(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[
         labels: (n,), true classes.
 
     Returns:
-        T, from LOWEST to HIGHEST; above 1 if the network was overconfident.
+        T, from LOWEST to HIGHEST; above 1 for an overconfident network.
     """
     logits = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST_PROBABILITY))
     true = logits[np.arange(len(labels)), labels]

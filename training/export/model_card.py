@@ -146,12 +146,7 @@ def quantized_model_card(
 ) -> str:
     """Return the model card of a quantised model, as Markdown.
 
-    Args:
-        name: name of the model.
-        metadata: metadata of its file.
-        before: accuracy of the float32 model on the test split.
-        after: accuracy of this model on the same images.
-        figures: further rows of the comparison, by title.
+    ``before`` is the accuracy of the float32 model on the same images; ``figures`` are further rows by title.
     """
     source = metadata["quantized_from"]
     made = [

@@ -11,7 +11,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from training.atomic_files import replacing, write_text
+from training.atomic_files import write_bytes, write_text
 from training.errors import ExportError, WriteError
 from training.export.layer_outputs import LAYER_OUTPUTS_NAME
 from training.export.manifest import MANIFEST_NAME, MODEL_NAME, manifest_matches
@@ -46,8 +46,7 @@ def publish(
     except OSError as error:
         raise WriteError(folder, error) from error
     if not is_new:
-        _replace(folder, model, manifest, may_replace=may_replace)
-        _put_inside(folder / LAYER_OUTPUTS_NAME, inside)
+        _replace(folder, model, manifest, inside, may_replace=may_replace)
 
 
 def is_newest(folder: Path) -> bool:
@@ -84,27 +83,20 @@ def _write_to_disk(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _replace(folder: Path, model: bytes, manifest: str, *, may_replace: bool) -> None:
+def _replace(folder: Path, model: bytes, manifest: str, inside: bytes | None, *, may_replace: bool) -> None:
     there = _read(folder / MODEL_NAME)
     if there is not None and there != model and not may_replace:
         raise ExportError(
             f"{folder} holds another model already; choose another --model-version, or give --replace"
         )
     if there != model:
-        with replacing(folder / MODEL_NAME) as file:
-            file.write(model)
+        write_bytes(folder / MODEL_NAME, model)
     if not manifest_matches((_read(folder / MANIFEST_NAME) or b"").decode(errors="replace"), model):
-        with replacing(folder / MANIFEST_NAME) as file:
-            file.write(manifest.encode())
-
-
-def _put_inside(path: Path, inside: bytes | None) -> None:
-    """Replace or remove the file."""
+        write_text(folder / MANIFEST_NAME, manifest)
     if inside is None:
-        path.unlink(missing_ok=True)
-    elif _read(path) != inside:
-        with replacing(path) as file:
-            file.write(inside)
+        (folder / LAYER_OUTPUTS_NAME).unlink(missing_ok=True)
+    elif _read(folder / LAYER_OUTPUTS_NAME) != inside:
+        write_bytes(folder / LAYER_OUTPUTS_NAME, inside)
 
 
 def _read(path: Path) -> bytes | None:

@@ -47,7 +47,8 @@ class Learner:
     """A network with its optimizers and averaged weights, in one process of a group.
 
     Every process chooses the same views of the whole batch and computes its shard; the sum of gradients over
-    the group gives all processes the same weights, those of a single process up to rounding.
+    the group gives all processes the same weights, those of a single process up to rounding. All images are
+    moved to the device as uint8; a teacher's logits are those for these images.
     """
 
     def __init__(
@@ -58,15 +59,6 @@ class Learner:
         group: ProcessGroup,
         device: torch.device,
     ) -> None:
-        """Initialise random weights.
-
-        Args:
-            config: the hyperparameters.
-            images: training images; all of them are moved to the device as uint8.
-            teacher: logits of a teacher for these images, for distillation.
-            group: the processes.
-            device: device of this process.
-        """
         self._config, self._group, self._device = config, group, device
         self._teacher = teacher
         torch.set_num_threads(config.threads)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from training.atomic_files import replacing, write_text
+from training.atomic_files import write_bytes, write_text
 from training.errors import CheckpointError, TrainingError, WriteError
 from training.learning.config import TrainConfig
 
@@ -106,8 +106,7 @@ class Run:
         content = {"format": _FORMAT, **vars(checkpoint), "config": asdict(checkpoint.config)}
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        with replacing(self.folder / CHECKPOINT_NAME) as file:
-            file.write(buffer.getbuffer())
+        write_bytes(self.folder / CHECKPOINT_NAME, buffer.getbuffer())
 
     def load(self) -> Checkpoint:
         """Read the latest checkpoint. Raises CheckpointError."""
@@ -141,8 +140,7 @@ class Run:
         """Write the filters (outputs, 3, height, width) after an epoch. Raises WriteError."""
         buffer = io.BytesIO()
         np.save(buffer, filters, allow_pickle=False)
-        with replacing(self.folder / _FILTERS_NAME / f"{epoch:05}.npy") as file:
-            file.write(buffer.getbuffer())
+        write_bytes(self.folder / _FILTERS_NAME / f"{epoch:05}.npy", buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -53,15 +53,11 @@ def teacher_logits(
 ) -> TeacherLogits:
     """Compute the logits of a teacher, or read them from the cache.
 
-    Args:
-        open_teacher: called only if the logits are not cached.
-        identity: unique name of the teacher, such as the digest of its file.
-        images: training images of the student.
-        cache_dir: folder of the cache.
-        on_batch: called with the progress.
+    ``open_teacher`` is called only if the logits are not cached; ``identity`` is the digest of the teacher's
+    file; ``on_batch`` is called with the progress.
 
     Raises:
-        WriteError: the folder cannot be written.
+        WriteError: the cache cannot be written.
     """
     key = hashlib.sha256(f"{_FORMAT}\n{identity}\n{images.digest()}".encode()).hexdigest()
     path = cache_dir / f"teacher-{key[:16]}.npz"

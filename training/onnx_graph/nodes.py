@@ -78,16 +78,9 @@ class GraphEditor:
         return name
 
     def add(self, kind: str, inputs: Sequence[str], *, shape: Sequence[int] = (), **settings: Any) -> str:  # noqa: ANN401
-        """Add a node with one output.
+        """Add a node with attributes ``settings``; return the name of its only output.
 
-        Args:
-            kind: operator.
-            inputs: names of its inputs.
-            shape: shape for a Reshape, which becomes its last input.
-            settings: its attributes.
-
-        Returns:
-            The name of the output.
+        The shape of a Reshape becomes its last input.
         """
         from onnx import helper  # noqa: PLC0415
 
