@@ -1,4 +1,4 @@
-"""A group of threads: what processes exchange, without starting any."""
+"""A process group of threads, for tests of reductions without processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.learning.data_parallel import ProcessGroup
 
 
 class Threads:
-    """Sums between threads, in place of those between processes."""
+    """Reduces between threads in place of processes."""
 
     def __init__(self, size: int) -> None:
         self._size = size

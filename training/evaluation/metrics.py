@@ -149,7 +149,7 @@ def open_onnx(model: Path | bytes, *, threads: int = 0) -> Any:  # noqa: ANN401 
     except Exception as error:  # onnxruntime's exceptions have no common base
         raise CheckpointError(f"{name} is not a readable ONNX model ({error})") from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    shapes = [_signature(value) for value in (*inputs, *outputs)]
+    shapes = [(value.type, value.shape[1:]) for value in (*inputs, *outputs)]
     wanted = [("tensor(uint8)", list(IMAGE_SHAPE)), ("tensor(float)", [len(CLASS_NAMES)])]
     if shapes != wanted or isinstance(inputs[0].shape[0], int):
         raise CheckpointError(
@@ -167,7 +167,3 @@ def session_predictor(session: Any) -> Predictor:  # noqa: ANN401 - onnxruntime 
         return probabilities
 
     return predict
-
-
-def _signature(value: Any) -> tuple[str, list[int]]:  # noqa: ANN401 - onnxruntime has no types
-    return value.type, value.shape[1:]

@@ -20,7 +20,6 @@ from training.export.golden import golden_answers
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
 
 FORMAT = 1
 MANIFEST_NAME = "manifest.json"
@@ -62,7 +61,7 @@ def make_manifest(model: Path | bytes) -> str:
         "golden": [
             {
                 "image": base64.b64encode(image.tobytes()).decode(),
-                "probabilities": [_as_decimal(value) for value in row],
+                "probabilities": [float(f"{value:.{_DIGITS}g}") for value in row],
             }
             for image, row in zip(golden.images, golden.probabilities, strict=True)
         ],
@@ -79,8 +78,3 @@ def manifest_matches(manifest: str, content: bytes) -> bool:
         )
     except (ValueError, LookupError, TypeError):
         return False
-
-
-def _as_decimal(value: np.float32) -> float:
-    """Return the float with as few digits as identify this float32."""
-    return float(f"{value:.{_DIGITS}g}")

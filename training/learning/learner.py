@@ -82,7 +82,7 @@ class Learner:
         self._network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._forward = torch.compile(self._network) if config.compile else self._network
         self._learned = [value for value in self._network.parameters() if value.requires_grad]
-        self._average = _clone(self._network.state_dict())
+        self._average = {name: value.clone() for name, value in self._network.state_dict().items()}
         self._optimizers = Optimizers(self._network, config)
         self.steps = len(images) // config.batch_size
         """Steps of an epoch."""
@@ -248,10 +248,6 @@ def _channel_statistics(images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...
 def _early_decay(step: int) -> float:
     """Return the decay during the first steps: a small one forgets the random weights soon."""
     return (1 + step) / (10 + step)
-
-
-def _clone(state: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.clone() for name, value in state.items()}
 
 
 def _blend(average: dict[str, Any], state: dict[str, Any], decay: float) -> None:

@@ -46,8 +46,9 @@ class _Convolution:
     pool: onnx.NodeProto | None
 
     @property
-    def output(self) -> str:
-        return str((self.pool or self.node).output[0])
+    def can_gain(self) -> bool:
+        out, channels = self.weight.shape[:2]
+        return bool(channels % _CHANNEL_GROUP == 0 and out < _WIDEST)
 
 
 def rewrite_for_int8(nodes: GraphEditor, largest_weight: int) -> str | None:
@@ -64,7 +65,7 @@ def rewrite_for_int8(nodes: GraphEditor, largest_weight: int) -> str | None:
     pixels = _fold_preprocessing(nodes, largest_weight)
     for node in list(nodes.of_type("Conv")):
         found = _convolution(nodes, node)
-        if found and found.pool is not None and _gains(found):
+        if found and found.pool is not None and found.can_gain:
             _merge_pooling(nodes, found)
     return pixels
 
@@ -239,11 +240,6 @@ def _is_two_by_two(settings: dict[str, Any]) -> bool:
         and set(settings.get("dilations", [1])) == {1}
         and settings.get("ceil_mode", 0) == 0
     )
-
-
-def _gains(found: _Convolution) -> bool:
-    out, channels = found.weight.shape[:2]
-    return bool(channels % _CHANNEL_GROUP == 0 and out < _WIDEST)
 
 
 def _output_side(nodes: GraphEditor, found: _Convolution) -> int:

@@ -1,4 +1,4 @@
-"""``cifar10net-train`` as a user meets it: commands, exit codes, one sentence an error."""
+"""``cifar10net-train`` as a user meets it: commands, exit codes, one-sentence errors."""
 
 from __future__ import annotations
 

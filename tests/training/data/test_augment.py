@@ -1,4 +1,4 @@
-"""Flips and shifts move pixels and change none; a hidden square is painted over."""
+"""Flips and shifts move pixels without changing them; cutout paints over a square."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every form of the data set is read alike, and a damaged one is named in one sentence."""
+"""Every form of the data set gives the same arrays, and errors name the damaged file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exported file answers as the network, tells where it came from, and is the same every time."""
+"""The exported file agrees with the network, records its provenance, and is reproducible."""
 
 from __future__ import annotations
 

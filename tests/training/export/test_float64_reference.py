@@ -1,4 +1,4 @@
-"""A graph in float64 gives what ONNX Runtime gives, more finely, and the same on every processor."""
+"""Float64 evaluation agrees with ONNX Runtime, and is the same on every processor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What looks inside a model answers as the model does, and tells its layers as they are."""
+"""inside.onnx gives the model's probabilities, and describes its layers correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manifest says what the file is and what it answers, and is the same every time."""
+"""The manifest describes its model, and is reproducible."""
 
 from __future__ import annotations
 

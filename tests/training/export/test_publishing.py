@@ -1,4 +1,4 @@
-"""A version appears whole or not at all, and another's is not replaced by accident."""
+"""A version appears whole or not at all, and another model is not replaced by accident."""
 
 from __future__ import annotations
 

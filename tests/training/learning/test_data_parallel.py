@@ -1,4 +1,4 @@
-"""Several processes under torchrun do what one does: the same losses, one stop, no hang."""
+"""Several processes under torchrun behave as one: the same losses, one stop, no hang."""
 
 from __future__ import annotations
 

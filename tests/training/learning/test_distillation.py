@@ -1,4 +1,4 @@
-"""What a student is to learn: the published loss, and the mean of two answers where images are mixed."""
+"""The distillation loss is the published one; CutMix targets are the mean of both images'."""
 
 from __future__ import annotations
 

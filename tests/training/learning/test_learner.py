@@ -1,4 +1,4 @@
-"""A step that processes share is the step of one."""
+"""A step shared by processes equals the step of one."""
 
 from __future__ import annotations
 

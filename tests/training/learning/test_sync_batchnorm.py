@@ -1,4 +1,4 @@
-"""Batch normalisation over shares of a batch is batch normalisation of the whole."""
+"""Batch normalisation over shards equals batch normalisation of the whole batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A teacher is asked once, and its answers belong to the images it gave them for."""
+"""A teacher's logits are computed once, for the right images."""
 
 from __future__ import annotations
 

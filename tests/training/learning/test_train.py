@@ -1,4 +1,4 @@
-"""A run learns, repeats itself exactly, and goes on after an interruption as if there had been none."""
+"""A run learns, is reproducible, and resumes as if it had not been interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process of trainings by torchrun, one after another; test_parallel.py starts it.
+"""Several trainings in a process of torchrun; test_data_parallel.py starts it.
 
 Its arguments: the data set, a cache folder, and a folder, where each training gets one of its own. What the
 trainings are: of each network by the command line; ``signal``, in which process 1 alone is told to stop, and

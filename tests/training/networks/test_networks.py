@@ -1,4 +1,4 @@
-"""Networks are what their tables say, and the forms that learn compute the same as the plain ones."""
+"""Networks match their tables, and folded networks compute what their training forms compute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The graph that int8 kernels get computes what the exported one computes."""
+"""The graph rewritten for int8 kernels computes what the exported one computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A twin in narrower numbers answers nearly as its source, says so, and is served."""
+"""A quantised model answers nearly as its original, records its loss, and can be served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of pairs of weights holds for every order in which kernels could pair them."""
+"""The bound on pairs of weights holds for every order in which kernels pair them."""
 
 from __future__ import annotations
 
