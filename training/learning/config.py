@@ -15,7 +15,10 @@ _FLIPS, _TYPES = ("random", "alternating"), ("float32", "bfloat16")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Hyperparameters of ``fit``; docs/experiments.md says where each default comes from."""
+    """Hyperparameters of ``fit``; docs/experiments.md says where each default comes from.
+
+    Files and metadata list them in the order of the fields.
+    """
 
     network: Annotated[str, Setting("Architecture.", choices=tuple(NETWORKS))] = "cifar10net"
     seed: Annotated[int, Setting("Fixes weights, order and augmentation of the images.", 0, 2**32 - 1)] = 0
@@ -42,9 +45,9 @@ class TrainConfig:
     """100 are enough to follow a run; choosing between recipes takes 500."""
     threads: Annotated[int, Setting("CPU threads of each process.", 1, 1_024)] = 1
     """A setting, like ``processes``, because another number rounds sums differently."""
-    device: Annotated[str, Setting("Where to compute.", choices=("cpu", "cuda"))] = "cpu"
     processes: int = 1
     """Processes that share each batch, started by torchrun."""
+    device: Annotated[str, Setting("Where to compute.", choices=("cpu", "cuda"))] = "cpu"
     compile: bool = False
     """Whether torch.compile fuses the network's layers; only in a single process."""
 

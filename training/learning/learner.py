@@ -27,7 +27,7 @@ from training.learning.malloc import keep_freed_memory
 from training.learning.optimizers import Optimizers
 from training.learning.sync_batchnorm import synchronize_batchnorm
 from training.networks import NETWORKS
-from training.networks.network import CLASSES
+from training.networks.network import CLASSES, ONE, ZERO
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -221,7 +221,9 @@ class Learner:
         return float(everything[-1])
 
 
-def network_for_training(config: TrainConfig, mean: tuple[float, ...], std: tuple[float, ...]) -> Trainable:
+def network_for_training(
+    config: TrainConfig, mean: tuple[float, ...] = ZERO, std: tuple[float, ...] = ONE
+) -> Trainable:
     """Make the training form of a configuration's network."""
     return NETWORKS[config.network].for_training(mean, std, config.kernels)
 

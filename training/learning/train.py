@@ -115,7 +115,7 @@ def trained_network(checkpoint: Checkpoint) -> Network:
     Raises:
         CheckpointError: the checkpoint holds weights of another network.
     """
-    network = network_for_training(checkpoint.config, (0.0,) * 3, (1.0,) * 3)
+    network = network_for_training(checkpoint.config)
     load_weights(network, checkpoint.average, checkpoint.config.network)
     return network.fold()
 
@@ -217,7 +217,7 @@ class _Trainer:
 
     def _averaged(self) -> Trainable:
         """Make the network of the averaged weights, which are exported."""
-        network = network_for_training(self._config, (0.0,) * 3, (1.0,) * 3).to(self._device)
+        network = network_for_training(self._config).to(self._device)
         network.load_state_dict(self._learner.average)
         return network
 
