@@ -27,7 +27,7 @@ from benchmarks import machine, tutorial
 from training.data.dataset import DataSet, Split
 from training.errors import TrainingError
 from training.learning.config import TrainConfig
-from training.learning.data_parallel import Team
+from training.learning.data_parallel import ProcessGroup
 from training.learning.learner import Learner
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def _learner(precision: str, split: Split, threads: int) -> Learner:
     config = TrainConfig(precision=precision, batch_size=BATCH, threads=threads)
-    return Learner(config, split, None, Team(), _CPU)
+    return Learner(config, split, None, ProcessGroup(), _CPU)
 
 
 def _learning(learner: Learner) -> Generator[float]:

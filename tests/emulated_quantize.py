@@ -14,8 +14,8 @@ from pathlib import Path
 
 import onnx
 
-from training.export.golden import draw
-from training.export.manifest import describe
+from training.export.golden import draw_images
+from training.export.manifest import make_manifest
 from training.quantization.static_quantization import METHODS, calibrate
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     source = onnx.load(sys.argv[1])
     told: dict[str, str] = {}
     for form in ("int8", "int8_openvino"):
-        calibrated = calibrate(source, draw(50), for_openvino=form == "int8_openvino")
+        calibrated = calibrate(source, draw_images(50), for_openvino=form == "int8_openvino")
         for method in METHODS:
             model = calibrated.to_int8(method)
             content = model.SerializeToString(deterministic=True)
@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
-        told["golden answers"] = sha256(describe(path).encode()).hexdigest()
+        told["golden answers"] = sha256(make_manifest(path).encode()).hexdigest()
     print(json.dumps(told))  # noqa: T201 - for the test
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from cifar10net import Client
 from service.server.spawn import ServerProcess
+from training.data.cifar10 import CLASS_NAMES
 from training.data.dataset import DataSet, Split
-from training.data.sources import CLASS_NAMES
 from training.evaluation.metrics import evaluate, onnx_predictor
-from training.export.manifest import describe
+from training.export.manifest import make_manifest
 from training.export.model_card import config_pbtxt
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +62,8 @@ def test_a_committed_model_is_described_truly(root: Path, name: str) -> None:
 def test_a_committed_manifest_describes_its_model(name: str) -> None:
     folder = REPOSITORY / name / "1"
     told, found = (
-        json.loads(text) for text in ((folder / "manifest.json").read_text(), describe(folder / "model.onnx"))
+        json.loads(text)
+        for text in ((folder / "manifest.json").read_text(), make_manifest(folder / "model.onnx"))
     )
     answers = [[each.pop("probabilities") for each in manifest["golden"]] for manifest in (told, found)]
 

@@ -1,1 +1,1 @@
-"""Builds, trains, evaluates and exports networks for CIFAR-10."""
+"""Trains, evaluates, exports and quantises networks for CIFAR-10."""

@@ -1,4 +1,4 @@
-"""Starts ``cifar10net-train``; says in one sentence what is missing where PyTorch is not installed."""
+"""Entry point of ``cifar10net-train``; explains in one sentence if PyTorch is not installed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line, if what it needs is there."""
+    """Run the command line; exit 1 if PyTorch is not installed."""
     try:
         from training.cli import main as run  # noqa: PLC0415 - importing it needs PyTorch
     except ModuleNotFoundError as error:

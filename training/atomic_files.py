@@ -1,8 +1,4 @@
-"""Writes a file whole or not at all.
-
-Content goes to a neighbour of the destination, is flushed to disk, and is renamed into place.
-Knows nothing of what the bytes mean.
-"""
+"""Atomic writes: content goes to a temporary file beside the destination, is synced, and is renamed."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, er
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of ``path`` when the block ends without an error.
+    """Open a file that replaces ``path`` when the block ends without an error.
 
     Raises:
         WriteError: the folder or the file cannot be written, or the disk is full.
@@ -40,7 +36,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with _write_errors(path):
             partial.replace(path)
     except OSError as error:
-        if error.errno in _DISK_ERRORS:  # out of the block: the writing itself
+        if error.errno in _DISK_ERRORS:  # raised by the block while it was writing
             raise WriteError(path, error) from error
         raise
     finally:
@@ -56,7 +52,12 @@ def _write_errors(path: Path) -> Iterator[None]:
         raise WriteError(path, error) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text whole or not at all; raises WriteError."""
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a file atomically. Raises WriteError."""
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically. Raises WriteError."""
+    write_bytes(path, text.encode())

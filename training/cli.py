@@ -1,4 +1,4 @@
-"""``cifar10net-train``: its commands, with errors told in one sentence."""
+"""The command line ``cifar10net-train``: its commands, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from training.commands.compare import compare
 from training.commands.demo import demo
 from training.commands.evaluate import evaluate_model
-from training.commands.export import export_model, write_inside, write_manifest
+from training.commands.export import export_model, write_layer_outputs, write_manifest
 from training.commands.fit import fit
 from training.commands.presentation import completion, examples, name_variables
 from training.commands.quantize import quantize
@@ -36,15 +36,15 @@ _INTERRUPTED = 130
 def cli() -> None:
     """Train, evaluate and export networks for CIFAR-10.
 
-    Every option can be set by an environment variable, which its help names; the command line comes first.
-    Errors are one sentence on standard error. Exit code 0: done; 1: it failed; 2: it makes no sense; 130: it
-    was interrupted.
+    Every option can also be set by the environment variable that its help names; the command line takes
+    precedence. Errors are one sentence on standard error. Exit codes: 0 success, 1 failure, 2 wrong usage,
+    130 interrupted.
     """
 
 
 def main() -> None:
     """Run the command line; exit 1 for a failure, 2 for wrong usage, 130 when interrupted."""
-    # ONNX Runtime looks at this when it is loaded; its builds for Linux report to Microsoft from 1.29 on.
+    # Read when ONNX Runtime is loaded; from 1.29 on, its builds for Linux report to Microsoft.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         sys.exit(cli(prog_name=_NAME, standalone_mode=False) or 0)
@@ -66,10 +66,10 @@ def main() -> None:
 
 
 def _sentence(error: click.ClickException) -> str:
-    """Say in one line what is wrong with the command line, and where help is."""
-    said = " ".join(error.format_message().split())
+    """Return the error in one line, with the command that shows help."""
+    message = " ".join(error.format_message().split())
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return said if context is None else f"{said.rstrip('.')}; see {context.command_path} --help"
+    return message if context is None else f"{message.rstrip('.')}; see {context.command_path} --help"
 
 
 for _command in (
@@ -77,7 +77,7 @@ for _command in (
     evaluate_model,
     export_model,
     write_manifest,
-    write_inside,
+    write_layer_outputs,
     quantize,
     summary,
     compare,

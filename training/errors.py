@@ -1,29 +1,30 @@
-"""Everything that can go wrong while training, told in one sentence for the terminal.
+"""Errors of training; the command line prints each as one sentence.
 
-* TrainingError         the command line prints it and exits with 1, without a traceback
+* TrainingError         printed without a traceback; exit code 1
   * DataError           the data set is missing, damaged, or not CIFAR-10 shaped
-  * CheckpointError     a run or checkpoint cannot be read, or belongs to another network
-  * ExportError         the ONNX file would not answer as the network does, or another is in its place
-  * QuantizeError       a model has no narrower form, or lost too much accuracy in it
-  * LayerError          a network has no layer of that name, or none with feature maps
-  * FolderError         an output folder holds what is not ours to replace
+  * CheckpointError     a run, checkpoint or model file cannot be read, or holds another network
+  * ExportError         the ONNX file disagrees with the network, or its version holds another model
+  * QuantizeError       a model cannot be quantised, or loses too much accuracy
+  * LayerError          a network has no layer of that name, or it has no feature maps
+  * FolderError         an output folder holds files that are not ours to replace
   * WriteError          a file could not be written; nothing half-written is left
-  * DeviceError         what was asked for to compute on is not there
-  * TeamError           another process of the same run is gone, or has come to other weights
+  * DeviceError         the requested device is not available
+  * ProcessGroupError   another process of the run is gone, or has other weights
   * MissingPackageError an optional package that the command needs is not installed
-* Interrupted           Ctrl-C or SIGTERM: the run was saved and can go on
+* Interrupted           Ctrl-C or SIGTERM: the run was saved and can be resumed
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 class TrainingError(Exception):
-    """A failure that the user can understand and mend; the message is the whole story."""
+    """A failure that the user can understand and fix; the message says how."""
 
 
 class DataError(TrainingError):
@@ -31,15 +32,15 @@ class DataError(TrainingError):
 
 
 class CheckpointError(TrainingError):
-    """A run folder or checkpoint cannot be read, or holds another network."""
+    """A run, checkpoint or model file cannot be read, or holds another network."""
 
 
 class ExportError(TrainingError):
-    """The exported file does not answer as the network that it came from, or another is in its place."""
+    """The exported file disagrees with its network, or its version holds another model."""
 
 
 class QuantizeError(TrainingError):
-    """A model cannot be quantised, or its narrower form has lost too much."""
+    """A model cannot be quantised, or loses too much accuracy."""
 
 
 class LayerError(TrainingError):
@@ -49,14 +50,16 @@ class LayerError(TrainingError):
         if not with_maps:
             wrong = f"no layer of {network} has feature maps, leave --layer out"
         elif layer in layers:
-            wrong = f"layer {layer} of {network} has no feature maps; those that have: {', '.join(with_maps)}"
+            wrong = (
+                f"layer {layer} of {network} has no feature maps; layers that have: {', '.join(with_maps)}"
+            )
         else:
-            wrong = f"{network} has no layer {layer!r}; those with feature maps: {', '.join(with_maps)}"
+            wrong = f"{network} has no layer {layer!r}; layers with feature maps: {', '.join(with_maps)}"
         super().__init__(wrong)
 
 
 class FolderError(TrainingError):
-    """An output folder holds something that is not ours to replace."""
+    """An output folder holds files that are not ours to replace."""
 
     def __init__(self, folder: object, held: str) -> None:
         super().__init__(f"{folder} {held}; choose another --out, or an empty folder")
@@ -73,11 +76,11 @@ class WriteError(TrainingError):
 
 
 class DeviceError(TrainingError):
-    """The device that was asked for is not there."""
+    """The requested device is not available."""
 
 
-class TeamError(TrainingError):
-    """The processes of a run cannot go on together."""
+class ProcessGroupError(TrainingError):
+    """The processes of a run cannot continue together."""
 
 
 class MissingPackageError(TrainingError):
@@ -89,14 +92,23 @@ class MissingPackageError(TrainingError):
         )
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the run was saved as asked
+@contextlib.contextmanager
+def required(extra: str) -> Iterator[None]:
+    """Raise MissingPackageError, naming an extra to install, if an import within the block fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingPackageError(str(error.name).partition(".")[0], extra) from error
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the run was saved as requested
     """The run was stopped by Ctrl-C or SIGTERM, after saving."""
 
     exit_code = 130
-    """What a shell reports for a program ended by Ctrl-C."""
+    """Exit code of a program ended by Ctrl-C, by convention of shells."""
 
     def __init__(self, run_dir: object, epoch: int, step: int) -> None:
         super().__init__(
             f"stopped and saved at epoch {epoch + 1}, step {step}; "
-            f"go on with the same --data and: cifar10net-train fit --resume {run_dir}"
+            f"continue with the same --data and: cifar10net-train fit --resume {run_dir}"
         )

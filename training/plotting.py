@@ -1,8 +1,7 @@
-"""How every picture of the project looks, and how it becomes a PNG file.
+"""The style of every figure, and writing figures as PNG files.
 
-In: a block that draws on a matplotlib figure. Out: the file, whole or not at all. matplotlib is imported when
-a figure is made, not before; pyplot never is, so neither the backend nor the settings of a user's process
-change. Knows nothing of what is drawn.
+matplotlib is imported when a figure is made; pyplot never is, so the backend and settings of the process do
+not change.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ import contextlib
 import io
 from typing import TYPE_CHECKING, Any
 
-from training.atomic_files import replacing
-from training.errors import MissingPackageError
+from training.atomic_files import write_bytes
+from training.errors import required
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,19 +20,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's colours, told apart with any kind of colour vision (https://jfly.uni-koeln.de/color/).
+"""Okabe and Ito's colours, which any kind of colour vision can distinguish (https://jfly.uni-koeln.de/color/).
 
-Their yellow is left out, since it is hard to see on white. Beside colour use a marker or a label: people
-print in grey.
+Their yellow is left out, since it is hard to see on white. Add a marker or a label to each colour, for prints
+in grey.
 """
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-"""As many as there are colours."""
+"""One for each colour of the palette."""
 SEQUENTIAL = "cividis"
-"""Colour map for amounts: the same steps of lightness for any kind of colour vision."""
+"""Colour map for amounts: even steps of lightness for any kind of colour vision."""
 DIVERGING = "PuOr"
-"""Colour map for values about zero, symmetric limits assumed: orange below, purple above."""
+"""Colour map for signed values with symmetric limits: orange below zero, purple above."""
 GREY = "0.45"
-"""For what is not the subject: guide lines, notes."""
+"""For guide lines and notes."""
 DOTS_PER_INCH = 144
 
 _STYLE: dict[str, Any] = {
@@ -56,18 +55,16 @@ _STYLE: dict[str, Any] = {
 
 @contextlib.contextmanager
 def figure(width_in: float, height_in: float) -> Iterator[Figure]:
-    """Make an empty figure of this size in inches; the house's style holds within the block.
+    """Make an empty figure of this size in inches; the style applies within the block.
 
     Raises:
         MissingPackageError: matplotlib is not installed.
     """
-    try:
-        import matplotlib.style  # noqa: PLC0415 - takes half a second and an extra: only who draws waits for it
+    with required("train"):
+        import matplotlib.style  # noqa: PLC0415 - takes half a second
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
         from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingPackageError("matplotlib", "train") from error
-    with matplotlib.style.context(["default", _STYLE]):  # whatever the user's matplotlibrc says
+    with matplotlib.style.context(["default", _STYLE]):  # not the user's matplotlibrc
         drawn = Figure((width_in, height_in), dpi=DOTS_PER_INCH)
         FigureCanvasAgg(drawn)
         yield drawn
@@ -75,7 +72,7 @@ def figure(width_in: float, height_in: float) -> Iterator[Figure]:
 
 @contextlib.contextmanager
 def picture(path: Path, width_in: float, height_in: float) -> Iterator[Figure]:
-    """Make an empty figure that is written to ``path`` as PNG when the block ends without an error.
+    """Make an empty figure, written to ``path`` as PNG when the block ends without an error.
 
     Raises:
         MissingPackageError: matplotlib is not installed.
@@ -84,12 +81,11 @@ def picture(path: Path, width_in: float, height_in: float) -> Iterator[Figure]:
     with figure(width_in, height_in) as drawn:
         yield drawn
         content = png(drawn)
-    with replacing(path) as file:
-        file.write(content)
+    write_bytes(path, content)
 
 
 def png(drawn: Figure) -> bytes:
-    """Return a figure as PNG: the same bytes for the same drawing and matplotlib."""
+    """Return a figure as PNG; the same figure and matplotlib version give the same bytes."""
     buffer = io.BytesIO()
     drawn.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Which code, libraries and machine a result came from."""
+"""Provenance of a result: commit, library versions and machine."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _TIMEOUT_S = 10.0
 
 
 def source_commit() -> str:
-    """Git commit of the checkout that this code runs from.
+    """Return the Git commit of the checkout that this code runs from; ``unknown`` outside a checkout.
 
-    ``-dirty`` is appended when tracked files of this package differ from it, for what else there is, such as
-    the models that it writes, makes no result; ``unknown`` outside a checkout.
+    ``-dirty`` is appended if tracked files of this package differ from it. Other files, such as exported
+    models, do not affect a result.
     """
     if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
-        return "unknown"  # installed somewhere else, perhaps below another project's checkout
+        return "unknown"  # installed, perhaps inside another project's checkout
     commit, changes = (
         _git("rev-parse", "HEAD"),
         _git("status", "--porcelain", "--untracked-files=no", "--", "."),
@@ -26,7 +26,7 @@ def source_commit() -> str:
 
 
 def library_versions(*names: str) -> dict[str, str]:
-    """Versions of installed distributions; one that is absent is left out."""
+    """Return the versions of distributions by name, without those that are not installed."""
     found = {}
     for name in names:
         try:
@@ -37,7 +37,7 @@ def library_versions(*names: str) -> dict[str, str]:
 
 
 def machine() -> str:
-    """Processor and Python in one line, without the host's name."""
+    """Describe processor and Python in one line, without the host name."""
     return f"{_processor()}, Python {platform.python_version()}, {platform.system()}"
 
 

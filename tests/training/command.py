@@ -1,4 +1,4 @@
-"""``cifar10net-train`` run within this process: what it says, and its exit code."""
+"""Runs ``cifar10net-train`` within this process; returns its output and exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small run that several training tests look at."""
+"""A small run that several tests of training share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class RecordingReporter:
-    """Remembers what a run told it."""
+    """Records the reports of a run."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, int]] = []
@@ -77,13 +77,13 @@ def finished(quick: TrainConfig, train_split: Split, tmp_path_factory: pytest.Te
 
 @pytest.fixture(scope="session")
 def graphs() -> dict[str, onnx.ModelProto]:
-    """Return what was traced, by a digest of the network and its weights."""
+    """Return traced graphs, by a digest of the network and its weights."""
     return {}
 
 
 @pytest.fixture
 def traced_once(graphs: dict[str, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have exports trace a network once: tests of what becomes of the graph need not wait for it again."""
+    """Trace each network once; further exports of it reuse the graph."""
     trace = export_module._to_onnx
 
     def remember(network: nn.Module) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""Figures become files and leave no trace in the process that draws."""
+"""Figures become files, and the process keeps its matplotlib settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A result names the commit that it was made with, and says so where the code was another."""
+"""A result records its commit, and whether the code differed from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A team of threads: what processes exchange, without starting any."""
+"""A process group of threads, for tests of reductions without processes."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import threading
 
 import torch
 
-from training.learning.data_parallel import Team
+from training.learning.data_parallel import ProcessGroup
 
 
 class Threads:
-    """Sums between threads, in place of those between processes."""
+    """Reduces between threads in place of processes."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._barrier = threading.Barrier(size, timeout=60)
         self._values: dict[int, torch.Tensor] = {}
 
-    def team(self, rank: int) -> Team:
-        team = Team(rank, self._size)
-        team.add = lambda values: self._add(rank, values)  # type: ignore[method-assign]
-        return team
+    def group(self, rank: int) -> ProcessGroup:
+        group = ProcessGroup(rank, self._size)
+        group.all_reduce = lambda values: self._add(rank, values)  # type: ignore[method-assign]
+        return group
 
     def _add(self, rank: int, values: torch.Tensor) -> None:
         self._values[rank] = values.clone()

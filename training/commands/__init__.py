@@ -1,1 +1,1 @@
-"""The commands of ``cifar10net-train``, a file each."""
+"""The commands of ``cifar10net-train``."""

@@ -19,7 +19,7 @@ from training.compare.models import in_repository, named
 from training.compare.results import Comparison, to_json
 from training.compare.speed import ROUNDS
 from training.data.dataset import DataSet
-from training.learning.progress import Bar
+from training.learning.progress import ProgressBar
 from training.plotting import figure
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     "--models",
     type=click.Path(path_type=Path),
     default=Path("exported_models"),
-    help="Model repository; the newest version of each model is compared.",
+    help="Model repository, of which the newest version of each model is compared.",
 )
 @click.option(
     "--model",
     "chosen",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Compare these instead: .onnx files, or folders of models in a repository. Repeat it for more.",
+    help="Compare these instead: .onnx files, or folders of models in a repository; repeatable.",
 )
 @data_option
 @cache_option
@@ -53,9 +53,9 @@ if TYPE_CHECKING:
     "--shift-images",
     type=click.IntRange(2),
     default=2_000,
-    help="Test images that are moved, from each class its share; each costs 17 forward passes.",
+    help="Test images to shift, the same number of each class; each costs 17 forward passes.",
 )
-@click.option("--rounds", type=click.IntRange(2), default=ROUNDS, help="Turns of each model in the timing.")
+@click.option("--rounds", type=click.IntRange(2), default=ROUNDS, help="Timing rounds of each model.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -75,17 +75,18 @@ def compare(  # noqa: PLR0913 - click passes each option by name
 ) -> None:
     """Measure exported models side by side.
 
-    Their weight, accuracy and speed, and what becomes of their answers when images are moved.
+    Measures size, multiply-adds, accuracy, speed, and the accuracy on shifted images.
     """
     screen = console(stderr=as_json)
     if out is not None:
         with figure(1, 1):
-            pass  # whether pictures can be drawn is told now, not after minutes
+            pass  # fails now without matplotlib, not after minutes
     subjects, left_out = (named(chosen), []) if chosen else in_repository(models)
     for sentence in left_out:
         click.echo(sentence, err=True)
     source = DataSet(data, cache_dir)
-    with _Bar(screen) as bar:
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%")
+    with _Bar(screen, *columns, TimeElapsedColumn()) as bar:
         comparison = measure(
             subjects,
             source.split("test"),
@@ -103,17 +104,8 @@ def compare(  # noqa: PLR0913 - click passes each option by name
         screen.print(f"wrote compare.json, compare.md, accuracy.png and shifts.png to {out}", soft_wrap=True)
 
 
-class _Bar(Bar):
-    """Shows on a terminal how far a comparison is; elsewhere nothing."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(
-            console,
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-        )
+class _Bar(ProgressBar):
+    """Shows the progress of a comparison."""
 
     def on_model(self, name: str, images: int) -> None:
         self._bar.reset(self._task, description=name, total=images)
@@ -141,10 +133,10 @@ def _show(comparison: Comparison, console: Console) -> None:
 def _columns(title: str, content: Table) -> object:
     titles, rows = content
     columns = table(title)
-    columns.padding = 0  # or else not everything fits
+    columns.padding = 0  # to fit 80 columns
     columns.add_column(titles[0], overflow="fold")
     for place, name in enumerate(titles[1:], start=1):
-        words = name.replace("-adds", "- adds").split()  # no column wider than it must be
+        words = name.replace("-adds", "- adds").split()  # keeps columns narrow
         width = max(map(len, (*words, *(cells[place] for cells in rows))))
         columns.add_column(" ".join(words), justify="right", width=width)
     for cells in rows:

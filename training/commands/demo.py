@@ -1,4 +1,4 @@
-"""``cifar10net-train demo``: convolution on things small enough to follow by hand."""
+"""``cifar10net-train demo``: convolutions small enough to follow by hand."""
 
 from __future__ import annotations
 
@@ -29,10 +29,7 @@ _SHOWN_PEAKS = 5
 
 @click.group(epilog=examples("cifar10net-train demo conv1d", "cifar10net-train demo template"))
 def demo() -> None:
-    """Show what a convolution does.
-
-    On things small enough to follow by hand, in numbers and a picture.
-    """
+    """Show convolutions small enough to follow by hand."""
 
 
 @demo.command(
@@ -42,26 +39,26 @@ def demo() -> None:
     )
 )
 @click.option(
-    "--signal", default=",".join(f"{value:g}" for value in SIGNAL), help="Brightnesses, comma between."
+    "--signal", default=",".join(f"{value:g}" for value in SIGNAL), help="Brightnesses, separated by commas."
 )
 @click.option(
-    "--stride", "strides", type=int, multiple=True, default=(1, 2), help="Steps between windows; repeat it."
+    "--stride", "strides", type=int, multiple=True, default=(1, 2), help="Step between windows; repeatable."
 )
-@click.option("--padding", type=int, default=1, help="Zeros behind the signal.")
+@click.option("--padding", type=int, default=1, help="Zeros after the signal.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("conv1d.png"), help="Picture to write.")
 @json_option
 def conv1d(*, signal: str, strides: tuple[int, ...], padding: int, out: Path, as_json: bool) -> None:
     """Find edges in a row of brightnesses.
 
-    With two filters of two values, at each stride; every product and sum is printed.
+    Applies two filters of two values at each stride, and prints every product and sum.
     """
     values = _numbers(signal)
     passes = [find_edges(values, stride, padding) for stride in strides]
     padded = passes[0].padded
     if as_json:
         plots.draw_edges(passes, len(values), out)
-        told = [{"stride": each.stride, "outputs": np.asarray(each.outputs).tolist()} for each in passes]
-        echo_object({"padded": np.asarray(padded).tolist(), "passes": told, "picture": str(out)})
+        objects = [{"stride": each.stride, "outputs": np.asarray(each.outputs).tolist()} for each in passes]
+        echo_object({"padded": np.asarray(padded).tolist(), "passes": objects, "picture": str(out)})
         return
     click.echo(f"input, {len(values)} values:  {_listed(values)}")
     click.echo(f"padded, {len(padded)} values: {_listed(padded)}")
@@ -85,7 +82,7 @@ def conv1d(*, signal: str, strides: tuple[int, ...], padding: int, out: Path, as
     )
 )
 @click.option("--image", type=click.Path(path_type=Path), help="Picture to search; default: a drawn crowd.")
-@click.option("--box", help="x,y,w,h of the filter to cut, in pixels; with --image.")
+@click.option("--box", help="x,y,w,h in pixels of the filter to cut; with --image.")
 @click.option(
     "--face", type=int, default=13, help="Without --image: which of the 36 faces to look for, from 1."
 )
@@ -99,7 +96,7 @@ def template(  # noqa: PLR0913 - click passes each option by name
 ) -> None:
     """Find a part of a picture in the picture.
 
-    The part is a filter that slides over all of it, by plain and by normalised correlation.
+    The part becomes a filter that slides over the picture, by plain and by normalised correlation.
     """
     pixels, cut = _crowd(face, seed, box) if image is None else _photograph(image, box)
     weights = cut.cut(pixels)
@@ -131,7 +128,7 @@ def _numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise TrainingError(
-            f"the signal is {text!r}, wanted numbers with commas between, such as 1,8,8,8,2"
+            f"the signal is {text!r}, wanted numbers separated by commas, such as 1,8,8,8,2"
         ) from error
 
 

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from training.commands.options import DEFAULTS, cache_option, checkpoint_at, data_option, table
+from training.commands.options import cache_option, checkpoint_at, data_option, table
 from training.commands.presentation import console, echo_object, examples, json_option
-from training.data.dataset import CLASS_NAMES, DataSet, hold_out
+from training.data.cifar10 import CLASS_NAMES
+from training.data.dataset import DataSet, hold_out
 from training.evaluation.metrics import (
     Evaluation,
     Predictor,
     evaluate,
     open_onnx,
-    predictor_of,
+    session_predictor,
     torch_predictor,
 )
 from training.export.model_card import held_out_per_class
+from training.learning.config import TrainConfig
 from training.learning.train import trained_network
 
 if TYPE_CHECKING:
@@ -48,13 +50,13 @@ if TYPE_CHECKING:
     "--split",
     type=click.Choice(["test", "validation"]),
     default="test",
-    help="validation: the images that fit held out of the training split.",
+    help="validation: training images held out by fit.",
 )
 @click.option(
     "--validation-per-class",
     type=int,
-    help="With --split validation: as many as fit held out. Default: what the run or the recipe in the "
-    f".onnx says, or {DEFAULTS['validation_per_class']}.",
+    help="With --split validation: images of each class held out by fit. Default: as recorded in the run or "
+    f".onnx, or {TrainConfig.validation_per_class}.",
 )
 @json_option
 def evaluate_model(  # noqa: PLR0913 - click passes each option by name
@@ -68,22 +70,22 @@ def evaluate_model(  # noqa: PLR0913 - click passes each option by name
 ) -> None:
     """Measure a model's accuracy.
 
-    Top-1, top-3, each class's, and the confusion matrix, on the test or the validation images; of several
-    models a line each, and the mean and the standard deviation over them.
+    Prints top-1, top-3, accuracy by class and the confusion matrix on test or validation images. Several
+    models get a line each, followed by their mean and standard deviation.
     """
-    opened = [_predictor(model) for model in models]  # a bad one is told of before any is measured
+    opened = [_predictor(model) for model in models]  # fails before any is measured
     source = DataSet(data, cache_dir)
     read = source.split("test" if split == "test" else "train")
-    screen, told, results = console(), [], []
+    screen, objects, results = console(), [], []
     for model, (predict, kind, held_out) in zip(models, opened, strict=True):
         images = read if split == "test" else hold_out(read, validation_per_class or held_out)[1]
         results.append(evaluate(predict, images))
         subject = {"model": str(model), "engine": kind, "split": split, "source": source.description()}
-        told.append(subject | _facts(results[-1]))
+        objects.append(subject | _facts(results[-1]))
         if not as_json:
             screen.print(_lines(model, kind, split, source, results[-1]), soft_wrap=True)
     if as_json:
-        echo_object(told[0] if len(told) == 1 else {"models": told, **_spread(results)})
+        echo_object(objects[0] if len(objects) == 1 else {"models": objects, **_spread(results)})
     elif len(results) == 1:
         screen.print(_confusion_table(results[0]))
     else:
@@ -99,7 +101,7 @@ def _lines(model: Path, kind: str, split: str, source: DataSet, result: Evaluati
 
 
 def _spread(results: list[Evaluation]) -> dict[str, dict[str, float]]:
-    """Mean and sample standard deviation over the models: how much a recipe varies with its seed."""
+    """Compute mean and sample standard deviation over the models."""
     rates = {name: [getattr(result, name) for result in results] for name in ("top1", "top3", "loss")}
     return {
         word: {name: compute(values) for name, values in rates.items()}
@@ -109,15 +111,15 @@ def _spread(results: list[Evaluation]) -> dict[str, dict[str, float]]:
 
 def _spread_line(results: list[Evaluation]) -> str:
     spread = _spread(results)
-    of_rate = "  ".join(
+    shown = "  ".join(
         f"{title} {spread['mean'][name]:.2%} (sd {spread['sd'][name]:.2%})"
         for title, name in (("top-1", "top1"), ("top-3", "top3"))
     )
-    return f"mean of {len(results)} models: {of_rate}"
+    return f"mean of {len(results)} models: {shown}"
 
 
 def _facts(result: Evaluation) -> dict[str, Any]:
-    """Return an evaluation, JSON-ready; null for a class without images."""
+    """Return an evaluation for JSON; a class without images becomes null."""
     shares = (None if math.isnan(share) else float(share) for share in result.per_class)
     return {
         "images": result.n,
@@ -131,12 +133,12 @@ def _facts(result: Evaluation) -> dict[str, Any]:
 
 
 def _predictor(model: Path) -> tuple[Predictor, str, int]:
-    """Return the model, what runs it, and how many images a class were held out from it."""
+    """Return a predictor, the engine that runs it, and the images of each class held out in training."""
     if model.suffix == ".onnx":
         session = open_onnx(model)
         recipe = session.get_modelmeta().custom_metadata_map.get("recipe", "")
-        held_out = held_out_per_class(recipe) or DEFAULTS["validation_per_class"]
-        return predictor_of(session), "ONNX Runtime", held_out
+        held_out = held_out_per_class(recipe) or TrainConfig.validation_per_class
+        return session_predictor(session), "ONNX Runtime", held_out
     checkpoint = checkpoint_at(model)
     predict = torch_predictor(trained_network(checkpoint))
     return predict, "PyTorch", checkpoint.config.validation_per_class

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from training.atomic_files import replacing, write_text
-from training.commands.options import cache_option, checkpoint_at, data_option
+from training.atomic_files import write_bytes, write_text
+from training.commands.options import cache_option, checkpoint_at, data_option, repository_options
 from training.commands.presentation import echo_object, examples, json_option
 from training.data.dataset import DataSet, hold_out
 from training.errors import CheckpointError
 from training.export.exporter import export as export_checkpoint
-from training.export.layer_outputs import INSIDE_NAME, look_inside
-from training.export.manifest import MANIFEST_NAME, describe
+from training.export.layer_outputs import LAYER_OUTPUTS_NAME, with_layer_outputs
+from training.export.manifest import MANIFEST_NAME, make_manifest
 
 
 @click.command(
@@ -32,18 +32,7 @@ from training.export.manifest import MANIFEST_NAME, describe
 )
 @data_option
 @cache_option
-@click.option(
-    "--to",
-    type=click.Path(path_type=Path),
-    default=Path("exported_models"),
-    help="Model repository to write into.",
-)
-@click.option("--model-version", type=click.IntRange(min=1), default=1, help="Version folder.")
-@click.option(
-    "--replace",
-    is_flag=True,
-    help="Replace another model of that version instead of refusing.",
-)
+@repository_options
 @json_option
 def export_model(  # noqa: PLR0913 - click passes each option by name
     *,
@@ -55,13 +44,13 @@ def export_model(  # noqa: PLR0913 - click passes each option by name
     replace: bool,
     as_json: bool,
 ) -> None:
-    """Write a run as .onnx, measured and verified.
+    """Write a finished run as .onnx, verified and measured.
 
-    How sure it is of its answers is corrected on the validation images, by a temperature.
-    It is measured on the test split and compared with PyTorch, and kept only if they agree. Beside model.onnx
-    goes manifest.json: its digest, its signature and golden answers, which a server checks before it serves;
-    and inside.onnx: the same model, that tells what comes out of each layer, for the page of cifar10net web.
-    A new version appears whole or not at all, to servers that watch the folder too.
+    Probabilities are calibrated on the validation images by temperature scaling. Accuracy is measured on the
+    test split; the model is kept only if ONNX Runtime and PyTorch agree there. Beside model.onnx stand
+    manifest.json, with the digest, signature and golden answers that a server checks before it serves, and
+    inside.onnx, the same model with an output for each layer, for the page of cifar10net web. A new version
+    appears whole or not at all, also to servers that watch the folder.
     """
     checkpoint = checkpoint_at(model)
     if not checkpoint.is_finished:
@@ -107,36 +96,36 @@ def export_model(  # noqa: PLR0913 - click passes each option by name
 def write_manifest(*, model: Path, as_json: bool) -> None:
     """Write the manifest of an exported MODEL.
 
-    For one that has none beside it, such as one of an earlier release.
+    For models without one, such as those of an earlier release.
     """
     path = model.with_name(MANIFEST_NAME)
-    write_text(path, describe(model))
-    if as_json:
-        echo_object({"path": str(path)})
-    else:
-        click.echo(f"wrote {path}")
+    write_text(path, make_manifest(model))
+    _report(path, as_json=as_json)
 
 
 @click.command("inside", epilog=examples("cifar10net-train inside exported_models/lenet/1/model.onnx"))
 @click.argument("model", type=click.Path(path_type=Path))
 @json_option
-def write_inside(*, model: Path, as_json: bool) -> None:
-    """Write what looks inside an exported MODEL.
+def write_layer_outputs(*, model: Path, as_json: bool) -> None:
+    """Write inside.onnx beside an exported MODEL.
 
-    The same model, with an output for each layer, for the page of cifar10net web; it is kept only if it
-    answers as MODEL does. For one of floats that has no inside.onnx beside it.
+    It is the same model with an output for each layer, for the page of cifar10net web, and is kept only if it
+    gives MODEL's probabilities. MODEL must be a float model.
     """
     try:
         content = model.read_bytes()
     except OSError as error:
         raise CheckpointError(f"no model at {model}: {error.strerror}") from error
-    path = model.with_name(INSIDE_NAME)
+    path = model.with_name(LAYER_OUTPUTS_NAME)
     try:
-        inside = look_inside(content)
+        inside = with_layer_outputs(content)
     except CheckpointError as error:
         raise CheckpointError(f"{model}: {error}") from error
-    with replacing(path) as file:
-        file.write(inside)
+    write_bytes(path, inside)
+    _report(path, as_json=as_json)
+
+
+def _report(path: Path, *, as_json: bool) -> None:
     if as_json:
         echo_object({"path": str(path)})
     else:

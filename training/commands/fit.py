@@ -4,51 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.progress import Progress
 
-from training.commands.options import DEFAULTS, cache_option, checkpoint_at, data_option
+from training.commands.options import cache_option, checkpoint_at, data_option, setting_options
 from training.commands.presentation import console, echo_object, examples, json_option
 from training.data.dataset import DataSet, Split
 from training.errors import CheckpointError, Interrupted
 from training.evaluation.metrics import Predictor, onnx_predictor, torch_predictor
-from training.learning.config import CHOICES, TrainConfig
-from training.learning.data_parallel import Team, gathered, local_rank, local_size, processes
+from training.learning.config import TrainConfig
+from training.learning.data_parallel import (
+    ProcessGroup,
+    local_rank,
+    local_world_size,
+    process_group,
+    world_size,
+)
 from training.learning.devices import open_device
-from training.learning.progress import Both, ProgressReporter
+from training.learning.progress import ProgressReporter, Reporters
 from training.learning.recipes import DEFAULT as RECIPE
 from training.learning.recipes import RECIPES
 from training.learning.run import CHECKPOINT_NAME, Run
-from training.learning.teacher import TeacherAnswers, teacher_answers
+from training.learning.teacher import TeacherLogits, teacher_logits
 from training.learning.tensorboard import EventReporter
 from training.learning.train import fit as fit_network
 from training.learning.train import resume as resume_run
 from training.learning.train import trained_network
-from training.networks import NETWORKS
+from training.settings import settings_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
+_OWN_OPTIONS = {"threads"}  # its default depends on the machine
 _GIVEN = {click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT}
-
-
-def _setting(name: str, kind: type | click.ParamType[Any], text: str) -> Callable[[_Command], _Command]:
-    """Make the option of one TrainConfig field; ranges are TrainConfig's business."""
-    default = DEFAULTS[name]
-    return click.option(
-        f"--{name.replace('_', '-')}",
-        type=kind,
-        help=f"{text} [{RECIPE}: {'none' if default == '' else default}]",
-    )
 
 
 @click.command(
@@ -67,40 +60,20 @@ def _setting(name: str, kind: type | click.ParamType[Any], text: str) -> Callabl
     "--recipe",
     type=click.Choice(list(RECIPES)),
     default=RECIPE,
-    help="Settings to begin with; each can be set otherwise below.",
+    help="Settings to start from; the options below override them.",
 )
-@_setting("network", click.Choice(list(NETWORKS)), "Architecture.")
-@_setting("seed", int, "Same seed, same machine, same weights.")
-@_setting("epochs", int, "Passes over the training images.")
-@_setting("batch_size", int, "Images a step.")
-@_setting("peak_learning_rate", float, "Highest learning rate of the one-cycle schedule.")
-@_setting("warmup_fraction", float, "Share of the steps before the peak.")
-@_setting("momentum", float, "Nesterov momentum.")
-@_setting("weight_decay", float, "L2 penalty of weights (not biases).")
-@_setting("optimizer", click.Choice(CHOICES["optimizer"]), "muon: of convolutions alone.")
-@_setting("muon_learning_rate", float, "Highest learning rate of Muon.")
-@_setting("muon_weight_decay", float, "Decoupled weight decay of Muon.")
-@_setting("kernels", click.Choice(CHOICES["kernels"]), "How kernels of convolutions are parameterised.")
-@_setting("shift_px", int, "Largest random shift in pixels.")
-@_setting("hide_px", int, "Side of the square that is hidden in each image, in pixels.")
-@_setting("mix_share", float, "Share of the images that get a patch of another one.")
-@_setting("flips", click.Choice(CHOICES["flips"]), "Which half of the images is mirrored.")
-@_setting("precision", click.Choice(CHOICES["precision"]), "Arithmetic of convolutions and matrices.")
-@_setting("teacher", str, "A run, its checkpoint.pt or an .onnx to learn from beside the labels.")
-@_setting("teacher_share", float, "Of the loss; the rest is the labels'.")
-@_setting("teacher_temperature", float, "Divides the logits of teacher and student.")
-@_setting("average_decay", float, "How slowly the averaged weights follow.")
-@_setting("validation_per_class", int, "Training images of each class held out.")
-@_setting("device", click.Choice(CHOICES["device"]), "What computes.")
+@setting_options(TrainConfig, asdict(RECIPES[RECIPE]), leave_out=_OWN_OPTIONS, recipe=RECIPE)
 @click.option(
-    "--compile", is_flag=True, help="Have torch.compile fuse layers; the first step takes a minute."
+    "--compile", is_flag=True, help="Fuse layers with torch.compile; the first step takes a minute."
 )
 @click.option(
     "--tensorboard",
     is_flag=True,
-    help="Write event files for TensorBoard too, into the folder tensorboard of the run.",
+    help="Also write event files for TensorBoard, to the folder tensorboard of the run.",
 )
-@click.option("--threads", type=int, help="CPU threads; default: this process's share of those there are.")
+@click.option(
+    "--threads", type=int, help="CPU threads. Default: an equal share of the CPUs for each process."
+)
 @json_option
 @click.pass_context
 def fit(  # noqa: PLR0913 - click passes each option by name
@@ -120,8 +93,8 @@ def fit(  # noqa: PLR0913 - click passes each option by name
 ) -> None:
     """Train a network.
 
-    Ctrl-C saves the run; --resume continues it to the same weights. Several processes share each batch, and
-    come to the same weights but for rounding, if torchrun starts them, as in the last example.
+    Ctrl-C saves the run; --resume continues it to the same weights. Processes that torchrun starts, as in the
+    last example, share each batch and arrive at the same weights up to rounding.
     """
     if (out is None) == (resume is None):
         raise click.UsageError("give one of --out (a new run) and --resume (a stopped one)")
@@ -131,68 +104,68 @@ def fit(  # noqa: PLR0913 - click passes each option by name
     else:
         run = Run(Path(str(out)))
         given = {name: value for name, value in settings.items() if value is not None}
-        cpus = max(1, _usable_cpus() // local_size()) if threads is None else threads
-        config = replace(RECIPES[recipe], processes=processes(), compile=compile, threads=cpus, **given)
-    with gathered(open_device(config.device, local_rank())) as team:
-        screen = console(quiet=not team.leads, stderr=as_json)
+        cpus = max(1, _usable_cpus() // local_world_size()) if threads is None else threads
+        config = replace(RECIPES[recipe], processes=world_size(), compile=compile, threads=cpus, **given)
+    with process_group(open_device(config.device, local_rank())) as group:
+        screen = console(quiet=not group.is_leader, stderr=as_json)
         try:
             with ExitStack() as stack:
                 events = None
-                if tensorboard and team.leads:
+                if tensorboard and group.is_leader:
                     events = stack.enter_context(EventReporter(run.folder))
-                _train(run, config, DataSet(data, cache_dir), screen, team, events, is_new=resume is None)
+                _train(run, config, DataSet(data, cache_dir), screen, group, events, is_new=resume is None)
         except Interrupted as stopped:
-            if team.leads:
+            if group.is_leader:
                 raise
             context.exit(stopped.exit_code)
-        if as_json and team.leads:
+        if as_json and group.is_leader:
             echo_object({"run": str(run.folder)} | run.metrics()[-1])
 
 
-def _train(  # noqa: PLR0913, PLR0917 - what the options have become
+def _train(  # noqa: PLR0913, PLR0917 - one argument for each option
     run: Run,
     config: TrainConfig,
     source: DataSet,
     console: Console,
-    team: Team,
+    group: ProcessGroup,
     events: EventReporter | None,
     *,
     is_new: bool,
 ) -> None:
-    """Begin a run, or go on with one, as one process of a team."""
-    if not team.leads:
-        team.wait()  # the leading process decodes the images, and keeps them
+    """Start or resume a run, as one process of a group."""
+    if not group.is_leader:
+        group.barrier()  # the leader decodes the images into the cache
     images = source.split("train")
-    if team.leads:
-        team.wait()
+    if group.is_leader:
+        group.barrier()
 
-    def ask(config: TrainConfig, images: Split) -> TeacherAnswers:
+    def ask(config: TrainConfig, images: Split) -> TeacherLogits:
         return _ask_teacher(config, images, source.cache_dir, console)
 
-    shared = f", {team.size} processes" if team.size > 1 else ""
+    shared = f", {group.size} processes" if group.size > 1 else ""
     console.print(
         f"{config.network}, seed {config.seed}: {len(images):,} images, {run.folder}{shared}", soft_wrap=True
     )
     with ProgressReporter(console, config.epochs) as progress:
-        reporter = progress if events is None else Both(progress, events)
+        reporter = progress if events is None else Reporters(progress, events)
         if is_new:
-            fit_network(run, config, images, reporter, ask, team)
+            fit_network(run, config, images, reporter, ask, group)
         else:
-            resume_run(run, images, reporter, ask, team)
+            resume_run(run, images, reporter, ask, group)
     console.print(f"finished: {run.folder}", soft_wrap=True)
 
 
 def _refuse_settings(context: click.Context) -> None:
-    """A resumed run keeps its settings: one given beside --resume would be ignored."""
-    for name in (*DEFAULTS, "recipe"):
+    """Refuse settings given with --resume, which would be ignored."""
+    for name in (*settings_of(TrainConfig), "compile", "recipe"):
         if context.get_parameter_source(name) in _GIVEN:
             raise click.UsageError(
                 f"--{name.replace('_', '-')} has no effect with --resume: a run keeps its settings"
             )
 
 
-def _ask_teacher(config: TrainConfig, images: Split, cache_dir: Path, console: Console) -> TeacherAnswers:
-    """Find what the teacher of a configuration says, with progress."""
+def _ask_teacher(config: TrainConfig, images: Split, cache_dir: Path, console: Console) -> TeacherLogits:
+    """Compute or load the teacher's logits, showing progress."""
     teacher = Path(config.teacher)
 
     def open_teacher() -> Predictor:
@@ -207,12 +180,12 @@ def _ask_teacher(config: TrainConfig, images: Split, cache_dir: Path, console: C
         raise CheckpointError(f"cannot read the teacher {file}: {error.strerror}") from error
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("asking the teacher")
-        return teacher_answers(
+        return teacher_logits(
             open_teacher,
             identity,
             images,
             cache_dir,
-            lambda done, of: progress.update(task, completed=done, total=of),
+            lambda done, total: progress.update(task, completed=done, total=total),
         )
 
 

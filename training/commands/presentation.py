@@ -1,6 +1,6 @@
-"""How every command speaks: examples and variables in its help, colours, objects for programs.
+"""Shared parts of every command: examples and variables in its help, JSON output, the console, completion.
 
-As ``service.commands.presentation``, which this program must not import.
+Repeats parts of ``service.commands.presentation``, which must not be imported here.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def examples(*lines: str) -> str:
-    """Make the end of a command's help, an example a line."""
+    """Make the epilog of a command's help, one example a line."""
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
 
 
 def name_variables(command: click.Command, prefix: str) -> None:
-    """Let the environment set each option of a command, and of those below it, as the help says then."""
+    """Name the environment variable of each option of a command and its subcommands; the help shows it."""
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             name = parameter.opts[0].removeprefix("--").replace("-", "_").upper()
@@ -35,13 +35,13 @@ def name_variables(command: click.Command, prefix: str) -> None:
             name_variables(each, f"{prefix}_{name.upper()}")
 
 
-def echo_object(told: object) -> None:
-    """Print a JSON object in a line of its own."""
-    click.echo(json.dumps(told, ensure_ascii=False))
+def echo_object(value: object) -> None:
+    """Print a JSON object on one line."""
+    click.echo(json.dumps(value, ensure_ascii=False))
 
 
-def console(**settings: Any) -> Console:  # noqa: ANN401 - as of Console
-    """Make what prints tables and progress; plain where NO_COLOR is set (https://no-color.org)."""
+def console(**settings: Any) -> Console:  # noqa: ANN401 - passed to Console
+    """Make the console for tables and progress; without colour if NO_COLOR is set (https://no-color.org)."""
     return Console(
         highlight=False,
         markup=False,
@@ -60,10 +60,10 @@ def console(**settings: Any) -> Console:  # noqa: ANN401 - as of Console
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(context: click.Context, /, *, shell: str) -> None:
-    """Print what makes SHELL complete our commands.
+    """Print the completion script of SHELL.
 
-    Commands, options, choices and files are completed from the next shell on, if SHELL reads the script when
-    it starts, as below. Each answer takes as long as importing PyTorch does.
+    It completes commands, options, choices and files in shells that read it when they start, as below. Each
+    completion takes as long as importing PyTorch does.
     """
     root = context.find_root()
     name = str(root.info_name)

@@ -13,12 +13,12 @@ from training.networks import NETWORKS
 
 
 @click.command(epilog=examples("cifar10net-train summary", "cifar10net-train summary --network lenet --json"))
-@click.option("--network", type=click.Choice(list(NETWORKS)), default="cifar10net", help="Which one.")
+@click.option("--network", type=click.Choice(list(NETWORKS)), default="cifar10net", help="Architecture.")
 @json_option
 def summary(*, network: str, as_json: bool) -> None:
     """Print a network's layers.
 
-    Their shapes, parameters, multiply-adds and receptive fields.
+    The table has shapes, parameters, multiply-adds and receptive fields.
     """
     rows = layer_rows(NETWORKS[network]())
     if as_json:

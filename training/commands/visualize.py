@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from training.commands.options import cache_option, data_option
 from training.commands.presentation import console, echo_object, examples, json_option
 from training.data.dataset import DataSet, Split, hold_out
-from training.learning.progress import Bar
+from training.learning.progress import ProgressBar
 from training.visualize.examples import choose_examples
 from training.visualize.output_folder import atomic_folder
 from training.visualize.report import write_report
@@ -22,7 +21,6 @@ from training.visualize.trained_model import TrainedModel, open_trained_model
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console
 
 _SEED = 0
 
@@ -46,27 +44,29 @@ _SEED = 0
     "--image",
     "wanted",
     multiple=True,
-    help="Look at this image: its number in the split, or a picture file. May be given again. "
-    "Default: four images of different classes.",
+    help="Image to show: its number in the split, or a picture file; repeatable. Default: four images of "
+    "different classes.",
 )
 @click.option(
     "--layer",
-    help="Look at the channels of this layer. Default: the pooling layers, and the deepest convolution.",
+    help="Layer whose channels are shown. Default: the pooling layers, and the deepest convolution.",
 )
 @click.option(
     "--split",
     type=click.Choice(["validation", "test"]),
     default="validation",
-    help="Measured and searched. What is chosen after a look at test images is chosen on them.",
+    help="Images to measure and search. Choices made after looking at test images are made on them.",
 )
 @click.option(
-    "--images", type=click.IntRange(min=1), help="At most so many images of the split, drawn by a fixed seed."
+    "--images",
+    type=click.IntRange(min=1),
+    help="Use at most this many images of the split, chosen by a fixed seed.",
 )
 @click.option(
     "--validation-per-class",
     type=click.IntRange(min=1),
-    help="With --split validation: as many as fit held out. Default: what the run or the recipe in the "
-    ".onnx says.",
+    help="With --split validation: images of each class held out by fit. Default: as recorded in the run or "
+    ".onnx.",
 )
 @json_option
 def visualize(  # noqa: PLR0913 - click passes each option by name
@@ -82,10 +82,10 @@ def visualize(  # noqa: PLR0913 - click passes each option by name
     validation_per_class: int | None,
     as_json: bool,
 ) -> None:
-    """Make pictures of what a trained network sees.
+    """Visualise a trained network.
 
-    Filters, feature maps, what excites each channel, deconvolution, attribution, confusion, calibration,
-    mistakes and training curves, as PNG files and one report.html that needs nothing beside it.
+    Filters, feature maps, top activations, deconvolution, attribution, confusion, calibration, mistakes and
+    training curves, as PNG files and one self-contained report.html.
     """
     screen = console(stderr=as_json)
     with atomic_folder(out) as folder:
@@ -128,19 +128,11 @@ def _look(whole: Split, split: str, source: str, most: int | None, wanted: Seque
     )
 
 
-class _Progress(Bar):
-    """Shows the steps: a bar on a terminal, a line a step elsewhere."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(
-            console,
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeElapsedColumn(),
-        )
+class _Progress(ProgressBar):
+    """Shows the steps: a bar on a terminal, a line for each step elsewhere."""
 
     def on_step(self, number: int, steps: int, what: str) -> None:
-        """Name the step."""
+        """Show the name of a step."""
         line = f"{number}/{steps} {what}"
         self._bar.update(self._task, description=line, total=None, completed=0)
         if not self._console.is_terminal:

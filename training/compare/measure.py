@@ -12,8 +12,8 @@ from training.compare import shifts, speed
 from training.compare.results import Comparison, Margin, ModelResult, ShiftRates
 from training.compare.shifts import Rate
 from training.errors import DataError
-from training.evaluation.metrics import open_onnx, predict_all, predictor_of, score
-from training.onnx_graph.cost import CONVOLUTIONAL, FULLY_CONNECTED, weigh
+from training.evaluation.metrics import open_onnx, predict_all, score, session_predictor
+from training.onnx_graph.cost import CONVOLUTIONAL, FULLY_CONNECTED, graph_cost
 from training.provenance import library_versions, machine, source_commit
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from training.compare.speed import Speed
     from training.data.dataset import Split
     from training.evaluation.metrics import Evaluation
-    from training.onnx_graph.cost import GraphWeight
+    from training.onnx_graph.cost import GraphCost
 
 FEWEST_IMAGES = 2  # for a standard error
 
@@ -48,7 +48,7 @@ class ComparisonProgress(Protocol):
 @dataclass(frozen=True)
 class _Measured:
     model: ExportedModel
-    weight: GraphWeight
+    weight: GraphCost
     evaluation: Evaluation
     shifted: tuple[ShiftedPredictions, ...]
 
@@ -85,14 +85,14 @@ def compare(  # noqa: PLR0913 - models, data, and how thoroughly
             f"wanted {FEWEST_IMAGES} or more for a standard error"
         )
     sample = test[shifts.stratified_sample(test, shift_images)]
-    weights = [weigh(model.path) for model in models]  # fails before minutes are spent
+    weights = [graph_cost(model.path) for model in models]  # fails before minutes are spent
     measured = [
         _measure(model, weight, test, sample, progress) for model, weight in zip(models, weights, strict=True)
     ]
     progress.on_speed(rounds * len(models))
     # With one thread, the session computes in the calling thread.
     speeds = speed.measure_speed(
-        [predictor_of(open_onnx(model.path, threads=1)) for model in models],
+        [session_predictor(open_onnx(model.path, threads=1)) for model in models],
         test.images[: speed.BATCH],
         rounds=rounds,
         turn_s=turn_s,
@@ -116,11 +116,11 @@ def compare(  # noqa: PLR0913 - models, data, and how thoroughly
 
 
 def _measure(
-    model: ExportedModel, weight: GraphWeight, test: Split, sample: Split, progress: ComparisonProgress
+    model: ExportedModel, weight: GraphCost, test: Split, sample: Split, progress: ComparisonProgress
 ) -> _Measured:
     passes = 1 + len(shifts.DISTANCES_PX) * len(shifts.DIRECTIONS)
     progress.on_model(model.name, len(test) + passes * len(sample))
-    predict = predictor_of(open_onnx(model.path))
+    predict = session_predictor(open_onnx(model.path))
     evaluation = score(predict_all(predict, test.images), test)
     progress.on_images(len(test))
     return _Measured(model, weight, evaluation, shifts.predict_shifted(predict, sample, progress.on_images))

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from training.data.sources import CLASS_NAMES
+from training.data.cifar10 import CLASS_NAMES
 from training.errors import CheckpointError
 from training.evaluation.metrics import open_onnx
 from training.export.manifest import MODEL_NAME

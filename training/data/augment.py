@@ -1,7 +1,7 @@
-"""Flips, shifts, hidden squares and patches of uint8 batches: the choice, and what it makes of the pixels.
+"""Augmentation of uint8 batches: flips, shifts, cutout and CutMix.
 
-Choosing is apart from doing: a teacher has to answer for what its student is shown, and the choice is the
-same on whatever device the pixels move.
+Random choices are made apart from the pixels: the teacher's logits depend on them too, and they are the same
+on every device.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Views:
-    """How each of ``n`` images is looked at."""
+    """Flip, shift and cutout of each of ``n`` images."""
 
     mirrored: npt.NDArray[np.bool_]
-    """(n,): left and right are exchanged, after the shift."""
+    """(n,): whether left and right are exchanged, after the shift."""
     down: npt.NDArray[np.int64]
-    """(n,), pixels: the window moves down, the picture in it up."""
+    """(n,), pixels by which the window moves down, and its content up."""
     right: npt.NDArray[np.int64]
-    """(n,), pixels."""
+    """(n,), pixels by which the window moves right."""
     hidden: npt.NDArray[np.bool_] | None = None
-    """(n, h, w): pixels that are painted over at last; None hides nothing."""
+    """(n, h, w): pixels that are painted over last; None for no cutout."""
 
     def __getitem__(self, part: slice | npt.NDArray[np.int64]) -> Views:
         hidden = None if self.hidden is None else self.hidden[part]
@@ -36,19 +36,19 @@ class Views:
 
 @dataclass(frozen=True)
 class Patches:
-    """Which rectangle of each of ``n`` images is covered by that of another image of the batch."""
+    """CutMix of ``n`` images: the rectangle of each that is taken from another image of the batch."""
 
-    lender: npt.NDArray[np.int64]
-    """(n,): position in the batch of the image that the rectangle is cut from."""
+    donor: npt.NDArray[np.int64]
+    """(n,): position in the batch of the image that the rectangle is taken from."""
     covered: npt.NDArray[np.bool_]
-    """(n, h, w): the rectangle, nowhere in images that stay whole."""
+    """(n, h, w): the rectangle; all False in images without one."""
 
     def __getitem__(self, part: slice) -> Patches:
-        return Patches(self.lender[part], self.covered[part])
+        return Patches(self.donor[part], self.covered[part])
 
     @property
     def own(self) -> npt.NDArray[np.float32]:
-        """(n,): share of each image's pixels that are not covered."""
+        """(n,): share of each image's pixels that are its own."""
         shares: npt.NDArray[np.float32] = 1 - self.covered.mean(axis=(1, 2), dtype=np.float32)
         return shares
 
@@ -59,34 +59,19 @@ def choose_views(
     shift_px: int,
     mirrored: npt.NDArray[np.bool_] | None = None,
 ) -> Views:
-    """Choose a view of each of ``n`` images.
-
-    Args:
-        n: images.
-        generator: source of the choices; its state decides them.
-        shift_px: largest shift in pixels along each axis, 0 or more.
-        mirrored: which are mirrored, where that is not left to chance.
-    """
+    """Choose shifts of up to ``shift_px`` along each axis, and random flips unless ``mirrored`` is given."""
     down, right = generator.integers(-shift_px, shift_px + 1, size=(2, n))
     if mirrored is None:
         mirrored = generator.random(n) < 0.5  # noqa: PLR2004 - half of them
     return Views(mirrored, down, right)
 
 
-def choose_hidden(
+def choose_cutout(
     n: int, generator: np.random.Generator, hide_px: int, height: int, width: int
 ) -> npt.NDArray[np.bool_]:
-    """Choose a square in each of ``n`` images (cutout: DeVries and Taylor 2017, arXiv:1708.04552).
+    """Choose a square within each of ``n`` images (cutout: DeVries and Taylor 2017, arXiv:1708.04552).
 
-    Args:
-        n: images.
-        generator: source of the choices; its state decides them.
-        hide_px: side of the square, at most ``height`` and ``width``; all of it lies within the image.
-        height: of an image, pixels.
-        width: of an image, pixels.
-
-    Returns:
-        (n, height, width), True where the square is.
+    ``hide_px`` is its side, at most height and width. Returns (n, height, width), True in the square.
     """
     inside = []
     for length in (height, width):
@@ -98,18 +83,11 @@ def choose_hidden(
     return hidden
 
 
-def choose_patches(n: int, generator: np.random.Generator, share: float, height: int, width: int) -> Patches:
+def choose_cutmix(n: int, generator: np.random.Generator, share: float, height: int, width: int) -> Patches:
     """Choose patches for some of ``n`` images (CutMix: Yun et al. 2019, arXiv:1905.04899).
 
-    A patch has the image's proportions, covers a share that is uniform between nothing and all, and has its
-    centre anywhere; what would lie outside of the image is cut off.
-
-    Args:
-        n: images.
-        generator: source of the choices; its state decides them.
-        share: probability with which an image gets a patch, 0 to 1.
-        height: of an image, pixels.
-        width: of an image, pixels.
+    An image gets a patch with probability ``share``. The patch has the image's proportions, and its area and
+    centre are uniformly distributed; parts outside the image are cut off.
     """
     sides = np.sqrt(generator.random((n, 1))) * (generator.random((n, 1)) < share)
     inside = []
@@ -120,32 +98,23 @@ def choose_patches(n: int, generator: np.random.Generator, share: float, height:
     return Patches(generator.permutation(n), rows[:, :, None] & columns[:, None, :])
 
 
-def paste(images: torch.Tensor, lent: torch.Tensor, covered: npt.NDArray[np.bool_]) -> torch.Tensor:
-    """Cover a part of each image by the same part of another.
-
-    Args:
-        images: (n, h, w, c).
-        lent: (n, h, w, c), the images that patches are cut from.
-        covered: (n, h, w), where they go.
-
-    Returns:
-        (n, h, w, c), a new tensor.
-    """
-    return torch.where(torch.from_numpy(covered).to(images.device)[..., None], lent, images)
+def paste(images: torch.Tensor, donors: torch.Tensor, covered: npt.NDArray[np.bool_]) -> torch.Tensor:
+    """Replace the ``covered`` (n, h, w) pixels of images (n, h, w, c) by those of ``donors`` (n, h, w, c)."""
+    return torch.where(torch.from_numpy(covered).to(images.device)[..., None], donors, images)
 
 
-def look(
+def apply_views(
     images: torch.Tensor, indices: npt.NDArray[np.int64], views: Views, paint: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Move, mirror and partly hide some of the images.
+    """Select, shift, mirror and paint over images, in one gather on their device.
 
-    One gather of pixels, on the device where the images lie; what comes in at a border is a reflection.
+    A shift fills the border with a reflection of the image.
 
     Args:
         images: uint8 (all, h, w, c), contiguous.
-        indices: (n,), which of them.
-        views: how to look at each of the ``n``; shifts are smaller than h and w.
-        paint: uint8 (c,), what hidden pixels become; black if None.
+        indices: (n,), positions of the selected images.
+        views: view of each selected image; shifts are smaller than h and w.
+        paint: uint8 (c,), colour of hidden pixels; None is black.
 
     Returns:
         uint8 (n, h, w, c), contiguous.
@@ -163,16 +132,15 @@ def look(
 
 
 def _reflected(positions: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
-    """Fold positions back into 0 to length - 1; the border itself is not repeated."""
+    """Reflect positions into 0 to length - 1; the border pixel is not repeated."""
     last = length - 1
     folded: npt.NDArray[np.int64] = last - np.abs(last - np.abs(positions))
     return folded
 
 
-def alternating(n: int, generator: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Choose which of ``n`` images are mirrored in even epochs; in odd ones the others are.
+def alternating_flips(n: int, generator: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Choose which of ``n`` images are mirrored in even epochs; the others are mirrored in odd epochs.
 
-    Every two epochs show each image both ways (Jordan 2024, arXiv:2404.00498), where chance shows some the
-    same way many times.
+    Every two epochs show each image both ways (Jordan 2024, arXiv:2404.00498).
     """
     return generator.random(n) < 0.5  # noqa: PLR2004 - half of them

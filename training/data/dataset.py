@@ -1,24 +1,22 @@
 """CIFAR-10 in memory: pixels and labels of a split, and the held-out validation images.
 
-In: the path given by ``--data``, or none for the official download. Out: ``Split`` of uint8 images
-(n, 32, 32, 3) and int64 labels (n,). Decoded pixels are kept in a cache file, so that a second start
-takes a moment. Knows nothing of augmentation or normalisation.
+Decoded pixels are cached in a file: decoding 60,000 images again would slow down every start.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import platformdirs
 
-from training.atomic_files import replacing
+from training.data.array_cache import cached
+from training.data.cifar10 import CLASS_NAMES
 from training.data.download import official_archive
-from training.data.sources import CLASS_NAMES, IMAGE_SHAPE, Source, SplitName, open_source
+from training.data.sources import open_source
 from training.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,10 +24,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-_CACHE_FORMAT = "1"
-_VALIDATION_SEED = 20_090_408  # fixed for ever: the date of the CIFAR-10 report
+    from training.data.cifar10 import SplitName
 
-__all__ = ["CLASS_NAMES", "IMAGE_SHAPE", "DataSet", "Split", "hold_out"]
+_CACHE_FORMAT = "1"
+_VALIDATION_SEED = 20_090_408  # never to change; the date of the CIFAR-10 report
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Split:
         return Split(self.images[index], self.labels[index])
 
     def digest(self) -> str:
-        """SHA-256 of pixels and labels, whatever file they came from."""
+        """Return the SHA-256 of pixels and labels, which does not depend on the files they came from."""
         sha256 = hashlib.sha256(np.ascontiguousarray(self.images).tobytes())
         sha256.update(self.labels.astype(np.uint8).tobytes())
         return sha256.hexdigest()
@@ -61,35 +59,31 @@ class DataSet:
         Args:
             path: official archive or its folder, image folder or zip; None downloads the official
                 archive to ``cache_dir``.
-            cache_dir: where downloads and decoded pixels are kept; None is the user's cache folder.
+            cache_dir: for downloads and decoded pixels; None is the user's cache folder.
 
         Raises:
-            DataError: nothing usable is at ``path``, or the download failed.
+            DataError: ``path`` holds no form of CIFAR-10, or the download failed.
         """
         self.cache_dir = cache_dir or platformdirs.user_cache_path("cifar10net")
-        self._source: Source = open_source(path or official_archive(self.cache_dir))
+        self._source = open_source(path or official_archive(self.cache_dir))
 
     def description(self) -> str:
-        """What the data is, for reports."""
+        """Describe the data for reports: its form and file name."""
         return self._source.description()
 
     def split(self, name: SplitName) -> Split:
-        """Read a split, from the decoded cache where it is fresh.
+        """Read a split, from the cache of decoded pixels if that is up to date.
 
         Raises:
             DataError: the split is missing, empty or damaged; the message names the file.
+            WriteError: the cache cannot be written.
         """
-        path = self._cache_path(name)
-        if path.exists():
-            try:
-                with path.open("rb") as file, np.load(file) as arrays:
-                    return Split(arrays["images"], arrays["labels"])
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-                path.unlink(missing_ok=True)  # a damaged cache is only a slow start
-        images, labels = self._source.read(name)
-        with replacing(path) as cache:
-            np.savez(cache, images=images, labels=labels)
-        return Split(images, labels)
+
+        def decode() -> dict[str, npt.NDArray[np.generic]]:
+            images, labels = self._source.read(name)
+            return {"images": images, "labels": labels}
+
+        return Split(**cached(self._cache_path(name), decode))
 
     def _cache_path(self, name: SplitName) -> Path:
         key = hashlib.sha256(_CACHE_FORMAT.encode())
@@ -101,11 +95,11 @@ class DataSet:
 def hold_out(split: Split, per_class: int) -> tuple[Split, Split]:
     """Divide a split into (kept, held out), with ``per_class`` images of each class held out.
 
-    The choice depends on nothing but the labels and a fixed seed, so every run of every network
-    validates on the same images.
+    The choice depends only on the labels and a fixed seed, so every run of every network validates on the
+    same images.
 
     Raises:
-        DataError: some class has no image left to keep.
+        DataError: a class would have no image left to train on.
     """
     generator = np.random.default_rng(_VALIDATION_SEED)
     held = np.zeros(len(split), bool)

@@ -1,4 +1,4 @@
-"""Fetches the official CIFAR-10 archive, checksum verified, into the user's cache folder."""
+"""Downloads the official CIFAR-10 archive and verifies its checksum."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _TIMEOUT_S = 30.0
 
 
 def official_archive(folder: Path, *, url: str = ARCHIVE_URL, sha256: str = ARCHIVE_SHA256) -> Path:
-    """Return the archive's path in ``folder``, downloading it unless it is there.
+    """Return the path of the archive in ``folder``, after downloading it if it is missing.
 
     Raises:
-        DataError: the network is out of reach, or what came has another checksum.
+        DataError: the download failed, or the file has another checksum.
         WriteError: the folder cannot be written.
     """
     path = folder / ARCHIVE_NAME

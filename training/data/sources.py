@@ -1,23 +1,18 @@
-"""The forms in which CIFAR-10 lies on disk, each read into pixels and labels.
-
-In: a path to the official archive or its unpacked folder, or to a folder or zip of images. Out: for
-each split, images uint8 (n, 32, 32, 3) and labels int64 (n,). Knows nothing of caches, validation or
-training.
-"""
+"""Recognises and reads the forms of CIFAR-10 on disk: the official archive, an image folder, or a zip."""
 
 from __future__ import annotations
 
 import io
-import pickle
-import tarfile
 import zipfile
 import zlib
 from pathlib import Path, PurePath, PurePosixPath
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from PIL import Image
 
+from training.data.cifar10 import CLASS_NAMES, IMAGE_SHAPE, SPLIT_NAMES
+from training.data.cifar_archive import BATCH_NAMES, FOLDER_NAME, read_official
 from training.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,60 +20,34 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+    from training.data.cifar10 import Arrays, SplitName
 
-SplitName = Literal["train", "test"]
-
-CLASS_NAMES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
-IMAGE_SHAPE = (32, 32, 3)
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-_BATCH_NAMES: dict[SplitName, tuple[str, ...]] = {
-    "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
-    "test": ("test_batch",),
-}
 # RuntimeError: encrypted, or a compression that Python lacks.
-_DAMAGED_ZIP = (
-    zipfile.BadZipFile,
-    EOFError,
-    zlib.error,
-    OSError,
-    RuntimeError,
-    ValueError,
-)
+_DAMAGED_ZIP = (zipfile.BadZipFile, EOFError, zlib.error, OSError, RuntimeError, ValueError)
 
 
-class Source(Protocol):
-    """One form of the data set."""
+class DataSource(Protocol):
+    """One stored form of the data set."""
 
     def description(self) -> str:
-        """What it is, for reports: form, file name, and whether its pixels are the originals."""
+        """Describe it for reports: form, file name, and whether its pixels are the originals."""
         ...
 
     def identity(self) -> Iterable[str]:
-        """Text that changes when the data may have changed: names, sizes, times."""
+        """Return text that changes when the data may have changed: names, sizes, times."""
         ...
 
     def read(self, split: SplitName) -> Arrays:
-        """Read one split. Raises DataError naming the file at fault."""
+        """Read one split. Raises DataError, which names the damaged file."""
         ...
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path) -> DataSource:
     """Recognise the form of the data set at ``path``.
 
     Raises:
-        DataError: nothing is there, or it is none of the known forms.
+        DataError: there is nothing at ``path``, or it has none of the known forms.
     """
     try:
         return _recognise(path)
@@ -86,56 +55,29 @@ def open_source(path: Path) -> Source:
         raise DataError(f"cannot read the data set at {path}: {error.strerror}") from error
 
 
-def _recognise(path: Path) -> Source:
+def _recognise(path: Path) -> DataSource:
     if not path.exists():
         raise DataError(f"no data set at {path}: the file or folder does not exist")
     if path.is_dir():
-        for folder in (path, path / "cifar-10-batches-py"):
+        for folder in (path, path / FOLDER_NAME):
             if (folder / "data_batch_1").exists() or (folder / "test_batch").exists():
                 return OfficialBatches(folder)
-        if any((path / split).is_dir() for split in _BATCH_NAMES):
+        if any((path / split).is_dir() for split in SPLIT_NAMES):
             return ImageFolder(path)
     elif zipfile.is_zipfile(path):
         return ImageZip(path)
     elif path.name.endswith((".tar.gz", ".tgz", ".tar")):
-        return OfficialArchive(path)
+        return OfficialBatches(path)
     elif path.suffix == ".zip":
         raise DataError(f"{path} is not a complete zip archive: it is truncated or damaged")
     raise DataError(
-        f"{path} is no form of CIFAR-10: wanted cifar-10-python.tar.gz, its folder "
-        "cifar-10-batches-py, or a folder or zip with train/<class>/* and test/<class>/* images"
+        f"{path} is no form of CIFAR-10: wanted cifar-10-python.tar.gz, its folder {FOLDER_NAME}, or a "
+        "folder or zip with train/<class>/* and test/<class>/* images"
     )
 
 
 class OfficialBatches:
-    """The folder ``cifar-10-batches-py`` of https://www.cs.toronto.edu/~kriz/cifar.html."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def description(self) -> str:
-        return f"original CIFAR-10 pixels ({self._folder.name})"
-
-    def identity(self) -> Iterable[str]:
-        for names in _BATCH_NAMES.values():
-            for name in names:
-                path = self._folder / name
-                yield _file_identity(path) if path.exists() else f"{path} missing"
-
-    def read(self, split: SplitName) -> Arrays:
-        batches = []
-        for name in _BATCH_NAMES[split]:
-            path = self._folder / name
-            try:
-                data = path.read_bytes()
-            except OSError as error:
-                raise DataError(f"cannot read {path}: {error.strerror}") from error
-            batches.append(_parse_batch(data, str(path)))
-        return _join(batches)
-
-
-class OfficialArchive:
-    """The file ``cifar-10-python.tar.gz``, read in place."""
+    """The official archive, read in place, or its unpacked folder."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -144,26 +86,14 @@ class OfficialArchive:
         return f"original CIFAR-10 pixels ({self._path.name})"
 
     def identity(self) -> Iterable[str]:
-        yield _file_identity(self._path)
+        if not self._path.is_dir():
+            yield _file_identity(self._path)
+            return
+        for path in (self._path / name for names in BATCH_NAMES.values() for name in names):
+            yield _file_identity(path) if path.exists() else f"{path} missing"
 
     def read(self, split: SplitName) -> Arrays:
-        wanted = _BATCH_NAMES[split]
-        found: dict[str, Arrays] = {}
-        try:
-            with tarfile.open(self._path) as archive:
-                for member in archive:
-                    name = PurePosixPath(member.name).name
-                    file = archive.extractfile(member) if name in wanted else None
-                    if file is not None:
-                        found[name] = _parse_batch(file.read(), f"{self._path}: {member.name}")
-        except (tarfile.TarError, EOFError, OSError, KeyError, zlib.error) as error:
-            raise DataError(
-                f"{self._path} is not a complete tar archive ({error}); download it again"
-            ) from error
-        for name in wanted:
-            if name not in found:
-                raise DataError(f"{self._path} has no member {name}: wanted {', '.join(wanted)}")
-        return _join([found[name] for name in wanted])
+        return read_official(self._path, split)
 
 
 class ImageFolder:
@@ -176,7 +106,7 @@ class ImageFolder:
         return f"image folder {self._folder.name}{_encoding(self._folder.glob('t*/*/*'))}"
 
     def identity(self) -> Iterable[str]:
-        for split in _BATCH_NAMES:
+        for split in SPLIT_NAMES:
             for path in sorted((self._folder / split).glob("*/*")):
                 yield _file_identity(path)
 
@@ -227,13 +157,13 @@ class ImageZip:
 
 
 def _encoding(names: Iterable[PurePath]) -> str:
-    """CIFAR-10 was published as plain pixels, so JPEG files have lost something."""
+    """Note JPEG files: CIFAR-10 was published as plain pixels, so they have lost something."""
     is_jpeg = any(name.suffix.lower() in {".jpg", ".jpeg"} for name in names)
     return ", a JPEG re-encoding of the originals" if is_jpeg else ""
 
 
 def _read_images(source: str, split: SplitName, names: list[str], read: Callable[[str], bytes]) -> Arrays:
-    """Decode ``<split>/<class>/<file>`` names, in the order given."""
+    """Decode images named ``<split>/<class>/<file>``, in the order given."""
     names = [
         name
         for name in names
@@ -274,47 +204,6 @@ def _decode(data: bytes, name: str) -> npt.NDArray[np.uint8]:
         raise
     except Exception as error:  # Pillow raises a dozen types for damaged files
         raise DataError(f"{name} is not a readable PNG or JPEG image ({error})") from error
-
-
-def _parse_batch(data: bytes, name: str) -> Arrays:
-    """Read one pickled batch: {b"data": uint8 (n, 3072) channel by channel, b"labels": [int]}."""
-    try:
-        batch = _BatchUnpickler(io.BytesIO(data), encoding="bytes").load()
-        pixels, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"], np.int64)
-        if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3072):
-            raise ValueError(f"data is {pixels.dtype} {pixels.shape}, wanted uint8 (n, 3072)")
-        if len(labels) == 0 or not 0 <= labels.min() <= labels.max() < len(CLASS_NAMES):
-            raise ValueError("labels are not numbers from 0 to 9")
-    except Exception as error:  # an unpickler of damaged bytes raises anything
-        raise DataError(f"{name} is not a CIFAR-10 batch ({error})") from error
-    images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images), labels
-
-
-class _BatchUnpickler(pickle.Unpickler):
-    """Unpickles NumPy arrays and plain containers alone, so that an archive cannot run code."""
-
-    _allowed = frozenset(
-        {
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("_codecs", "encode"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in self._allowed:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no batch needs")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
-def _join(batches: list[Arrays]) -> Arrays:
-    return (
-        np.concatenate([images for images, _ in batches]),
-        np.concatenate([labels for _, labels in batches]),
-    )
 
 
 def _file_identity(path: Path) -> str:

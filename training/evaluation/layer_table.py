@@ -1,8 +1,4 @@
-"""The layer table of a network: shapes, parameters, multiply-adds and receptive fields.
-
-In: a network whose ``layers`` run one after the other on (n, 3, 32, 32). Out: one row a layer, measured
-by sending an image through. Knows nothing of how the table is shown.
-"""
+"""The layer table of a PyTorch network: shapes, parameters, multiply-adds and receptive fields."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from training.data.sources import IMAGE_SHAPE
+from training.data.cifar10 import IMAGE_SHAPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,17 +31,17 @@ class LayerRow:
     padding: int | None
     parameters: int
     multiply_adds: int
-    """Of one image; additions of a bias and comparisons are not counted."""
+    """For one image; bias additions and comparisons are not counted."""
     receptive_field: int | None
-    """Side of the square of input pixels that one output value can see; None is all of them."""
+    """Side of the square of input pixels that one output value depends on; None for the whole image."""
 
 
 def layer_rows(network: Network) -> list[LayerRow]:
-    """Measure every layer of a network on one black image.
+    """Measure every layer by running a network on one black image.
 
     The receptive field follows Araujo et al. 2019 (https://distill.pub/2019/computing-receptive-fields/):
-    each layer widens it by (kernel - 1) times the product of the strides before it. That of a block is its
-    longest path's.
+    each layer widens it by (kernel - 1) times the product of the strides before it. A block has that of its
+    longest path.
     """
     rows, field, jump = [], 1, 1
     value = network.normalise(torch.zeros((1, *IMAGE_SHAPE), dtype=torch.uint8))
@@ -77,7 +73,7 @@ def layer_rows(network: Network) -> list[LayerRow]:
 
 @contextlib.contextmanager
 def _counting(layers: nn.Module) -> Iterator[list[int]]:
-    """Collect the multiply-adds of every layer that runs, however deep it lies."""
+    """Collect the multiply-adds of every layer that runs, at any depth."""
     counted: list[int] = []
 
     def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -102,7 +98,7 @@ def _geometry(layer: nn.Module) -> tuple[int | None, int | None, int | None]:
 
 
 def _multiply_adds(layer: nn.Module, value: torch.Tensor, output: torch.Tensor) -> int:
-    """Of one image; 0 for a layer whose parts count for themselves."""
+    """Count for one image; 0 for a container, whose parts are counted."""
     if isinstance(layer, nn.Conv2d):
         return output[0].numel() * layer.weight[0].numel()
     if isinstance(layer, nn.Linear):

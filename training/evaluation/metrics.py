@@ -1,8 +1,4 @@
-"""How good a network is on labelled images.
-
-In: anything that maps uint8 images to class probabilities, and a split. Out: loss, top-1, top-3,
-accuracy by class and the confusion matrix. Knows nothing of how the network was made.
-"""
+"""Predictors, and their accuracy on a split: loss, top-1, top-3, accuracy by class, confusion matrix."""
 
 from __future__ import annotations
 
@@ -17,8 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from training.data.sources import CLASS_NAMES, IMAGE_SHAPE
-from training.errors import CheckpointError, MissingPackageError
+from training.data.cifar10 import CLASS_NAMES, IMAGE_SHAPE
+from training.errors import CheckpointError, required
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,17 +22,17 @@ if TYPE_CHECKING:
     from training.data.dataset import Split
 
 Predictor = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
-"""Images uint8 (n, 32, 32, 3) to probabilities float32 (n, 10)."""
+"""Maps images uint8 (n, 32, 32, 3) to probabilities float32 (n, 10)."""
 
 _BATCH = 500
 SMALLEST_PROBABILITY = 1e-30
-"""Keeps the logarithm of a rounded-off zero finite."""
+"""Lower bound of a probability before its logarithm is taken."""
 _TOP = 3
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Measured on ``n`` images; rates are 0 to 1."""
+    """Accuracy on ``n`` images; rates are 0 to 1."""
 
     n: int
     loss: float
@@ -44,7 +40,7 @@ class Evaluation:
     top1: float
     top3: float
     confusion: npt.NDArray[np.int64]
-    """(10, 10): rows are true classes, columns are predicted ones."""
+    """(10, 10): rows are true classes, columns predicted ones."""
 
     @property
     def per_class(self) -> npt.NDArray[np.float64]:
@@ -68,7 +64,7 @@ def evaluate(predict: Predictor, split: Split) -> Evaluation:
 
 
 def score(probabilities: npt.NDArray[np.float32], split: Split) -> Evaluation:
-    """Measure probabilities (n, 10) against the labels of the ``n`` images they belong to."""
+    """Compare probabilities (n, 10) with the labels of a split of ``n`` images."""
     order = np.argsort(-probabilities, axis=1, kind="stable")
     hits = order == split.labels[:, None]
     confusion = np.zeros((len(CLASS_NAMES), len(CLASS_NAMES)), np.int64)
@@ -84,18 +80,18 @@ def score(probabilities: npt.NDArray[np.float32], split: Split) -> Evaluation:
 
 
 def predict_all(predict: Predictor, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Probabilities (n, 10) of all images, batch by batch."""
+    """Predict the probabilities (n, 10) of all images, in batches."""
     return np.concatenate(
         [predict(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
     )
 
 
 def torch_predictor(network: nn.Module, precision: str = "float32") -> Predictor:
-    """Wrap a network that gives logits, on its own device; it is put in evaluation mode for each call.
+    """Make a predictor of a network, which runs in evaluation mode on the device where its weights are.
 
     Args:
-        network: uint8 images to logits.
-        precision: of its convolutions and matrices, ``float32`` or ``bfloat16``.
+        network: maps uint8 images to logits.
+        precision: arithmetic of convolutions and matrices, ``float32`` or ``bfloat16``.
     """
 
     def predict(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -114,57 +110,56 @@ def torch_predictor(network: nn.Module, precision: str = "float32") -> Predictor
     return predict
 
 
-def onnx_predictor(path: Path) -> Predictor:
-    """Load an exported ``.onnx`` to predict with; raises as ``open_onnx``."""
-    return predictor_of(open_onnx(path))
+def onnx_predictor(model: Path | bytes) -> Predictor:
+    """Make a predictor of an exported ``.onnx``; raises as ``open_onnx``."""
+    return session_predictor(open_onnx(model))
 
 
-def open_onnx(path: Path, *, threads: int = 0) -> Any:  # noqa: ANN401 - onnxruntime has no types
+def open_onnx(model: Path | bytes, *, threads: int = 0) -> Any:  # noqa: ANN401 - onnxruntime has no types
     """Load an exported ``.onnx`` in ONNX Runtime on the CPU.
 
     Args:
-        path: the file.
-        threads: 1 computes in the thread that calls; 0 leaves the number to ONNX Runtime.
+        model: the file, or its content.
+        threads: 1 computes in the calling thread; 0 leaves the number to ONNX Runtime.
 
     Returns:
-        The session, which takes images and gives probabilities as a Predictor does.
+        The session, with the signature of a Predictor.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or takes or gives something else.
+        CheckpointError: the file is missing or damaged, or has other inputs or outputs.
         MissingPackageError: onnxruntime is not installed.
     """
-    try:
-        import onnxruntime  # noqa: PLC0415 - training itself runs without it
-    except ImportError as error:
-        raise MissingPackageError("onnxruntime", "cpu,train") from error
-    if not path.is_file():
-        raise CheckpointError(f"no model at {path}: the file does not exist")
+    with required("cpu,train"):
+        import onnxruntime  # noqa: PLC0415 - not needed for training
+    name = "the model" if isinstance(model, bytes) else model
+    if not isinstance(model, bytes) and not model.is_file():
+        raise CheckpointError(f"no model at {model}: the file does not exist")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Threads that wait in a loop take their core from the very thread that they wait for, where others want
-    # cores too: asking a teacher beside a training took over 25 minutes instead of 5.
+    # On a busy machine, spinning threads take the core from the thread they wait for: computing a teacher's
+    # logits beside a training took over 25 minutes instead of 5.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Without it, sums of int8 products saturate on x86 processors without VNNI. Before 1.30 it ends the
-    # process at a MatMulInteger without zero points.
+    # Without this, sums of int8 products saturate on x86 processors without VNNI. Before 1.30 it crashes the
+    # process on a MatMulInteger without zero points.
     numbers = re.match(r"(\d+)\.(\d+)", onnxruntime.__version__)
     if numbers and (int(numbers[1]), int(numbers[2])) >= (1, 30):
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own types share no base but Exception
-        raise CheckpointError(f"{path} is not a readable ONNX model ({error})") from error
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        raise CheckpointError(f"{name} is not a readable ONNX model ({error})") from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    shapes = [_signature(value) for value in (*inputs, *outputs)]
+    shapes = [(value.type, value.shape[1:]) for value in (*inputs, *outputs)]
     wanted = [("tensor(uint8)", list(IMAGE_SHAPE)), ("tensor(float)", [len(CLASS_NAMES)])]
     if shapes != wanted or isinstance(inputs[0].shape[0], int):
         raise CheckpointError(
-            f"{path} has inputs and outputs {shapes} behind a batch axis, wanted {wanted} for any batch size"
+            f"{name} has inputs and outputs {shapes} behind a batch axis, wanted {wanted} for any batch size"
         )
     return session
 
 
-def predictor_of(session: Any) -> Predictor:  # noqa: ANN401 - onnxruntime has no types
-    """Predict with a session of ``open_onnx``."""
+def session_predictor(session: Any) -> Predictor:  # noqa: ANN401 - onnxruntime has no types
+    """Make a predictor of a session of ``open_onnx``."""
     (pixels,), (output,) = session.get_inputs(), session.get_outputs()
 
     def predict(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -172,7 +167,3 @@ def predictor_of(session: Any) -> Predictor:  # noqa: ANN401 - onnxruntime has n
         return probabilities
 
     return predict
-
-
-def _signature(value: Any) -> tuple[str, list[int]]:  # noqa: ANN401 - onnxruntime has no types
-    return value.type, value.shape[1:]

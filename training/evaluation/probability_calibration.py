@@ -1,8 +1,7 @@
-"""How sure a network is: a temperature that its logits are divided by, so that its probabilities hold.
+"""Temperature scaling: logits are divided by one number, so that probabilities match accuracy.
 
-In: answers to images that were held out, and their labels. Out: the temperature of the lowest cross-entropy,
-and a network that has it in the weights of its last layer. Top-1, top-3 and cost stay what they were (Guo et
-al. 2017, arXiv:1706.04599).
+Top-1, top-3 and cost do not change, since the division is folded into the last layer (Guo et al. 2017,
+arXiv:1706.04599).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from training.networks import Network
 
 LOWEST, HIGHEST = 0.5, 5.0
-"""Of images that are all answered rightly the lowest cross-entropy is at nothing, which would be nonsense."""
+"""Bounds of T: if every image is classified correctly, cross-entropy is lowest at T = 0."""
 _HALVINGS = 40
 
 
@@ -30,14 +29,14 @@ def fit_temperature(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[
     """Find the temperature of the lowest mean cross-entropy.
 
     With b = 1 / T the cross-entropy of softmax(b z) is convex in b, and its slope is the mean of
-    sum_k p_k z_k - z_label; where that is zero is found by halving.
+    sum_k p_k z_k - z_label, whose zero is found by bisection.
 
     Args:
-        probabilities: (n, k), of the network as it is.
-        labels: (n,), the true classes.
+        probabilities: (n, k), predicted by the network.
+        labels: (n,), true classes.
 
     Returns:
-        T within LOWEST to HIGHEST; above 1 the network was too sure.
+        T, from LOWEST to HIGHEST; above 1 for an overconfident network.
     """
     logits = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST_PROBABILITY))
     true = logits[np.arange(len(labels)), labels]
@@ -55,15 +54,15 @@ def fit_temperature(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[
 
 @torch.no_grad()
 def with_temperature(network: Network, temperature: float) -> Network:
-    """Return a copy of a network whose logits are those of ``network`` divided by ``temperature``.
+    """Return a copy of a network whose logits are divided by ``temperature``.
 
     Raises:
         TypeError: its last layer is not linear.
     """
-    cooled = copy.deepcopy(network)
-    last = list(cooled.layers)[-1]
+    scaled = copy.deepcopy(network)
+    last = list(scaled.layers)[-1]
     if not isinstance(last, nn.Linear):
         raise TypeError(f"the last layer is {type(last).__name__}, wanted Linear to divide its weights")
     for value in last.parameters():
         value.div_(temperature)
-    return cooled
+    return scaled

@@ -1,38 +1,36 @@
-"""A trained checkpoint becomes one self-contained ``.onnx`` in a model repository.
+"""Exports a finished run as a self-contained ``.onnx`` in a model repository.
 
-In: a finished checkpoint, the data set. Out: ``<root>/<model>/<version>/`` with ``model.onnx``, its
-``manifest.json`` and ``inside.onnx``, and beside the versions what Triton and a reader need of the newest.
-The file is kept only if ONNX Runtime answers as PyTorch does on real images.
-This is the one place where the test split is read after training.
+Writes ``<root>/<model>/<version>/`` with ``model.onnx``, ``manifest.json`` and ``inside.onnx``; beside the
+versions go Triton's configuration and the model card of the newest. The file is kept only if ONNX Runtime and
+PyTorch agree on the test split, which training never reads.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from training.data.sources import CLASS_NAMES, IMAGE_SHAPE
-from training.errors import CheckpointError, ExportError, MissingPackageError
+from training.data.cifar10 import CLASS_NAMES, IMAGE_SHAPE
+from training.errors import CheckpointError, ExportError, required
 from training.evaluation.metrics import Evaluation, onnx_predictor, predict_all, score, torch_predictor
 from training.evaluation.probability_calibration import fit_temperature, with_temperature
-from training.export.layer_outputs import look_inside
-from training.export.manifest import MODEL_NAME, describe
-from training.export.model_card import card_texts, model_card, recipe_text
-from training.export.publishing import describe_newest, publish
+from training.export.layer_outputs import with_layer_outputs
+from training.export.manifest import MODEL_NAME, make_manifest
+from training.export.model_card import accuracy_metadata, card_files, model_card, recipe_text
+from training.export.publishing import publish, publish_card
 from training.learning.train import trained_network
 from training.provenance import library_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import onnx
 
@@ -44,25 +42,26 @@ OUTPUT_NAME = "probabilities"
 OPSET = 20
 TOLERANCE = 1e-5
 """Largest difference of a probability between ONNX Runtime and PyTorch."""
-FEWEST_COMPARED = 1_000
+MIN_TEST_IMAGES = 1_000
+"""Fewest images that accuracy and agreement are measured on."""
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What ``export`` wrote and how good it is."""
+class ExportResult:
+    """The file that ``export`` wrote, and its accuracy."""
 
     path: Path
     evaluation: Evaluation
     compared: int
     """Images on which ONNX Runtime and PyTorch were compared."""
     largest_difference: float
-    """Of any probability on those images."""
+    """Largest difference of a probability on those images."""
     temperature: float
-    """By which logits were divided; 1 if they were left as they were."""
+    """Divisor of the logits (temperature scaling); 1 without calibration."""
 
 
-class _Answer(nn.Module):
-    """The network with softmax, the function that is exported."""
+class _WithSoftmax(nn.Module):
+    """The exported function: the network, then softmax."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -72,7 +71,7 @@ class _Answer(nn.Module):
         return torch.softmax(self.network(images), dim=1)
 
 
-def export(  # noqa: PLR0913 - what, and where to
+def export(  # noqa: PLR0913 - the model, its data and the destination
     checkpoint: Checkpoint,
     test: Split,
     data_description: str,
@@ -81,22 +80,22 @@ def export(  # noqa: PLR0913 - what, and where to
     *,
     held_out: Split | None = None,
     may_replace: bool = False,
-) -> Exported:
+) -> ExportResult:
     """Write a checkpoint as ``root/<network>/<version>/model.onnx``.
 
     Args:
         checkpoint: a finished run.
         test: the test split, at least 1,000 images; accuracy and agreement are measured on it.
-        data_description: what the test images are, for the metadata and the model card.
+        data_description: describes the test images in the metadata and the model card.
         root: the model repository.
         version: version number of the model, 1 or more.
-        held_out: the run's validation images; how sure the network is of its answers is corrected on them.
-        may_replace: whether another model of that version makes room.
+        held_out: the run's validation images, for temperature scaling; None leaves it out.
+        may_replace: whether to replace another model of that version.
 
     Raises:
-        CheckpointError: the run is unfinished or of another network.
-        ExportError: too few images to compare on, ONNX Runtime and PyTorch differ, or there is another
-            model of that version.
+        CheckpointError: the run is unfinished, or its weights are of another network.
+        ExportError: there are too few test images, ONNX Runtime and PyTorch differ, or that version already
+            holds another model.
         MissingPackageError: onnx, onnxscript or onnxruntime is not installed.
         WriteError: the repository cannot be written.
     """
@@ -105,10 +104,10 @@ def export(  # noqa: PLR0913 - what, and where to
             f"the run has done {checkpoint.epoch} of {checkpoint.config.epochs} epochs; "
             "finish it with cifar10net-train fit --resume"
         )
-    if len(test) < FEWEST_COMPARED:
+    if len(test) < MIN_TEST_IMAGES:
         raise ExportError(
             f"{len(test)} test images are too few to compare ONNX Runtime with PyTorch on, "
-            f"wanted at least {FEWEST_COMPARED}"
+            f"wanted at least {MIN_TEST_IMAGES}"
         )
     network, temperature = trained_network(checkpoint), 1.0
     if held_out is not None:
@@ -117,32 +116,26 @@ def export(  # noqa: PLR0913 - what, and where to
     model = _to_onnx(network)
     name = checkpoint.config.network
     path = root / name / str(version) / MODEL_NAME
-    with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / MODEL_NAME
-        trial.write_bytes(model.SerializeToString(deterministic=True))
-        evaluation, difference = _verify(trial, network, test)
-        told = _metadata(checkpoint, evaluation, test, data_description)
-        for key, value in (told | {"temperature": f"{temperature:.4f}"}).items():
-            model.metadata_props.add(key=key, value=value)
-        content = model.SerializeToString(deterministic=True)
-        trial.write_bytes(content)
-        manifest = describe(trial)  # metadata and all, it still loads and answers
-    publish(path.parent, content, manifest, inside=look_inside(content), may_replace=may_replace)
+    evaluation, difference = _verify(model.SerializeToString(deterministic=True), network, test)
+    metadata = _metadata(checkpoint, evaluation, test, data_description)
+    for key, value in (metadata | {"temperature": f"{temperature:.4f}"}).items():
+        model.metadata_props.add(key=key, value=value)
+    content = model.SerializeToString(deterministic=True)
+    manifest = make_manifest(content)  # also checks that the final file loads and runs
+    publish(path.parent, content, manifest, inside=with_layer_outputs(content), may_replace=may_replace)
     card = model_card(checkpoint, evaluation, data_description, len(content), difference, temperature)
-    describe_newest(path.parent, card_texts(name, card))
-    return Exported(path, evaluation, len(test), difference, temperature)
+    publish_card(path.parent, card_files(name, card))
+    return ExportResult(path, evaluation, len(test), difference, temperature)
 
 
 def _to_onnx(network: nn.Module) -> onnx.ModelProto:
-    """Trace the network; the same weights give the same bytes on any machine and path."""
-    try:
-        import onnx  # noqa: F401, PLC0415 - the exporter needs both, training neither
+    """Trace the network; the same weights give the same bytes on any machine and in any folder."""
+    with required("train"):
+        import onnx  # noqa: F401, PLC0415 - torch.onnx needs both
         import onnxscript  # noqa: F401, PLC0415
-    except ImportError as error:
-        raise MissingPackageError(str(error.name), "train") from error
     with _quiet_exporter():
         program = torch.onnx.export(
-            _Answer(network).eval(),
+            _WithSoftmax(network).eval(),
             (torch.zeros((2, *IMAGE_SHAPE), dtype=torch.uint8),),
             input_names=[INPUT_NAME],
             output_names=[OUTPUT_NAME],
@@ -153,7 +146,7 @@ def _to_onnx(network: nn.Module) -> onnx.ModelProto:
             verbose=False,
         )
     if program is None:
-        raise ExportError("torch.onnx.export gave no program")
+        raise ExportError("torch.onnx.export returned no program")
     model = program.model_proto
     _clear_traces(model)
     return model
@@ -161,7 +154,7 @@ def _to_onnx(network: nn.Module) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Hide what the exporter says of itself: that torchvision is absent, and its own deprecations."""
+    """Hide the exporter's notes about missing torchvision and its own deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -177,7 +170,7 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _clear_traces(model: onnx.ModelProto) -> None:
-    """Remove what the exporter notes about this machine: source paths, stack traces, names."""
+    """Remove the exporter's notes about this machine: source paths, stack traces, names."""
     graph = model.graph
     noted: list[Any] = [model, graph, *graph.node, *graph.initializer]
     noted += [*graph.input, *graph.output, *graph.value_info]
@@ -188,10 +181,10 @@ def _clear_traces(model: onnx.ModelProto) -> None:
     model.producer_name, model.producer_version = "cifar10net-train", ""
 
 
-def _verify(path: Path, network: nn.Module, test: Split) -> tuple[Evaluation, float]:
-    """Compare the file with the network on every test image, and measure it on the way."""
+def _verify(content: bytes, network: nn.Module, test: Split) -> tuple[Evaluation, float]:
+    """Compare file and network on every test image; return accuracy and largest difference."""
     expected = predict_all(torch_predictor(network), test.images)
-    answers = predict_all(onnx_predictor(path), test.images)
+    answers = predict_all(onnx_predictor(content), test.images)
     difference = float(np.abs(answers - expected).max())
     if not difference <= TOLERANCE:
         raise ExportError(
@@ -204,15 +197,11 @@ def _verify(path: Path, network: nn.Module, test: Split) -> tuple[Evaluation, fl
 def _metadata(
     checkpoint: Checkpoint, evaluation: Evaluation, test: Split, data_description: str
 ) -> dict[str, str]:
-    """What the file says of itself, all of it text."""
+    """Return the metadata of the file."""
     return {
         "model": checkpoint.config.network,
         "labels": ",".join(CLASS_NAMES),
-        "accuracy_top1": f"{evaluation.top1:.4f}",
-        "accuracy_top3": f"{evaluation.top3:.4f}",
-        "accuracy_images": str(evaluation.n),
-        "accuracy_data": f"test split, {data_description}",
-        "accuracy_data_sha256": test.digest(),
+        **accuracy_metadata(evaluation, test, data_description),
         "recipe": recipe_text(checkpoint.config),
         "seed": str(checkpoint.config.seed),
         **{f"trained_{key}": value for key, value in sorted(checkpoint.provenance.items())},

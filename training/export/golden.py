@@ -1,8 +1,4 @@
-"""Golden answers: what a model says of a few made-up images, for a server to compare before it serves.
-
-In: a predictor. Out: images that are drawn, never taken from a data set, each with the probabilities that the
-predictor gave it. Knows nothing of files.
-"""
+"""Golden answers: probabilities for a few synthetic images, which a server compares before it serves."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.data.sources import IMAGE_SHAPE
+from training.data.cifar10 import IMAGE_SHAPE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,8 +20,8 @@ _SEED = 0
 
 
 @dataclass(frozen=True)
-class Golden:
-    """Some images and the answers to them."""
+class GoldenAnswers:
+    """Images and the model's probabilities for them."""
 
     images: npt.NDArray[np.uint8]
     """(n, 32, 32, 3)."""
@@ -33,23 +29,23 @@ class Golden:
     """(n, classes)."""
 
 
-def golden_answers(predict: Predictor) -> Golden:
-    """Draw images and keep the few on which the model is most decided, of different classes if it can be.
+def golden_answers(predict: Predictor) -> GoldenAnswers:
+    """Draw images and keep those with the clearest predictions, of different classes if possible.
 
-    Where two classes are close, another processor's rounding could name the other one.
+    Where two classes are close, rounding on another processor could swap them.
     """
-    images = draw(_DRAWN)
+    images = draw_images(_DRAWN)
     probabilities = predict(images)
     first, second = np.sort(probabilities, axis=1)[:, :-3:-1].T
     by_margin = np.argsort(second - first, kind="stable")
     _, places = np.unique(probabilities.argmax(axis=1)[by_margin], return_index=True)
-    clearest = by_margin[np.sort(places)]  # of each class that is named at all
+    clearest = by_margin[np.sort(places)]  # for each predicted class
     chosen = [*clearest, *(index for index in by_margin if index not in clearest)][:GOLDEN_IMAGES]
-    return Golden(images[chosen], probabilities[chosen])
+    return GoldenAnswers(images[chosen], probabilities[chosen])
 
 
-def draw(n: int) -> npt.NDArray[np.uint8]:
-    """Draw discs before backgrounds that run from colour to colour: uint8 (n, 32, 32, 3)."""
+def draw_images(n: int) -> npt.NDArray[np.uint8]:
+    """Draw discs on colour gradients: uint8 (n, 32, 32, 3)."""
     random = np.random.default_rng(_SEED)
     side = IMAGE_SHAPE[0]
     y, x = np.meshgrid(np.linspace(0, 1, side), np.linspace(0, 1, side), indexing="ij")

@@ -1,8 +1,7 @@
-"""``inside.onnx``: the same model, that also tells what comes out of each layer.
+"""``inside.onnx``: the exported model with an output for each layer, for the page of ``service/web``.
 
-In: an exported float32 ``.onnx``. Out: a file to lie beside it, with outputs for the layers and their weights
-and the table of the layers in its metadata. The page of ``service/web`` looks inside networks by it. It names
-the very model that it was made from, and is kept only if it answers as that one does.
+It also has outputs for the layers' weights; its metadata has the table of layers and the digest of the model
+that it was made from.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.errors import CheckpointError, ExportError, MissingPackageError
-from training.export.golden import draw
+from training.errors import CheckpointError, ExportError, required
+from training.export.golden import draw_images
 from training.onnx_graph.onnx_layers import layers_of
 
 if TYPE_CHECKING:
@@ -22,48 +21,46 @@ if TYPE_CHECKING:
 
     from training.onnx_graph.onnx_layers import OnnxLayer
 
-INSIDE_NAME = "inside.onnx"
+LAYER_OUTPUTS_NAME = "inside.onnx"
 FORMAT = 1
 LAYER = "layer/"
-"""Before the name of a layer: the output that tells what it gives."""
+"""Prefix of the outputs of layers."""
 WEIGHTS = "weights/"
-"""Likewise: the output that tells what it multiplies by."""
+"""Prefix of the outputs of their weights."""
 TOLERANCE = 1e-5
-"""Largest difference of a probability; runtimes join operators otherwise where they have to tell more."""
+"""Largest difference of a probability; with more outputs, runtimes fuse fewer operators."""
 _COMPARED = 64
 
 
-def look_inside(content: bytes) -> bytes:
-    """Make the file that tells the layers.
+def with_layer_outputs(content: bytes) -> bytes:
+    """Add outputs for all layers to a model.
 
     Args:
-        content: of ``model.onnx``.
+        content: bytes of ``model.onnx``, a float32 model.
 
     Returns:
-        Content of ``inside.onnx``; the same for the same model.
+        Bytes of ``inside.onnx``; the same for the same model.
 
     Raises:
-        CheckpointError: the model is damaged, or has operators whose layers are not understood.
-        ExportError: what was made would not answer as the model does.
+        CheckpointError: the model is damaged, or has unknown operators.
+        ExportError: the result gives other probabilities than the model.
         MissingPackageError: onnx or onnxruntime is not installed.
     """
-    try:
-        import onnx  # noqa: PLC0415 - as in the export: training itself runs without it
+    with required("cpu,train"):
+        import onnx  # noqa: PLC0415 - not needed for training
         import onnxruntime  # noqa: F401, PLC0415
-    except ImportError as error:
-        raise MissingPackageError(str(error.name), "cpu,train") from error
     try:
         model = onnx.load_from_string(content)
-    except Exception as error:  # protobuf's own types share no base but Exception
+    except Exception as error:  # protobuf's exceptions have no common base
         raise CheckpointError(f"this is not a readable ONNX model ({error})") from error
     layers = layers_of(model)
     inside = _with_outputs(model, layers)
-    told = {item.key: item.value for item in model.metadata_props}
+    metadata = {item.key: item.value for item in model.metadata_props}
     del inside.metadata_props[:]
     for key, value in {
         "format": str(FORMAT),
-        "model": told.get("model", ""),
-        "labels": told.get("labels", ""),
+        "model": metadata.get("model", ""),
+        "labels": metadata.get("labels", ""),
         "model_sha256": sha256(content).hexdigest(),
         "layers": json.dumps([_row(layer, inside) for layer in layers], separators=(",", ":")),
     }.items():
@@ -74,7 +71,7 @@ def look_inside(content: bytes) -> bytes:
 
 
 def _with_outputs(model: onnx.ModelProto, layers: list[OnnxLayer]) -> onnx.ModelProto:
-    """Add an output a layer, and one for the weights of each that has some."""
+    """Add an output for each layer, and one for its weights if it has any."""
     from onnx import ModelProto, TensorProto, helper  # noqa: PLC0415
 
     inside = ModelProto()
@@ -94,7 +91,7 @@ def _with_outputs(model: onnx.ModelProto, layers: list[OnnxLayer]) -> onnx.Model
 
 def _row(layer: OnnxLayer, inside: onnx.ModelProto) -> dict[str, Any]:
     shapes = {item.name: list(item.dims) for item in inside.graph.initializer}
-    sight = layer.sight
+    field = layer.receptive_field
     return {
         "name": layer.name,
         "kind": layer.kind,
@@ -104,9 +101,9 @@ def _row(layer: OnnxLayer, inside: onnx.ModelProto) -> dict[str, Any]:
         "padding": layer.padding,
         "parameters": layer.parameters,
         "multiply_adds": layer.multiply_adds,
-        "receptive_field": None if sight is None else sight.size,
-        "receptive_stride": None if sight is None else sight.stride,
-        "receptive_start": None if sight is None else sight.start,
+        "receptive_field": None if field is None else field.size,
+        "receptive_stride": None if field is None else field.stride,
+        "receptive_start": None if field is None else field.start,
         "weights_shape": None if layer.weights is None else shapes[layer.weights],
     }
 
@@ -115,7 +112,7 @@ def _compare(model: bytes, inside: bytes) -> None:
     """Check on drawn images that both answer alike. Raises ExportError."""
     import onnxruntime  # noqa: PLC0415
 
-    images = draw(_COMPARED)
+    images = draw_images(_COMPARED)
     answers = []
     for content in (model, inside):
         session: Any = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -124,6 +121,6 @@ def _compare(model: bytes, inside: bytes) -> None:
     difference = float(np.abs(answers[0] - answers[1]).max())
     if not difference <= TOLERANCE:
         raise ExportError(
-            f"the model and what was made to look inside it differ by {difference:.1e} on {_COMPARED} "
+            f"the model and its {LAYER_OUTPUTS_NAME} differ by {difference:.1e} on {_COMPARED} "
             f"images, wanted at most {TOLERANCE:.0e}; nothing was written"
         )

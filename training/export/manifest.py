@@ -1,8 +1,7 @@
-"""``manifest.json``: what a version's folder holds, by digest, and what its model has to answer.
+"""``manifest.json``: digest, signature, labels and golden answers of a model version.
 
-In: a model file. Out: the text beside it, from which a server sees that it has the whole file, the right one,
-and that it answers on the server's machine as it did here. The server reads format 1 in
-``service/repository/manifest.py``.
+With it a server verifies that the file is complete and the right one, and that the model gives the same
+probabilities on its machine. ``service/repository/manifest.py`` reads format 1.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import json
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from training.data.sources import CLASS_NAMES, IMAGE_SHAPE
+from training.data.cifar10 import CLASS_NAMES, IMAGE_SHAPE
 from training.errors import CheckpointError
 from training.evaluation.metrics import open_onnx
 from training.export.float64_reference import softmax_predictor
@@ -21,36 +20,34 @@ from training.export.golden import golden_answers
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
 
 FORMAT = 1
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
-_DIGITS = 9  # tell any float32 from its neighbours
+_DIGITS = 9  # enough to distinguish neighbouring float32 values
 
 
-def describe(model: Path) -> str:
-    """Write the manifest of a model file.
+def make_manifest(model: Path | bytes) -> str:
+    """Return the manifest of a model file, as JSON.
+
+    It is the same for the same file on the same machine; for an int8 model, on every machine.
 
     Args:
-        model: an ``.onnx`` of ours. The file name in the manifest is ``model.onnx``, whatever this one's is.
-
-    Returns:
-        JSON, the same for the same file on the same machine; of an int8 model, on every machine.
+        model: an exported ``.onnx`` or its content; the manifest calls it ``model.onnx``.
 
     Raises:
-        CheckpointError: the file is missing, damaged, takes or gives something else, or names no labels.
+        CheckpointError: the file is missing or damaged, or has other inputs, outputs or labels.
         MissingPackageError: onnxruntime is not installed.
     """
     session = open_onnx(model)
-    content = model.read_bytes()
+    content = model if isinstance(model, bytes) else model.read_bytes()
     labels = session.get_modelmeta().custom_metadata_map.get("labels", "").split(",")
     if len(labels) != len(CLASS_NAMES):
         raise CheckpointError(
-            f"{model} names {len(labels)} labels in its metadata, wanted {len(CLASS_NAMES)}; export it again "
+            f"the metadata of the model has {len(labels)} labels, wanted {len(CLASS_NAMES)}; export it again "
             "with cifar10net-train export"
         )
-    golden = golden_answers(softmax_predictor(model))
+    golden = golden_answers(softmax_predictor(content))
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "files": {MODEL_NAME: {"bytes": len(content), "sha256": sha256(content).hexdigest()}},
@@ -64,7 +61,7 @@ def describe(model: Path) -> str:
         "golden": [
             {
                 "image": base64.b64encode(image.tobytes()).decode(),
-                "probabilities": [_as_decimal(value) for value in row],
+                "probabilities": [float(f"{value:.{_DIGITS}g}") for value in row],
             }
             for image, row in zip(golden.images, golden.probabilities, strict=True)
         ],
@@ -72,8 +69,8 @@ def describe(model: Path) -> str:
     return json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
 
 
-def describes(manifest: str, content: bytes) -> bool:
-    """Whether a manifest is of our format and names these bytes."""
+def manifest_matches(manifest: str, content: bytes) -> bool:
+    """Whether a manifest is of our format and has the digest of these bytes."""
     try:
         found = json.loads(manifest)
         return bool(
@@ -81,8 +78,3 @@ def describes(manifest: str, content: bytes) -> bool:
         )
     except (ValueError, LookupError, TypeError):
         return False
-
-
-def _as_decimal(value: np.float32) -> float:
-    """Return the float whose few digits are this float32's."""
-    return float(f"{value:.{_DIGITS}g}")

@@ -1,17 +1,18 @@
-"""The texts beside an exported model: a card for people, ``config.pbtxt`` for Triton."""
+"""The files beside the versions of a model: model card, and ``config.pbtxt`` and labels for Triton."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from training.data.sources import CLASS_NAMES, IMAGE_SHAPE
+from training.data.cifar10 import CLASS_NAMES, IMAGE_SHAPE
 from training.evaluation.layer_table import layer_rows
 from training.networks import NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from training.data.dataset import Split
     from training.evaluation.metrics import Evaluation
     from training.learning.config import TrainConfig
     from training.learning.run import Checkpoint
@@ -26,19 +27,30 @@ with a high probability: the probabilities are not calibrated for images unlike 
 
 
 def recipe_text(config: TrainConfig) -> str:
-    """Every setting of a run in one line."""
+    """Return all settings of a run in one line."""
     return " ".join(f"{name}={value}" for name, value in asdict(config).items())
 
 
 def held_out_per_class(recipe: str) -> int | None:
-    """Images of each class that a run held out, as its recipe text says; None if it does not."""
+    """Return the images of each class held out, according to a recipe text; None without that setting."""
     settings = dict(part.partition("=")[::2] for part in recipe.split())
     found = settings.get("validation_per_class", "")
     return int(found) if found.isdecimal() else None
 
 
+def accuracy_metadata(evaluation: Evaluation, test: Split, data_description: str) -> dict[str, str]:
+    """Return the part of a model's metadata that describes its accuracy on the test split."""
+    return {
+        "accuracy_top1": f"{evaluation.top1:.4f}",
+        "accuracy_top3": f"{evaluation.top3:.4f}",
+        "accuracy_images": str(evaluation.n),
+        "accuracy_data": f"test split, {data_description}",
+        "accuracy_data_sha256": test.digest(),
+    }
+
+
 def config_pbtxt(name: str) -> str:
-    """Model configuration for NVIDIA Triton's ONNX Runtime backend."""
+    """Return the model configuration for NVIDIA Triton's ONNX Runtime backend."""
     return f"""\
 # Makes this folder a model of a Triton model repository. cifar10net itself does not read it: what
 # it serves is in model.onnx alone.
@@ -65,8 +77,8 @@ dynamic_batching {{ }}
 """
 
 
-def card_texts(name: str, card: str) -> dict[str, str]:
-    """What lies beside the versions of a model: contents by file name."""
+def card_files(name: str, card: str) -> dict[str, str]:
+    """Return the files beside the versions of a model: contents by file name."""
     return {
         "config.pbtxt": config_pbtxt(name),
         "labels.txt": "".join(f"{label}\n" for label in CLASS_NAMES),
@@ -74,7 +86,7 @@ def card_texts(name: str, card: str) -> dict[str, str]:
     }
 
 
-def model_card(  # noqa: PLR0913, PLR0917 - what there is to tell
+def model_card(  # noqa: PLR0913, PLR0917 - the facts in the card
     checkpoint: Checkpoint,
     evaluation: Evaluation,
     data_description: str,
@@ -82,7 +94,7 @@ def model_card(  # noqa: PLR0913, PLR0917 - what there is to tell
     difference: float,
     temperature: float = 1.0,
 ) -> str:
-    """Markdown that says what the model is, how it was made and how good it is."""
+    """Return the model card of an exported run, as Markdown."""
     config = checkpoint.config
     network = NETWORKS[config.network]()
     rows = layer_rows(network)
@@ -106,7 +118,7 @@ graph. {size_bytes:,} bytes. Labels, accuracy, recipe and provenance are in the 
 |---|---|
 | top-1 | {evaluation.top1:.2%} (standard error {evaluation.top1_standard_error:.2%}) |
 | top-3 | {evaluation.top3:.2%} |
-| cross-entropy | {evaluation.loss:.4f} nats |{_told(temperature)}
+| cross-entropy | {evaluation.loss:.4f} nats |{_temperature_row(temperature)}
 | largest difference between ONNX Runtime and PyTorch | {difference:.1e} on the same images |
 
 The test split was read by the export, after training; the validation images, held out of the training split,
@@ -129,20 +141,15 @@ chose the recipe.
 {_LIMITS}"""
 
 
-def twin_card(
+def quantized_model_card(
     name: str, metadata: Mapping[str, str], before: Evaluation, after: Evaluation, figures: Mapping[str, str]
 ) -> str:
-    """Markdown for a model in narrower numbers, beside the float32 one that it came from.
+    """Return the model card of a quantised model, as Markdown.
 
-    Args:
-        name: of the twin.
-        metadata: what its file says of itself.
-        before: of the float32 model on the test split.
-        after: of the twin, on the same images.
-        figures: what else is known of it, by name.
+    ``before`` is the accuracy of the float32 model on the same images; ``figures`` are further rows by title.
     """
     source = metadata["quantized_from"]
-    made = (
+    made = [
         "form",
         "arithmetic",
         "processors",
@@ -152,7 +159,7 @@ def twin_card(
         "commit",
         "onnx",
         "onnxruntime",
-    )
+    ]
     how = "\n".join(
         f"| {key} | {metadata[f'quantized_{key}']} |" for key in made if f"quantized_{key}" in metadata
     )
@@ -192,7 +199,7 @@ Measured on {after.n:,} images: {metadata["accuracy_data"]}.
 {_LIMITS}"""
 
 
-def _told(temperature: float) -> str:
+def _temperature_row(temperature: float) -> str:
     if temperature == 1:
         return ""
     return (

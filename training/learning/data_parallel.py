@@ -1,8 +1,6 @@
-"""The processes that train one network together: who takes which images, and how they come to agree.
+"""Data parallelism: the group of processes, started by ``torchrun``, that train one network together.
 
-``torchrun`` starts them and says in the environment who each is; here they find each other, through gloo
-between CPUs and NCCL between GPUs. In: numbers of one process. Out: their sum over all. Knows nothing of
-networks or images.
+They communicate through gloo between CPUs, and NCCL between GPUs.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import distributed
 
-from training.errors import TeamError
+from training.errors import ProcessGroupError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,105 +20,99 @@ if TYPE_CHECKING:
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 
 
-class Team:
-    """The processes of a run; by default this one alone, which waits for nobody."""
+class ProcessGroup:
+    """The processes of a run, by default this one alone, and the device of the tensors that they exchange."""
 
     def __init__(self, rank: int = 0, size: int = 1, device: torch.device | None = None) -> None:
-        """Say who this process is.
-
-        Args:
-            rank: its number, from 0.
-            size: how many there are.
-            device: where the numbers lie that are exchanged; None is the CPU.
-        """
         self.rank, self.size = rank, size
         self._device = device or torch.device("cpu")
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the one that validates, reports and writes."""
+    def is_leader(self) -> bool:
+        """Whether this process validates, reports and writes files."""
         return self.rank == 0
 
-    def share(self, n: int) -> slice:
-        """Which of ``n`` things are this process's; shares differ by one at most."""
+    def shard(self, n: int) -> slice:
+        """Return this process's part of ``n`` items; sizes of parts differ by one at most."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
-    def add(self, values: torch.Tensor) -> None:
-        """Replace ``values`` by their sum over all processes, the same bits in each. Raises TeamError."""
+    def all_reduce(self, values: torch.Tensor) -> None:
+        """Replace ``values`` by their sum over all processes, the same bits in each.
+
+        Raises:
+            ProcessGroupError: another process is gone.
+        """
         if self.size == 1:
             return
         try:
             distributed.all_reduce(values)
-        except RuntimeError as error:  # gloo and NCCL have no narrower one for a peer that is gone
+        except RuntimeError as error:  # gloo and NCCL raise nothing more specific for a lost peer
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise TeamError(
-                f"process {self.rank} of {self.size} lost another one ({reason}); what was saved last is in "
-                "the run folder: start all of them again, with --resume"
+            raise ProcessGroupError(
+                f"process {self.rank} of {self.size} lost another one ({reason}); the last checkpoint is in "
+                "the run folder: start all processes again with --resume"
             ) from error
 
-    def any(self, claim: bool) -> bool:  # noqa: FBT001 - it is the one thing that is asked
-        """Whether the claim holds in some process. Raises TeamError."""
+    def any(self, claim: bool) -> bool:  # noqa: FBT001 - the only argument
+        """Return whether the claim holds in at least one process. Raises ProcessGroupError."""
         votes = torch.tensor([float(claim)], device=self._device)
-        self.add(votes)
+        self.all_reduce(votes)
         return bool(votes.item())
 
-    def wait(self) -> None:
-        """Go on when every process has come here. Raises TeamError."""
+    def barrier(self) -> None:
+        """Wait until every process has called this. Raises ProcessGroupError."""
         self.any(claim=False)
 
-    def compare(self, values: torch.Tensor) -> None:
-        """Make sure that every process has what the leading one has.
+    def check_equal(self, values: torch.Tensor) -> None:
+        """Check that every process has the values of the leader.
 
         Raises:
-            TeamError: another process is gone, or has other values, and would go on to other weights.
+            ProcessGroupError: another process is gone, or has other values.
         """
         if self.size == 1:
             return
-        leading = values.clone() if self.leads else torch.zeros_like(values)
-        self.add(leading)
+        leading = values.clone() if self.is_leader else torch.zeros_like(values)
+        self.all_reduce(leading)
         if self.any(not torch.equal(leading, values)):
-            raise TeamError(
-                f"the {self.size} processes have come to different weights; give each the same software and "
-                "kind of machine, and begin the run again"
+            raise ProcessGroupError(
+                f"the {self.size} processes have different weights; start a new run, with the same software "
+                "on the same kind of machine for all of them"
             )
 
 
-def processes() -> int:
-    """How many processes the run has."""
+def world_size() -> int:
+    """Return the number of processes of the run."""
     return int(os.environ["WORLD_SIZE"]) if _by_torchrun() else 1
 
 
-def local_size() -> int:
-    """How many processes of the run are on this machine."""
+def local_world_size() -> int:
+    """Return the number of processes of the run on this machine."""
     return int(os.environ["LOCAL_WORLD_SIZE"]) if _by_torchrun() else 1
 
 
 def local_rank() -> int:
-    """Number of this process among those on this machine."""
+    """Return the number of this process among those on this machine, from 0."""
     return int(os.environ["LOCAL_RANK"]) if _by_torchrun() else 0
 
 
 @contextlib.contextmanager
-def gathered(device: torch.device) -> Iterator[Team]:
-    """Find the other processes that torchrun started, and leave them at the end; alone without torchrun.
-
-    Args:
-        device: what this process computes on.
+def process_group(device: torch.device) -> Iterator[ProcessGroup]:
+    """Join the processes that torchrun started, until the block ends; without torchrun, a group of one.
 
     Raises:
-        TeamError: they cannot be found.
+        ProcessGroupError: the other processes cannot be reached.
     """
     if not _by_torchrun():
-        yield Team(device=device)
+        yield ProcessGroup(device=device)
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
         distributed.init_process_group(_BACKENDS[device.type])
     except (RuntimeError, ValueError) as error:
-        raise TeamError(f"the processes of this run do not find each other: {error}") from error
+        raise ProcessGroupError(f"the processes of this run cannot reach each other: {error}") from error
     try:
-        yield Team(distributed.get_rank(), distributed.get_world_size(), device)
+        yield ProcessGroup(distributed.get_rank(), distributed.get_world_size(), device)
     finally:
         distributed.destroy_process_group()
 

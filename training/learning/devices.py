@@ -1,7 +1,4 @@
-"""What a network learns on: the CPU or a GPU.
-
-In: a name of the configuration. Out: a device that is there. Nothing is used in place of another.
-"""
+"""The device of a training run: the CPU or a GPU, without a fallback."""
 
 from __future__ import annotations
 
@@ -11,14 +8,10 @@ from training.errors import DeviceError
 
 
 def open_device(name: str, index: int = 0) -> torch.device:
-    """Find a device.
-
-    Args:
-        name: ``cpu`` or ``cuda``.
-        index: which of the GPUs, from 0.
+    """Return the device ``cpu``, or the GPU of this index for ``cuda``.
 
     Raises:
-        DeviceError: there is no such device, or PyTorch was built without it.
+        DeviceError: there is no such device, or PyTorch was built without CUDA.
     """
     if name == "cpu":
         return torch.device("cpu")

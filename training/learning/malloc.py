@@ -1,7 +1,7 @@
-"""Memory that a process has used stays its own.
+"""Makes glibc's malloc keep freed memory.
 
-By default glibc gives large blocks back to the kernel when they are freed, and a step of training takes and
-frees some dozens: the kernel fills the same pages with zeros again, step by step. Knows nothing of PyTorch.
+By default glibc returns large blocks to the kernel when they are freed. A training step allocates and frees
+some dozens of them, so in each step the kernel would fill the same pages with zeros again.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import ctypes
 import sys
 
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 _TRIM_THRESHOLD = -1
 _MMAP_MAX = -4
 _NEVER = 2**31 - 1  # the largest number that mallopt(3) takes
 
 
 def keep_freed_memory() -> bool:
-    """Keep what is freed for the next allocation, until the process ends.
+    """Keep freed memory for later allocations, until the process ends.
 
     Returns:
-        Whether this C library can be told so: glibc can, others are left as they are.
+        Whether the C library supports this: glibc does, others do nothing.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,7 +1,4 @@
-"""How weights follow their gradients: the optimisers of a run and the learning rate of each step.
-
-In: a network and a TrainConfig. Out: an ``Optimisers`` that steps. Knows nothing of images or losses.
-"""
+"""Optimizers of a run, and the learning rate of each step."""
 
 from __future__ import annotations
 
@@ -17,15 +14,13 @@ from training.networks.kernels import Kernel
 if TYPE_CHECKING:
     from training.learning.config import TrainConfig
 
-_LOWEST_RATE = 1 / 25  # of the peak, at the first step
+_LOWEST_RATE = 1 / 25  # share of the peak, at the first step
 
 
 def one_cycle(progress: float, warmup: float) -> float:
-    """Share of the peak learning rate: one cycle (Smith 2018, arXiv:1803.09820), both halves cosine-shaped.
+    """Return the share of the peak learning rate: one cycle (Smith 2018, arXiv:1803.09820) of two cosines.
 
-    Args:
-        progress: share of all steps that is done, 0 to 1.
-        warmup: share of the steps before the peak, below 1.
+    ``progress`` is the share of all steps that are done, ``warmup`` of those before the peak, below 1.
     """
     if progress < warmup:
         rise = (1 - math.cos(math.pi * progress / warmup)) / 2
@@ -33,13 +28,14 @@ def one_cycle(progress: float, warmup: float) -> float:
     return (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
 
 
-class Optimisers:
-    """SGD with Nesterov momentum; or Muon for the kernels of convolutions, and SGD for what is left.
+class Optimizers:
+    """SGD with Nesterov momentum; optionally Muon for convolution kernels, and SGD for the rest.
 
     Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) makes each step of a matrix nearly
     orthogonal. Biases and normalisations have no weight decay.
 
-    Raises TrainingError when made for Muon and the network has no such kernels.
+    Raises:
+        TrainingError: Muon is configured, and the network has no kernels for it.
     """
 
     def __init__(self, network: nn.Module, config: TrainConfig) -> None:
@@ -53,11 +49,8 @@ class Optimisers:
         self._all: list[torch.optim.Optimizer] = [
             torch.optim.SGD(
                 [
-                    {
-                        "params": [value for value in left if value.ndim > 1],
-                        "weight_decay": config.weight_decay,
-                    },
-                    {"params": [value for value in left if value.ndim == 1], "weight_decay": 0.0},
+                    {"params": [each for each in left if each.ndim > 1], "weight_decay": config.weight_decay},
+                    {"params": [each for each in left if each.ndim == 1], "weight_decay": 0.0},
                 ],
                 lr=config.peak_learning_rate,
                 momentum=config.momentum,
@@ -77,11 +70,7 @@ class Optimisers:
         self._peaks = [[group["lr"] for group in each.param_groups] for each in self._all]
 
     def step(self, progress: float) -> None:
-        """Move the weights by their gradients, which are cleared.
-
-        Args:
-            progress: share of all steps that is done, 0 to 1.
-        """
+        """Update the weights, and clear the gradients; ``progress`` is that of ``one_cycle``."""
         share = one_cycle(progress, self._warmup)
         for optimiser, peaks in zip(self._all, self._peaks, strict=True):
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):
@@ -91,7 +80,7 @@ class Optimisers:
 
     @property
     def learning_rate(self) -> float:
-        """Of the last step, of SGD's weights."""
+        """SGD's learning rate at the last step."""
         return float(self._all[0].param_groups[0]["lr"])
 
     def state(self) -> dict[str, Any]:
@@ -99,7 +88,7 @@ class Optimisers:
         return {type(each).__name__: each.state_dict() for each in self._all}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state. Raises CheckpointError if it is of other optimisers or weights."""
+        """Load a state. Raises CheckpointError if it is of other optimizers or weights."""
         try:
             for each in self._all:
                 each.load_state_dict(state[type(each).__name__])
@@ -108,7 +97,7 @@ class Optimisers:
 
 
 def _kernel_matrices(network: nn.Module) -> list[nn.Parameter]:
-    """Find the parameters of all kernels; each is a matrix."""
+    """Return the parameters of all kernels; each is a matrix."""
     return [
         value
         for module in network.modules()

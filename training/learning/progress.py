@@ -1,4 +1,4 @@
-"""Tells a person how a training run goes: a bar on a terminal, a line an epoch elsewhere."""
+"""Progress of a training run on the console: a bar on a terminal, and a line for each epoch."""
 
 from __future__ import annotations
 
@@ -19,18 +19,15 @@ if TYPE_CHECKING:
     from training.learning.train import Reporter
 
 
-class Bar:
-    """A bar on a terminal, nothing elsewhere; a context manager, because a bar must be closed."""
+class ProgressBar:
+    """A context manager that shows a bar on a terminal, and nothing elsewhere.
+
+    Columns are those of ``rich.progress.Progress``, and ``fields`` their initial values.
+    """
 
     def __init__(self, console: Console, *columns: ProgressColumn, **fields: Any) -> None:  # noqa: ANN401
-        """Make it.
-
-        Args:
-            console: where it is shown.
-            columns: what it is made of, as of ``rich.progress.Progress``.
-            fields: first values of what the columns show.
-        """
         self._console = console
+        columns = columns or (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
         self._task = self._bar.add_task("", total=None, **fields)
 
@@ -42,8 +39,8 @@ class Bar:
         self._bar.stop()
 
 
-class ProgressReporter(Bar):
-    """Shows steps and epochs on a console."""
+class ProgressReporter(ProgressBar):
+    """Reports steps and epochs on a console."""
 
     def __init__(self, console: Console, epochs: int) -> None:
         super().__init__(
@@ -74,7 +71,7 @@ class ProgressReporter(Bar):
         )
 
     def on_epoch(self, row: dict[str, Any]) -> None:
-        """Print a line that stays."""
+        """Print a line."""
         self._validation = f"{row['validation_top1']:.2%}"
         self._console.print(
             f"epoch {row['epoch']:>3}/{self._epochs}  loss {row['loss']:.4f}  "
@@ -85,18 +82,18 @@ class ProgressReporter(Bar):
         )
 
 
-class Both:
-    """Tells two reporters, one after the other."""
+class Reporters:
+    """Calls several reporters in turn."""
 
-    def __init__(self, first: Reporter, second: Reporter) -> None:
-        self._reporters = first, second
+    def __init__(self, *reporters: Reporter) -> None:
+        self._reporters = reporters
 
     def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """Tell both of a step."""
+        """Report a step to each."""
         for reporter in self._reporters:
             reporter.on_step(epoch, step, steps, loss)
 
     def on_epoch(self, row: dict[str, Any]) -> None:
-        """Tell both of an epoch."""
+        """Report an epoch to each."""
         for reporter in self._reporters:
             reporter.on_epoch(row)

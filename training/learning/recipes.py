@@ -1,4 +1,4 @@
-"""Settings to begin with, by name; docs/experiments.md tells what was tried, and what is not proven yet."""
+"""Recipes: named settings to start a run from; docs/experiments.md has the experiments behind them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TAUGHT = replace(
 RECIPES: dict[str, TrainConfig] = {
     "cifar10net": replace(_MUON, epochs=30),
     "cifar10net-best": _TAUGHT,
-    "mean_pool": replace(_TAUGHT, network="mean_pool"),  # as its twin, since the two are compared
+    "mean_pool": replace(_TAUGHT, network="mean_pool"),  # as CIFAR10Net, since the two are compared
     "lenet": TrainConfig(network="lenet", epochs=30, peak_learning_rate=0.15),
     "fully_connected": TrainConfig(network="fully_connected", epochs=20, peak_learning_rate=0.02),
     "recurrent": TrainConfig(network="recurrent", epochs=30, peak_learning_rate=0.2),
@@ -30,10 +30,10 @@ RECIPES: dict[str, TrainConfig] = {
         peak_learning_rate=0.05,
         muon_weight_decay=0.04,
         shift_px=4,
-        mix_share=0.5,  # with smaller shifts and nothing mixed it learned the images by heart
+        mix_share=0.5,  # with smaller shifts and without CutMix it overfitted
         precision="bfloat16",
-        validation_per_class=500,  # who chooses between students takes the same 500: others it has seen
+        validation_per_class=500,  # students are chosen on the same 500: it has not trained on them
     ),
 }
-"""Every network has one of its own name; one that ends in ``-best`` takes longer."""
+"""Every network has a recipe of its name; recipes that end in ``-best`` take longer."""
 DEFAULT = "cifar10net"

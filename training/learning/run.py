@@ -1,8 +1,8 @@
-"""A run folder: what one training did, and where it can go on.
+"""The folder of a run: settings, metrics, and the checkpoint to resume from.
 
-``config.json`` is what was asked; ``metrics.jsonl`` has one line an epoch; ``filters/`` has the first
-convolution's weights of each epoch, for programs without PyTorch; ``checkpoint.pt`` is the latest state,
-complete enough to continue to the same weights as an unbroken run.
+``config.json`` has the settings; ``metrics.jsonl`` one line for each epoch; ``filters/`` the first
+convolution's weights after each epoch, for programs without PyTorch; ``checkpoint.pt`` the latest state, from
+which a run continues to the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from training.atomic_files import replacing, write_text
-from training.errors import CheckpointError, WriteError
+from training.atomic_files import write_bytes, write_text
+from training.errors import CheckpointError, TrainingError, WriteError
 from training.learning.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ _CONFIG_NAME = "config.json"
 _METRICS_NAME = "metrics.jsonl"
 _FILTERS_NAME = "filters"
 _FORMAT = 2
-
-
-_DAMAGE = (pickle.UnpicklingError, zipfile.BadZipFile)
+_DAMAGE = (OSError, RuntimeError, ValueError, LookupError, TypeError, EOFError)
 
 
 @dataclass(frozen=True)
@@ -46,17 +44,17 @@ class Checkpoint:
 
     config: TrainConfig
     epoch: int
-    """Epochs that are complete."""
+    """Completed epochs."""
     step: int
-    """Steps done of the epoch after them."""
+    """Completed steps of the current epoch."""
     loss_sum: float
-    """Sum of the losses of those steps."""
+    """Sum of the losses of these steps."""
     model: dict[str, Any]
     average: dict[str, Any]
-    """The same weights, averaged over recent steps."""
+    """Exponential moving average of the weights."""
     optimizer: dict[str, Any]
     provenance: dict[str, str]
-    """Commit, libraries and machine that began the run."""
+    """Commit, libraries and machine that started the run."""
 
     @property
     def is_finished(self) -> bool:
@@ -65,7 +63,7 @@ class Checkpoint:
 
 
 class Run:
-    """Reads and writes one run folder; every file appears whole or not at all."""
+    """Reads and writes one run folder; every file is written atomically."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -75,12 +73,12 @@ class Run:
         """Keep other processes from training in this folder until the block ends.
 
         Raises:
-            CheckpointError: another process is at it.
+            CheckpointError: another process is training in it.
             WriteError: the folder cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # The folder itself is locked: a lock file could be deleted under another process's hands.
+            # Locks the folder itself, since a lock file could be deleted while it is held.
             descriptor = os.open(self.folder, os.O_RDONLY)
         except OSError as error:
             raise WriteError(self.folder, error) from error
@@ -91,10 +89,10 @@ class Run:
                 raise CheckpointError(f"another process is training in {self.folder}") from error
             yield
         finally:
-            os.close(descriptor)  # which releases it
+            os.close(descriptor)  # releases the lock
 
     def begin(self, config: TrainConfig) -> None:
-        """Start a new run. Raises CheckpointError if one is already there."""
+        """Start a new run. Raises CheckpointError if the folder holds one already."""
         if (self.folder / CHECKPOINT_NAME).exists():
             raise CheckpointError(
                 f"{self.folder} already holds a run: continue it with --resume {self.folder}, "
@@ -108,15 +106,14 @@ class Run:
         content = {"format": _FORMAT, **vars(checkpoint), "config": asdict(checkpoint.config)}
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        with replacing(self.folder / CHECKPOINT_NAME) as file:
-            file.write(buffer.getbuffer())
+        write_bytes(self.folder / CHECKPOINT_NAME, buffer.getbuffer())
 
     def load(self) -> Checkpoint:
         """Read the latest checkpoint. Raises CheckpointError."""
         return load_checkpoint(self.folder / CHECKPOINT_NAME)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the recorded epochs, oldest first. Raises CheckpointError for a damaged file."""
+        """Return the metrics of each epoch, oldest first. Raises CheckpointError for a damaged file."""
         try:
             text = (self.folder / _METRICS_NAME).read_text()
         except FileNotFoundError:
@@ -132,45 +129,38 @@ class Run:
         return rows
 
     def record(self, row: dict[str, Any]) -> None:
-        """Add the metrics of an epoch, in place of any row of the same or a later epoch.
+        """Add the metrics of an epoch, replacing rows of the same and later epochs.
 
-        A run that died between recording an epoch and saving its checkpoint repeats that epoch.
+        A run that was killed between recording an epoch and saving its checkpoint repeats that epoch.
         """
         rows = [old for old in self.metrics() if old["epoch"] < row["epoch"]] + [row]
         write_text(self.folder / _METRICS_NAME, "".join(f"{json.dumps(each)}\n" for each in rows))
 
     def keep_filters(self, epoch: int, filters: npt.NDArray[np.float32]) -> None:
-        """Write the filters (outputs, 3, height, width) of an epoch. Raises WriteError."""
+        """Write the filters (outputs, 3, height, width) after an epoch. Raises WriteError."""
         buffer = io.BytesIO()
         np.save(buffer, filters, allow_pickle=False)
-        with replacing(self.folder / _FILTERS_NAME / f"{epoch:05}.npy") as file:
-            file.write(buffer.getbuffer())
-
-
-def _check_sums(path: Path) -> None:
-    """Compare every part with its checksum, which torch.load does not do."""
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        write_bytes(self.folder / _FILTERS_NAME / f"{epoch:05}.npy", buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint file; nothing in it is executed.
+    """Read a checkpoint file, without executing code from it.
 
     Raises:
-        CheckpointError: it is missing, damaged, or not one of ours.
+        CheckpointError: the file is missing, damaged, or no checkpoint of cifar10net-train.
     """
     try:
-        _check_sums(path)
+        with zipfile.ZipFile(path) as archive:  # torch.load checks no checksums
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
         content = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
-            raise CheckpointError(f"{path} is not a checkpoint of cifar10net-train")
+            raise ValueError("it is not of cifar10net-train")
         return Checkpoint(**{**content, "config": TrainConfig(**content["config"])})
     except FileNotFoundError as error:
         raise CheckpointError(
             f"no checkpoint at {path}: the file does not exist; start with cifar10net-train fit"
         ) from error
-    except (OSError, RuntimeError, ValueError, LookupError, TypeError, EOFError, *_DAMAGE) as error:
+    except (*_DAMAGE, pickle.UnpicklingError, zipfile.BadZipFile, TrainingError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path} is not a readable checkpoint ({reason})") from error

@@ -1,7 +1,7 @@
-"""Batch normalisation whose batch lies in several processes.
+"""Batch normalisation over a batch that is shared by several processes.
 
-PyTorch's SyncBatchNorm is for GPUs alone; this one needs nothing but sums over a team, so it works between
-CPUs too, and gives what ``nn.BatchNorm2d`` gives on the whole batch, to rounding.
+PyTorch's SyncBatchNorm runs only on GPUs. This one needs only sums over the group, so it also works between
+CPUs; it computes what ``nn.BatchNorm2d`` computes on the whole batch, up to rounding.
 """
 
 from __future__ import annotations
@@ -13,41 +13,38 @@ from torch import nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from training.learning.data_parallel import Team
+    from training.learning.data_parallel import ProcessGroup
 
 _ALL_BUT_CHANNELS = (0, 2, 3)
 
 
-def synchronise(network: nn.Module, team: Team) -> None:
-    """Have every batch normalisation of a network look at the images of all processes.
-
-    Parameters, buffers and their names stay.
-    """
+def synchronize_batchnorm(network: nn.Module, group: ProcessGroup) -> None:
+    """Replace every batch normalisation of a network; parameters, buffers and their names do not change."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if type(child) is nn.BatchNorm2d:
-                setattr(module, name, SynchronisedBatchNorm2d(child, team))
+                setattr(module, name, SyncBatchNorm2d(child, group))
 
 
-class SynchronisedBatchNorm2d(nn.BatchNorm2d):
-    """Takes another's place, with its parameters and buffers."""
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """Replaces a ``nn.BatchNorm2d``, and takes over its parameters and buffers."""
 
-    def __init__(self, plain: nn.BatchNorm2d, team: Team) -> None:
+    def __init__(self, plain: nn.BatchNorm2d, group: ProcessGroup) -> None:
         if plain.momentum is None:
-            raise TypeError("a cumulative average of statistics is not synchronised; give a momentum")
+            raise TypeError("momentum is None: a cumulative average cannot be synchronised, give a momentum")
         super().__init__(plain.num_features, plain.eps, plain.momentum)
         self._share = plain.momentum
         self.weight, self.bias = plain.weight, plain.bias
         self.running_mean, self.running_var = plain.running_mean, plain.running_var
         self.num_batches_tracked = plain.num_batches_tracked
-        self._team = team
+        self._group = group
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - the name of nn.BatchNorm2d
-        """Normalise (n, c, h, w); while training, by what all processes have."""
+        """Normalise (n, c, h, w); in training, with the statistics of all processes."""
         if not self.training:
             return super().forward(input)
-        output, mean, variance, count = _Normalise.apply(  # type: ignore[no-untyped-call]
-            input, self.weight, self.bias, self.eps, self._team
+        output, mean, variance, count = _SyncBatchNormFunction.apply(  # type: ignore[no-untyped-call]
+            input, self.weight, self.bias, self.eps, self._group
         )
         with torch.no_grad():
             share = self._share
@@ -57,33 +54,33 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         return output  # type: ignore[no-any-return]
 
 
-class _Normalise(torch.autograd.Function):
-    """(x - mean) / sqrt(variance + eps) * weight + bias, with mean and variance of the whole team's x.
+class _SyncBatchNormFunction(torch.autograd.Function):
+    """(x - mean) / sqrt(variance + eps) * weight + bias, with mean and variance over all processes.
 
-    Its gradient is that of Ioffe and Szegedy 2015 (arXiv:1502.03167), section 3, the sums over the batch
-    taken over the team: each process has the loss of its own images, and all of them depend on each x.
+    The gradient is that of Ioffe and Szegedy 2015 (arXiv:1502.03167), section 3, with sums over all
+    processes, since the loss of each depends on every x.
     """
 
     @staticmethod
-    def forward(  # noqa: PLR0913, PLR0917 - autograd's way
-        ctx: Any,  # noqa: ANN401 - autograd's own
+    def forward(  # noqa: PLR0913, PLR0917 - as autograd passes them
+        ctx: Any,  # noqa: ANN401 - autograd's context
         values: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor,
         eps: float,
-        team: Team,
+        group: ProcessGroup,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         own = values.numel() / values.shape[1]
         variance, mean = torch.var_mean(_precise(values), _ALL_BUT_CHANNELS, correction=0)
         sums = torch.cat([mean * own, mean.new_tensor([own])])
-        team.add(sums)
+        group.all_reduce(sums)
         count, overall = sums[-1], sums[:-1] / sums[-1]
-        # Two sums in turn: squares of all values, less the square of their mean, would cancel.
+        # Two reductions: mean of squares minus square of the mean would suffer from cancellation.
         spread = (variance + (mean - overall) ** 2) * own
-        team.add(spread)
+        group.all_reduce(spread)
         spread = spread / count
         ctx.save_for_backward(values, weight, overall, torch.rsqrt(spread + eps), count)
-        ctx.team = team
+        ctx.group = group
         output = functional.batch_norm(values, overall, spread, weight, bias, training=False, eps=eps)
         ctx.mark_non_differentiable(overall, spread, count)
         return output, overall, spread, count
@@ -95,13 +92,13 @@ class _Normalise(torch.autograd.Function):
         normalised = (_precise(values) - mean.view(wide)) * inverse.view(wide)
         slope = _precise(gradient)
         sums = torch.stack([slope.sum(_ALL_BUT_CHANNELS), (slope * normalised).sum(_ALL_BUT_CHANNELS)])
-        of_bias, of_weight = sums.clone()  # of the own images: they are added with all other gradients
-        ctx.team.add(sums)
+        of_bias, of_weight = sums.clone()  # of this process's images: reduced later, with all other gradients
+        ctx.group.all_reduce(sums)
         level, tilt = sums / count
         moved = slope - level.view(wide) - normalised * tilt.view(wide)
         return (moved * (weight * inverse).view(wide)).to(values.dtype), of_weight, of_bias, None, None
 
 
 def _precise(values: torch.Tensor) -> torch.Tensor:
-    """Widen numbers to float32 at least."""
+    """Convert to float32, if the values are narrower."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -1,21 +1,19 @@
-"""What a bigger network says of the training images, for a smaller one to learn from.
+"""The teacher's logits for the training images and their mirror images, computed once and cached in a file.
 
-In: a teacher and the training images. Out: its logits of each image and of its mirror image. They are
-computed once and kept in a file, so that a student's step costs no more for its teacher. A student that is
-shown an image shifted by a pixel or two learns from what the teacher said of it unshifted. Knows nothing of
-the student.
+A step of the student therefore costs no more with a teacher. Images that the student sees shifted have the
+logits of the unshifted ones.
 """
 
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.atomic_files import replacing
+from training.data.array_cache import cached
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,63 +27,45 @@ _FORMAT = "1"
 _BATCH = 250
 _SMALLEST = 1e-12
 
-
 OpenTeacher = Callable[[], "Predictor"]
-"""Loads a teacher: uint8 (n, 32, 32, 3) to probabilities."""
+"""Loads a teacher."""
 OnBatch = Callable[[int, int], None]
-"""Is told how many images a teacher has answered, and of how many."""
+"""Called with the number of images that are done, and of all images."""
 
 
-class TeacherAnswers:
+@dataclass(frozen=True)
+class TeacherLogits:
     """Logits of a teacher for ``n`` images and their mirror images."""
 
-    def __init__(self, logits: npt.NDArray[np.float32], identity: str) -> None:
-        """Keep them.
-
-        Args:
-            logits: (n, 2, 10) by image, mirrored and class, each row up to a constant.
-            identity: names the teacher; another one has another.
-        """
-        self._logits = logits
-        self.identity = identity
+    logits: npt.NDArray[np.float32]
+    """(n, 2, 10) by image, mirrored and class, each row up to a constant."""
+    identity: str
+    """Unique name of the teacher: the digest of its file."""
 
     def of(self, indices: npt.NDArray[np.int64], mirrored: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-        """Return the logits (n, 10) of some of the images, mirrored or not."""
-        answers: npt.NDArray[np.float32] = self._logits[indices, mirrored.astype(np.int64)]
+        """Return the logits (n, 10) of images, mirrored or not."""
+        answers: npt.NDArray[np.float32] = self.logits[indices, mirrored.astype(np.int64)]
         return answers
 
 
-def teacher_answers(
+def teacher_logits(
     open_teacher: OpenTeacher, identity: str, images: Split, cache_dir: Path, on_batch: OnBatch
-) -> TeacherAnswers:
-    """Ask a teacher, or read what it said before.
+) -> TeacherLogits:
+    """Compute the logits of a teacher, or read them from the cache.
 
-    Args:
-        open_teacher: is called only if the answers are not kept yet.
-        identity: names it; another teacher must have another.
-        images: the images its student learns from.
-        cache_dir: where the answers are kept.
-        on_batch: is told of the progress.
+    ``open_teacher`` is called only if the logits are not cached; ``identity`` is the digest of the teacher's
+    file; ``on_batch`` is called with the progress.
 
     Raises:
-        WriteError: the folder cannot be written.
+        WriteError: the cache cannot be written.
     """
     key = hashlib.sha256(f"{_FORMAT}\n{identity}\n{images.digest()}".encode()).hexdigest()
     path = cache_dir / f"teacher-{key[:16]}.npz"
-    try:
-        with path.open("rb") as kept, np.load(kept) as arrays:
-            return TeacherAnswers(arrays["logits"], identity)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        path.unlink(missing_ok=True)  # damaged: it is asked again
-    logits = _ask(open_teacher(), images.images, on_batch)
-    with replacing(path) as file:
-        np.savez(file, logits=logits)
-    return TeacherAnswers(logits, identity)
+    arrays = cached(path, lambda: {"logits": _predict(open_teacher(), images.images, on_batch)})
+    return TeacherLogits(arrays["logits"], identity)
 
 
-def _ask(predict: Predictor, images: npt.NDArray[np.uint8], on_batch: OnBatch) -> npt.NDArray[np.float32]:
+def _predict(predict: Predictor, images: npt.NDArray[np.uint8], on_batch: OnBatch) -> npt.NDArray[np.float32]:
     logits = []
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]

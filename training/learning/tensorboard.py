@@ -1,14 +1,13 @@
-"""Writes how a run goes as event files, which TensorBoard shows.
+"""Writes the metrics of a run as TensorBoard event files, to ``tensorboard/`` in its folder.
 
-In: the metrics of each epoch. Out: ``tensorboard/`` in the run's folder. A run that goes on takes back what
-it had told of epochs that it does again. Knows nothing of networks.
+A resumed run purges the events of epochs that it repeats.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from training.errors import MissingPackageError, WriteError
+from training.errors import WriteError, required
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,18 +25,16 @@ _TAGS = {
 
 
 class EventReporter:
-    """Tells TensorBoard of epochs; a context manager, because files must be closed."""
+    """Reports epochs to TensorBoard; a context manager that closes the files."""
 
     def __init__(self, folder: Path) -> None:
-        """Prepare to write into a run's folder, with its first epoch to come.
+        """Prepare to write to the folder of a run.
 
         Raises:
             MissingPackageError: tensorboardX is not installed.
         """
-        try:
-            import tensorboardX  # noqa: PLC0415 - needed where events are asked for
-        except ImportError as error:
-            raise MissingPackageError("tensorboardX", "train") from error
+        with required("train"):
+            import tensorboardX  # noqa: PLC0415 - needed only for --tensorboard
         self._open = tensorboardX.SummaryWriter
         self._folder = folder / FOLDER_NAME
         self._writer: Any = None
@@ -50,17 +47,17 @@ class EventReporter:
             self._writer.close()
 
     def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """Steps are not told: there are thousands."""
+        """Write nothing: there are thousands of steps."""
 
     def on_epoch(self, row: dict[str, Any]) -> None:
-        """Write the metrics of an epoch, which can be seen within seconds. Raises WriteError."""
+        """Write the metrics of an epoch, and flush within a second. Raises WriteError."""
         try:
             if self._writer is None:
                 self._writer = self._open(
                     str(self._folder),
                     purge_step=row["epoch"],
                     flush_secs=_FLUSH_S,
-                    filename_suffix=f".{row['epoch']}",  # two files of one second would be one file
+                    filename_suffix=f".{row['epoch']}",  # without it, files of the same second collide
                 )
             for name, tag in _TAGS.items():
                 self._writer.add_scalar(tag, row[name], row["epoch"])

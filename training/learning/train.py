@@ -1,7 +1,6 @@
-"""The training loop: a configuration and a training split become a checkpoint.
+"""The training loop: epochs, validation, checkpoints, and resuming to the same weights.
 
-A run that was stopped anywhere continues to the same weights. Of several processes one writes, validates
-and reports. Knows nothing of the test split or of ONNX.
+Of several processes, the leader validates, reports and writes files.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from torch import nn
 from training.data.dataset import Split, hold_out
 from training.errors import CheckpointError, Interrupted, TrainingError
 from training.evaluation.metrics import evaluate, torch_predictor
-from training.learning.data_parallel import Team, local_rank
+from training.learning.data_parallel import ProcessGroup, local_rank
 from training.learning.devices import open_device
 from training.learning.learner import Learner, load_weights, network_for_training
 from training.learning.run import Checkpoint, Run
@@ -31,57 +30,57 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from training.learning.config import TrainConfig
-    from training.learning.teacher import TeacherAnswers
+    from training.learning.teacher import TeacherLogits
     from training.networks import Network
     from training.networks.network import Trainable
 
 
 class Reporter(Protocol):
-    """Is told how a run goes."""
+    """Receives the progress of a run."""
 
     def on_step(self, epoch: int, step: int, steps: int, loss: float) -> None:
-        """Take note of a finished step and the mean loss of its epoch so far."""
+        """Report a finished step, and the mean loss of its epoch so far."""
 
     def on_epoch(self, row: dict[str, Any]) -> None:
-        """Take note of a finished epoch's metrics."""
+        """Report the metrics of a finished epoch."""
 
 
-AskTeacher = Callable[["TrainConfig", Split], "TeacherAnswers"]
-"""Finds what the teacher of a configuration says of the images that are learned from."""
+LoadTeacher = Callable[["TrainConfig", Split], "TeacherLogits"]
+"""Computes or loads the logits of a configuration's teacher for the training images."""
 
 
-def fit(  # noqa: PLR0913, PLR0917 - what a run is made of
+def fit(  # noqa: PLR0913, PLR0917 - the parts of a run
     run: Run,
     config: TrainConfig,
     train: Split,
     reporter: Reporter,
-    ask_teacher: AskTeacher | None = None,
-    team: Team | None = None,
+    load_teacher: LoadTeacher | None = None,
+    group: ProcessGroup | None = None,
 ) -> Checkpoint:
-    """Train from the beginning.
+    """Start a new run.
 
     Args:
-        run: where config, metrics and checkpoints go; must not hold a run yet.
-        config: what to do.
+        run: destination of settings, metrics and checkpoints; must not hold a run yet.
+        config: the hyperparameters.
         train: the training split; validation images are held out of it.
-        reporter: is told each step and epoch, in the leading process.
-        ask_teacher: is asked once in each process, the leading one first, if there is to be a teacher.
-        team: the processes of the run, each of which calls this; None is this one alone.
+        reporter: receives each step and epoch, in the leader.
+        load_teacher: called once in each process, first in the leader, if the configuration has a teacher.
+        group: the processes of the run, each of which calls this; None is this one alone.
 
     Returns:
         The finished checkpoint, already saved.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM came, to any process; the state is saved.
-        TrainingError: the split is too small, the device is not there, the folder cannot be written, the loss
-            is not finite, or another process is gone.
+        Interrupted: any process received Ctrl-C or SIGTERM; the state is saved.
+        TrainingError: the split is too small, the device is not available, the folder cannot be written, the
+            loss is not finite, or another process is gone.
     """
-    team = team or Team()
-    trainer = _Trainer(config, train, ask_teacher, team)
-    with _held(run, team):
-        if team.leads:
+    group = group or ProcessGroup()
+    trainer = _Trainer(config, train, load_teacher, group)
+    with _locked(run, group):
+        if group.is_leader:
             run.begin(config)
-        team.wait()
+        group.barrier()
         return trainer.run(run, reporter)
 
 
@@ -89,56 +88,59 @@ def resume(
     run: Run,
     train: Split,
     reporter: Reporter,
-    ask_teacher: AskTeacher | None = None,
-    team: Team | None = None,
+    load_teacher: LoadTeacher | None = None,
+    group: ProcessGroup | None = None,
 ) -> Checkpoint:
-    """Continue a stopped run; arguments, result and errors as ``fit``.
+    """Continue a stopped run. Arguments, result and errors are those of ``fit``.
 
-    Raises CheckpointError too: there is no run, it is damaged, or it was begun on other images, with another
-    teacher or by another number of processes.
+    Raises:
+        CheckpointError: there is no run, it is damaged, or it was started on other images, with another
+            teacher or by another number of processes.
     """
-    team = team or Team()
-    with _held(run, team):
+    group = group or ProcessGroup()
+    with _locked(run, group):
         checkpoint = run.load()
         if checkpoint.is_finished:
             return checkpoint
-        run.metrics()  # a damaged file is found before an epoch is spent
-        trainer = _Trainer(checkpoint.config, train, ask_teacher, team)
+        run.metrics()  # fails on a damaged file before an epoch is spent
+        trainer = _Trainer(checkpoint.config, train, load_teacher, group)
         trainer.restore(checkpoint)
-        team.wait()  # nobody reads any more what the leading process will write
+        group.barrier()  # every process has read what the leader will replace
         return trainer.run(run, reporter)
 
 
 def trained_network(checkpoint: Checkpoint) -> Network:
-    """Return the averaged network of a checkpoint, folded to the plain architecture.
+    """Return the network of a checkpoint with the averaged weights, folded to the plain architecture.
 
     Raises:
-        CheckpointError: the checkpoint is of an unknown network or of other weights.
+        CheckpointError: the checkpoint holds weights of another network.
     """
-    network = network_for_training(checkpoint.config, (0.0,) * 3, (1.0,) * 3)
+    network = network_for_training(checkpoint.config)
     load_weights(network, checkpoint.average, checkpoint.config.network)
     return network.fold()
 
 
 class _Trainer:
-    """Where a run is, and how it goes on."""
+    """Runs the epochs of one run, from the start or from a checkpoint."""
 
-    def __init__(self, config: TrainConfig, train: Split, ask_teacher: AskTeacher | None, team: Team) -> None:
-        if config.processes != team.size:
+    def __init__(
+        self, config: TrainConfig, train: Split, load_teacher: LoadTeacher | None, group: ProcessGroup
+    ) -> None:
+        if config.processes != group.size:
             raise CheckpointError(
-                f"the run is one of {config.processes} processes, and {team.size} are here: sums would round "
+                f"the run needs {config.processes} processes, {group.size} were started: sums would round "
                 f"differently; start it with torchrun --nproc-per-node {config.processes} -m training fit ..."
             )
-        self._config, self._team = config, team
+        self._config, self._group = config, group
         self._device = open_device(config.device, local_rank())
         images, self._validation = hold_out(train, config.validation_per_class)
         if len(images) < config.batch_size:
             raise TrainingError(
-                f"{len(images)} images are left to train on, fewer than one batch of "
+                f"{len(images)} images are left to train on, fewer than a batch of "
                 f"{config.batch_size}; lower --batch-size or --validation-per-class"
             )
-        teacher = _asked(ask_teacher, config, images, team) if config.teacher else None
-        self._learner = Learner(config, images, teacher, team, self._device)
+        teacher = _load_teacher(load_teacher, config, images, group) if config.teacher else None
+        self._learner = Learner(config, images, teacher, group, self._device)
         self._steps = self._learner.steps
         self._epoch = self._step = 0
         self._loss_sum = 0.0
@@ -152,16 +154,16 @@ class _Trainer:
             self._provenance["teacher_sha256"] = teacher.identity
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        begun_on, given = (each.get("data_sha256") for each in (checkpoint.provenance, self._provenance))
-        if begun_on not in {None, given}:
+        started_with, given = checkpoint.provenance, self._provenance
+        if started_with.get("data_sha256") not in {None, given["data_sha256"]}:
             raise CheckpointError(
-                "the run was begun on other training images than these; give it the --data it was begun with"
+                "the run was started on other training images; give it the --data it was started with"
             )
-        begun_with, given = (each.get("teacher_sha256") for each in (checkpoint.provenance, self._provenance))
-        if begun_with not in {None, given}:
+        teacher = started_with.get("teacher_sha256")
+        if teacher not in {None, given.get("teacher_sha256")}:
             raise CheckpointError(
-                f"the run was begun with another teacher than {self._config.teacher} is now; put back the "
-                f"one whose SHA-256 is {begun_with}"
+                f"the run was started with another teacher than {self._config.teacher} is now; restore the "
+                f"one whose SHA-256 is {teacher}"
             )
         self._learner.restore(checkpoint)
         self._epoch, self._step = checkpoint.epoch, checkpoint.step
@@ -173,7 +175,7 @@ class _Trainer:
             while self._epoch < self._config.epochs:
                 loss, timing = self._finish_epoch(run, reporter, stop)
                 self._learner.check_agreement()
-                if self._team.leads:
+                if self._group.is_leader:
                     network = self._averaged()
                     rate = {"learning_rate": self._learner.learning_rate}
                     row = {"epoch": self._epoch, "loss": loss, **self._validate(network), **rate, **timing}
@@ -183,12 +185,12 @@ class _Trainer:
                         run.keep_filters(self._epoch, filters)
                     run.save(self._checkpoint())
                     reporter.on_epoch(row)
-                if self._team.any(bool(stop)) and self._epoch < self._config.epochs:
+                if self._group.any(bool(stop)) and self._epoch < self._config.epochs:
                     raise Interrupted(run.folder, self._epoch, self._step)
         return self._checkpoint()
 
     def _finish_epoch(self, run: Run, reporter: Reporter, stop: list[int]) -> tuple[float, dict[str, float]]:
-        """Do what is left of the epoch, stopping between steps when asked; returns its loss and speed."""
+        """Do the remaining steps of the epoch, unless a stop is requested; return its loss and speed."""
         started, first = time.monotonic(), self._step
         order = self._learner.order(self._epoch)
         while self._step < self._steps:
@@ -196,12 +198,12 @@ class _Trainer:
             indices = order[start : start + self._config.batch_size]
             self._loss_sum += self._learner.learn(indices, self._epoch, self._step)
             self._step += 1
-            if self._team.leads:
+            if self._group.is_leader:
                 reporter.on_step(self._epoch, self._step, self._steps, self._loss_sum / self._step)
-            if self._team.any(bool(stop)) and self._step < self._steps:
-                if self._team.leads:
+            if self._group.any(bool(stop)) and self._step < self._steps:
+                if self._group.is_leader:
                     run.save(self._checkpoint())
-                self._team.wait()  # who leaves before the others can have them ended
+                self._group.barrier()  # torchrun may end the others when one exits
                 raise Interrupted(run.folder, self._epoch, self._step)
         seconds = time.monotonic() - started
         loss = self._loss_sum / self._steps
@@ -214,8 +216,8 @@ class _Trainer:
         return loss, {"seconds": seconds, "images_per_s": images / seconds}
 
     def _averaged(self) -> Trainable:
-        """Make the network of the averaged weights, the ones that will be exported."""
-        network = network_for_training(self._config, (0.0,) * 3, (1.0,) * 3).to(self._device)
+        """Make the network of the averaged weights, which are exported."""
+        network = network_for_training(self._config).to(self._device)
         network.load_state_dict(self._learner.average)
         return network
 
@@ -239,37 +241,34 @@ class _Trainer:
 
 
 def _first_filters(network: Network) -> npt.NDArray[np.float32] | None:
-    """Return the weights of the convolution that sees the pixels; None if the network has none."""
+    """Return the weights of the first convolution; None if the network has none."""
     first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
     return None if first is None else first.weight.detach().float().cpu().numpy()
 
 
 @contextlib.contextmanager
-def _held(run: Run, team: Team) -> Iterator[None]:
-    """Keep other runs out of the folder; one process does so for its team."""
-    if not team.leads:
-        yield
-        return
-    with run.locked():
+def _locked(run: Run, group: ProcessGroup) -> Iterator[None]:
+    """Lock the folder against other runs; the leader holds the lock for its group."""
+    with run.locked() if group.is_leader else contextlib.nullcontext():
         yield
 
 
-def _asked(ask_teacher: AskTeacher | None, config: TrainConfig, images: Split, team: Team) -> TeacherAnswers:
-    if ask_teacher is None:
-        raise TrainingError(
-            f"the run learns from the teacher {config.teacher}, and there is nobody to ask it"
-        )
-    if team.leads:
-        answers = ask_teacher(config, images)
-        team.wait()
-        return answers
-    team.wait()  # the leading process has asked, and kept the answers
-    return ask_teacher(config, images)
+def _load_teacher(
+    load: LoadTeacher | None, config: TrainConfig, images: Split, group: ProcessGroup
+) -> TeacherLogits:
+    if load is None:
+        raise TrainingError(f"the run has the teacher {config.teacher}, and fit was given no way to load it")
+    if not group.is_leader:
+        group.barrier()  # the leader fills the cache first
+    logits = load(config, images)
+    if group.is_leader:
+        group.barrier()
+    return logits
 
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list; a second one acts as usual."""
+    """Collect SIGINT and SIGTERM in a list; a second one has its usual effect."""
     received: list[int] = []
     before: dict[int, Any] = {}
 

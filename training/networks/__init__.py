@@ -1,4 +1,4 @@
-"""The networks by name: one file an architecture, each taking uint8 pixels and giving logits."""
+"""Network architectures by name; each maps uint8 pixels to logits."""
 
 from __future__ import annotations
 

@@ -1,21 +1,18 @@
-"""CIFAR10Net: three stages of 5x5 convolution, ReLU and 2x2 max pooling, then ten classes.
+"""CIFAR10Net, the architecture of the ConvNetJS CIFAR-10 demo, and MeanPool, the same with mean pooling.
 
-The architecture of the ConvNetJS CIFAR-10 demo (https://cs.stanford.edu/people/karpathy/convnetjs/
-demo/cifar10.html): 22,466 parameters, 3.92 million multiply-adds an image. ``CIFAR10Net`` is what is
-exported; ``CIFAR10NetTraining`` computes the same function while batch normalisation helps it learn.
-``MeanPool`` is its twin with the other kind of pooling.
+22,466 parameters, 3.92 million multiply-adds for an image. See
+https://cs.stanford.edu/people/karpathy/convnetjs/demo/cifar10.html.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import pairwise
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
-from training.networks.kernels import KernelConv2d, fold_into
+from training.networks.kernels import KernelConv2d, fold_layers
 from training.networks.network import CLASSES, Network, Trainable
 
 if TYPE_CHECKING:
@@ -48,7 +45,7 @@ class CIFAR10Net(Network):
     def for_training(
         cls, mean: Sequence[float], std: Sequence[float], kernels: str = "plain"
     ) -> CIFAR10NetTraining:
-        """Make the form that is trained; ``fold`` turns it back."""
+        """Make the training form, with batch normalisation."""
         return CIFAR10NetTraining(mean, std, kernels, plain=cls)
 
 
@@ -62,10 +59,10 @@ class MeanPool(CIFAR10Net):
 class CIFAR10NetTraining(Trainable):
     """CIFAR10Net with batch normalisation, which ``fold`` removes exactly.
 
-    Where pooling takes the maximum it comes before normalisation and ReLU, which then touch a quarter
-    of the values. Maximum and ReLU both keep order, and so does a batch normalisation whose scale is
-    positive (here it is fixed at one), so max-pool, normalise, ReLU equals normalise, ReLU, max-pool.
-    A mean does not commute with ReLU and stays behind it.
+    Max pooling comes before normalisation and ReLU, which then process a quarter of the values. Maximum and
+    ReLU both keep order, and so does a batch normalisation whose scale is positive (here it is fixed at one),
+    so max-pool, normalise, ReLU equals normalise, ReLU, max-pool. A mean does not commute with ReLU and stays
+    behind it.
     """
 
     def __init__(
@@ -92,16 +89,9 @@ class CIFAR10NetTraining(Trainable):
         super().__init__(mean, std, layers)
         self._plain = plain
 
-    @torch.no_grad()
     def fold(self) -> CIFAR10Net:
-        """Return the plain network that computes what this one does in evaluation mode."""
+        """Return the plain network that computes what this one computes in evaluation mode."""
         network = self._plain()
         network.normalise.load_state_dict(self.normalise.state_dict())
-        for stage in range(1, len(_CHANNELS)):
-            fold_into(
-                cast("nn.Conv2d", network.layers.get_submodule(f"conv{stage}")),
-                cast("KernelConv2d", self.layers.get_submodule(f"conv{stage}")),
-                cast("nn.BatchNorm2d", self.layers.get_submodule(f"norm{stage}")),
-            )
-        network.layers.get_submodule("fc").load_state_dict(self.layers.get_submodule("fc").state_dict())
+        fold_layers(self.layers, network.layers)
         return network.eval()

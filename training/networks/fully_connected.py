@@ -1,4 +1,4 @@
-"""The feed-forward baseline: pixels as one vector, two hidden layers, no idea of what lies beside what."""
+"""The feed-forward baseline: pixels as one vector, and two hidden layers."""
 
 from __future__ import annotations
 

@@ -1,26 +1,27 @@
-"""Convolutions that learn more numbers than they have weights, and how they fold into plain ones.
+"""Overparameterised convolution kernels, and folding batch normalisation into plain convolutions.
 
-The sum of linear maps is one linear map, and so is one after another. A kernel that is written as such a
-sum or product computes nothing else, but gradient descent takes another path to it. Here the kernel itself
-is put together before each convolution, which costs as little as a kernel is small beside an image.
+A sum or composition of linear maps is one linear map, so such a kernel computes the same functions as a plain
+one, but gradient descent takes another path. The kernel is computed from its parameters before each
+convolution, which is cheap since a kernel is small compared with an image.
 """
 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 _EXPANSION = 4
-"""Channels of an expanded kernel's inside, over those it shows."""
+"""Inner channels of an expanded kernel, as a multiple of the outer ones."""
 
 
 class Kernel(nn.Module):
-    """The weights of a convolution, each parameter a matrix with a row an output channel.
+    """The weights of a convolution, whose parameters are matrices with a row for each output channel.
 
-    Matrices are what Muon orthogonalises (torch.optim.Muon takes nothing else).
+    torch.optim.Muon accepts only matrices.
     """
 
     def __init__(self, wide_in: int, wide_out: int, size: int) -> None:
@@ -33,7 +34,7 @@ class Kernel(nn.Module):
 
 
 class PlainKernel(Kernel):
-    """As many numbers as weights; begins as ``nn.Conv2d`` does."""
+    """One parameter for each weight, initialised as in ``nn.Conv2d``."""
 
     def __init__(self, wide_in: int, wide_out: int, size: int) -> None:
         super().__init__(wide_in, wide_out, size)
@@ -45,9 +46,9 @@ class PlainKernel(Kernel):
 
 
 class BranchedKernel(Kernel):
-    """Parallel kernels of every odd size up to ``size``, around one centre, added.
+    """The sum of concentric kernels of every odd size up to ``size``.
 
-    The branches of RepVGG (Ding et al. 2021, arXiv:2101.03697), without a normalisation of their own.
+    These are the branches of RepVGG (Ding et al. 2021, arXiv:2101.03697), without normalisation.
     """
 
     def __init__(self, wide_in: int, wide_out: int, size: int) -> None:
@@ -65,9 +66,9 @@ class BranchedKernel(Kernel):
 
 
 class ExpandedKernel(Kernel):
-    """A 1x1 convolution, one of ``size`` and a 1x1, with nothing in between.
+    """A 1x1 convolution, one of ``size`` and another 1x1, without nonlinearities.
 
-    The linear over-parameterisation of ExpandNets (Guo et al. 2020, arXiv:1811.10495).
+    This is the overparameterisation of ExpandNets (Guo et al. 2020, arXiv:1811.10495).
     """
 
     def __init__(self, wide_in: int, wide_out: int, size: int) -> None:
@@ -93,17 +94,9 @@ KERNEL_FORMS = tuple(_KERNELS)
 
 
 class KernelConv2d(nn.Module):
-    """A convolution of odd kernel size that keeps height and width, without bias."""
+    """A convolution of odd size without bias, which keeps height and width; ``form`` is in KERNEL_FORMS."""
 
     def __init__(self, wide_in: int, wide_out: int, size: int, form: str = "plain") -> None:
-        """Make it.
-
-        Args:
-            wide_in: channels in.
-            wide_out: channels out.
-            size: of the square kernel, odd.
-            form: one of ``KERNEL_FORMS``.
-        """
         super().__init__()
         self.kernel = _KERNELS[form](wide_in, wide_out, size)
 
@@ -113,10 +106,26 @@ class KernelConv2d(nn.Module):
 
 
 @torch.no_grad()
-def fold_into(target: nn.Conv2d, source: KernelConv2d, norm: nn.BatchNorm2d) -> None:
+def fold_layers(trained: nn.Module, plain: nn.Module) -> None:
+    """Copy trained layers into the plain ones, each convolution ``conv`` together with its ``norm``.
+
+    Args:
+        trained: layers with each KernelConv2d named ``...conv...``, and its BatchNorm2d ``...norm...``.
+        plain: the same layers with ``nn.Conv2d``, without normalisation; ``fc`` is copied.
+    """
+    for name, source in trained.named_modules():
+        if isinstance(source, KernelConv2d):
+            target = cast("nn.Conv2d", plain.get_submodule(name))
+            _fold_into(
+                target, source, cast("nn.BatchNorm2d", trained.get_submodule(name.replace("conv", "norm")))
+            )
+    plain.get_submodule("fc").load_state_dict(trained.get_submodule("fc").state_dict())
+
+
+def _fold_into(target: nn.Conv2d, source: KernelConv2d, norm: nn.BatchNorm2d) -> None:
     """Write ``source`` followed by ``norm`` into the weight and bias of ``target``.
 
-    norm(conv(x)) = (w*x - mean) * scale + shift with scale = gamma / sqrt(var + eps); folded in float64 and
+    norm(conv(x)) = (w*x - mean) * scale + shift with scale = gamma / sqrt(var + eps), computed in float64 and
     rounded once.
     """
     state = {name: value.double() for name, value in norm.state_dict().items()}
@@ -128,6 +137,6 @@ def fold_into(target: nn.Conv2d, source: KernelConv2d, norm: nn.BatchNorm2d) -> 
 
 
 def _matrix(rows: int, columns: int) -> nn.Parameter:
-    """Uniform within 1 / sqrt(columns), which ``nn.Conv2d`` begins with."""
+    """Make a matrix, uniform within 1 / sqrt(columns) like the weights of ``nn.Conv2d``."""
     bound = 1 / math.sqrt(columns)
     return nn.Parameter(torch.empty(rows, columns).uniform_(-bound, bound))

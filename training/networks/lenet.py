@@ -1,8 +1,8 @@
-"""LeNet-5 for 32x32 colour images: convolution and subsampling in turn.
+"""LeNet-5 for 32x32 colour images.
 
-LeCun et al. 1998, "Gradient-based learning applied to document recognition", with three colour channels in,
-every feature map of the second layer connected to all of the first, plain means as subsampling, and a
-linear output in place of radial basis functions.
+LeCun et al. 1998, "Gradient-based learning applied to document recognition", with three input channels, full
+connections between the feature maps of the first two convolutions, mean pooling as subsampling, and a linear
+output in place of radial basis functions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every network has in common: uint8 pixels in, normalised, through its layers, logits out."""
+"""Base classes of the networks: uint8 pixels, normalisation, layers, logits."""
 
 from __future__ import annotations
 
@@ -22,18 +22,14 @@ ONE = (1.0, 1.0, 1.0)
 
 
 class Trainable(nn.Module):
-    """A network in the form that learns: pixels (n, 32, 32, 3) uint8 to logits (n, 10) float32."""
+    """The training form of a network: pixels (n, 32, 32, 3) uint8 to logits (n, 10) float32.
+
+    Mean and deviation are those of each colour channel, of pixels divided by 255.
+    """
 
     def __init__(
         self, mean: Sequence[float], std: Sequence[float], layers: OrderedDict[str, nn.Module]
     ) -> None:
-        """Put normalisation before the layers.
-
-        Args:
-            mean: of each colour channel, of pixels divided by 255.
-            std: standard deviation of the same.
-            layers: run one after the other on (n, 3, 32, 32).
-        """
         super().__init__()
         self.normalise = Normalise(mean, std)
         self.layers = nn.Sequential(layers)
@@ -44,19 +40,19 @@ class Trainable(nn.Module):
         return logits
 
     def fold(self) -> Network:
-        """Return the plain network, which computes what this one does in evaluation mode."""
+        """Return the plain network, which computes what this one computes in evaluation mode."""
         raise NotImplementedError
 
 
 class Network(Trainable):
-    """A network in the form that is exported.
+    """The exported form of a network.
 
-    What helps only its training goes in a form of its own, made by ``for_training``, whose ``fold`` leads
-    back; a network without one is trained as it is.
+    ``for_training`` makes the form that is trained, whose ``fold`` returns the exported form; by default they
+    are the same.
     """
 
     description: ClassVar[str]
-    """What it is, in a sentence."""
+    """A sentence for the model card."""
 
     def __init__(self, mean: Sequence[float] = ZERO, std: Sequence[float] = ONE) -> None:
         super().__init__(mean, std, self._make_layers())
@@ -67,22 +63,15 @@ class Network(Trainable):
 
     @classmethod
     def for_training(cls, mean: Sequence[float], std: Sequence[float], kernels: str = "plain") -> Trainable:
-        """Make the form that is trained.
-
-        Args:
-            mean: as of ``Trainable``.
-            std: as of ``Trainable``.
-            kernels: how convolution kernels are parameterised, one of ``kernels.KERNEL_FORMS``.
+        """Make the training form, with convolution kernels of one of the KERNEL_FORMS.
 
         Raises:
-            TrainingError: the network has no kernels of another form than plain.
+            TrainingError: the network supports only plain kernels.
         """
         if kernels != "plain":
-            raise TrainingError(
-                f"{cls.__name__} is trained as it is, kernels are {kernels!r}, wanted 'plain'"
-            )
+            raise TrainingError(f"kernels are {kernels!r}, wanted 'plain': {cls.__name__} has no other form")
         return cls(mean, std)
 
     def fold(self) -> Self:
-        """Return a copy in evaluation mode: there is nothing to fold."""
+        """Return a copy in evaluation mode."""
         return copy.deepcopy(self).eval()

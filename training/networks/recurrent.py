@@ -1,7 +1,7 @@
-"""A network that reads an image as a text: an LSTM goes from the top row to the bottom one.
+"""An LSTM that reads an image as a sequence of rows, from top to bottom.
 
 Hochreiter and Schmidhuber 1997, "Long short-term memory". 32 steps of 96 values (32 pixels of 3 colours); the
-state after the last row tells the class.
+last output is classified.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _HIDDEN = 128  # 3.67 million multiply-adds in the LSTM: CIFAR10Net has 3.92
 
 
 class Rows(nn.Module):
-    """(n, 3, h, w) becomes (n, h, w * 3): a sequence of rows, from top to bottom."""
+    """Turns (n, 3, h, w) into (n, h, w * 3), a sequence of rows from top to bottom."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Put each row's values side by side, pixel by pixel."""
+        """Join the values of each row, pixel by pixel."""
         return images.permute(0, 2, 3, 1).flatten(2)
 
 
 class LastState(nn.Module):
-    """An LSTM of which only the output after the last step is of interest."""
+    """An LSTM that returns only the output of the last step."""
 
     def __init__(self, wide_in: int, wide_out: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(wide_in, wide_out, batch_first=True)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """Read (n, steps, in), return (n, out)."""
+        """Map (n, steps, in) to (n, out)."""
         outputs: torch.Tensor = self.lstm(rows)[0]
         return outputs[:, -1]
 

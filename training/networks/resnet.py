@@ -1,30 +1,31 @@
-"""A small, wide ResNet: the accurate one, and the teacher of the others.
+"""A small, wide ResNet, the most accurate network and the teacher of the others.
 
 He et al. 2015 (arXiv:1512.03385) in the shape that trains fastest on CIFAR-10 (David Page's ResNet-9, 2018):
-few and wide layers, maximum pooling, a residual block a resolution. 1.20 million parameters, 130 million
-multiply-adds an image.
+few and wide layers, max pooling, a residual block for each resolution. 1.20 million parameters, 130 million
+multiply-adds for an image.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
-from training.networks.kernels import KernelConv2d, fold_into
+from training.networks.kernels import KernelConv2d, fold_layers
 from training.networks.network import CLASSES, Network, Trainable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    import torch
 
 _STEM, _NARROW, _WIDE = 32, 64, 192
 
 
 class Stage(nn.Sequential):
-    """3x3 convolution with bias, 2x2 maximum pooling where wanted, ReLU."""
+    """3x3 convolution with bias, optional 2x2 max pooling, ReLU."""
 
     def __init__(self, wide_in: int, wide_out: int, *, pools: bool) -> None:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -36,7 +37,7 @@ class Stage(nn.Sequential):
 
 
 class TrainingStage(nn.Sequential):
-    """The same with batch normalisation between pooling and ReLU, its scale fixed at one."""
+    """A stage with batch normalisation between pooling and ReLU, its scale fixed at one."""
 
     def __init__(self, wide_in: int, wide_out: int, *, pools: bool, kernels: str = "plain") -> None:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -50,17 +51,10 @@ class TrainingStage(nn.Sequential):
         super().__init__(layers)
 
 
-class MakeStage(Protocol):
-    """Makes a stage of one of the two kinds."""
-
-    def __call__(self, wide_in: int, wide_out: int, *, pools: bool) -> nn.Module:
-        """Take ``wide_in`` channels and give ``wide_out``."""
-
-
 class Residual(nn.Module):
-    """Two stages of the same width around which the input is carried, and added."""
+    """A residual block of two stages of the same width."""
 
-    def __init__(self, stage: MakeStage, wide: int) -> None:
+    def __init__(self, stage: Callable[..., nn.Module], wide: int) -> None:
         super().__init__()
         self.stages = nn.Sequential(stage(wide, wide, pools=False), stage(wide, wide, pools=False))
 
@@ -70,7 +64,7 @@ class Residual(nn.Module):
         return out
 
 
-def _layers(stage: MakeStage) -> OrderedDict[str, nn.Module]:
+def _layers(stage: Callable[..., nn.Module]) -> OrderedDict[str, nn.Module]:
     return OrderedDict[str, nn.Module](
         stem=stage(3, _STEM, pools=False),
         stage1=stage(_STEM, _NARROW, pools=True),
@@ -97,7 +91,7 @@ class ResNet(Network):
     def for_training(
         cls, mean: Sequence[float], std: Sequence[float], kernels: str = "plain"
     ) -> ResNetTraining:
-        """Make the form that is trained; ``fold`` turns it back."""
+        """Make the training form, with batch normalisation."""
         return ResNetTraining(mean, std, kernels)
 
 
@@ -107,18 +101,9 @@ class ResNetTraining(Trainable):
     def __init__(self, mean: Sequence[float], std: Sequence[float], kernels: str = "plain") -> None:
         super().__init__(mean, std, _layers(partial(TrainingStage, kernels=kernels)))
 
-    @torch.no_grad()
     def fold(self) -> ResNet:
-        """Return the plain network that computes what this one does in evaluation mode."""
+        """Return the plain network that computes what this one computes in evaluation mode."""
         network = ResNet()
         network.normalise.load_state_dict(self.normalise.state_dict())
-        for name, source in self.layers.named_modules():
-            if isinstance(source, TrainingStage):
-                target = network.layers.get_submodule(name)
-                fold_into(
-                    cast("nn.Conv2d", target.get_submodule("conv")),
-                    cast("KernelConv2d", source.get_submodule("conv")),
-                    cast("nn.BatchNorm2d", source.get_submodule("norm")),
-                )
-        network.layers.get_submodule("fc").load_state_dict(self.layers.get_submodule("fc").state_dict())
+        fold_layers(self.layers, network.layers)
         return network.eval()

@@ -1,9 +1,8 @@
-"""What is in an ONNX graph: parameters, and multiply-adds for one image; by node, and of the whole.
+"""The cost of an ONNX graph: parameters, and multiply-adds for one image, in total and by node.
 
-In: an ``.onnx`` file, of floats, half floats or integers (QLinear operators, or operators between
-QuantizeLinear and DequantizeLinear). Out: both counts and what kind of network it is, as
-``training.evaluation.layer_table`` counts a network of PyTorch. Shapes are not inferred but seen: one
-black image goes through the graph.
+Graphs may be float32, float16 or int8 (QLinear operators, or operators between QuantizeLinear and
+DequantizeLinear). Counts are those of ``training.evaluation.layer_table`` for the PyTorch network. Shapes are
+measured, by running the graph on a black image.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.data.sources import IMAGE_SHAPE
-from training.errors import CheckpointError, MissingPackageError
+from training.data.cifar10 import IMAGE_SHAPE
+from training.errors import CheckpointError, required
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 CONVOLUTIONAL, RECURRENT, FULLY_CONNECTED = "convolutional", "recurrent", "fully connected"
 
-# Which inputs of an operator are multiplied, and which one, if any, is a bias.
+# By operator: the two inputs that are multiplied, and the bias, if any.
 _CONVOLUTIONS = {
     "Conv": (0, 1, 2),
     "FusedConv": (0, 1, 2),
@@ -47,7 +46,7 @@ _MATRIX_PRODUCTS = {
     "QGemm": (0, 3, 6),
 }
 _RECURRENCES = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
-_RECURRENT_WEIGHTS = (1, 2, 3, 7)  # of the input, of the state, biases, peepholes
+_RECURRENT_WEIGHTS = (1, 2, 3, 7)  # weights of the input, of the state, biases, peepholes
 _SCALE_AND_SHIFT = {
     "BatchNormalization": (1, 2),
     "LayerNormalization": (1, 2),
@@ -64,34 +63,31 @@ _UNCOUNTABLE = frozenset({
 
 
 @dataclass(frozen=True)
-class GraphWeight:
-    """Both counts of a graph."""
+class GraphCost:
+    """Parameters and multiply-adds of a graph."""
 
     kind: str
-    """``convolutional``, ``recurrent`` or ``fully connected``: its most particular operator."""
+    """``convolutional``, ``recurrent`` or ``fully connected``."""
     parameters: int
     """Weights and biases of convolutions, matrices and recurrences; scales and shifts of normalisations that
-    were not folded away. Mean and deviation of the pixels, shapes, and quantisation scales are none."""
+    were not folded. Without mean and deviation of the pixels, shapes, and quantisation scales."""
     multiply_adds: int
-    """Of one image, in the products of convolutions, matrices and recurrences. Additions of a bias, the
-    gates'
-    products of elements, pooling and quantising are not counted."""
+    """For one image, in convolutions, matrix products and recurrences. Biases, elementwise products of
+    gates, pooling and quantising are not counted."""
 
 
-def weigh(path: Path) -> GraphWeight:
+def graph_cost(path: Path) -> GraphCost:
     """Count the parameters and multiply-adds of an exported model.
 
     Raises:
         CheckpointError: the graph has an operator that cannot be counted, or it cannot be read or run.
         MissingPackageError: onnx or onnxruntime is not installed.
     """
-    try:
-        import onnx  # noqa: PLC0415 - as in the export: only who looks into a file needs it
-    except ImportError as error:
-        raise MissingPackageError("onnx", "train") from error
+    with required("train"):
+        import onnx  # noqa: PLC0415 - not needed for training
     try:
         model = onnx.load(path)
-    except Exception as error:  # protobuf's own types share no base but Exception
+    except Exception as error:  # protobuf's exceptions have no common base
         raise CheckpointError(f"{path} is not a readable ONNX model ({error})") from error
     uncountable = sorted({node.op_type for node in model.graph.node} & _UNCOUNTABLE)
     if uncountable:
@@ -99,11 +95,16 @@ def weigh(path: Path) -> GraphWeight:
             f"the multiply-adds of {path} cannot be counted: it has {', '.join(uncountable)}"
         )
     graph = Graph(model)
-    return GraphWeight(graph.kind(), graph.parameters(), graph.multiply_adds(_shapes(path, model, graph)))
+    names = {name for node in graph.products() for name in (*node.input, node.output[0]) if name}
+    try:
+        shapes = shapes_of(model, names, np.zeros((1, *IMAGE_SHAPE), np.uint8))
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        raise CheckpointError(f"{path} cannot be run ({' '.join(str(error).split())})") from error
+    return GraphCost(graph.kind(), graph.parameters(), graph.multiply_adds(shapes))
 
 
 class Graph:
-    """Nodes with their tensors, and which of those are constants."""
+    """The nodes of a graph, and the stored tensors that their constants come from."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.nodes = list(model.graph.node)
@@ -112,31 +113,31 @@ class Graph:
         self._roots = self._find_roots()
 
     def kind(self) -> str:
-        """Say what kind of network it is, as ``GraphWeight`` has it."""
+        """Return the kind of the network, as in ``GraphCost``."""
         operators = Counter(node.op_type for node in self.nodes)
         if any(operators[name] for name in _CONVOLUTIONS):
             return CONVOLUTIONAL
         return RECURRENT if any(operators[name] for name in _RECURRENCES) else FULLY_CONNECTED
 
     def parameters(self) -> int:
-        """Count them; a tensor that is used twice is one set of weights."""
+        """Count the parameters; a tensor that is used twice counts once."""
         return self.size({root for node in self.nodes for root in self.weights(node)})
 
     def size(self, roots: Iterable[str]) -> int:
-        """Count the numbers of stored tensors."""
+        """Count the elements of stored tensors."""
         return sum(math.prod(self._size(root)) for root in roots)
 
     def weights(self, node: onnx.NodeProto) -> list[str]:
-        """Name the stored tensors that hold a node's weights, those of the products first."""
+        """Return the names of the stored tensors with a node's weights, those that are multiplied first."""
         found = (sorted(self._roots.get(name, ())) for name in self._weights(node))
         return list(dict.fromkeys(itertools.chain.from_iterable(found)))
 
     def multiply_adds(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
-        """Count them, by the shapes of the tensors of ``products``."""
+        """Count the multiply-adds, given the shapes of the tensors of ``products``."""
         return sum(self.multiply_adds_of(node, shapes) for node in self.products())
 
     def multiply_adds_of(self, node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
-        """Count those of a node of ``products``."""
+        """Count the multiply-adds of a node of ``products``."""
         if node.op_type in _CONVOLUTIONS:
             weight = shapes[node.input[_CONVOLUTIONS[node.op_type][1]]]
             return math.prod(shapes[node.output[0]]) * math.prod(weight[1:])
@@ -149,16 +150,16 @@ class Graph:
         return math.prod(shapes[node.output[0]]) * left[-2 if is_transposed else -1]
 
     def products(self) -> Iterator[onnx.NodeProto]:
-        """Nodes that multiply what depends on the image."""
+        """Return the nodes that multiply values which depend on the image."""
         kinds = {*_CONVOLUTIONS, *_MATRIX_PRODUCTS, *_RECURRENCES}
         return (node for node in self.nodes if node.op_type in kinds and not self.is_constant(node))
 
     def is_constant(self, node: onnx.NodeProto) -> bool:
-        """Whether what a node gives depends on no image."""
+        """Whether a node's output does not depend on the image."""
         return all(name in self._roots for name in node.input if name)
 
     def _weights(self, node: onnx.NodeProto) -> list[str]:
-        """Names of a node's inputs that hold weights, if they are constants."""
+        """Return the names of a node's inputs that are weights, if they are constants."""
         if node.op_type in _RECURRENCES:
             places: tuple[int | None, ...] = _RECURRENT_WEIGHTS
         elif node.op_type in _SUMS:
@@ -169,7 +170,7 @@ class Graph:
         return [node.input[place] for place in places if place is not None and place < len(node.input)]
 
     def _bias_of_product(self, node: onnx.NodeProto) -> list[str]:
-        """Return the constant that is added to a matrix product: a bias by another name."""
+        """Return the constant that an addition adds to a product: its bias."""
         one, other = (node.input[place] for place in _SUMS[node.op_type])
         return [
             constant
@@ -178,19 +179,19 @@ class Graph:
         ]
 
     def _origin(self, name: str) -> str:
-        """Operator that computed a tensor, before it was only stored otherwise."""
+        """Return the operator that computed a tensor, before conversions and changes of layout."""
         while (node := self._maker.get(name)) is not None and node.op_type in _SAME_VALUES:
             name = node.input[0]
         return node.op_type if node is not None else ""
 
     def _find_roots(self) -> dict[str, frozenset[str]]:
-        """For each constant, the stored tensors that it is cut and joined from.
+        """Return, for each constant, the stored tensors that it is made from.
 
-        Only the first input of an operator holds values (others are scales, positions, shapes), but for
-        Concat.
+        Only the first input of an operator holds values, except for Concat; others are scales, indices,
+        shapes.
         """
         roots = {name: frozenset({name}) for name in self.initializers}
-        for node in self.nodes:  # in the order in which they run
+        for node in self.nodes:  # in execution order
             inputs = node.input if node.op_type == "Concat" else node.input[:1]
             if node.op_type == "Constant":
                 roots[node.output[0]] = frozenset({node.output[0]})
@@ -206,31 +207,21 @@ class Graph:
         return tuple(value.t.dims) if value.HasField("t") else (len(value.floats) or 1,)
 
 
-def _shapes(path: Path, model: onnx.ModelProto, graph: Graph) -> dict[str, tuple[int, ...]]:
-    """Send one black image through, and return the shape of every tensor that a product has."""
-    named = {name for node in graph.products() for name in (*node.input, node.output[0]) if name}
-    image = np.zeros((1, *IMAGE_SHAPE), np.uint8)
-    try:
-        return shapes_of(model, named, image)
-    except Exception as error:  # onnxruntime's own types share no base but Exception
-        raise CheckpointError(f"{path} cannot be looked into ({' '.join(str(error).split())})") from error
-
-
 def shapes_of(
     model: onnx.ModelProto, names: Iterable[str], images: npt.NDArray[np.uint8]
 ) -> dict[str, tuple[int, ...]]:
-    """Send images through a graph of one input, and return the shapes of tensors, those of weights too.
+    """Run images through a graph with one input; return the shapes of tensors and of all weights.
 
     Args:
-        model: it stays as it is.
-        names: of the tensors.
+        model: is not changed.
+        names: names of the tensors.
         images: uint8 (n, 32, 32, 3).
 
     Raises:
-        Exception: what ONNX Runtime raises where it cannot run the graph.
+        Exception: ONNX Runtime cannot run the graph.
     """
-    import onnx  # noqa: PLC0415 - whoever has a model has it
-    import onnxruntime  # noqa: PLC0415 - training itself runs without it
+    import onnx  # noqa: PLC0415 - not needed for training
+    import onnxruntime  # noqa: PLC0415
 
     watched = onnx.ModelProto()
     watched.CopyFrom(model)

@@ -1,7 +1,4 @@
-"""The nodes of an ONNX graph, found by what they are connected to, and changed.
-
-In: a model. Out: a copy with nodes added, replaced and left out. Knows nothing of what they compute.
-"""
+"""Finds nodes of an ONNX graph by their connections; adds, replaces and removes nodes."""
 
 from __future__ import annotations
 
@@ -17,11 +14,11 @@ if TYPE_CHECKING:
     import onnx
 
 
-class Nodes:
-    """A graph under change; the model that it came from stays as it is."""
+class GraphEditor:
+    """Edits a copy of a model's graph."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        from onnx import numpy_helper, shape_inference  # noqa: PLC0415 - needed for changing graphs alone
+        from onnx import numpy_helper, shape_inference  # noqa: PLC0415 - not needed for training
 
         self._model = copy.deepcopy(model)
         self._graph = self._model.graph
@@ -35,41 +32,40 @@ class Nodes:
         self._added = 0
 
     def model(self) -> onnx.ModelProto:
-        """Return the changed model, sorted, without what nothing needs."""
+        """Return the edited model, sorted, without unused nodes and tensors."""
         self._drop_unused()
         self._sort()
-        del self._graph.value_info[:]  # shapes of before
+        del self._graph.value_info[:]  # shapes before the edits
         return self._model
 
     def of_type(self, kind: str) -> Iterator[onnx.NodeProto]:
-        """Go through the nodes of one operator."""
+        """Iterate over the nodes of an operator."""
         return (node for node in self._graph.node if node.op_type == kind)
 
     def chain(self, tensor: str, kinds: Sequence[str]) -> list[onnx.NodeProto]:
-        """Follow a tensor through these operators, each the only one that takes what the one before gives.
+        """Return the nodes of these operators that follow a tensor, each the only consumer of the one before.
 
-        Returns:
-            The nodes; nothing if the way is another.
+        Empty if the graph continues otherwise.
         """
         steps: list[onnx.NodeProto] = []
         for kind in kinds:
-            takers = [node for node in self._graph.node if tensor in node.input]
-            if len(takers) != 1 or takers[0].op_type != kind or takers[0].input[0] != tensor:
+            consumers = [node for node in self._graph.node if tensor in node.input]
+            if len(consumers) != 1 or consumers[0].op_type != kind or consumers[0].input[0] != tensor:
                 return []
-            steps.append(takers[0])
-            tensor = takers[0].output[0]
+            steps.append(consumers[0])
+            tensor = consumers[0].output[0]
         return steps
 
     def constant(self, name: str) -> npt.NDArray[Any] | None:
-        """Return a stored tensor; None if the name is of something that is computed."""
+        """Return a stored tensor; None if the tensor is computed."""
         return self._constants.get(name)
 
     def shape(self, name: str) -> list[int]:
-        """Return the shape of a tensor of the original model, 0 for a size that is not fixed."""
+        """Return the shape of a tensor of the original model; 0 for a dynamic size."""
         return self._shapes.get(name, [])
 
     def attributes(self, node: onnx.NodeProto) -> dict[str, Any]:
-        """Return a node's settings."""
+        """Return a node's attributes."""
         from onnx import helper  # noqa: PLC0415
 
         return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
@@ -82,16 +78,9 @@ class Nodes:
         return name
 
     def add(self, kind: str, inputs: Sequence[str], *, shape: Sequence[int] = (), **settings: Any) -> str:  # noqa: ANN401
-        """Add a node with one output.
+        """Add a node with attributes ``settings``; return the name of its only output.
 
-        Args:
-            kind: operator.
-            inputs: names of its inputs.
-            shape: of a Reshape; it becomes its last input.
-            settings: its attributes.
-
-        Returns:
-            Name of the output.
+        The shape of a Reshape becomes its last input.
         """
         from onnx import helper  # noqa: PLC0415
 
@@ -101,19 +90,19 @@ class Nodes:
         return output
 
     def replace(self, node: onnx.NodeProto, tensor: str) -> None:
-        """Have ``tensor`` stand for what a node gives, and leave the node out."""
+        """Remove a node, and use ``tensor`` in place of its output."""
         self.reconnect(node.output[0], tensor)
         self._graph.node.remove(node)
 
     def reconnect(self, old: str, new: str) -> None:
-        """Have every node that takes ``old`` take ``new``."""
+        """Replace the input ``old`` of all nodes by ``new``."""
         for node in self._graph.node:
             for place, name in enumerate(node.input):
                 if name == old:
                     node.input[place] = new
 
     def change(self, node: onnx.NodeProto, inputs: Sequence[str], **settings: Any) -> None:  # noqa: ANN401
-        """Give a node other inputs and settings, in place of all that it has."""
+        """Replace all inputs and attributes of a node."""
         from onnx import helper  # noqa: PLC0415
 
         del node.input[:], node.attribute[:]
@@ -138,7 +127,7 @@ class Nodes:
         self._graph.initializer.extend(kept)
 
     def _sort(self) -> None:
-        """Put every node behind those whose outputs it takes."""
+        """Sort the nodes topologically."""
         waiting = list(self._graph.node)
         known = {"", *(value.name for value in self._graph.input)}
         known |= {value.name for value in self._graph.initializer}
@@ -146,7 +135,7 @@ class Nodes:
         while waiting:
             ready = [node for node in waiting if known >= set(node.input)]
             if not ready:
-                raise ValueError("the graph has a circle")
+                raise ValueError("the graph has a cycle")
             for node in ready:
                 self._graph.node.append(node)
                 known |= set(node.output)

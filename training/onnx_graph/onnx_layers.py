@@ -1,19 +1,19 @@
-"""The layers of an ONNX graph, in the order in which an image meets them.
+"""The layers of a float ONNX graph in execution order, with geometry, weights and receptive fields.
 
-In: a graph of floats that takes images. Out: of each layer its name, geometry, weights and the tensor that it
-gives, with what of the image a value of that tensor can see. Steps that only store values otherwise are no
-layers. Knows nothing of PyTorch: names are those of the weights, or made from what a layer does.
+Layers are named after their weights, or after their operator. Conversions and changes of layout are no
+layers.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.data.sources import IMAGE_SHAPE
+from training.data.cifar10 import IMAGE_SHAPE
 from training.errors import CheckpointError
 from training.onnx_graph.cost import Graph, shapes_of
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-# What an operator is to people, and what its layers are called where no weights name them.
+# By operator: its description, and the name of its layers if no weights name them.
 _KINDS = {
     "Conv": ("convolution", "conv"),
     "MaxPool": ("max pooling", "pool"),
@@ -46,33 +46,33 @@ _NO_VALUES = frozenset({"Shape"})
 _QUANTISED = "QuantizeLinear"
 _MAP_AXES = 4
 _IMAGES = 2
-"""Sent through the graph; an axis of that size is the batch."""
+"""Images run through the graph; an axis of this size is the batch."""
 
 
 @dataclass(frozen=True)
-class Sight:
-    """The square of input pixels that a value of a map can see.
+class ReceptiveField:
+    """The square of input pixels that a value of a feature map depends on.
 
-    As https://distill.pub/2019/computing-receptive-fields/ has it.
+    Computed as in https://distill.pub/2019/computing-receptive-fields/.
     """
 
     size: int = 1
     stride: int = 1
-    """Pixels between the squares of two values that are neighbours."""
+    """Pixels between the squares of neighbouring values."""
     start: int = 0
-    """Row and column of the first value's square; negative where it begins in the padding."""
+    """Row and column where the first value's square begins; negative in the padding."""
 
-    def through(self, kernel: int, stride: int, padding: int) -> Sight:
-        """See through a window that slides over such values."""
-        return Sight(
+    def through(self, kernel: int, stride: int, padding: int) -> ReceptiveField:
+        """Return the receptive field of a window that slides over such values."""
+        return ReceptiveField(
             self.size + (kernel - 1) * self.stride, self.stride * stride, self.start - padding * self.stride
         )
 
-    def with_(self, other: Sight) -> Sight:
-        """See what both see, from a value that is made of both."""
+    def union(self, other: ReceptiveField) -> ReceptiveField:
+        """Return the receptive field of a value that is computed from both."""
         start = min(self.start, other.start)
         end = max(self.start + self.size, other.start + other.size)
-        return Sight(end - start, self.stride, start)
+        return ReceptiveField(end - start, self.stride, start)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,45 +82,42 @@ class OnnxLayer:
     name: str
     kind: str
     tensor: str
-    """What it gives, in the graph."""
+    """Its output in the graph."""
     shape: tuple[int, ...]
-    """Of that for one image: (channels, height, width), (steps, features) or (features,)."""
+    """Shape of the output for one image: (channels, height, width), (steps, features) or (features,)."""
     kernel: int | None
     stride: int | None
     padding: int | None
     parameters: int
     multiply_adds: int
-    """Of one image; additions of a bias and comparisons are not counted."""
-    sight: Sight | None
-    """None is all of the image."""
+    """For one image; bias additions and comparisons are not counted."""
+    receptive_field: ReceptiveField | None
+    """None for the whole image."""
     weights: str | None
-    """The stored tensor that it multiplies by: (outputs, inputs, height, width) or (outputs, inputs)."""
+    """Stored tensor of its weights: (outputs, inputs, height, width) or (outputs, inputs)."""
 
 
 def layers_of(model: onnx.ModelProto) -> list[OnnxLayer]:
     """List the layers of a model, the normalised image first.
 
     Raises:
-        CheckpointError: it has an operator that is not understood here, such as those of integers, or it
-            cannot be run.
+        CheckpointError: it is quantised, has an unknown structure, or cannot be run.
     """
     graph = Graph(model)
     nodes = [node for node in graph.nodes if not graph.is_constant(node)]
     if any(node.op_type == _QUANTISED for node in nodes):
-        raise CheckpointError(
-            "the model's layers are of integers; look inside the one of floats that it was made from"
-        )
+        raise CheckpointError("the model is quantised; take the float model it was made from")
     named = {name for node in nodes for name in (*node.input, *node.output) if name}
     images = np.zeros((_IMAGES, *IMAGE_SHAPE), np.uint8)
     try:
         shapes = shapes_of(model, named, images)
-    except Exception as error:  # onnxruntime's own types share no base but Exception
+    except Exception as error:  # onnxruntime's exceptions have no common base
         raise CheckpointError(f"the model cannot be run ({' '.join(str(error).split())})") from error
-    return list(_Walk(graph, nodes, shapes).layers(model.graph.input[0].name))
+    return list(_LayerWalk(graph, nodes, shapes).layers(model.graph.input[0].name))
 
 
-class _Walk:
-    """Goes through the nodes once, from the image on."""
+class _LayerWalk:
+    """Visits the nodes once, in execution order."""
 
     def __init__(
         self, graph: Graph, nodes: list[onnx.NodeProto], shapes: Mapping[str, tuple[int, ...]]
@@ -128,35 +125,35 @@ class _Walk:
         self._graph = graph
         self._nodes = nodes
         self._shapes = shapes
-        self._sights: dict[str, Sight | None] = {}
+        self._fields: dict[str, ReceptiveField | None] = {}
         self._named: Counter[str] = Counter()
 
     def layers(self, images: str) -> Iterator[OnnxLayer]:
         normalised = self._normalised(images)
-        self._sights[images] = Sight()
+        self._fields[images] = ReceptiveField()
         for node in self._nodes:
             if node.op_type in _NO_VALUES:
                 continue
             window = _window(node) if node.op_type in _WINDOWS else None
-            self._sights.update(dict.fromkeys(node.output, self._sight(node, window)))
+            self._fields.update(dict.fromkeys(node.output, self._receptive_field(node, window)))
             if node.output[0] == normalised:
                 yield self._layer(node, "normalise", "pixels, normalised", None)
             elif self._is_layer(node):
                 yield self._layer(node, self._name(node), _KINDS[node.op_type][0], window)
 
     def _normalised(self, images: str) -> str:
-        """Follow the image as long as only its values, or first of all its axes, are changed."""
+        """Return the normalised image: the input after elementwise steps and a leading transposition."""
         tensor = images
         while True:
-            takers = [n for n in self._nodes if tensor in n.input and n.op_type not in _NO_VALUES]
-            is_last = len(takers) != 1 or takers[0].op_type not in _NORMALISING
-            if is_last or (takers[0].op_type == "Transpose" and tensor != images):
+            consumers = [n for n in self._nodes if tensor in n.input and n.op_type not in _NO_VALUES]
+            is_last = len(consumers) != 1 or consumers[0].op_type not in _NORMALISING
+            if is_last or (consumers[0].op_type == "Transpose" and tensor != images):
                 return tensor
-            tensor = takers[0].output[0]
+            tensor = consumers[0].output[0]
 
     def _is_layer(self, node: onnx.NodeProto) -> bool:
-        if node.op_type == "Add":  # of two ways; of a constant it is a bias
-            return all(name in self._sights for name in node.input)
+        if node.op_type == "Add":  # of two branches; a constant is a bias
+            return all(name in self._fields for name in node.input)
         return node.op_type in _KINDS
 
     def _layer(
@@ -177,53 +174,54 @@ class _Walk:
             padding=padding,
             parameters=self._graph.size(weights),
             multiply_adds=multiply_adds // _IMAGES,
-            sight=self._sights[node.output[0]],
+            receptive_field=self._fields[node.output[0]],
             weights=node.input[1] if node.op_type in {"Conv", "Gemm"} else None,
         )
 
     def _output(self, node: onnx.NodeProto) -> str:
-        """Find where what a node gives has a row an image: that of an LSTM begins with the steps."""
+        """Return the output of a node in batch-first layout: an LSTM's own begins with the steps."""
         tensor = node.output[0]
         while self._shapes[tensor][0] != _IMAGES or len(self._shapes[tensor]) > _MAP_AXES:
             following = [n for n in self._nodes if n.input[0] == tensor and n.op_type not in _NO_VALUES]
             if len(following) != 1:
-                raise CheckpointError(f"what {node.name} gives is not understood")
+                raise CheckpointError(f"the output of {node.name} has an unknown layout")
             tensor = following[0].output[0]
         return tensor
 
-    def _sight(self, node: onnx.NodeProto, window: tuple[int, int, int] | None) -> Sight | None:
-        seen = [self._sights[name] for name in node.input if name in self._sights]
-        if node.op_type in _SEE_ALL:
+    def _receptive_field(
+        self, node: onnx.NodeProto, window: tuple[int, int, int] | None
+    ) -> ReceptiveField | None:
+        inputs = [self._fields[name] for name in node.input if name in self._fields]
+        fields = [field for field in inputs if field is not None]
+        if node.op_type in _SEE_ALL or not fields or len(fields) < len(inputs):
             return None
-        sight, *others = seen or [None]
-        for other in others:
-            sight = None if sight is None or other is None else sight.with_(other)
-        return sight.through(*window) if sight is not None and window is not None else sight
+        field = reduce(ReceptiveField.union, fields)
+        return field.through(*window) if window is not None else field
 
     def _name(self, node: onnx.NodeProto) -> str:
-        """Name a layer by its weights' path in the network, or by what it does and how many did before."""
+        """Name a layer after its weights' path in the network, or after its operator, numbered."""
         weights = self._graph.weights(node)
         if weights and ".layers." in weights[0]:
             *path, _ = weights[0].partition(".layers.")[2].split(".")
-            # A path may say the same twice: stem.conv of a convolution, lstm.lstm of an LSTM.
-            is_told = len(path) > 1 and path[-1] == _KINDS[node.op_type][1]
-            return ".".join(path[:-1] if is_told else path)
+            # A path may end in the operator: stem.conv of a convolution, lstm.lstm of an LSTM.
+            is_redundant = len(path) > 1 and path[-1] == _KINDS[node.op_type][1]
+            return ".".join(path[:-1] if is_redundant else path)
         kind = _KINDS[node.op_type][1]
         self._named[kind] += 1
         return f"{kind}{self._named[kind]}" if kind != "softmax" else kind
 
 
 def _window(node: onnx.NodeProto) -> tuple[int, int, int]:
-    """Return kernel, stride and padding of what slides over a map. Raises CheckpointError."""
-    from onnx import helper  # noqa: PLC0415 - whoever has a model has it
+    """Return kernel, stride and padding of a convolution or pooling. Raises CheckpointError."""
+    from onnx import helper  # noqa: PLC0415 - not needed for training
 
-    told: dict[str, Any] = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-    kernels, strides = set(told.get("kernel_shape", ())), set(told.get("strides", (1,)))
-    pads, dilations = set(told.get("pads", (0,))), set(told.get("dilations", (1,)))
-    is_plain = told.get("auto_pad", b"NOTSET") == b"NOTSET" and dilations == {1}
+    attributes: dict[str, Any] = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    kernels, strides = set(attributes.get("kernel_shape", ())), set(attributes.get("strides", (1,)))
+    pads, dilations = set(attributes.get("pads", (0,))), set(attributes.get("dilations", (1,)))
+    is_plain = attributes.get("auto_pad", b"NOTSET") == b"NOTSET" and dilations == {1}
     if not is_plain or not len(kernels) == len(strides) == len(pads) == 1:
         raise CheckpointError(
-            f"{node.name} slides a window of {sorted(kernels)} by {sorted(strides)} with a border of "
-            f"{sorted(pads)}, wanted a square without gaps"
+            f"{node.name} has kernel {sorted(kernels)}, stride {sorted(strides)} and padding {sorted(pads)}, "
+            "wanted square ones without dilation"
         )
     return int(kernels.pop()), int(strides.pop()), int(pads.pop())

@@ -1,8 +1,4 @@
-"""A float32 graph becomes one of float16: weights and arithmetic half as wide, for GPUs.
-
-In: a float ``.onnx`` of ours. Out: the same network, uint8 pixels in and float32 probabilities out as before.
-Knows nothing of accuracy or files.
-"""
+"""Converts a float32 graph to float16, for GPUs; inputs stay uint8 and probabilities float32."""
 
 from __future__ import annotations
 
@@ -10,22 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.onnx_graph.nodes import Nodes
+from training.onnx_graph.nodes import GraphEditor
 
 if TYPE_CHECKING:
     import onnx
 
 
-def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store weights as float16 and compute with them; the softmax, the last step, stays in float32.
+def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Convert weights and arithmetic to float16, except the final softmax.
 
-    11 binary digits are enough for every layer here (pixels are whole numbers up to 255, and are divided
-    first), but not for probabilities that add up to one.
+    The 11 significant bits suffice for every layer (pixels are integers up to 255, and are divided first),
+    but not for probabilities that add up to one.
     """
-    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415 - needed for changing graphs alone
+    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415 - not needed for training
 
-    nodes = Nodes(model)
-    half = nodes.model()
+    half = GraphEditor(model).model()
     for value in half.graph.initializer:
         if value.data_type == TensorProto.FLOAT:
             array = numpy_helper.to_array(value)

@@ -1,9 +1,8 @@
-"""Whether sums of two int8 products can leave 16 bits, proved from the weights alone.
+"""Checks, from the weights alone, that sums of two int8 products cannot saturate 16 bits.
 
-Where a processor has no instruction for sums of four products (VNNI on x86), kernels multiply uint8
-activations with int8 weights pair by pair, and each pair's sum is cut off at 16 bits (the instruction
-VPMADDUBSW). With activations up to 255 a pair of weights fits if ``255 * (|w_i| + |w_j|) <= 32,767``: always,
-if no weight is beyond 64 in size.
+On x86 processors without VNNI, kernels multiply uint8 activations with int8 weights in pairs, and the sum of
+a pair saturates at 16 bits (instruction VPMADDUBSW). With activations up to 255, a pair of weights is safe if
+``255 * (|w_i| + |w_j|) <= 32,767``, which holds if no absolute weight exceeds 64.
 """
 
 from __future__ import annotations
@@ -12,28 +11,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.onnx_graph.nodes import Nodes
+from training.onnx_graph.nodes import GraphEditor
 
 if TYPE_CHECKING:
     import onnx
 
 LARGEST_PAIR = 128
-"""Largest sum of two weights' sizes of which no pair of products leaves 16 bits: 32,767 // 255."""
+"""Largest sum of two absolute weights whose products cannot saturate: 32,767 // 255."""
 
 
 def largest_pair(model: onnx.ModelProto) -> int:
-    """Return the largest sum of two int8 weights' sizes that a kernel could pair.
+    """Return the largest sum of two absolute int8 weights that a kernel could pair; 0 without int8 weights.
 
-    Kernels pair weights of one output channel, in orders of their own: the two largest of each channel are
-    a bound for all of them.
+    Kernels pair weights of one output channel in various orders, so this adds the two largest of each
+    channel.
 
     Args:
         model: a graph with QuantizeLinear and DequantizeLinear.
-
-    Returns:
-        0 if it has no int8 weights.
     """
-    nodes = Nodes(model)
+    nodes = GraphEditor(model)
     largest = 0
     for node in nodes.of_type("DequantizeLinear"):
         weight, scale = nodes.constant(node.input[0]), nodes.constant(node.input[1])
@@ -48,6 +44,6 @@ def largest_pair(model: onnx.ModelProto) -> int:
     return largest
 
 
-def answers_alike_everywhere(model: onnx.ModelProto) -> bool:
-    """Whether no pair of products can leave 16 bits, so that every processor gives the same answers."""
+def is_portable(model: onnx.ModelProto) -> bool:
+    """Whether no pair of products can saturate, so that every processor gives the same probabilities."""
     return largest_pair(model) <= LARGEST_PAIR

@@ -1,9 +1,8 @@
-"""A float32 graph becomes one of int8 by ONNX Runtime's quantizer, with scales from images.
+"""Static quantisation of a float32 graph to int8, by ONNX Runtime's quantizer.
 
-In: a float ``.onnx`` and the images to calibrate on. Out: the same with QuantizeLinear and DequantizeLinear
-around what int8 kernels can compute (static QDQ): weights int8 with a scale for each output channel,
-activations uint8. The only importer of ``onnxruntime.quantization``. Activations are computed in float64: the
-same images give the same bytes on every processor. Knows nothing of accuracy.
+The result has QuantizeLinear and DequantizeLinear nodes (QDQ): int8 weights with a scale for each output
+channel, uint8 activations. Ranges are calibrated on activations that are computed in float64, so the same
+images give the same bytes on every processor.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.errors import MissingPackageError
+from training.errors import required
 from training.export.float64_reference import activations
-from training.onnx_graph.nodes import Nodes
-from training.quantization.int8_graph import for_int8
+from training.onnx_graph.nodes import GraphEditor
+from training.quantization.int8_graph import rewrite_for_int8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,24 +28,24 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
 
-# What has int8 kernels, and what only moves bytes. Softmax stays in float32.
+# Operators with int8 kernels, and those that only move bytes. Softmax stays in float32.
 _OPERATORS = [
     *("Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool", "AveragePool", "GlobalAveragePool"),
     *("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Concat"),
 ]
 LARGEST_WEIGHT = {8: 127, 7: 64}
-"""The integer that a channel's largest weight becomes, by bits of a weight."""
+"""The integer that a channel's largest weight becomes, by the bits of a weight."""
 PORTABLE_WEIGHT_BITS = 7
-"""No sum of two products leaves 16 bits (``saturation``), so that every processor answers alike."""
+"""Sums of two products cannot saturate (see ``saturation``): every processor gives the same answers."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to choose the range of an activation from those that were seen."""
+    """A calibration method, which chooses the range of an activation from observed values."""
 
     name: str
     kind: str
-    """Of onnxruntime.quantization.CalibrationMethod."""
+    """Name in onnxruntime.quantization.CalibrationMethod."""
     percentile: float | None = None
 
 
@@ -60,21 +59,21 @@ METHODS = (
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A graph that is ready to be quantised, and what was seen of its activations."""
+    """A graph prepared for quantisation, and the ranges of its activations."""
 
     model: onnx.ModelProto
     """In float32."""
     pixels: str | None
-    """The tensor of pixels that go in as the bytes they are; None if there is none."""
+    """Tensor of unscaled pixels, which become uint8 without loss; None if there is none."""
     weight_bits: int
     ranges: Mapping[Method, Any]
-    """Of every activation, by the method that chose them: onnxruntime.quantization.calibrate.TensorsData."""
+    """Ranges of every activation, as onnxruntime.quantization.calibrate.TensorsData."""
 
     def to_int8(self, method: Method) -> onnx.ModelProto:
-        """Quantise with the ranges of a method."""
-        from onnxruntime import quantization  # noqa: PLC0415 - training itself runs without it
+        """Quantise the graph with the ranges of a method."""
+        from onnxruntime import quantization  # noqa: PLC0415 - not needed for training
 
-        as_they_are = [{"scale": np.array(1, np.float32), "zero_point": np.array(0, np.uint8)}]
+        identity = [{"scale": np.array(1, np.float32), "zero_point": np.array(0, np.uint8)}]
         with tempfile.TemporaryDirectory() as folder, _quiet():
             ranges, path = Path(folder) / "ranges.json", Path(folder) / "int8.onnx"
             quantization.save_tensors_data(self.ranges[method], ranges)
@@ -88,7 +87,7 @@ class Calibrated:
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
                 calibrate_method=quantization.CalibrationMethod[method.kind],
-                extra_options={"TensorQuantOverrides": {self.pixels: as_they_are} if self.pixels else {}},
+                extra_options={"TensorQuantOverrides": {self.pixels: identity} if self.pixels else {}},
                 calibration_cache_path=ranges,
             )
             return _tidied(path, self.pixels)
@@ -102,28 +101,26 @@ def calibrate(
     weight_bits: int = PORTABLE_WEIGHT_BITS,
     for_openvino: bool = False,
 ) -> Calibrated:
-    """Prepare a model and choose the ranges of its activations, the same on every processor.
+    """Prepare a model for quantisation, and calibrate the ranges of its activations.
 
     Args:
-        model: an ``.onnx`` of ours in float32; it is left as it is.
+        model: an exported float32 model; is not changed.
         images: uint8 (n, 32, 32, 3) to calibrate on.
-        methods: ways to choose ranges.
-        weight_bits: 7, or 8 for weights of a finer grid whose products saturate on some processors.
-        for_openvino: keep the graph as it was exported, which OpenVINO's own optimiser wants; the CPU
-            provider wants ``int8_graph``'s.
+        methods: calibration methods.
+        weight_bits: 7, or 8 for a finer grid of weights, whose products saturate on some processors.
+        for_openvino: keep the exported graph, which suits OpenVINO's optimiser; otherwise ``int8_graph``
+            rewrites it for the CPU provider.
 
     Raises:
         MissingPackageError: onnxruntime is not installed.
     """
-    try:
-        from onnxruntime.quantization import CalibrationMethod  # noqa: PLC0415 - as above
+    with required("cpu,train"):
+        from onnxruntime.quantization import CalibrationMethod  # noqa: PLC0415
         from onnxruntime.quantization.calibrate import TensorsData  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingPackageError("onnxruntime", "cpu,train") from error
-    nodes = Nodes(model)
-    pixels = None if for_openvino else for_int8(nodes, LARGEST_WEIGHT[weight_bits])
+    nodes = GraphEditor(model)
+    pixels = None if for_openvino else rewrite_for_int8(nodes, LARGEST_WEIGHT[weight_bits])
     prepared = nodes.model()
-    prepared.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")  # nothing to warn of
+    prepared.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")  # avoids a warning
     collectors = {
         method: _Extremes() if method.kind == "MinMax" else _histograms(method) for method in methods
     }
@@ -139,7 +136,7 @@ def calibrate(
 
 
 class _Extremes:
-    """Collects the least and the greatest value of each activation, as the library's collectors do."""
+    """Collects the minimum and maximum of each activation, like ONNX Runtime's collectors."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[Any, Any]] = {}
@@ -154,8 +151,8 @@ class _Extremes:
 
 
 def _histograms(method: Method) -> Any:  # noqa: ANN401 - onnxruntime has no types
-    """Make the library's own collector, with the bins that its calibrators of these methods take."""
-    from onnxruntime.quantization.calibrate import HistogramCollector  # noqa: PLC0415 - as above
+    """Make ONNX Runtime's collector, with the bins of its own calibrators."""
+    from onnxruntime.quantization.calibrate import HistogramCollector  # noqa: PLC0415
 
     return HistogramCollector(
         method=method.kind.lower(),
@@ -168,10 +165,10 @@ def _histograms(method: Method) -> Any:  # noqa: ANN401 - onnxruntime has no typ
 
 
 def _tidied(path: Path, pixels: str | None) -> onnx.ModelProto:
-    """Take out what is lost time: pixels made float and bytes again, logits made bytes and float again."""
-    import onnx  # noqa: PLC0415 - needed for changing graphs alone
+    """Remove needless conversions: pixels to float and back to uint8, logits to uint8 and back to float."""
+    import onnx  # noqa: PLC0415
 
-    nodes = Nodes(onnx.load(path))
+    nodes = GraphEditor(onnx.load(path))
     for cast in [node for node in nodes.of_type("Cast") if node.output[0] == pixels]:
         for quantised in nodes.chain(cast.output[0], ["QuantizeLinear"]):
             nodes.replace(quantised, cast.input[0])
@@ -183,7 +180,7 @@ def _tidied(path: Path, pixels: str | None) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide what the quantizer prints and logs of its own steps."""
+    """Silence the output and the logs of the quantizer."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from training.data.sources import CLASS_NAMES, IMAGE_SHAPE
+from training.data.cifar10 import CLASS_NAMES, IMAGE_SHAPE
 from training.errors import DataError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.data.sources import IMAGE_SHAPE
+from training.data.cifar10 import IMAGE_SHAPE
 from training.visualize.layers import Layer, hook_outputs
 
 if TYPE_CHECKING:

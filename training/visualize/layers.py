@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from training.data.sources import IMAGE_SHAPE
+from training.data.cifar10 import IMAGE_SHAPE
 from training.errors import LayerError
 from training.networks.normalise import Normalise
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from training.data.sources import IMAGE_SHAPE
+from training.data.cifar10 import IMAGE_SHAPE
 from training.visualize.layers import Layer, hook_outputs
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from training.errors import CheckpointError, MissingPackageError
-from training.evaluation.metrics import Predictor, open_onnx, predictor_of, torch_predictor
+from training.evaluation.metrics import Predictor, open_onnx, session_predictor, torch_predictor
 from training.export.golden import golden_answers
 from training.export.manifest import MODEL_NAME
 from training.export.model_card import held_out_per_class
@@ -100,7 +100,7 @@ def _open_exported(path: Path) -> TrainedModel:
     session = open_onnx(path)
     metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
     name = metadata.get("model", path.stem)
-    predict = predictor_of(session)
+    predict = session_predictor(session)
     network, reason = None, ""
     try:
         network = _restore_network(path, name, predict)

@@ -1,4 +1,4 @@
-"""``cifar10net-train`` as a user meets it: commands, exit codes, one sentence an error."""
+"""``cifar10net-train`` as a user meets it: commands, exit codes, one-sentence errors."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(trained: Path, synthetic: Path, tmp_
 
     assert process.returncode == 130
     assert re.search(
-        rf"stopped and saved at epoch \d+, step \d+; go on with the same --data and: .*--resume {run}$",
+        rf"stopped and saved at epoch \d+, step \d+; continue with the same --data and: .*--resume {run}$",
         said.strip(),
     )
     assert (run / "checkpoint.pt").exists()

@@ -1,4 +1,4 @@
-"""Every command of ``cifar10net-train`` speaks alike: help, examples, variables, objects, errors, colours."""
+"""All commands of ``cifar10net-train`` share help, examples, variables, JSON, errors and colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flips and shifts move pixels and change none; a hidden square is painted over."""
+"""Flips and shifts move pixels without changing them; cutout paints over a square."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from training.data.augment import (
     Views,
-    alternating,
-    choose_hidden,
-    choose_patches,
+    alternating_flips,
+    apply_views,
+    choose_cutmix,
+    choose_cutout,
     choose_views,
-    look,
     paste,
 )
 
@@ -26,7 +26,7 @@ def _flip_and_shift(
     images: npt.NDArray[np.uint8], generator: np.random.Generator, shift_px: int
 ) -> npt.NDArray[np.uint8]:
     views = choose_views(len(images), generator, shift_px)
-    return look(torch.from_numpy(images), np.arange(len(images)), views).numpy()
+    return apply_views(torch.from_numpy(images), np.arange(len(images)), views).numpy()
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 20), shift=st.integers(0, 4))
@@ -79,7 +79,7 @@ def test_a_view_is_what_it_says() -> None:
     image = np.arange(6 * 6 * 3, dtype=np.uint8).reshape(1, 6, 6, 3)
     views = Views(np.array([True]), np.array([1]), np.array([-2]))
 
-    (seen,) = look(torch.from_numpy(image), np.array([0]), views).numpy()
+    (seen,) = apply_views(torch.from_numpy(image), np.array([0]), views).numpy()
 
     # One row further down; the window two to the left, so the picture two to the right; then mirrored.
     assert np.array_equal(seen[:5, ::-1][:, 2:], image[0, 1:, :4])
@@ -90,8 +90,8 @@ def test_a_part_of_a_batch_is_seen_as_in_the_whole() -> None:
     indices = np.random.default_rng(3).permutation(30)[:11]
     views = choose_views(11, np.random.default_rng(4), 7)
 
-    whole = look(images, indices, views)
-    parts = [look(images, indices[part], views[part]) for part in (slice(0, 5), slice(5, 11))]
+    whole = apply_views(images, indices, views)
+    parts = [apply_views(images, indices[part], views[part]) for part in (slice(0, 5), slice(5, 11))]
 
     assert torch.equal(whole, torch.cat(parts))
 
@@ -100,11 +100,11 @@ def test_a_part_of_a_batch_is_seen_as_in_the_whole() -> None:
 def test_a_whole_square_of_each_image_is_painted_over_and_nothing_else(seed: int, hide: int) -> None:
     images = torch.from_numpy(np.random.default_rng(seed).integers(0, 200, (5, 6, 9, 3), dtype=np.uint8))
     views = choose_views(5, np.random.default_rng(seed), 2)
-    hidden = choose_hidden(5, np.random.default_rng(seed), hide, 6, 9)
+    hidden = choose_cutout(5, np.random.default_rng(seed), hide, 6, 9)
     paint = torch.tensor([201, 202, 203], dtype=torch.uint8)
 
-    plain = look(images, np.arange(5), views)
-    seen = look(images, np.arange(5), replace(views, hidden=hidden), paint)
+    plain = apply_views(images, np.arange(5), views)
+    seen = apply_views(images, np.arange(5), replace(views, hidden=hidden), paint)
 
     for before, after in zip(plain.numpy(), seen.numpy(), strict=True):
         painted = (after == paint.numpy()).all(axis=2)
@@ -116,7 +116,7 @@ def test_a_whole_square_of_each_image_is_painted_over_and_nothing_else(seed: int
 
 
 def test_squares_are_hidden_everywhere() -> None:
-    hidden = choose_hidden(2_000, np.random.default_rng(0), 3, 6, 9)
+    hidden = choose_cutout(2_000, np.random.default_rng(0), 3, 6, 9)
 
     # A square of 3 has 4 places down and 7 across; the corner pixel is hidden by one of the 28.
     assert len({mask.tobytes() for mask in hidden}) == 4 * 7
@@ -125,17 +125,17 @@ def test_squares_are_hidden_everywhere() -> None:
 
 def test_a_part_of_a_batch_hides_what_the_whole_does() -> None:
     images = torch.from_numpy(np.random.default_rng(2).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8))
-    hidden = choose_hidden(9, np.random.default_rng(5), 4, 8, 8)
+    hidden = choose_cutout(9, np.random.default_rng(5), 4, 8, 8)
     views = replace(choose_views(9, np.random.default_rng(4), 1), hidden=hidden)
 
-    whole = look(images, np.arange(9), views)
+    whole = apply_views(images, np.arange(9), views)
     part = slice(4, 9)
 
-    assert torch.equal(whole[part], look(images, np.arange(9)[part], views[part]))
+    assert torch.equal(whole[part], apply_views(images, np.arange(9)[part], views[part]))
 
 
 def test_two_epochs_show_every_image_both_ways() -> None:
-    first = alternating(1000, np.random.default_rng(0))
+    first = alternating_flips(1000, np.random.default_rng(0))
 
     assert 0.4 < first.mean() < 0.6
     for epoch in (0, 1):
@@ -146,12 +146,12 @@ def test_two_epochs_show_every_image_both_ways() -> None:
 @given(seed=st.integers(0, 2**32 - 1), share=st.floats(0, 1))
 def test_a_patch_is_a_rectangle_of_the_lender_at_its_own_place(seed: int, share: float) -> None:
     images = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (7, 6, 9, 3), dtype=np.uint8))
-    patches = choose_patches(7, np.random.default_rng(seed), share, 6, 9)
-    lent = images[torch.from_numpy(patches.lender)]
+    patches = choose_cutmix(7, np.random.default_rng(seed), share, 6, 9)
+    lent = images[torch.from_numpy(patches.donor)]
 
     seen = paste(images, lent, patches.covered)
 
-    assert sorted(patches.lender) == list(range(7))
+    assert sorted(patches.donor) == list(range(7))
     for covered, own, before, theirs, after in zip(
         patches.covered, patches.own, images.numpy(), lent.numpy(), seen.numpy(), strict=True
     ):
@@ -165,7 +165,7 @@ def test_a_patch_is_a_rectangle_of_the_lender_at_its_own_place(seed: int, share:
 
 
 def test_as_many_images_get_patches_as_are_wanted_of_all_sizes() -> None:
-    patches = choose_patches(20_000, np.random.default_rng(0), 0.25, 32, 32)
+    patches = choose_cutmix(20_000, np.random.default_rng(0), 0.25, 32, 32)
 
     own = patches.own[patches.own < 1]
     # A patch covers half of an image on average, less what is cut off at the border.
@@ -173,14 +173,14 @@ def test_as_many_images_get_patches_as_are_wanted_of_all_sizes() -> None:
     assert 0.6 < own.mean() < 0.8
     assert own.min() < 0.05
     assert own.max() > 0.99
-    assert not choose_patches(100, np.random.default_rng(0), 0, 32, 32).covered.any()
+    assert not choose_cutmix(100, np.random.default_rng(0), 0, 32, 32).covered.any()
     assert 0.1 < patches.covered[:, 0, 0].mean() / patches.covered[:, 16, 16].mean() < 0.6
 
 
 def test_a_part_of_a_batch_gets_the_patches_of_the_whole() -> None:
-    whole = choose_patches(9, np.random.default_rng(5), 1, 8, 8)
+    whole = choose_cutmix(9, np.random.default_rng(5), 1, 8, 8)
 
     part = whole[2:6]
 
-    assert np.array_equal(part.lender, whole.lender[2:6])
+    assert np.array_equal(part.donor, whole.donor[2:6])
     assert np.array_equal(part.own, whole.own[2:6])

@@ -1,4 +1,4 @@
-"""Decoded pixels are cached, and validation is held out the same way every time."""
+"""Decoded pixels are cached, and the held-out validation images are always the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accuracy is counted as its definition says."""
+"""Accuracy follows its definition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A temperature is found again, goes into the weights, and makes probabilities of an export truer."""
+"""A known temperature is recovered, folded into the weights, and improves an export's probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exported file answers as the network, tells where it came from, and is the same every time."""
+"""The exported file agrees with the network, records its provenance, and is reproducible."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import onnx
 import onnxruntime
 import pytest
 
-from training.data.sources import CLASS_NAMES
+from training.data.cifar10 import CLASS_NAMES
 from training.errors import CheckpointError, ExportError, WriteError
 from training.evaluation.metrics import onnx_predictor, predict_all, torch_predictor
 from training.export import exporter as export_module
-from training.export.exporter import Exported, export
-from training.export.layer_outputs import look_inside
-from training.export.manifest import describe
+from training.export.exporter import ExportResult, export
+from training.export.layer_outputs import with_layer_outputs
+from training.export.manifest import make_manifest
 from training.learning.train import trained_network
 
 if TYPE_CHECKING:
@@ -28,25 +28,27 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def exported(finished: Run, test_split: Split, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(finished: Run, test_split: Split, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
     root = tmp_path_factory.mktemp("repository")
     return export(finished.load(), test_split, "synthetic colours", root)
 
 
-def test_it_lies_in_a_model_repository(exported: Exported) -> None:
+def test_it_lies_in_a_model_repository(exported: ExportResult) -> None:
     model = exported.path.parent.parent
 
     assert exported.path.relative_to(model.parent) == Path("cifar10net/1/model.onnx")
     files = sorted(path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file())
     version = ["1/inside.onnx", "1/manifest.json", "1/model.onnx"]
     assert files == [*version, "README.md", "config.pbtxt", "labels.txt"]
-    assert (exported.path.parent / "manifest.json").read_text() == describe(exported.path)
-    assert (exported.path.parent / "inside.onnx").read_bytes() == look_inside(exported.path.read_bytes())
+    assert (exported.path.parent / "manifest.json").read_text() == make_manifest(exported.path)
+    assert (exported.path.parent / "inside.onnx").read_bytes() == with_layer_outputs(
+        exported.path.read_bytes()
+    )
     assert (model / "labels.txt").read_text().split() == list(CLASS_NAMES)
 
 
 def test_it_answers_as_pytorch_for_any_batch_size(
-    exported: Exported, finished: Run, test_split: Split
+    exported: ExportResult, finished: Run, test_split: Split
 ) -> None:
     predict = onnx_predictor(exported.path)
     expected = predict_all(torch_predictor(trained_network(finished.load())), test_split.images)
@@ -59,7 +61,7 @@ def test_it_answers_as_pytorch_for_any_batch_size(
     assert exported.evaluation.top1 > 0.8
 
 
-def test_its_signature_is_the_contract(exported: Exported) -> None:
+def test_its_signature_is_the_contract(exported: ExportResult) -> None:
     session = onnxruntime.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
 
     (images,), (probabilities,) = session.get_inputs(), session.get_outputs()
@@ -68,7 +70,9 @@ def test_its_signature_is_the_contract(exported: Exported) -> None:
     assert probabilities.shape == ["batch", 10]
 
 
-def test_its_metadata_says_where_it_came_from(exported: Exported, finished: Run, test_split: Split) -> None:
+def test_its_metadata_says_where_it_came_from(
+    exported: ExportResult, finished: Run, test_split: Split
+) -> None:
     model = onnx.load(exported.path)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
 
@@ -84,7 +88,7 @@ def test_its_metadata_says_where_it_came_from(exported: Exported, finished: Run,
     assert metadata["exported_onnx"] == onnx.__version__
 
 
-def test_it_is_one_file_without_paths_or_traces(exported: Exported, root: Path) -> None:
+def test_it_is_one_file_without_paths_or_traces(exported: ExportResult, root: Path) -> None:
     model = onnx.load(exported.path)
     content = exported.path.read_bytes()
 
@@ -98,7 +102,7 @@ def test_it_is_one_file_without_paths_or_traces(exported: Exported, root: Path) 
 
 
 def test_a_second_export_has_the_same_bytes(
-    exported: Exported, finished: Run, test_split: Split, tmp_path: Path
+    exported: ExportResult, finished: Run, test_split: Split, tmp_path: Path
 ) -> None:
     again = export(finished.load(), test_split, "synthetic colours", tmp_path / "elsewhere")
 
@@ -121,7 +125,7 @@ def test_another_model_of_the_version_is_replaced_only_when_asked(
 
     export(finished.load(), test_split, "second", tmp_path, may_replace=True)
     assert first.read_bytes() != content
-    assert (first.parent / "manifest.json").read_text() == describe(first)
+    assert (first.parent / "manifest.json").read_text() == make_manifest(first)
 
 
 @pytest.mark.usefixtures("traced_once")
@@ -168,7 +172,7 @@ def test_an_unfinished_run_is_refused(finished: Run, test_split: Split, tmp_path
 
 @pytest.mark.usefixtures("traced_once")
 def test_a_repository_that_cannot_be_written_keeps_the_old_model(
-    exported: Exported, finished: Run, test_split: Split, tmp_path: Path
+    exported: ExportResult, finished: Run, test_split: Split, tmp_path: Path
 ) -> None:
     (tmp_path / "cifar10net").write_text("a file where the folder should be")
 

@@ -1,4 +1,4 @@
-"""Golden answers are few, made up, the same every time, and leave no doubt about the best class."""
+"""Golden answers are few, synthetic and reproducible, with a clear best class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What looks inside a model answers as the model does, and tells its layers as they are."""
+"""inside.onnx gives the model's probabilities, and describes its layers correctly."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from onnx import numpy_helper
 
 from training.errors import CheckpointError, ExportError
 from training.evaluation.layer_table import layer_rows
-from training.export.golden import draw
-from training.export.layer_outputs import look_inside
+from training.export.golden import draw_images
+from training.export.layer_outputs import with_layer_outputs
 from training.networks import NETWORKS
-from training.onnx_graph.cost import weigh
+from training.onnx_graph.cost import graph_cost
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def inside(request: pytest.FixtureRequest, root: Path) -> Inside:
 def test_a_committed_file_is_what_its_model_makes(inside: Inside) -> None:
     model = (inside.folder / "model.onnx").read_bytes()
 
-    assert inside.content == look_inside(model)
+    assert inside.content == with_layer_outputs(model)
     assert inside.told["model_sha256"] == sha256(model).hexdigest()
     assert len(inside.content) < 5_000_000
 
@@ -61,7 +61,7 @@ def test_it_answers_as_the_model_does(inside: Inside) -> None:
     model: Any = onnxruntime.InferenceSession(
         inside.folder / "model.onnx", providers=["CPUExecutionProvider"]
     )
-    images = draw(25)
+    images = draw_images(25)
 
     expected = model.run(["probabilities"], {"images": images})[0]
     answers, last = inside.run(["probabilities", "layer/softmax"], images).values()
@@ -71,7 +71,7 @@ def test_it_answers_as_the_model_does(inside: Inside) -> None:
 
 
 def test_its_totals_are_those_of_the_network(inside: Inside) -> None:
-    weight = weigh(inside.folder / "model.onnx")
+    weight = graph_cost(inside.folder / "model.onnx")
 
     assert sum(row["parameters"] for row in inside.rows) == weight.parameters
     assert sum(row["multiply_adds"] for row in inside.rows) == weight.multiply_adds
@@ -93,7 +93,7 @@ def test_its_table_is_that_of_the_summary(name: str, root: Path) -> None:
 
 
 def test_each_output_has_the_shape_that_is_told(inside: Inside) -> None:
-    images = draw(3)
+    images = draw_images(3)
     model = onnx.load_from_string((inside.folder / "model.onnx").read_bytes())
     stored = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
 
@@ -139,8 +139,8 @@ def test_no_value_depends_on_a_pixel_outside_its_field(name: str, root: Path) ->
 def test_a_model_of_integers_is_refused(root: Path) -> None:
     model = root / "exported_models" / "cifar10net_int8_openvino" / "1" / "model.onnx"
 
-    with pytest.raises(CheckpointError, match="layers are of integers"):
-        look_inside(model.read_bytes())
+    with pytest.raises(CheckpointError, match="the model is quantised"):
+        with_layer_outputs(model.read_bytes())
 
 
 def test_windows_that_are_no_squares_are_refused(root: Path) -> None:
@@ -149,8 +149,8 @@ def test_windows_that_are_no_squares_are_refused(root: Path) -> None:
     kernel = next(item for item in pooling.attribute if item.name == "kernel_shape")
     kernel.ints[:] = [2, 1]
 
-    with pytest.raises(CheckpointError, match=r"node_avg_pool2d slides a window of \[1, 2\]"):
-        look_inside(model.SerializeToString())
+    with pytest.raises(CheckpointError, match=r"node_avg_pool2d has kernel \[1, 2\]"):
+        with_layer_outputs(model.SerializeToString())
 
 
 def test_what_would_answer_otherwise_is_not_written(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,4 +158,4 @@ def test_what_would_answer_otherwise_is_not_written(root: Path, monkeypatch: pyt
     monkeypatch.setattr("training.export.layer_outputs.TOLERANCE", -1.0)
 
     with pytest.raises(ExportError, match=r"differ by .* on 64 images"):
-        look_inside(content)
+        with_layer_outputs(content)

@@ -1,4 +1,4 @@
-"""A version appears whole or not at all, and another's is not replaced by accident."""
+"""A version appears whole or not at all, and another model is not replaced by accident."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_another_model_is_replaced_only_when_that_is_asked_for(tmp_path: Path) -
     folder = tmp_path / "net" / "1"
     _put(folder, b"old")
 
-    with pytest.raises(ExportError, match=r"1 holds another model already; .* \(--model-version\), or give"):
+    with pytest.raises(ExportError, match=r"1 holds another model already; .* --model-version, or give"):
         _put(folder, b"new")
     assert _content(folder)["model.onnx"] == b"old"
 
@@ -96,16 +96,17 @@ def test_another_model_is_replaced_only_when_that_is_asked_for(tmp_path: Path) -
 
 
 def test_the_manifest_is_replaced_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever looks in between sees a digest that does not fit."""
+    """In between, the digest does not match."""
     folder = tmp_path / "net" / "1"
     _put(folder, b"old")
     between: list[dict[str, bytes]] = []
+    replacing = files.replacing
 
     def look_and_replace(path: Path) -> object:
         between.append(_content(folder))
-        return files.replacing(path)
+        return replacing(path)
 
-    monkeypatch.setattr(publishing, "replacing", look_and_replace)
+    monkeypatch.setattr(files, "replacing", look_and_replace)
     _put(folder, b"new", may_replace=True)
 
     old = _manifest(b"old").encode()

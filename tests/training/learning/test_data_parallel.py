@@ -1,4 +1,4 @@
-"""Several processes under torchrun do what one does: the same losses, one stop, no hang."""
+"""Several processes under torchrun behave as one: the same losses, one stop, no hang."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import distributed
 from tests.training.threads import Threads
 from training.errors import CheckpointError, DeviceError, TrainingError
 from training.learning.config import TrainConfig
-from training.learning.data_parallel import gathered
+from training.learning.data_parallel import process_group
 from training.learning.run import Run
 from training.learning.train import fit, resume
 
@@ -127,8 +127,8 @@ def test_a_process_leaves_the_others_at_the_end(monkeypatch: pytest.MonkeyPatch)
     for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}.items():
         monkeypatch.setenv(name, str(value))
 
-    with gathered(torch.device("cpu")) as team:
-        assert (team.rank, team.size) == (0, 1)
+    with process_group(torch.device("cpu")) as group:
+        assert (group.rank, group.size) == (0, 1)
         assert distributed.is_initialized()
 
     assert not distributed.is_initialized()
@@ -139,20 +139,20 @@ def test_processes_that_drift_apart_are_found() -> None:
     weights = torch.tensor([0.1, -0.0, 3e-8])
 
     def compare(rank: int, values: torch.Tensor) -> None:
-        threads.team(rank).compare(values)
+        threads.group(rank).check_equal(values)
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(compare, (0, 1), (weights, weights.clone())))
         other = [pool.submit(compare, rank, weights + rank * 1e-8) for rank in range(2)]
 
     for each in other:
-        assert "the 2 processes have come to different weights" in str(each.exception())
+        assert "the 2 processes have different weights" in str(each.exception())
 
 
 def test_a_run_goes_on_with_as_many_processes_as_began_it(
     finished: Run, train_split: Split, reporter: RecordingReporter, tmp_path: Path
 ) -> None:
-    with pytest.raises(CheckpointError, match="one of 2 processes, and 1 are here"):
+    with pytest.raises(CheckpointError, match="needs 2 processes, 1 were started"):
         fit(Run(tmp_path / "new"), CONFIG, train_split, reporter)
 
     assert not (tmp_path / "new" / "config.json").exists()

@@ -1,4 +1,4 @@
-"""What a student is to learn: the published loss, and the mean of two answers where images are mixed."""
+"""The distillation loss is the published one; CutMix targets are the mean of both images'."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.learning.distillation import distillation_loss, mixed, mixed_logits
+from training.learning.distillation import distillation_loss, mix_logits, mix_targets
 
 
 def test_the_distillation_loss_is_the_published_formula() -> None:
@@ -32,7 +32,7 @@ def test_the_distillation_loss_is_the_published_formula() -> None:
 def test_mixed_answers_are_the_mean_by_area() -> None:
     one, other = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 1.0]])
 
-    assert mixed(one, other, torch.tensor([0.25, 1.0])).tolist() == [[0.25, 0.75], [1.0, 0.0]]
+    assert mix_targets(one, other, torch.tensor([0.25, 1.0])).tolist() == [[0.25, 0.75], [1.0, 0.0]]
 
 
 def test_a_teacher_of_mixed_images_says_the_mean_at_its_temperature() -> None:
@@ -40,7 +40,7 @@ def test_a_teacher_of_mixed_images_says_the_mean_at_its_temperature() -> None:
     one, other = torch.randn(2, 6, 10, generator=generator) * 4
     share, temperature = torch.linspace(0, 1, 6), 3.0
 
-    said = torch.softmax(mixed_logits(one, other, share, temperature) / temperature, dim=1)
+    said = torch.softmax(mix_logits(one, other, share, temperature) / temperature, dim=1)
 
     expected = share[:, None] * torch.softmax(one / temperature, dim=1)
     expected += (1 - share[:, None]) * torch.softmax(other / temperature, dim=1)
@@ -50,4 +50,4 @@ def test_a_teacher_of_mixed_images_says_the_mean_at_its_temperature() -> None:
 def test_a_class_that_both_teachers_exclude_stays_finite() -> None:
     sure = torch.tensor([[0.0, -500.0]])
 
-    assert torch.isfinite(mixed_logits(sure, sure, torch.tensor([0.5]), 1.0)).all()
+    assert torch.isfinite(mix_logits(sure, sure, torch.tensor([0.5]), 1.0)).all()

@@ -1,4 +1,4 @@
-"""A step that processes share is the step of one."""
+"""A step shared by processes equals the step of one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tests.training.threads import Threads
-from training.learning.data_parallel import Team
+from training.learning.data_parallel import ProcessGroup
 from training.learning.learner import Learner
-from training.learning.teacher import TeacherAnswers
+from training.learning.teacher import TeacherLogits
 
 if TYPE_CHECKING:
     from training.data.dataset import Split
@@ -31,10 +31,10 @@ def test_shares_of_a_batch_give_the_loss_and_the_weights_of_the_whole(
 ) -> None:
     config = dataclasses.replace(quick, network=network, teacher="somebody", flips="alternating")
     logits = np.random.default_rng(1).normal(size=(len(train_split), 2, 10)).astype(np.float32)
-    teacher = TeacherAnswers(logits, "random")
+    teacher = TeacherLogits(logits, "random")
     threads = Threads(2)
-    alone = Learner(config, train_split, teacher, Team(), _CPU)
-    both = [Learner(config, train_split, teacher, threads.team(rank), _CPU) for rank in range(2)]
+    alone = Learner(config, train_split, teacher, ProcessGroup(), _CPU)
+    both = [Learner(config, train_split, teacher, threads.group(rank), _CPU) for rank in range(2)]
     indices = alone.order(0)[:25]
 
     loss = alone.learn(indices, 0, 0)
@@ -56,9 +56,9 @@ def test_what_is_seen_does_not_depend_on_who_looks(
 ) -> None:
     config = dataclasses.replace(quick, mix_share=mix_share, teacher="somebody")
     logits = np.random.default_rng(1).normal(size=(len(train_split), 2, 10)).astype(np.float32)
-    teams = [Team(), Team(0, 2), Team(1, 2)]
+    groups = [ProcessGroup(), ProcessGroup(0, 2), ProcessGroup(1, 2)]
     alone, first, second = (
-        Learner(config, train_split, TeacherAnswers(logits, "random"), team, _CPU) for team in teams
+        Learner(config, train_split, TeacherLogits(logits, "random"), group, _CPU) for group in groups
     )
     indices = alone.order(2)[50:75]
 
@@ -73,7 +73,7 @@ def test_what_is_seen_does_not_depend_on_who_looks(
 
 def test_a_mixed_image_is_of_two_classes_by_their_areas(quick: TrainConfig, train_split: Split) -> None:
     config = dataclasses.replace(quick, mix_share=0.7)
-    plain, mixing = (Learner(each, train_split, None, Team(), _CPU) for each in (quick, config))
+    plain, mixing = (Learner(each, train_split, None, ProcessGroup(), _CPU) for each in (quick, config))
     indices = plain.order(0)[:25]
 
     whole, labels, _ = plain.batch(indices, 0, 0)
@@ -90,7 +90,7 @@ def test_a_mixed_image_is_of_two_classes_by_their_areas(quick: TrainConfig, trai
 
 def test_mixed_images_are_learned_from(quick: TrainConfig, train_split: Split) -> None:
     config = dataclasses.replace(quick, mix_share=1.0, epochs=8)
-    learner = Learner(config, train_split, None, Team(), _CPU)
+    learner = Learner(config, train_split, None, ProcessGroup(), _CPU)
 
     losses = [
         np.mean(
@@ -107,7 +107,7 @@ def test_mixed_images_are_learned_from(quick: TrainConfig, train_split: Split) -
 
 def test_a_square_of_each_image_is_hidden_in_the_mean_colour(quick: TrainConfig, train_split: Split) -> None:
     config = dataclasses.replace(quick, hide_px=6)
-    plain, hiding = (Learner(each, train_split, None, Team(), _CPU) for each in (quick, config))
+    plain, hiding = (Learner(each, train_split, None, ProcessGroup(), _CPU) for each in (quick, config))
     indices = plain.order(0)[:25]
 
     whole, _, _ = plain.batch(indices, 0, 0)

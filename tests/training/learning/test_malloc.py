@@ -1,4 +1,4 @@
-"""What a process frees it can take again without the kernel."""
+"""Freed memory is reused without page faults."""
 
 from __future__ import annotations
 

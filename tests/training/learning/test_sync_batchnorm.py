@@ -1,4 +1,4 @@
-"""Batch normalisation over shares of a batch is batch normalisation of the whole."""
+"""Batch normalisation over shards equals batch normalisation of the whole batch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from tests.training.threads import Threads
-from training.learning.data_parallel import Team
-from training.learning.sync_batchnorm import SynchronisedBatchNorm2d, synchronise
+from training.learning.data_parallel import ProcessGroup
+from training.learning.sync_batchnorm import SyncBatchNorm2d, synchronize_batchnorm
 
 SHARES = (slice(0, 3), slice(3, 8))
 
@@ -40,7 +40,7 @@ def _both(images: torch.Tensor, weights: torch.Tensor) -> list[dict[str, torch.T
 
     def one(rank: int) -> dict[str, torch.Tensor]:
         network = copies[rank]
-        synchronise(network, threads.team(rank))
+        synchronize_batchnorm(network, threads.group(rank))
         return _learn(network, images[SHARES[rank]], weights[SHARES[rank]])
 
     copies = [_network() for _ in SHARES]
@@ -70,17 +70,17 @@ def test_uneven_shares_give_outputs_gradients_and_statistics_of_the_whole_batch(
 
 def test_a_network_keeps_the_names_of_its_weights_and_answers_alone_when_it_does_not_learn() -> None:
     plain, network = _network(), _network()
-    synchronise(network, Team(0, 2))  # nobody else is there: a sum would fail
+    synchronize_batchnorm(network, ProcessGroup(0, 2))  # nobody else is there: a sum would fail
     images = torch.rand(2, 3, 5, 5, dtype=torch.float64)
 
-    assert isinstance(network[1], SynchronisedBatchNorm2d)
+    assert isinstance(network[1], SyncBatchNorm2d)
     assert network.state_dict().keys() == plain.state_dict().keys()
     assert torch.equal(network.eval()(images), plain.eval()(images))
 
 
 @pytest.mark.parametrize(("n", "size"), [(250, 2), (7, 3), (3, 3)])
 def test_shares_cover_a_batch_once(n: int, size: int) -> None:
-    shares = [range(n)[Team(rank, size).share(n)] for rank in range(size)]
+    shares = [range(n)[ProcessGroup(rank, size).shard(n)] for rank in range(size)]
 
     assert [index for share in shares for index in share] == list(range(n))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1

@@ -1,4 +1,4 @@
-"""A teacher is asked once, and its answers belong to the images it gave them for."""
+"""A teacher's logits are computed once, for the right images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from training.data.dataset import Split
-from training.learning.teacher import teacher_answers
+from training.learning.teacher import teacher_logits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def images() -> Split:
 def test_each_image_has_its_own_answer_and_its_mirror_another(images: Split, tmp_path: Path) -> None:
     teacher, progress = _Teacher(), list[tuple[int, int]]()
 
-    answers = teacher_answers(
+    answers = teacher_logits(
         lambda: teacher, "a", images, tmp_path, lambda done, of: progress.append((done, of))
     )
 
@@ -57,7 +57,7 @@ def test_each_image_has_its_own_answer_and_its_mirror_another(images: Split, tmp
 def test_a_teacher_is_asked_once_and_another_one_anew(images: Split, tmp_path: Path) -> None:
     def ask(name: str, split: Split) -> int:
         teacher = _Teacher()
-        teacher_answers(lambda: teacher, name, split, tmp_path, lambda _done, _of: None)
+        teacher_logits(lambda: teacher, name, split, tmp_path, lambda _done, _of: None)
         return teacher.asked
 
     assert ask("a", images) == 1202
@@ -69,7 +69,7 @@ def test_a_teacher_is_asked_once_and_another_one_anew(images: Split, tmp_path: P
 def test_damaged_answers_are_asked_for_again(images: Split, tmp_path: Path) -> None:
     def ask() -> int:
         teacher = _Teacher()
-        teacher_answers(lambda: teacher, "a", images, tmp_path, lambda _done, _of: None)
+        teacher_logits(lambda: teacher, "a", images, tmp_path, lambda _done, _of: None)
         return teacher.asked
 
     ask()
@@ -81,11 +81,11 @@ def test_damaged_answers_are_asked_for_again(images: Split, tmp_path: Path) -> N
 
 
 def test_a_teacher_whose_answers_are_kept_is_not_loaded(images: Split, tmp_path: Path) -> None:
-    first = teacher_answers(_Teacher, "a", images, tmp_path, lambda _done, _of: None)
+    first = teacher_logits(_Teacher, "a", images, tmp_path, lambda _done, _of: None)
 
     def load() -> _Teacher:
         raise AssertionError("its answers are kept")
 
-    again = teacher_answers(load, "a", images, tmp_path, lambda _done, _of: None)
+    again = teacher_logits(load, "a", images, tmp_path, lambda _done, _of: None)
     of = np.arange(601), np.zeros(601, bool)
     assert np.array_equal(first.of(*of), again.of(*of))

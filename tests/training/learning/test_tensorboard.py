@@ -1,4 +1,4 @@
-"""TensorBoard is told each epoch, and what a run does again replaces what it had done."""
+"""Every epoch is reported to TensorBoard; a resumed run replaces the epochs that it repeats."""
 
 from __future__ import annotations
 

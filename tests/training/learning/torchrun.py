@@ -1,4 +1,4 @@
-"""A process of trainings by torchrun, one after another; test_parallel.py starts it.
+"""Several trainings in a process of torchrun; test_data_parallel.py starts it.
 
 Its arguments: the data set, a cache folder, and a folder, where each training gets one of its own. What the
 trainings are: of each network by the command line; ``signal``, in which process 1 alone is told to stop, and
@@ -22,8 +22,8 @@ from torch import distributed
 
 from tests.training.learning.test_data_parallel import MUON, NETWORKS, SETTINGS
 from training.data.dataset import DataSet
-from training.errors import Interrupted, TeamError
-from training.learning.data_parallel import Team, gathered
+from training.errors import Interrupted, ProcessGroupError
+from training.learning.data_parallel import ProcessGroup, process_group
 from training.learning.learner import Learner
 from training.learning.run import Run
 from training.learning.train import fit, resume
@@ -59,8 +59,8 @@ def main(data: str, cache: str, folder: str) -> None:
             _by_the_command_line("fit", *where, "--network", network, *SETTINGS)
         images = DataSet(Path(data), Path(cache)).split("train")
         for what, number in (("signal", signal.SIGTERM), ("death", signal.SIGKILL)):
-            with gathered(torch.device("cpu")) as team:
-                _train(what, number, Run(Path(folder) / what), images, team)
+            with process_group(torch.device("cpu")) as group:
+                _train(what, number, Run(Path(folder) / what), images, group)
 
 
 def _by_the_command_line(*arguments: str) -> None:
@@ -73,26 +73,26 @@ def _by_the_command_line(*arguments: str) -> None:
             raise
 
 
-def _train(what: str, number: int, run: Run, images: Split, team: Team) -> None:
+def _train(what: str, number: int, run: Run, images: Split, group: ProcessGroup) -> None:
     """Train until process 1 gets the signal, and go on if it lives."""
     before = Learner.batch
 
     def batch(self: Learner, indices: Any, epoch: int, step: int) -> Any:
-        if (epoch, step) == _AT and team.rank == 1:
+        if (epoch, step) == _AT and group.rank == 1:
             os.kill(os.getpid(), number)
         return before(self, indices, epoch, step)
 
     Learner.batch = batch  # type: ignore[method-assign]
     try:
-        fit(run, MUON, images, _Silent(), team=team)
-    except TeamError as error:
-        sys.stdout.write(f"{what}: process {team.rank} says: {error}\n")
+        fit(run, MUON, images, _Silent(), group=group)
+    except ProcessGroupError as error:
+        sys.stdout.write(f"{what}: process {group.rank} says: {error}\n")
         raise SystemExit(1) from error
     except Interrupted:
         saved = run.load()
-        sys.stdout.write(f"{what}: process {team.rank} stopped at {saved.epoch}, {saved.step}\n")
-        team.wait()
-        resume(run, images, _Silent(), team=team)
+        sys.stdout.write(f"{what}: process {group.rank} stopped at {saved.epoch}, {saved.step}\n")
+        group.barrier()
+        resume(run, images, _Silent(), group=group)
     finally:
         Learner.batch = before  # type: ignore[method-assign]
 

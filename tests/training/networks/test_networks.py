@@ -1,4 +1,4 @@
-"""Networks are what their tables say, and the forms that learn compute the same as the plain ones."""
+"""Networks match their tables, and folded networks compute what their training forms compute."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from training.errors import TrainingError
 from training.evaluation.layer_table import layer_rows
-from training.learning.config import CHOICES, TrainConfig
-from training.learning.optimizers import Optimisers
+from training.learning.config import TrainConfig
+from training.learning.optimizers import Optimizers
 from training.learning.recipes import RECIPES
 from training.networks import NETWORKS, CIFAR10Net
 from training.networks.kernels import (
@@ -189,8 +189,7 @@ def _by_hand(kernel: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
     return functional.conv2d(images, kernel(), padding=kernel.size // 2)
 
 
-def test_the_forms_of_kernels_are_the_settings() -> None:
-    assert CHOICES["kernels"] == KERNEL_FORMS
+def test_every_network_has_a_recipe_of_its_name() -> None:
     for name, recipe in RECIPES.items():
         assert recipe.network == name.partition("-")[0]
     assert set(RECIPES) >= set(NETWORKS)
@@ -203,4 +202,4 @@ def test_a_network_without_kernels_refuses_what_it_would_ignore(name: str) -> No
     with pytest.raises(TrainingError, match="kernels are 'expanded', wanted 'plain'"):
         NETWORKS[name].for_training(MEAN, STD, "expanded")
     with pytest.raises(TrainingError, match=f"{name} has no kernels for muon"):
-        Optimisers(network, TrainConfig(network=name, optimizer="muon"))
+        Optimizers(network, TrainConfig(network=name, optimizer="muon"))

@@ -14,7 +14,7 @@ from training.errors import CheckpointError
 from training.evaluation.layer_table import layer_rows
 from training.export.exporter import _to_onnx
 from training.networks import NETWORKS, CIFAR10Net
-from training.onnx_graph.cost import CONVOLUTIONAL, FULLY_CONNECTED, RECURRENT, weigh
+from training.onnx_graph.cost import CONVOLUTIONAL, FULLY_CONNECTED, RECURRENT, graph_cost
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def _exported(network: nn.Module, path: Path) -> Path:
 
 
 def test_cifar10net_weighs_what_the_table_and_pytorch_say(root: Path) -> None:
-    found = weigh(root / "exported_models" / "cifar10net" / "1" / "model.onnx")
+    found = graph_cost(root / "exported_models" / "cifar10net" / "1" / "model.onnx")
     network = CIFAR10Net()
 
     assert found.kind == CONVOLUTIONAL
@@ -54,7 +54,7 @@ def test_cifar10net_weighs_what_the_table_and_pytorch_say(root: Path) -> None:
 def test_a_network_weighs_in_onnx_what_it_weighs_in_pytorch(name: str, tmp_path: Path) -> None:
     network = NETWORKS[name]()
 
-    found = weigh(_exported(network, tmp_path / "model.onnx"))
+    found = graph_cost(_exported(network, tmp_path / "model.onnx"))
 
     assert found.parameters == sum(each.numel() for each in network.parameters())
     assert found.multiply_adds == sum(row.multiply_adds for row in layer_rows(network))
@@ -94,7 +94,7 @@ def test_recurrences_count_each_step_in_each_direction(tmp_path: Path) -> None:
     ]
     constants["direction"] = np.array([1])
 
-    found = weigh(write_model(tmp_path / "model.onnx", nodes, constants))
+    found = graph_cost(write_model(tmp_path / "model.onnx", nodes, constants))
 
     weights = sum(each.numel() for network in (first, second) for each in network.parameters())
     steps = 32 * (4 * 8 * (96 + 8) + 2 * 3 * 4 * (8 + 4))
@@ -104,7 +104,7 @@ def test_recurrences_count_each_step_in_each_direction(tmp_path: Path) -> None:
 
 
 def test_a_fully_connected_graph(tmp_path: Path) -> None:
-    found = weigh(fully_connected(tmp_path / "model.onnx"))
+    found = graph_cost(fully_connected(tmp_path / "model.onnx"))
 
     assert (found.kind, found.parameters, found.multiply_adds) == (FULLY_CONNECTED, 30_730, 30_720)
 
@@ -129,7 +129,7 @@ def test_groups_strides_and_shared_weights(tmp_path: Path) -> None:
         "bias": _floats(10),
     }
 
-    found = weigh(write_model(tmp_path / "model.onnx", nodes, constants))
+    found = graph_cost(write_model(tmp_path / "model.onnx", nodes, constants))
 
     assert found.parameters == 54 + 36 + 12 + 60 + 10
     assert found.multiply_adds == 16 * 16 * (6 * 9 + 2 * 36) + 60
@@ -155,7 +155,7 @@ def test_integers_between_quantize_and_dequantize(tmp_path: Path) -> None:
         "bias": np.zeros(10, np.int32),
     }
 
-    found = weigh(write_model(tmp_path / "model.onnx", nodes, constants))
+    found = graph_cost(write_model(tmp_path / "model.onnx", nodes, constants))
 
     assert (found.parameters, found.multiply_adds) == (760, 28 * 28 * 750)
 
@@ -186,7 +186,7 @@ def test_integer_operators(tmp_path: Path) -> None:
         "matrix": RANDOM.integers(0, 9, (4, 10)).astype(np.uint8),
     }
 
-    found = weigh(write_model(tmp_path / "model.onnx", nodes, constants))
+    found = graph_cost(write_model(tmp_path / "model.onnx", nodes, constants))
 
     assert (found.parameters, found.multiply_adds) == (304 + 40, 300 + 40)
 
@@ -200,7 +200,7 @@ def test_half_floats(tmp_path: Path) -> None:
         ("Cast", ["vector"], ["logits"], {"to": TensorProto.FLOAT}),
     ]
 
-    found = weigh(
+    found = graph_cost(
         write_model(tmp_path / "model.onnx", nodes, {"weight": _floats(10, 3, 5, 5).astype(np.float16)})
     )
 
@@ -215,7 +215,7 @@ def test_an_operator_that_cannot_be_counted_is_named(tmp_path: Path) -> None:
     path = write_model(tmp_path / "model.onnx", nodes, {"weight": _floats(3_072, 10)})
 
     with pytest.raises(CheckpointError, match=r"model\.onnx cannot be counted: it has Einsum$"):
-        weigh(path)
+        graph_cost(path)
 
 
 def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
@@ -223,4 +223,4 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"\xff" * 64)
 
     with pytest.raises(CheckpointError, match=r"model\.onnx is not a readable ONNX model"):
-        weigh(path)
+        graph_cost(path)

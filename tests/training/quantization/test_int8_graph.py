@@ -1,4 +1,4 @@
-"""The graph that int8 kernels get computes what the exported one computes."""
+"""The graph rewritten for int8 kernels computes what the exported one computes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import nn
 
 from training.export.exporter import _to_onnx
 from training.networks.normalise import Normalise
-from training.onnx_graph.nodes import Nodes
-from training.quantization.int8_graph import for_int8
-from training.quantization.quantized_model import predictor
+from training.onnx_graph.nodes import GraphEditor
+from training.quantization.int8_graph import rewrite_for_int8
+from training.quantization.quantized_model import in_memory_predictor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,11 +55,11 @@ def pooled(wide_in: int, wide_out: int, kernel: int, padding: int) -> list[nn.Mo
 def rewritten(network: nn.Module, largest_weight: int = FINE) -> tuple[onnx.ModelProto, float]:
     """Return the rewritten graph and by how much its answers differ."""
     model = _to_onnx(network.eval())
-    nodes = Nodes(model)
-    for_int8(nodes, largest_weight)
+    nodes = GraphEditor(model)
+    rewrite_for_int8(nodes, largest_weight)
     changed = nodes.model()
     onnx.checker.check_model(changed, full_check=True)
-    answers = [predictor(each)(IMAGES) for each in (model, changed)]
+    answers = [in_memory_predictor(each)(IMAGES) for each in (model, changed)]
     return changed, float(np.abs(answers[0] - answers[1]).max())
 
 
@@ -112,16 +112,16 @@ def test_it_computes_the_same_with_other_kernels(layers: list[nn.Module], wanted
 
 @pytest.mark.parametrize("first", [nn.Flatten(), conv(3, 4, 5, stride=2)])
 def test_preprocessing_stays_where_it_cannot_be_folded(first: nn.Module) -> None:
-    nodes = Nodes(_to_onnx(Small(first).eval()))
+    nodes = GraphEditor(_to_onnx(Small(first).eval()))
 
-    assert for_int8(nodes, FINE) is None
+    assert rewrite_for_int8(nodes, FINE) is None
     assert sum(node.op_type in {"Div", "Sub"} for node in nodes.model().graph.node) == 3
 
 
 def test_pixels_go_in_as_bytes_up_to_the_first_convolution(stage: onnx.ModelProto) -> None:
-    nodes = Nodes(stage)
+    nodes = GraphEditor(stage)
 
-    pixels = for_int8(nodes, 127)
+    pixels = rewrite_for_int8(nodes, 127)
     model = nodes.model()
 
     assert not any(node.op_type in {"Div", "Sub"} for node in model.graph.node)
@@ -132,11 +132,13 @@ def test_pixels_go_in_as_bytes_up_to_the_first_convolution(stage: onnx.ModelProt
 @pytest.mark.parametrize("largest", [127, 64])
 def test_rounding_weights_shifts_nothing_on_average(stage: onnx.ModelProto, largest: int) -> None:
     """An image of the mean colour is zero after preprocessing: no weight counts, however it was rounded."""
-    nodes = Nodes(stage)
-    for_int8(nodes, largest)
+    nodes = GraphEditor(stage)
+    rewrite_for_int8(nodes, largest)
     mean = np.broadcast_to(np.rint(np.array(MEAN) * 255).astype(np.uint8), (1, 32, 32, 3))
 
-    expected, answer = (predictor(each)(np.ascontiguousarray(mean)) for each in (stage, nodes.model()))
+    expected, answer = (
+        in_memory_predictor(each)(np.ascontiguousarray(mean)) for each in (stage, nodes.model())
+    )
 
     assert np.abs(expected - answer).max() < 1e-6
 
@@ -150,8 +152,8 @@ def test_a_mean_between_two_levels_is_wrong_at_the_border_by_less_than_one() -> 
 def test_the_model_it_came_from_is_left_alone(stage: onnx.ModelProto) -> None:
     before = stage.SerializeToString(deterministic=True)
 
-    nodes = Nodes(stage)
-    for_int8(nodes, 127)
+    nodes = GraphEditor(stage)
+    rewrite_for_int8(nodes, 127)
     nodes.model()
 
     assert stage.SerializeToString(deterministic=True) == before

@@ -1,4 +1,4 @@
-"""A twin in narrower numbers answers nearly as its source, says so, and is served."""
+"""A quantised model answers nearly as its original, records its loss, and can be served."""
 
 from __future__ import annotations
 
@@ -17,25 +17,30 @@ from cifar10net import Client
 from service.server.spawn import ServerProcess
 from tests.real_images import few_of
 from training.cli import cli
+from training.data.cifar10 import CLASS_NAMES
 from training.data.dataset import DataSet, hold_out
-from training.data.sources import CLASS_NAMES
 from training.errors import CheckpointError, ExportError, QuantizeError, TrainingError
 from training.evaluation.metrics import onnx_predictor, predict_all
 from training.export import float64_reference as exact_module
 from training.export.exporter import _to_onnx, export
-from training.export.manifest import describe
+from training.export.manifest import make_manifest
 from training.quantization import quantizer as quantize_module
-from training.quantization.float16 import to_half
-from training.quantization.quantized_model import Source, compare, predictor, read_source
+from training.quantization.float16 import to_float16
+from training.quantization.quantized_model import (
+    FloatModel,
+    in_memory_predictor,
+    measure_effect,
+    read_float_model,
+)
 from training.quantization.quantizer import (
-    ALIKE,
+    PORTABLE,
     SATURATES,
     QuantizeConfig,
-    Quantized,
+    QuantizeResult,
     calibration_images,
     quantize,
 )
-from training.quantization.saturation import answers_alike_everywhere
+from training.quantization.saturation import is_portable
 from training.quantization.static_quantization import METHODS, Calibrated, calibrate
 
 if TYPE_CHECKING:
@@ -56,17 +61,17 @@ def repository(finished: Run, test_split: Split, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(scope="module")
-def source(repository: Path) -> Source:
-    return read_source(repository / "cifar10net" / "1" / "model.onnx")
+def source(repository: Path) -> FloatModel:
+    return read_float_model(repository / "cifar10net" / "1" / "model.onnx")
 
 
 @pytest.fixture(scope="module")
-def twin(source: Source, data_set: DataSet, repository: Path) -> Quantized:
+def twin(source: FloatModel, data_set: DataSet, repository: Path) -> QuantizeResult:
     return quantize(source, data_set, FEW, repository)
 
 
 @pytest.fixture(scope="module")
-def half(source: Source, data_set: DataSet, repository: Path) -> Quantized:
+def half(source: FloatModel, data_set: DataSet, repository: Path) -> QuantizeResult:
     return quantize(source, data_set, QuantizeConfig(form="fp16"), repository)
 
 
@@ -74,7 +79,7 @@ def _metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
 
-def _changed(source: Source, path: Path, **metadata: str | None) -> Path:
+def _changed(source: FloatModel, path: Path, **metadata: str | None) -> Path:
     """Write the source's model with other metadata; None leaves an entry out."""
     model = onnx.load(source.path)
     kept = {key: value for key, value in (source.metadata | metadata).items() if value is not None}
@@ -97,7 +102,7 @@ def _operators(path: Path, folder: Path) -> list[str]:
 @pytest.mark.parametrize("form", ["int8", "int8_openvino"])
 @pytest.mark.parametrize("weight_bits", [7, 8])
 def test_int8_answers_nearly_as_float32(
-    source: Source, train_split: Split, test_split: Split, form: str, weight_bits: int
+    source: FloatModel, train_split: Split, test_split: Split, form: str, weight_bits: int
 ) -> None:
     model = calibrate(
         source.model,
@@ -107,12 +112,12 @@ def test_int8_answers_nearly_as_float32(
         for_openvino=form == "int8_openvino",
     ).to_int8(METHODS[0])
 
-    found = compare(source, predictor(model), test_split)
+    found = measure_effect(source, in_memory_predictor(model), test_split)
 
     assert abs(found.lost_points) <= 0.5
     assert found.same_top1 > 0.98
     assert 0 < found.mean_difference < 0.01
-    assert answers_alike_everywhere(model) == (weight_bits == 7)
+    assert is_portable(model) == (weight_bits == 7)
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +128,11 @@ def few_real(cifar10: Path, tmp_path_factory: pytest.TempPathFactory) -> DataSet
 
 
 def test_int8_answers_nearly_as_float32_on_real_images(root: Path, few_real: DataSet) -> None:
-    real = read_source(root / "exported_models/cifar10net/1/model.onnx")
+    real = read_float_model(root / "exported_models/cifar10net/1/model.onnx")
     images, _ = calibration_images(few_real.split("train"), QuantizeConfig(calibration_images=300), 100)
 
     model = calibrate(real.model, images.images, METHODS[1:2]).to_int8(METHODS[1])
-    found = compare(real, predictor(model), few_real.split("test"))
+    found = measure_effect(real, in_memory_predictor(model), few_real.split("test"))
 
     assert found.lost_points <= 0.5
     assert found.same_top1 > 0.975
@@ -135,15 +140,15 @@ def test_int8_answers_nearly_as_float32_on_real_images(root: Path, few_real: Dat
 
 
 def test_half_answers_as_float32_on_real_images(root: Path, few_real: DataSet) -> None:
-    real = read_source(root / "exported_models/cifar10net/1/model.onnx")
+    real = read_float_model(root / "exported_models/cifar10net/1/model.onnx")
 
-    found = compare(real, predictor(to_half(real.model)), few_real.split("test"))
+    found = measure_effect(real, in_memory_predictor(to_float16(real.model)), few_real.split("test"))
 
     assert found.largest_difference < 0.005
     assert found.same_top1 > 0.998
 
 
-def test_all_of_it_runs_in_int8_kernels(twin: Quantized, tmp_path: Path) -> None:
+def test_all_of_it_runs_in_int8_kernels(twin: QuantizeResult, tmp_path: Path) -> None:
     operators = _operators(twin.path, tmp_path)
 
     assert operators.count("QLinearConv") == 3
@@ -154,7 +159,9 @@ def test_all_of_it_runs_in_int8_kernels(twin: Quantized, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 64])
-def test_it_takes_any_batch_size(twin: Quantized, half: Quantized, test_split: Split, n: int) -> None:
+def test_it_takes_any_batch_size(
+    twin: QuantizeResult, half: QuantizeResult, test_split: Split, n: int
+) -> None:
     for path in (twin.path, half.path):
         predict = onnx_predictor(path)
         together, alone = predict(test_split.images[:n]), predict(test_split.images[:1])
@@ -165,26 +172,26 @@ def test_it_takes_any_batch_size(twin: Quantized, half: Quantized, test_split: S
 
 
 def test_it_says_what_it_is_and_where_it_came_from(
-    twin: Quantized, source: Source, test_split: Split, repository: Path
+    twin: QuantizeResult, source: FloatModel, test_split: Split, repository: Path
 ) -> None:
     metadata, folder = _metadata(twin.path), repository / "cifar10net_int8"
 
     assert twin.path == folder / "1" / "model.onnx"
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     assert files == ["1/manifest.json", "1/model.onnx", "README.md", "config.pbtxt", "labels.txt"]
-    assert (folder / "1" / "manifest.json").read_text() == describe(twin.path)
+    assert (folder / "1" / "manifest.json").read_text() == make_manifest(twin.path)
     assert metadata["model"] == "cifar10net_int8"
     assert metadata["labels"].split(",") == list(CLASS_NAMES)
     assert metadata["recipe"] == source.metadata["recipe"]
     assert metadata["quantized_from_sha256"] == source.sha256
-    assert float(metadata["accuracy_top1"]) == pytest.approx(twin.comparison.after.top1, abs=1e-4)
+    assert float(metadata["accuracy_top1"]) == pytest.approx(twin.effect.after.top1, abs=1e-4)
     assert metadata["accuracy_data_sha256"] == test_split.digest()
     assert (
         "on 100 of 250 training images, seed 0; chosen of 4 by 50 validation images"
         in (metadata["quantized_calibration"])
     )
     card = (folder / "README.md").read_text()
-    assert f"| top-1 | {twin.comparison.after.top1:.2%} (" in card
+    assert f"| top-1 | {twin.effect.after.top1:.2%} (" in card
     assert f"{twin.path.stat().st_size:,} bytes instead of" in card
     assert metadata["quantized_calibration"] in card
     assert 'name: "cifar10net_int8"' in (folder / "config.pbtxt").read_text()
@@ -197,14 +204,14 @@ def one_method(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("one_method")
-def test_a_second_time_gives_the_same_bytes(source: Source, data_set: DataSet, tmp_path: Path) -> None:
+def test_a_second_time_gives_the_same_bytes(source: FloatModel, data_set: DataSet, tmp_path: Path) -> None:
     paths = [quantize(source, data_set, FEW, tmp_path / name).path for name in "ab"]
 
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 @pytest.mark.usefixtures("one_method")
-def test_it_says_which_processors_answer_alike(source: Source, data_set: DataSet, tmp_path: Path) -> None:
+def test_it_says_which_processors_answer_alike(source: FloatModel, data_set: DataSet, tmp_path: Path) -> None:
     told: list[str] = []
 
     seven = quantize(source, data_set, FEW, tmp_path / "7", report=told.append)
@@ -214,14 +221,14 @@ def test_it_says_which_processors_answer_alike(source: Source, data_set: DataSet
     )
 
     assert told[-1] == SATURATES
-    assert _metadata(seven.path)["quantized_processors"] == ALIKE
+    assert _metadata(seven.path)["quantized_processors"] == PORTABLE
     assert _metadata(eight.path)["quantized_processors"] == SATURATES
     assert f"| processors | {SATURATES} |" in (eight.path.parents[1] / "README.md").read_text()
 
 
 @pytest.mark.usefixtures("one_method")
 def test_weights_that_could_saturate_are_not_published_as_portable(
-    source: Source, data_set: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: FloatModel, data_set: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as those of a quantizer that no longer heeds the number of bits."""
     monkeypatch.setattr(
@@ -237,7 +244,7 @@ def test_weights_that_could_saturate_are_not_published_as_portable(
 
 
 def test_ranges_do_not_depend_on_the_order_of_float_sums(
-    source: Source, train_split: Split, monkeypatch: pytest.MonkeyPatch
+    source: FloatModel, train_split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another processor's float64 sums differ in their last digits; the file must not."""
     images = train_split.images[:60]
@@ -261,20 +268,20 @@ def test_ranges_do_not_depend_on_the_order_of_float_sums(
         assert exact.to_int8(method).SerializeToString() == other.to_int8(method).SerializeToString()
 
 
-def test_half_has_half_the_bytes_and_gives_float32(half: Quantized, source: Source) -> None:
+def test_half_has_half_the_bytes_and_gives_float32(half: QuantizeResult, source: FloatModel) -> None:
     model = onnx.load(half.path)
 
     onnx.checker.check_model(model, full_check=True)
     assert not any(value.data_type == onnx.TensorProto.FLOAT for value in model.graph.initializer)
     assert half.path.stat().st_size < 0.6 * source.path.stat().st_size
-    assert half.comparison.largest_difference < 0.02
+    assert half.effect.largest_difference < 0.02
     (output,) = model.graph.output
     assert output.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
 
 
 @pytest.mark.usefixtures("one_method")
 def test_ranges_come_from_training_images_alone_and_the_test_split_is_read_last(
-    source: Source, data_set: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: FloatModel, data_set: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
     seen: list[Any] = []
@@ -315,7 +322,7 @@ def _spoiled(*spared: str) -> Any:
 
 
 def test_the_method_nearest_to_float32_on_validation_images_is_kept(
-    source: Source, data_set: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: FloatModel, data_set: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quantize_module, "calibrate", _spoiled("percentile 99.999"))
     told: list[str] = []
@@ -328,7 +335,7 @@ def test_the_method_nearest_to_float32_on_validation_images_is_kept(
 
 @pytest.mark.usefixtures("one_method")
 def test_what_has_lost_too_much_is_not_kept(
-    source: Source, data_set: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: FloatModel, data_set: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quantize_module, "calibrate", _spoiled())
 
@@ -339,9 +346,9 @@ def test_what_has_lost_too_much_is_not_kept(
 
 
 def test_half_that_differs_is_not_kept(
-    source: Source, data_set: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: FloatModel, data_set: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantize_module, "HALF_TOLERANCE", 1e-9)
+    monkeypatch.setattr(quantize_module, "FLOAT16_TOLERANCE", 1e-9)
 
     with pytest.raises(QuantizeError, match="float16 and float32 differ by"):
         quantize(source, data_set, QuantizeConfig(form="fp16"), tmp_path / "root")
@@ -351,7 +358,7 @@ def test_half_that_differs_is_not_kept(
 
 @pytest.mark.usefixtures("one_method")
 def test_another_model_of_the_version_is_replaced_only_when_asked(
-    twin: Quantized, source: Source, data_set: DataSet, repository: Path
+    twin: QuantizeResult, source: FloatModel, data_set: DataSet, repository: Path
 ) -> None:
     content = twin.path.read_bytes()
     other = dataclasses.replace(FEW, seed=1)
@@ -362,11 +369,11 @@ def test_another_model_of_the_version_is_replaced_only_when_asked(
     assert twin.path.read_bytes() == content
 
 
-def test_a_model_in_narrower_numbers_is_refused(twin: Quantized, half: Quantized) -> None:
+def test_a_model_in_narrower_numbers_is_refused(twin: QuantizeResult, half: QuantizeResult) -> None:
     with pytest.raises(QuantizeError, match="is int8 already"):
-        read_source(twin.path)
+        read_float_model(twin.path)
     with pytest.raises(QuantizeError, match="is float16 already"):
-        read_source(half.path)
+        read_float_model(half.path)
 
 
 def test_a_file_of_another_signature_is_refused(tmp_path: Path) -> None:
@@ -379,12 +386,12 @@ def test_a_file_of_another_signature_is_refused(tmp_path: Path) -> None:
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10), tmp_path / "other.onnx")
 
     with pytest.raises(CheckpointError, match="has inputs and outputs"):
-        read_source(tmp_path / "other.onnx")
+        read_float_model(tmp_path / "other.onnx")
 
 
-def test_a_file_that_names_no_model_is_refused(source: Source, tmp_path: Path) -> None:
-    with pytest.raises(QuantizeError, match="does not say in its metadata which model it is"):
-        read_source(_changed(source, tmp_path / "model.onnx", model=None))
+def test_a_file_that_names_no_model_is_refused(source: FloatModel, tmp_path: Path) -> None:
+    with pytest.raises(QuantizeError, match="does not name its model"):
+        read_float_model(_changed(source, tmp_path / "model.onnx", model=None))
 
 
 class _Reader(nn.Module):
@@ -402,30 +409,30 @@ class _Reader(nn.Module):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of the exporter, on a batch size for LSTM
-def test_a_recurrent_network_is_refused(source: Source, data_set: DataSet, tmp_path: Path) -> None:
+def test_a_recurrent_network_is_refused(source: FloatModel, data_set: DataSet, tmp_path: Path) -> None:
     path = tmp_path / "reader.onnx"
     onnx.save(_to_onnx(_Reader().eval()), path)
-    recurrent = read_source(
-        _changed(Source(path, onnx.load(path), source.metadata, "", source.predict), path)
+    recurrent = read_float_model(
+        _changed(FloatModel(path, onnx.load(path), source.metadata, "", source.predict), path)
     )
 
-    with pytest.raises(QuantizeError, match="no int8 kernel takes the others"):
+    with pytest.raises(QuantizeError, match="no int8 kernels for the others"):
         quantize(recurrent, data_set, FEW, tmp_path / "root")
 
 
-def test_too_few_training_images_are_refused(source: Source, data_set: DataSet, tmp_path: Path) -> None:
-    with pytest.raises(QuantizeError, match="has 250 images beside those held out, wanted at least the 251"):
+def test_too_few_training_images_are_refused(source: FloatModel, data_set: DataSet, tmp_path: Path) -> None:
+    with pytest.raises(QuantizeError, match="has 250 images besides those held out, wanted at least the 251"):
         quantize(source, data_set, QuantizeConfig(calibration_images=251), tmp_path)
 
 
 def test_a_model_that_does_not_say_what_was_held_out_gets_the_default(
-    source: Source, data_set: DataSet, tmp_path: Path
+    source: FloatModel, data_set: DataSet, tmp_path: Path
 ) -> None:
-    silent = read_source(_changed(source, tmp_path / "model.onnx", recipe=None))
+    silent = read_float_model(_changed(source, tmp_path / "model.onnx", recipe=None))
 
     assert source.validation_per_class == 5
     assert silent.validation_per_class is None
-    with pytest.raises(QuantizeError, match="has 290 images beside those held out"):
+    with pytest.raises(QuantizeError, match="has 290 images besides those held out"):
         quantize(
             silent,
             data_set,
@@ -448,7 +455,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], sente
 
 
 def test_the_command_tells_what_was_lost(
-    source: Source, synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    source: FloatModel, synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [
         "quantize",
@@ -469,7 +476,7 @@ def test_the_command_tells_what_was_lost(
 
 
 def test_twins_are_served_by_name(
-    twin: Quantized, half: Quantized, repository: Path, test_split: Split, tmp_path: Path
+    twin: QuantizeResult, half: QuantizeResult, repository: Path, test_split: Split, tmp_path: Path
 ) -> None:
     images = test_split.images[:50]
 

@@ -1,4 +1,4 @@
-"""What is said of pairs of weights holds for every order in which kernels could pair them."""
+"""The bound on pairs of weights holds for every order in which kernels pair them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from training.quantization.saturation import LARGEST_PAIR, answers_alike_everywhere, largest_pair
+from training.quantization.saturation import LARGEST_PAIR, is_portable, largest_pair
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def test_the_largest_pair_of_a_channel_is_found(weight: np.ndarray, axis: int | 
     model = _graph(weight, axis)
 
     assert largest_pair(model) == pair
-    assert answers_alike_everywhere(model) == (pair <= LARGEST_PAIR)
+    assert is_portable(model) == (pair <= LARGEST_PAIR)
 
 
 def test_the_bound_is_that_of_16_bits() -> None:

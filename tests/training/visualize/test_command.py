@@ -62,7 +62,7 @@ def test_some_test_images_take_the_place_of_an_earlier_report(
         (("--model", "{data}/test/cat/0001.png"), "is not a readable checkpoint"),
         (
             ("--layer", "conv9"),
-            "cifar10net has no layer 'conv9'; those with feature maps: conv1, relu1, pool1, ",
+            "cifar10net has no layer 'conv9'; layers with feature maps: conv1, relu1, pool1, ",
         ),
         (("--layer", "fc"), "layer fc of cifar10net has no feature maps"),
         (("--image", "50"), "there is no image 50: the split has 50, counted from 0"),

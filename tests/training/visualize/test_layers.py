@@ -75,7 +75,7 @@ def test_a_layer_that_is_not_there_is_answered_with_those_that_are() -> None:
     layers = layers_of(small_chain())
 
     with pytest.raises(
-        LayerError, match=r"^net has no layer 'conv9'; those with feature maps: conv1, relu1, "
+        LayerError, match=r"^net has no layer 'conv9'; layers with feature maps: conv1, relu1, "
     ):
         layer_named(layers, "conv9", "net")
     with pytest.raises(LayerError, match=r"^layer fc of net has no feature maps; those that have: conv1, "):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from training.data.sources import CLASS_NAMES
+from training.data.cifar10 import CLASS_NAMES
 from training.visualize.drawing.feature_plots import feature_sheet
 from training.visualize.layers import feature_maps
 from training.visualize.report_builder import file_name

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.data.sources import CLASS_NAMES
+from training.data.cifar10 import CLASS_NAMES
 from training.evaluation.metrics import predict_all, score
 from training.provenance import library_versions
 from training.visualize.drawing.reliability_plots import confusion_matrix, mistakes_sheet, reliability_diagram

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.data.sources import CLASS_NAMES
+from training.data.cifar10 import CLASS_NAMES
 from training.visualize.attribution import STRIDE_PX, WINDOW_PX, gradients, occlusion
 from training.visualize.drawing.attribution_plots import attribution_sheet
 

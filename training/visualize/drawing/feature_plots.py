@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.data.sources import CLASS_NAMES
+from training.data.cifar10 import CLASS_NAMES
 from training.plotting import DIVERGING, PALETTE, SEQUENTIAL, picture
 from training.visualize.drawing.tiles import evenly_spaced, mosaic
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from training.data.sources import IMAGE_SHAPE
+from training.data.cifar10 import IMAGE_SHAPE
 from training.visualize.drawing.tiles import Strip, centred_on_grey, crop, evenly_spaced, sheet
 
 if TYPE_CHECKING:

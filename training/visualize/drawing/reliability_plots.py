@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.data.sources import CLASS_NAMES, IMAGE_SHAPE
+from training.data.cifar10 import CLASS_NAMES, IMAGE_SHAPE
 from training.plotting import GREY, PALETTE, picture
 from training.visualize.drawing.tiles import MARGIN_IN, TITLE_IN, canvas
 
