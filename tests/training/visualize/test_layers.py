@@ -78,7 +78,7 @@ def test_a_layer_that_is_not_there_is_answered_with_those_that_are() -> None:
         LayerError, match=r"^net has no layer 'conv9'; layers with feature maps: conv1, relu1, "
     ):
         layer_named(layers, "conv9", "net")
-    with pytest.raises(LayerError, match=r"^layer fc of net has no feature maps; those that have: conv1, "):
+    with pytest.raises(LayerError, match=r"^layer fc of net has no feature maps; layers that have: conv1, "):
         layer_named(layers, "fc", "net")
     with pytest.raises(LayerError, match=r"^no layer of net has feature maps, leave --layer out$"):
         layer_named(layers_of(small_matrix()), "fc", "net")
