@@ -59,6 +59,8 @@ class AsynchronousStream(BaseStream):
                 yield result
         finally:
             self._window.close()
+            if self._is_finished:  # the call ends by itself, with its status
+                await asyncio.wait(tasks[:1], timeout=JOIN_TIMEOUT_S)
             if self._call is not None:
                 self._call.cancel()
             for task in tasks:

@@ -40,16 +40,16 @@ class BlockingStream(BaseStream):
         self._to_send = threading.Condition(lock)
         self._to_take = threading.Condition(lock)
         self._call: Call | None = None
+        self._receiver = threading.Thread(target=self._receive, name="cifar10net-receiver", daemon=True)
         self._threads: list[threading.Thread] = []
         self._is_closed = False
 
     def results(self, images: Iterable[ImageLike]) -> Generator[ImageResult, None, None]:
         """Yield the results in order; raises as ``Client.classify_stream``."""
         reader = ImageReader(images, self._window, self._add, self._finish)
-        receiver = threading.Thread(target=self._receive, name="cifar10net-receiver", daemon=True)
         del images
         try:
-            for thread in (reader, receiver):
+            for thread in (reader, self._receiver):
                 thread.start()
                 self._threads.append(thread)
             while (result := self._next()) is not None:
@@ -69,11 +69,14 @@ class BlockingStream(BaseStream):
         with self._to_send:
             self._is_closed = True
             self._to_send.notify_all()
-            call, threads = self._call, tuple(self._threads)
+            call, threads, is_finished = self._call, tuple(self._threads), self._is_finished
         self._window.close()
+        is_own_thread = threading.current_thread() in threads
+        if is_finished and not is_own_thread:  # the call ends by itself, with its status
+            self._receiver.join(JOIN_TIMEOUT_S)
         if call is not None:
             call.cancel()
-        if threading.current_thread() not in threads:
+        if not is_own_thread:
             for thread in threads:
                 thread.join(JOIN_TIMEOUT_S)
 

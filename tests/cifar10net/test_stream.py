@@ -405,6 +405,23 @@ def test_a_stream_that_waits_for_images_is_not_late(scripted: Start) -> None:
         assert _indices(list(client.classify_stream(images()))) == [0, 1]
 
 
+def test_a_stream_ends_with_its_status_once_all_is_answered(scripted: Start, stream: Ask) -> None:
+    server = scripted()
+    were_cancelled: list[bool] = []
+
+    def line(requests: Iterator[pb.ClassifyStreamRequest], context: Any) -> Iterator[Any]:
+        cancelled = threading.Event()
+        context.add_callback(cancelled.set)
+        yield from map(reply, requests)
+        were_cancelled.append(cancelled.wait(0.2))
+
+    server.script.lines = [line]
+
+    assert len(stream(server.address, numbered(3))) == 3
+    server.script.ended.acquire(timeout=10)
+    assert were_cancelled == [False]
+
+
 @pytest.mark.parametrize("is_dropped", [False, True])
 def test_leaving_early_ends_the_stream_and_its_threads(scripted: Start, *, is_dropped: bool) -> None:
     server = scripted()
