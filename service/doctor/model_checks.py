@@ -63,12 +63,12 @@ def _version(found: FoundVersion, provider: str) -> Finding:
         return _note(
             name,
             f"loads and answers, {digest}, but nothing vouches for it",
-            "; ".join(filter(None, (advice, info.caution))),
+            "; ".join(filter(None, (advice, info.warning))),
         )
     golden = len(runner.manifest.golden.images)
     checked = f"{digest}, signature, {len(info.labels)} labels, {golden} golden answers"
-    if info.caution:
-        return _note(name, f"verified, but it saturates: {checked}", info.caution)
+    if info.warning:
+        return _note(name, f"verified, but it saturates: {checked}", info.warning)
     return Finding(section=SECTION, name=name, value=f"verified: {checked}")
 
 

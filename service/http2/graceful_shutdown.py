@@ -65,7 +65,7 @@ class GracefulShutdown:
         """Wait, from now on, for the client to close."""
         self._step_began_s = now_s
 
-    def look(self, now_s: float, *, is_closing: bool, is_half_closed: bool, has_unwritten: bool) -> Step:
+    def decide(self, now_s: float, *, is_closing: bool, is_half_closed: bool, has_unwritten: bool) -> Step:
         """Decide what is due, once a second.
 
         Args:

@@ -78,7 +78,7 @@ class Keepalive:
         self._progress_at_ping = (0, 0)
         self._early_pings = 0
 
-    def look(self, activity: Activity, now_s: float) -> Verdict:
+    def decide(self, activity: Activity, now_s: float) -> Verdict:
         """Decide what is due."""
         if not activity.has_preface:
             is_late = now_s - self._opened_s > self._timeouts.handshake_s

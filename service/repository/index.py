@@ -161,4 +161,4 @@ class VersionIndex:
 
 def _warnings(info: ModelInfo) -> str:
     """Return the warnings about a served version; may be empty."""
-    return "; ".join(filter(None, (info.caution, "" if info.is_verified else UNVERIFIED)))
+    return "; ".join(filter(None, (info.warning, "" if info.is_verified else UNVERIFIED)))

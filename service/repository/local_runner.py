@@ -17,7 +17,7 @@ from service.config import ServerConfig
 from service.errors import ModelError
 from service.repository.folder import MODEL_NAME, FoundVersion, scan
 from service.repository.loading import Candidate, start, verify
-from service.runtime.model import ModelFile, likeliest
+from service.runtime.model import ModelFile, top_k_indices
 from service.runtime.providers import ProviderConfig
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class LocalRunner:
             ModelError: the run failed.
         """
         probabilities = self.run(images)
-        order = likeliest(probabilities, top_k)
+        order = top_k_indices(probabilities, top_k)
         best = np.take_along_axis(probabilities, order, axis=1).tolist()
         label = self.info.labels.__getitem__
         return [

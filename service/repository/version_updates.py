@@ -241,8 +241,8 @@ class VersionUpdater:
         log.info("model ready", provider=info.provider, sha256=info.sha256)
         if info.sha256 is not None and not info.is_verified:
             log.warning("model not verified", reason=UNVERIFIED)
-        if info.caution:
-            log.warning("model saturates", reason=info.caution)
+        if info.warning:
+            log.warning("model saturates", reason=info.warning)
 
 
 def _load(

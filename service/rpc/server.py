@@ -157,7 +157,7 @@ class RpcServer:
             return not self.calls
         return True
 
-    def admit_again(self) -> None:
+    def recheck_calls(self) -> None:
         """End streaming calls that would not be admitted any more; unary calls are short and are answered."""
         for call in list(self._streaming_calls):
             try:
@@ -165,7 +165,7 @@ class RpcServer:
             except ServiceError as error:
                 call.fail(error)
 
-    def part(self) -> None:
+    def ask_to_reconnect(self) -> None:
         """Ask every client to reconnect."""
         for connection in list(self._connections):
             connection.shut_down()

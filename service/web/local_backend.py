@@ -48,8 +48,8 @@ class LocalBackend:
         except StartupError as error:
             raise JobError(str(error)) from error
         for runner in runners:
-            if runner.info.caution:
-                _log.warning("model saturates", model=runner.info.name, reason=runner.info.caution)
+            if runner.info.warning:
+                _log.warning("model saturates", model=runner.info.name, reason=runner.info.warning)
         runners.sort(key=lambda runner: runner.info.name != _DEFAULT)
         self._runners = {(runner.info.name, str(runner.info.version)): runner for runner in runners}
         if len(self._runners) != len(runners):

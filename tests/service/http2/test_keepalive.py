@@ -192,7 +192,7 @@ async def test_a_goodbye_for_another_reason_has_the_same_grace() -> None:
     began_s = now_s()
     line = await _unary_that_hangs(server, began_s)
 
-    server.part()
+    server.ask_to_reconnect()
     line.connection.tick(began_s + 112)
     assert not statuses(line)
     line.connection.tick(began_s + 143)

@@ -27,7 +27,7 @@ class _Server:
     def __init__(self) -> None:
         self.partings = 0
 
-    def admit_again(self) -> None:
+    def recheck_calls(self) -> None:
         raise AssertionError
 
     def part(self) -> None:

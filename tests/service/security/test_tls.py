@@ -47,7 +47,7 @@ class _Inner:
     def resume_writing(self) -> None:
         self.is_paused = False
 
-    def turn_away(self, code: str, reason: str) -> None:
+    def half_close(self, code: str, reason: str) -> None:
         assert code == "TLS"
         self.reasons.append(reason)
         self.transport.write_eof()
