@@ -1,4 +1,4 @@
-"""``make images``: builds targets of deploy/Dockerfile, prints their layers, and extracts their bills of materials.
+"""``make images``: builds targets of deploy/Dockerfile, prints their layers, and copies their SBOMs.
 
 Images are called ``cifar10net-TARGET`` and tagged with pyproject.toml's version and ``latest``; the bills of
 materials are ``dist/TARGET.cdx.json``. Needs Python and an engine, Docker or Podman.
@@ -46,7 +46,7 @@ def build(engine: str, target: str, arguments: list[str], platform: str = "") ->
 
 
 def layers(engine: str, image: str) -> list[tuple[int, str]]:
-    """Return the size of each layer, in bytes to three digits, and its instruction, the topmost layer first."""
+    """Return the size of each layer, in bytes to three digits, and its instruction; topmost layer first."""
     form = "{{.Size}}\t{{.CreatedBy}}"
     history = _run([engine, "history", "--no-trunc", f"--format={form}", image])
     rows = [line.partition("\t") for line in history.splitlines()]

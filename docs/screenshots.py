@@ -1,4 +1,4 @@
-"""``make screenshots``: takes screenshots of every section of the page, for desktop and phone, light and dark.
+"""``make screenshots``: takes screenshots of the page's sections, for desktop and phone, light and dark.
 
 Writes them into ``screenshots/``, and the one of the README into ``docs/page.png``. They may be
 redistributed: they show the sample photographs, and what ``docs.showcase`` makes up.

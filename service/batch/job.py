@@ -33,7 +33,7 @@ _LONGEST_UNWRITTEN_S = 0.5
 
 @dataclass(frozen=True)
 class Job:
-    """What to classify, and by what."""
+    """The inputs of a job, and the engine that classifies them."""
 
     sources: Sources
     engine: Engine

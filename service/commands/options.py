@@ -44,7 +44,7 @@ def _made_of(name: str, make: Callable[..., Any], *options: Decorator, keeps: st
         make: makes it from the values of the options, which are the names of its parameters; may raise
             ConfigError.
         options: to be added to the command.
-        keeps: a parameter of ``make`` that the command gets as well.
+        keeps: a parameter of ``make`` that is also passed to the command.
     """
     taken = inspect.signature(make).parameters
 

@@ -40,7 +40,7 @@ _HTTP1_ANSWER = (
 
 
 class Service(Protocol):
-    """What answers the streams of connections."""
+    """Answers the streams of connections."""
 
     timeouts: Timeouts
     max_streams: int
@@ -225,7 +225,7 @@ class Connection(asyncio.Protocol):
 
     def _open(self, stream_id: int, head: Any, *, ended: bool) -> None:  # noqa: ANN401 - the service's type
         if self._shutdown.final_stream_id is not None:
-            return  # GOAWAY has told the client that this stream is not answered
+            return  # by GOAWAY the client knows that this stream is not answered
         self._last_stream_id = stream_id
         if head is None or head is TRAILERS:
             self._write(frames.reset(stream_id, ErrorCode.PROTOCOL_ERROR))
@@ -460,7 +460,7 @@ class Connection(asyncio.Protocol):
         self.half_close(code.name, reason)
 
     def half_close(self, code: str, reason: str) -> None:
-        """End every stream without sending anything, and wait for the client to close."""
+        """End every stream, send EOF, and wait for the client to close."""
         self._service.connection_failed(self, code, reason)
         self._reader.clear()
         self._shutdown.final_stream_id = self._last_stream_id

@@ -19,7 +19,7 @@ PING_PAYLOAD = b"goodbye?"
 
 
 class Step(Enum):
-    """What the connection has to do now."""
+    """The next step that the connection has to take."""
 
     WAIT = auto()
     SEND_FINAL_GOAWAY = auto()

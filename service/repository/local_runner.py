@@ -91,9 +91,9 @@ class LocalRunner:
         """Return the most likely classes of each image, best first.
 
         Args:
-            images: as of ``run``.
-            top_k: classes an image.
-            make: makes a class of its index, its label and its probability.
+            images: as for ``run``.
+            top_k: classes per image.
+            make: makes a result from the index, label and probability of a class.
 
         Raises:
             ModelError: the run failed.
@@ -108,7 +108,7 @@ class LocalRunner:
         ]
 
     def close(self) -> None:
-        """Free the sessions, after the runs under way; there is no run after."""
+        """Free the sessions once their current runs end; do not run it again."""
         for session in self._sessions:
             session.close()
 

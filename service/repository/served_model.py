@@ -23,7 +23,7 @@ _Writer = TypeVar("_Writer")
 
 
 class ServedModel:
-    """A version and its batcher; hold a lease by ``with repository.get(name, version) as model:``."""
+    """A version and its batcher; ``with repository.get(name, version) as model:`` holds a lease."""
 
     __slots__ = ("_leases", "_models", "_on_unused", "_writers", "batcher", "info", "sessions")
 

@@ -195,7 +195,7 @@ class VersionUpdater:
             change.refusals.append(self._refuse(found, str(error)))
         except Exception:  # noqa: BLE001 - a bug refuses one version, no more
             _log.exception("model failed to load", model=found.name, version=found.version)
-            change.refusals.append(self._refuse(found, "it failed to load; the server's log says why"))
+            change.refusals.append(self._refuse(found, "it failed to load; see the server's log"))
         else:
             if sessions is None:
                 self.index.record_loaded(found)

@@ -51,7 +51,7 @@ _MESSAGE_COST_BYTES = 1_024
 
 
 class Host(Protocol):
-    """What a call needs of its server."""
+    """What a call needs from its server."""
 
     loop: asyncio.AbstractEventLoop
     timeouts: Timeouts
@@ -179,7 +179,7 @@ class Call(Stream):
         return self.is_stopping and (self._has_dropped or not self.request_ended)
 
     def facts(self, **more: str) -> dict[str, str]:
-        """Return fields for a line of the log that identify the call and its caller."""
+        """Return log fields that identify the call and its caller."""
         facts = sent_names(self.metadata, **more, peer=self.peer, request_id=self.request_id)
         facts.update(self._host.observer.describe(self))
         return facts
@@ -272,7 +272,7 @@ class Call(Stream):
         self._host.observer.on_call(self)
 
     def on_stall(self) -> None:
-        """End a request that does not go on, or an answer that is not read.
+        """End a request that has stalled, or an answer that is not read.
 
         A stream may be silent between messages, and within one while its flow-control window is closed.
         """
@@ -290,7 +290,7 @@ class Call(Stream):
         self.fail(NotServingError("the server has ended this connection, and with it the call; retry it"))
 
     def stop(self) -> None:
-        """Ask a streaming call to end; it receives no messages that come from now on."""
+        """Ask a streaming call to end; messages that arrive from now on are not received."""
         if self.method.stream is not None:
             self.is_stopping = True
             self._wake()
@@ -413,7 +413,7 @@ class Call(Stream):
         return plain
 
     def _give_up(self) -> None:
-        """Answer after the handler was cancelled; the call is over already, unless that came from within."""
+        """Fail the call after its handler was cancelled, if the handler did so itself; else it is over."""
         self._task = None
         self.fail(NotServingError("the server has given up this call; retry it"))
 

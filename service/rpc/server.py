@@ -41,7 +41,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class RpcLimits:
-    """Limits on what clients may ask of a server."""
+    """Limits on clients' requests."""
 
     max_message_bytes: int
     max_held_bytes: int
@@ -79,8 +79,8 @@ class RpcServer:
 
         Args:
             methods: the RPC methods.
-            limits: what clients may ask.
-            timeouts: how long they may take.
+            limits: on clients' requests.
+            timeouts: of connections.
             on_closed: called whenever a connection has ended.
             observer: receives calls and refusals.
             security: encryption and authorization; None means plaintext, and everything is allowed.
@@ -166,7 +166,7 @@ class RpcServer:
                 call.fail(error)
 
     def ask_to_reconnect(self) -> None:
-        """Ask every client to reconnect."""
+        """Ask every client to reconnect, by a graceful shutdown of its connection."""
         for connection in list(self._connections):
             connection.shut_down()
 

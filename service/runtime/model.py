@@ -224,8 +224,8 @@ class OnnxModel:
 def top_k_indices(answers: npt.NDArray[np.float32], top_k: int) -> npt.NDArray[np.intp]:
     """Return the indices (n, top_k) of the most probable classes, best first, ties by index.
 
-    Every answer with classes is ranked here. ``answers`` are probabilities (n, classes); if ``top_k`` exceeds
-    the classes, all are returned.
+    All services rank classes by this function. ``answers`` are probabilities (n, classes); if ``top_k``
+    exceeds the number of classes, all are returned.
     """
     ranked: npt.NDArray[np.intp] = (-answers).argsort(axis=1, kind="stable")[:, :top_k]
     return ranked

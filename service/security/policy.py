@@ -33,7 +33,7 @@ class ProtectedServer(Protocol):
     """The server that enforces the policy."""
 
     def recheck_calls(self) -> None:
-        """End the calls that are no longer admitted."""
+        """End the streaming calls that are no longer admitted."""
 
     def ask_to_reconnect(self) -> None:
         """Ask every client to reconnect."""

@@ -167,7 +167,7 @@ def test_a_call_that_the_server_never_wants_again_is_not_repeated(
 
 
 @either
-def test_a_late_call_is_asked_once_more_elsewhere_if_wanted(
+def test_a_late_call_is_hedged_to_another_address_if_wanted(
     scripted: Start, classify: Callable[..., Any]
 ) -> None:
     servers = [scripted(), scripted()]

@@ -202,7 +202,7 @@ def test_clients_without_a_good_certificate_get_nowhere_and_leave_nothing(
     assert {line["connections"] for line in server.events("worker ended")} <= {0}
 
 
-def test_tls_on_a_plain_port_is_told_from_damage(start: Start, files: Files) -> None:
+def test_tls_on_a_plain_port_is_distinguished_from_damage(start: Start, files: Files) -> None:
     server = start()
 
     with pytest.raises(ssl.SSLError):
@@ -212,7 +212,7 @@ def test_tls_on_a_plain_port_is_told_from_damage(start: Start, files: Files) -> 
     assert reasons(server) == ["it speaks TLS, and this port does not"]
 
 
-def test_half_open_handshakes_are_bounded_and_leave_room_when_they_go(
+def test_half_open_handshakes_are_bounded_and_their_places_freed(
     start: Start, files: Files, pictures: Pictures, account: Account
 ) -> None:
     server = start(*files.tls, "--max-connections", 3, access=files.access())
@@ -279,7 +279,7 @@ def _serial_of(server: Server, files: Files, access: Access) -> int:
 
 
 @pytest.mark.slow
-def test_a_broken_certificate_leaves_the_old_one_in_force_and_is_said_once(
+def test_a_broken_certificate_leaves_the_old_one_in_force_and_is_logged_once(
     start: Start, files: Files
 ) -> None:
     server = start(*files.tls, access=files.access())

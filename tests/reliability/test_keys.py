@@ -255,7 +255,7 @@ def test_a_stream_ends_when_its_key_expires_and_others_go_on(start: Start, file:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"good\n", b"\xff\xff"])
-def test_a_broken_file_leaves_the_old_keys_in_force_and_is_said_once(
+def test_a_broken_file_leaves_the_old_keys_in_force_and_is_logged_once(
     start: Start, file: KeyFile, pictures: Pictures, account: Account, content: bytes
 ) -> None:
     good = file.add("good")

@@ -1,6 +1,6 @@
-"""A job on a cluster, from its sources to the manifest, as the machine that starts it sees it.
+"""A job on a cluster, from its sources to the manifest: the side of the machine that starts it.
 
-Rows are written by the workers; this machine gets receipts. It runs on any pool of workers, not only on Ray.
+Workers write the rows; this machine gets receipts. Any pool of workers will do, not only Ray.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class WorkerPool(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RayJob:
-    """What to classify, and by what."""
+    """The inputs of a job, and the model that classifies them."""
 
     sources: Sources
     column: str | None = None

@@ -31,7 +31,7 @@ _NONE = TimeSpent()
 
 @dataclass(frozen=True, kw_only=True)
 class VersionTotals:
-    """What has become of the requests to one model version; by default nothing was requested."""
+    """Totals of the requests to one model version; zeros by default."""
 
     is_loaded: bool = False
     requests: Mapping[str, int] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class VersionTotals:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerTotals:
-    """What a server has done since it started, all of its processes together."""
+    """Totals of a server since its start, over all its processes."""
 
     versions: Mapping[Version, VersionTotals]
     """Every version that was requested or is loaded, and NO_MODEL."""
@@ -82,7 +82,7 @@ class ServerTotals:
 
 
 class TotalsSource(Protocol):
-    """Knows the totals."""
+    """Provides the totals of a server."""
 
     async def totals(self) -> ServerTotals:
         """Return the totals up to now."""

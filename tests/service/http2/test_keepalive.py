@@ -187,7 +187,7 @@ async def _unary_that_hangs(server: RpcServer, began_s: float) -> Line:
 
 
 @in_a_loop
-async def test_a_goodbye_for_another_reason_has_the_same_grace() -> None:
+async def test_a_goaway_for_another_reason_has_the_same_grace() -> None:
     server = server_of(timeouts=Timeouts(grace_s=30, keepalive_s=math.inf))
     began_s = now_s()
     line = await _unary_that_hangs(server, began_s)

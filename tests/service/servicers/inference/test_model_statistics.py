@@ -81,9 +81,7 @@ def _ask(name: str = "", version: str = "") -> pb.ModelStatisticsResponse:
         ("idle", "1", [("idle", "1")]),
     ],
 )
-def test_every_version_that_is_asked_for_is_told_of(
-    name: str, version: str, told: list[tuple[str, str]]
-) -> None:
+def test_every_requested_version_is_reported(name: str, version: str, told: list[tuple[str, str]]) -> None:
     stats = _ask(name, version).model_stats
 
     assert [(each.name, each.version) for each in stats] == told
@@ -103,7 +101,7 @@ def test_a_model_that_nobody_asked_has_nothing_but_zeros() -> None:
     assert (stats.inference_count, stats.execution_count, len(stats.batch_stats)) == (0, 0, 0)
 
 
-def test_each_total_is_told_under_its_name() -> None:
+def test_each_total_is_reported_under_its_name() -> None:
     (stats,) = _ask("busy").model_stats
 
     def spent(count: int = 0, ns: int = 0) -> pb.StatisticDuration:
