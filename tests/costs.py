@@ -1,4 +1,4 @@
-"""What a test costs, and that those above five seconds say so by a marker.
+"""Measures the time of each test; one above five seconds needs a marker.
 
 A cost is a phase's CPU time, its own and that of the children it has waited for, or its time by the clock
 less the time in which anything on the machine waited for a CPU (Linux's pressure stall information): what it

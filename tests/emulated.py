@@ -1,4 +1,4 @@
-"""What an emulated processor answers: run by tests/test_processors.py, in a process of its own.
+"""Prints the answers of an emulated processor; run by tests/test_processors.py.
 
 Arguments: a repository of models, and one of a model whose products saturate. Prints a JSON object.
 """

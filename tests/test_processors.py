@@ -1,4 +1,4 @@
-"""Models answer alike on x86 processors that this machine may not be, by emulation (qemu-user).
+"""Models give the same answers on other processors, by emulation (qemu-user).
 
 Haswell has AVX2 and no VNNI, as AMD's processors before Zen 4 and Intel's before Ice Lake; Nehalem has SSE4.
 """

@@ -1,4 +1,4 @@
-"""Facts that stand in two places are the same in both."""
+"""Facts that are stated in two places agree."""
 
 from __future__ import annotations
 

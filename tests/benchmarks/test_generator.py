@@ -1,4 +1,4 @@
-"""Tests of the load we make ourselves, and of h2load, against real servers."""
+"""Tests of our own load generator and of h2load, against real servers."""
 
 from __future__ import annotations
 

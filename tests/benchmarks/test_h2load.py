@@ -1,4 +1,4 @@
-"""Tests of what is read and believed of h2load's output."""
+"""Tests of reading and checking h2load's output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_summary_is_read() -> None:
 
 
 def test_a_summary_that_looks_different_is_refused() -> None:
-    with pytest.raises(LoadError, match="something else"):
+    with pytest.raises(LoadError, match="did not print its summary"):
         read_totals(PRINTED.replace("traffic", "bytes"))
 
 

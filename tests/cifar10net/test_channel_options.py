@@ -1,4 +1,4 @@
-"""What clients do on their own: load balancing, retries, hedging and traces."""
+"""Load balancing, retries, hedging and traces of the clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells, as JSON, what the container that it runs in holds and may do; the image's own Python runs it."""
+"""Prints, as JSON, what its container holds and may do; run by the image's own Python."""
 
 from __future__ import annotations
 

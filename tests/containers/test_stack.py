@@ -1,4 +1,4 @@
-"""The stack of docker-compose.yml: asked by the real clients, stopped, broken and put right again."""
+"""The stack of docker-compose.yml: called by real clients, stopped, broken and repaired."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that allows everything, images to ask about, and the clients' own interpreters."""
+"""A server with every feature enabled, images, and the clients' own interpreters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""KServe's own Python client gets what our own client gets."""
+"""KServe's own Python client gets the same answers as our own client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Node client of examples/node: @grpc/grpc-js, our .proto read as it runs, a real server."""
+"""The Node client of examples/node, with @grpc/grpc-js and our .proto file, against a real server."""
 
 from __future__ import annotations
 

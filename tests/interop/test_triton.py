@@ -1,4 +1,4 @@
-"""The public Triton client gets what our own client gets, in every way that it can ask."""
+"""The public Triton client gets the same answers as our own client, in every way it can ask."""
 
 from __future__ import annotations
 

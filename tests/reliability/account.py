@@ -1,4 +1,4 @@
-"""Keeps account of calls: every one that was tried has to turn up again, answered right or refused."""
+"""Accounts for calls: every one that was tried has to be answered correctly or refused."""
 
 from __future__ import annotations
 

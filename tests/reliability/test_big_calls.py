@@ -1,4 +1,4 @@
-"""Calls of thousands of images beside calls of one: all are right, and the small ones are not held up."""
+"""Calls of thousands of images beside calls of one: all are answered, and the small ones are not held up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encrypted connections: who has a good certificate loses nothing, whoever has none gets nowhere."""
+"""Encrypted connections: clients with a valid certificate lose nothing, others are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deadlines that cannot be met: their calls end so, and cost the others nothing."""
+"""Deadlines that cannot be met: their calls fail, and cost the others nothing."""
 
 from __future__ import annotations
 

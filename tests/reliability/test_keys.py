@@ -1,4 +1,4 @@
-"""API keys: who has a good one loses nothing, who has none is told so, and no key is ever written down."""
+"""API keys: callers with a valid one lose nothing, others are refused, and no key is ever logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of connections and calls: who keeps to them never notices, who does not is told so."""
+"""Limits of connections and calls: clients within them never notice, others get an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics while workers die: no counter steps back, and what is lost is what nobody had been told yet.
+"""Metrics while workers die: no counter steps back, and only counts not yet reported are lost.
 
 What may be lost is what a killed worker counted after it told the supervisor last, which is at every scrape
 and else once a second; of workers that live, nothing.

@@ -1,4 +1,4 @@
-"""Models that change while they are asked: nothing is lost, whatever is dropped into the repository."""
+"""Models that change under load: no call is lost, whatever is put into the repository."""
 
 from __future__ import annotations
 

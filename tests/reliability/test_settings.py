@@ -1,4 +1,4 @@
-"""Settings far from the defaults, few CPUs, nothing to do: what the log says of it, and right answers."""
+"""Unusual settings, few CPUs, an idle server: the log reports them, and answers are correct."""
 
 from __future__ import annotations
 

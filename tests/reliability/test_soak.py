@@ -1,4 +1,4 @@
-"""A long time of everything at once: all is right, and neither memory nor files nor threads grow.
+"""A long run of everything at once: answers are correct, and neither memory nor files nor threads grow.
 
 CIFAR10NET_SOAK_S sets how many seconds; CI takes 16.
 """

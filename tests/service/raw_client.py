@@ -1,4 +1,4 @@
-"""HTTP/2 clients that can misbehave, made of the hyper project's libraries and of nothing of the service.
+"""HTTP/2 clients that can misbehave, built on the hyper project's libraries, without code of the service.
 
 ``Wire`` sends any frames in any order; ``Peer`` is h2's client, which fails where the server breaks a rule.
 """

@@ -1,4 +1,4 @@
-"""Frames are what hyperframe, which shares no line with them, takes them for."""
+"""Frames mean the same to hyperframe, an independent implementation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pings, idleness and age of a connection: who pings too much, or stays for long, is parted from in order."""
+"""Pings, idleness and age: connections that ping too often or live too long are shut down in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Observers learn of every call and every request once, when it is over, and how it ended."""
+"""Observers are notified of every call and request once, at its end, with its outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names that callers give their calls are taken where they make sense, and nothing else is."""
+"""Request ids and trace contexts are read if they are valid, and otherwise ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""gRPC over HTTP/2 as its specification has it, asked of a real server by clients that share no code."""
+"""A real server follows the specification of gRPC over HTTP/2, by clients that share no code with it."""
 
 from __future__ import annotations
 

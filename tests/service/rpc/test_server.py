@@ -1,4 +1,4 @@
-"""Connections and calls of an RpcServer: how they end, what they hold meanwhile, whom they wait for."""
+"""Connections and calls of an RpcServer: how they end, what they hold, and what they wait for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which calls are traced, and what becomes of spans at the edges: late requests, endless streams, the end."""
+"""Sampling, and spans in edge cases: late requests, endless streams, shutdown."""
 
 from __future__ import annotations
 

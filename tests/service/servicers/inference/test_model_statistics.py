@@ -1,4 +1,4 @@
-"""ModelStatistics, of whatever has been counted."""
+"""ModelStatistics reports what was counted."""
 
 from __future__ import annotations
 
