@@ -25,7 +25,7 @@ def _look(root: str) -> Loaded:
 
 
 def _told(loaded: Loaded) -> dict[str, str]:
-    """Say what became of each model: empty if it proved itself, or else why not."""
+    """Return why each model failed its checks; empty if it passed."""
     proved = {sessions[0].info.name: sessions[0].info.warning for sessions in loaded.models}
     return proved | {refusal.found.name: refusal.reason for refusal in loaded.refusals}
 

@@ -47,7 +47,7 @@ def _run(module: str, *arguments: object, root: Path, cpu: str = "") -> Any:
 
 @pytest.fixture(scope="module", params=CPUS)
 def told(request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return what a processor says of the committed models and of one that can saturate."""
+    """Return a processor's results for the committed models and for one that can saturate."""
     saturating = tmp_path_factory.mktemp("saturating")
     content = int8_model()
     publish(saturating, content, int8_manifest(content), "pairs")

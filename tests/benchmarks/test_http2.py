@@ -31,7 +31,7 @@ class Wire(asyncio.Transport):
 
 
 class Call(Stream):
-    """Remembers what it is told."""
+    """Records its messages and its end."""
 
     def __init__(self) -> None:
         super().__init__()

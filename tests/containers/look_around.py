@@ -46,7 +46,7 @@ def _is_compiled(source: Path) -> bool:
 
 
 def main() -> None:
-    """Look around."""
+    """Print what this container holds and may do."""
     ours = _files(str(_HOME), "/models")
     lines = Path("/proc/self/status").read_text().splitlines()
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)

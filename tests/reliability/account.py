@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Account:
-    """What became of the calls of one test."""
+    """The outcomes of the calls of one test."""
 
     tried: int = 0
     answered: int = 0

@@ -43,7 +43,7 @@ REST_S = 0.01  # between a caller's calls, where all wait for a server to look a
 
 @dataclass
 class Files:
-    """What lies in the folder of a server and of its good clients."""
+    """The files of a server and of its valid clients."""
 
     folder: Path
     authority: Authority

@@ -85,7 +85,7 @@ class _Traffic:
         self._account.close(sample.loss(response) if is_told else f"no error of its own: {broken}")
 
     async def hang_up(self) -> None:
-        """Cancel a call, at any point of it."""
+        """Cancel a call at a random moment."""
         sample = self._pictures.some(64)
         self._account.tried += 1
         call = self._caller.stub.Classify(sample.request(), timeout=LIMIT_S)

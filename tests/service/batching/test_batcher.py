@@ -720,7 +720,7 @@ def test_a_model_that_answers_after_the_end_troubles_nobody(*, is_loop_closed: b
 
 @dataclass
 class _Caller:
-    """One call of the state machine, and what was observed of it."""
+    """One call of the state machine, and its observed outcome."""
 
     n: int
     deadline_s: float

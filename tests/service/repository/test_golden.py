@@ -14,7 +14,7 @@ GOLDEN = Golden(np.zeros((2, 32, 32, 3), np.uint8), WANTED)
 
 
 class _Model:
-    """Answers what it is told to."""
+    """A stand-in model with fixed answers."""
 
     def __init__(self, answers: np.ndarray, provider: str = "CPUExecutionProvider") -> None:
         self.info = ModelInfo("net", 7, ("cat", "dog", "frog"), provider, {})

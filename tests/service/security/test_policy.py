@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Server:
-    """Counts what it is told to do."""
+    """Counts requests to reconnect."""
 
     def __init__(self) -> None:
         self.reconnects = 0

@@ -37,7 +37,7 @@ COUNTED = VersionTotals(
 
 
 class _Model:
-    """A model that nobody runs."""
+    """A stand-in model that is never run."""
 
     def __init__(self, name: str, version: int) -> None:
         self.info = ModelInfo(name, version, ("a", "b"), "CPUExecutionProvider", {})
