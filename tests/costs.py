@@ -55,7 +55,7 @@ class Reading:
 
 
 def complaint(report: pytest.TestReport, cost_s: float, markers: frozenset[str]) -> str:
-    """Say what is wrong with a test that passed and took too long; empty if nothing is.
+    """Return a complaint about a test that passed and took too long; empty if there is none.
 
     The end of a test is left out: there the whole life of a server counts that several tests have shared.
     """

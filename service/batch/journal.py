@@ -179,7 +179,7 @@ class Journal(Generic[_Row]):
 
 
 @contextlib.contextmanager
-def explaining_what_is_kept(explain: Callable[[str], str]) -> Iterator[None]:
+def explaining_kept_output(explain: Callable[[str], str]) -> Iterator[None]:
     """Add by ``explain`` to the reason of an early end which rows are kept; an OutputError says so itself."""
     try:
         yield

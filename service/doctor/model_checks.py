@@ -1,4 +1,4 @@
-"""Whether the models of a repository are what their manifests say, and answer as they should.
+"""Checks that the models of a repository match their manifests and give their golden answers.
 
 Each version is loaded as a server loads it: digest, signature, labels, golden answers, warm-up.
 """

@@ -73,7 +73,7 @@ class Keepalive:
         self._ping_sent: tuple[float, float] | None = None
         """When a silent client was last sent a PING, and when it had last sent something by then."""
         self._open_block: tuple[int, float] | None = None
-        """The header block that was incomplete at the last look, and when it was first seen so."""
+        """The header block that was incomplete at the last check, and when it was first seen incomplete."""
         self._ping_received_s = -math.inf
         self._progress_at_ping = (0, 0)
         self._early_pings = 0

@@ -62,7 +62,7 @@ class OtherWorkers:
 
 
 class VersionIndex:
-    """Records what became of each version."""
+    """Records the state of each version."""
 
     def __init__(self, policies: VersionPolicies, registry: Registry) -> None:
         """Record versions; ``registry`` asks this index why a model does not answer."""

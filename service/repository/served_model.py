@@ -1,4 +1,4 @@
-"""A served model version, closed when nobody uses it any more.
+"""A served model version, closed when it is no longer used.
 
 Calls hold a lease on a version, so that each ends with the version it began with. A retired version frees its
 threads and memory after the last lease. For use within one event loop.

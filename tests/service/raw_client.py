@@ -55,7 +55,7 @@ def framed(message: bytes, *, compressed: bool = False) -> bytes:
 
 
 def bomb(wbits: int = 31) -> bytes:
-    """Return 1 MiB of data that decompresses to 1 GiB of zeros, without its end, which must not be reached."""
+    """Return 1 MiB of data that decompresses to 1 GiB of zeros; its end, never to be reached, is missing."""
     packer = zlib.compressobj(wbits=wbits)
     first, repeated = (packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
     return first + repeated * 1023

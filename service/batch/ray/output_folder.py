@@ -181,7 +181,7 @@ class OutputFolder:
             self._shard_counts[receipt.unit] = receipt.number
 
     def _keep_only(self, files: set[str]) -> None:
-        """Remove what killed workers have left, and check that this machine sees all parts."""
+        """Remove files that killed workers have left, and check that this machine sees all parts."""
         there = {entry.name for entry in os.scandir(self.parts)}
         for name in there - files:
             (self.parts / name).unlink()

@@ -305,7 +305,7 @@ def _ray() -> ModuleType:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what Ray's C++ code writes to standard error while it starts from the terminal."""
+    """Keep the output of Ray's C++ code, which goes to standard error while it starts, off the terminal."""
     before = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

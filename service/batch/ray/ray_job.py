@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from service.batch.journal import explaining_what_is_kept
+from service.batch.journal import explaining_kept_output
 from service.batch.ray.output_folder import OutputFolder
 from service.batch.ray.shards import Sharder, digest
 from service.batch.ray.worker import WorkerConfig, release
@@ -76,7 +76,7 @@ def run(  # noqa: PLR0913 - the parts of a job
         "model": f"{model.name}, {model.fingerprint}",
     }
     with OutputFolder(target, identity) as folder:
-        with explaining_what_is_kept(folder.with_parts_kept):
+        with explaining_kept_output(folder.with_parts_kept):
             _fill(folder, job, units, model, workers, summary, on_part)
         folder.publish(
             {"cifar10net": release()} | summary.as_dict(model, str(target.out)),

@@ -46,7 +46,7 @@ class VersionTotals:
     uncached_requests: int = 0
     """The other requests that were looked up in the cache."""
     answered: TimeSpent = _NONE
-    """From a request's message being looked at to its answer."""
+    """From the start of parsing a request to its answer."""
     failed: TimeSpent = _NONE
     """The same for requests that were refused."""
     decode: TimeSpent = _NONE
