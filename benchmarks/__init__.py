@@ -1,1 +1,1 @@
-"""Measures the product on the machine at hand; ``make bench`` runs it, no test does."""
+"""Benchmarks, run by ``make bench`` and its relatives; tests check their parts, not the figures."""

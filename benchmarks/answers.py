@@ -1,7 +1,7 @@
-"""Says whether an answer is the expected one.
+"""Checks serialized ClassifyResponses against the expected one.
 
-Serialized ClassifyResponses go in. Bytes that were seen before cost a look-up; others are parsed, because a
-batch of another size may change the last bit of a probability. Knows nothing of how they were asked for.
+Bytes that were seen before cost a look-up. Others are parsed, because the last bit of a probability may
+depend on the size of the batch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _KNOWN_AT_MOST = 1_000
 
 
 class Answers:
-    """Compares answers with one that is known to be right."""
+    """Compares answers with the expected one."""
 
     def __init__(self, expected: bytes) -> None:
         self._expected = pb.ClassifyResponse.FromString(expected)

@@ -1,9 +1,9 @@
-"""What ``make bench-batch`` measures: a batch job beside the least that it could take, on one core.
+"""``make bench-batch``: a batch job compared with the least that it could take, on one core.
 
-A zip of images goes in; a table and benchmarks/results/batch.json come out. The least is decoding by the same
-function and ONNX Runtime in batches of 64, from files that are in memory, with nothing written. The job reads
-the same images from the zip and writes their rows. Both take turns of some batches each, since the machine
-may be shared, and are compared by CPU time. What memory jobs take, ``benchmarks.lists`` measures.
+The least is decoding by the same function and ONNX Runtime in batches of 64, from files in memory, with
+nothing written. The job reads the same images from a zip and writes their rows. Both take turns of some
+batches each, since the machine may be shared, and are compared by CPU time. Prints a table and writes
+benchmarks/results/batch.json. ``benchmarks.lists`` measures the memory of jobs.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ _LIMITS = ImageLimits()
 
 
 class Cost(NamedTuple):
-    """Of some images, in seconds."""
+    """Time spent on some images."""
 
     wall_s: float
     cpu_s: float
 
     @classmethod
     def now(cls) -> Cost:
-        """What the clocks show."""
+        """Read both clocks."""
         return cls(time.perf_counter(), time.process_time())
 
     def until(self, end: Cost) -> Cost:
-        """What has been spent since."""
+        """Return the time between two readings."""
         return Cost(end.wall_s - self.wall_s, end.cpu_s - self.cpu_s)
 
 
 class Turn(NamedTuple):
-    """A job, and what was done alone meanwhile."""
+    """A job, and the bare work done between its batches."""
 
     job: Cost
     alone: Cost
@@ -69,7 +69,7 @@ class Turn(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, keep; returns 1 where the images cannot be read."""
+    """Measure, print and save; return 1 if the images cannot be read."""
     options = parse(arguments, "benchmarks.batch", __doc__, ROUNDS, RESULTS)
     if options.data is None:
         print("error: name a zip of images by --data or CIFAR10NET_DATA", file=sys.stderr)
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def keep(out: Path, images: str, goals: dict[str, Goal]) -> None:
-    """Print the figures, and write them to a file of results."""
+    """Write the figures to a file of results, and print them."""
     facts = machine.facts() | {
         "images": images,
         "model": MODEL.name,
@@ -108,14 +108,14 @@ def measure(place: str, rounds: int) -> tuple[dict[str, list[Turn]], int]:
         for number in range(rounds + 1):
             for name in FORMS:
                 turn = _turn(engine, place, files, Path(folder) / name)
-                if number:  # the first time is unseen: imports, caches of the disk
+                if number:  # the first round is a warm-up: imports, disk caches
                     turns[name].append(turn)
             print(f"round {number} of {rounds}", file=sys.stderr)
     return turns, len(files)
 
 
 def _turn(engine: LocalEngine, place: str, files: list[bytes], out: Path) -> Turn:
-    """Do a job, and after its batches as many alone: a machine is as busy for the one as the other."""
+    """Run a job, and between its batches the bare work on as many images: both see the same machine."""
     spent = Cost(0, 0)
     alone = 0
     summary = JobSummary()
@@ -179,7 +179,7 @@ def _ratio(turn: Turn, clock: int) -> float:
 def parse(
     arguments: Sequence[str] | None, program: str, description: str | None, rounds: int, results: Path
 ) -> argparse.Namespace:
-    """Read the command line of what measures jobs over a zip of images."""
+    """Parse the command line of a benchmark of jobs over a zip of images."""
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
     parser.add_argument("--data", default=os.environ.get("CIFAR10NET_DATA"), help="zip of images")
     parser.add_argument("--members", default="test", help="folder or pattern within it")

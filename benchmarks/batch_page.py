@@ -19,7 +19,7 @@ PAGE = ROOT / "docs" / "batch.md"
 
 
 def table(speed: dict[str, Any], memory: dict[str, Any]) -> str:
-    """Return the figures as a Markdown table, and what they were measured on."""
+    """Return the figures as a Markdown table, and a line about the machine."""
     versions = ", ".join(f"{name} {version}" for name, version in speed["versions"].items())
     figures = [*speed["figures"].values(), *memory["figures"].values()]
     sources = (

@@ -1,7 +1,4 @@
-"""ONNX Runtime alone on a core: the most that any server of the same model could reach there.
-
-A batch size goes in, images a second and CPU time come out. Knows nothing of servers.
-"""
+"""ONNX Runtime alone on one core: an upper bound for any server of the same model."""
 
 from __future__ import annotations
 
@@ -22,12 +19,12 @@ MODELS = Path(__file__).parent.parent / "exported_models"
 
 
 class Ceiling(NamedTuple):
-    """What one process with one thread reached."""
+    """Speed of one process with one thread."""
 
     images_per_s: float
     cpu_us_an_image: float
     core_share: float
-    """How much of the core it got: less than all means that others were running."""
+    """Share of the core that it got; below 1, other processes ran on it."""
 
 
 def measure(batch: int, seconds: float) -> Ceiling:
@@ -43,7 +40,7 @@ def measure(batch: int, seconds: float) -> Ceiling:
 
 
 def random_images(n: int) -> npt.NDArray[np.uint8]:
-    """Make the same random images every time: uint8 (n, 32, 32, 3)."""
+    """Return random images, the same ones each time: uint8 (n, 32, 32, 3)."""
     return np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
 
 

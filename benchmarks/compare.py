@@ -1,8 +1,8 @@
-"""What a change costs: the server of this tree against that of another commit, in one run.
+"""Compares the CPU time per image of this tree's server with that of another commit's.
 
-A commit and a number of turns go in; the ratio of CPU time an image comes out, with its spread. Both servers
-run all the time, on the same core, and are loaded in turns so short that a busy machine is as busy for one as
-for the other; CPU time is what it disturbs least. Keeps what it found in benchmarks/results/compare.json.
+Both servers run all the time on the same core and are loaded in short turns, so that other work on the
+machine affects both equally; CPU time is affected least. Prints the ratio with its spread, and writes
+benchmarks/results/compare.json.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ORDER = ("base", "new", "new", "base")  # so that neither is always the first
 
 
 def main() -> int:
-    """Compare, print, keep."""
+    """Compare, print and save."""
     options = _options()
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:  # noqa: PLR2004 - one each for servers and load
@@ -67,7 +67,7 @@ def main() -> int:
 def _turns(
     subjects: dict[str, Subject], case: Case, turns: int, load: ProcessPoolExecutor
 ) -> dict[str, list[float]]:
-    """Load both in turns; CPU us an image of each, and the ratio of each four turns."""
+    """Load both in turns; return the CPU us per image of each turn, and the ratio of every four turns."""
     row: dict[str, list[float]] = {"base": [], "new": [], "ratio": []}
     for subject in subjects.values():
         subject.unary(case, SECONDS, load)
@@ -121,8 +121,8 @@ def _git(*arguments: str) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("base", help="commit to compare with, such as main~3")
-    parser.add_argument("--turns", type=int, default=20, help="fours of turns of each case")
-    parser.add_argument("new_options", nargs="*", help="options of this tree's server, behind --")
+    parser.add_argument("--turns", type=int, default=20, help="groups of four turns for each case")
+    parser.add_argument("new_options", nargs="*", help="options of this tree's server, after --")
     return parser.parse_args()
 
 

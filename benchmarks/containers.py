@@ -1,8 +1,9 @@
 """``make bench-containers``: size of the server's image, and how its containers start and stop.
 
 Measures the image that ``make images`` built, and writes benchmarks/results/containers.json and the table of
-docs/deployment.md. Each container has two CPUs and a gigabyte, as in docker-compose.yml. Times run from the
-start that the engine reports to what a client sees, so the engine's own work is not included.
+docs/deployment.md. Each container has two CPUs and 1 GiB, as in docker-compose.yml. Start times run from the
+container's start as the engine reports it to the first SERVING that a client sees, without the engine's own
+work.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ def _layers(engine: str) -> dict[str, int]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Return the figures as a Markdown table, and what they were measured on."""
+    """Return the figures as a Markdown table, and a line about the machine."""
     lines = ["| the server's image, by `make bench-containers` | median (smallest-largest), n |", "|---|---|"]
     for name, title in TITLES.items():
         values = results["figures"][name]

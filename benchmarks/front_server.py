@@ -1,7 +1,7 @@
-"""A process that serves the same methods by our own front or by grpcio's, to compare the two.
+"""Serves the same methods by our own front or by grpcio's server, to compare the two.
 
 Run as ``python -m benchmarks.front_server ours|grpcio empty|models MODELS``; prints its address and serves
-until SIGTERM. With ``empty``, Classify's handler does nothing, so that the front is all that is measured.
+until SIGTERM. With ``empty``, Classify's handler does nothing, so that only the front is measured.
 """
 
 from __future__ import annotations

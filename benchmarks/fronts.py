@@ -1,7 +1,7 @@
-"""What our own front costs beside grpcio's server, with the same handlers, in one run.
+"""Compares our own front with grpcio's server, with the same handlers, in one run.
 
-Both run on the same core and are loaded in turns so short that a busy machine is as busy for one as for the
-other. Writes benchmarks/results/fronts.json.
+Both run on the same core and are loaded in short turns, so that other work on the machine affects both
+equally. Writes benchmarks/results/fronts.json.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class FrontProcess:
         self.address = ""
 
     def start(self) -> None:
-        """Start it and wait for its address."""
+        """Start the process and wait for its address."""
         with self._log.open("ab") if self._log else contextlib.nullcontext() as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 self._command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT
@@ -63,7 +63,7 @@ class FrontProcess:
 
 
 def main() -> int:
-    """Compare, print, keep."""
+    """Compare, print and save."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:  # noqa: PLR2004 - one each for servers and load
         print("error: two cores are needed, one for the servers and one for the load", file=sys.stderr)
@@ -97,7 +97,7 @@ def main() -> int:
 
 
 def _turns(subjects: dict[str, Subject], load: ProcessPoolExecutor) -> dict[str, list[float]]:
-    """Load both in turns; return a value of each figure for every four turns."""
+    """Load both in turns; return each figure's value for every four turns."""
     case = cases()[CASE]
     row: dict[str, list[float]] = {"grpcio over ours, CPU": [], "ours over grpcio, calls/s": []}
     for subject in subjects.values():

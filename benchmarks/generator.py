@@ -1,7 +1,6 @@
 """Our own load generator: calls in a closed loop, calls at random times, messages on one stream.
 
-A request and its right answer go in, a Load comes out. Every answer is checked; what differs is counted as a
-failure and never as a call. Knows nothing of cores or of what is published.
+Every answer is checked; one that differs from the expected answer counts as a failure, not as a call.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ if TYPE_CHECKING:
 
 CLASSIFY = "/cifar10net.v1.Classifier/Classify"
 CLASSIFY_STREAM = "/cifar10net.v1.Classifier/ClassifyStream"
-_PATIENCE_S = 20.0  # for answers, after the last call was sent
+_TIMEOUT_S = 20.0  # for answers, after the last call was sent
 _ID, _REQUEST, _RESPONSE = 0x0A, 0x12, 0x12  # tags: field 1 and field 2, both length-delimited
 
 
 @dataclass(frozen=True)
 class Target:
-    """Whom to ask, what, and what the answer must be."""
+    """A server, a request, and the expected answer."""
 
     address: str
     request: bytes
     """A serialized ClassifyRequest."""
     expected: bytes
-    """The serialized ClassifyResponse, as one call before the run gave it."""
+    """The serialized ClassifyResponse that a call before the run returned."""
     connections: int = 1
 
 
@@ -49,12 +48,12 @@ def closed_loop(target: Target, callers: int, seconds: float) -> Load:
 
 
 def poisson(target: Target, rate: float, seconds: float, seed: int) -> Load:
-    """Send calls at random times, whatever becomes of the ones before.
+    """Send calls at random times (an open loop), without waiting for earlier ones.
 
-    The latency of a call counts from the time that it should have been sent, so that a generator or a server
-    that falls behind cannot hide it.
+    Latency counts from the time at which a call was due, so that neither a slow generator nor a slow server
+    can hide a delay.
     """
-    # uvloop and epoll wait in whole milliseconds; select() does in microseconds.
+    # Timers of uvloop and epoll have a resolution of 1 ms, those of select() of 1 us.
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
         return _undisturbed(runner, _poisson(target, arrival_times(rate, seconds, seed)))
 
@@ -75,7 +74,7 @@ def arrival_times(rate: float, seconds: float, seed: int) -> list[float]:
 
 
 class _Run:
-    """What all calls of a run share."""
+    """State that all calls of a run share."""
 
     def __init__(self, target: Target, in_flight: int) -> None:
         self.answers = Answers(target.expected)
@@ -89,7 +88,7 @@ class _Run:
         self._in_flight = in_flight
 
     def record(self, since: float, answer: bytes, problem: str) -> None:
-        """Count the answer to a call as what it is."""
+        """Count an answer, as expected or as a failure."""
         self.ended = time.perf_counter()
         if not problem and self.answers.agrees(answer):
             self.latencies.append(self.ended - since)
@@ -97,22 +96,22 @@ class _Run:
             self.failures[problem or "the answer is not the expected one"] += 1
 
     def retire(self) -> None:
-        """Count one caller less."""
+        """Note that a caller has finished."""
         self._in_flight -= 1
         if not self._in_flight:
             self.finished.set()
 
     async def load(self, seconds: float) -> Load:
-        """Wait for all answers, the last calls being sent after ``seconds``, and summarize."""
+        """Wait for all answers, for a limited time after ``seconds``, and summarize."""
         try:
-            await asyncio.wait_for(self.finished.wait(), seconds + _PATIENCE_S)
+            await asyncio.wait_for(self.finished.wait(), seconds + _TIMEOUT_S)
         except TimeoutError:
             self.failures["never answered"] += self._in_flight
         return summarize(self.latencies, self.ended - self.began, self.failures, self.late)
 
 
 class _Call(Stream):
-    """One call; the time it counts from is given."""
+    """One call; its latency counts from ``since``."""
 
     __slots__ = ("answer", "connection", "run", "since")
 
@@ -134,7 +133,7 @@ class _Call(Stream):
 
 
 class _RepeatedCall(_Call):
-    """A caller that asks again as soon as it is answered."""
+    """A call that is followed by another as soon as it is answered, until a given time."""
 
     __slots__ = ("until",)
 
@@ -194,10 +193,11 @@ def stream_message(number: int, request: bytes) -> bytes:
 
 
 def stream_answer(body: bytes) -> tuple[int, bytes]:
-    """Take a ClassifyStreamResponse apart: its id as a number and the ClassifyResponse.
+    """Parse a ClassifyStreamResponse.
 
     Returns:
-        (-1, b"") for anything else, such as a CallError.
+        Its id as a number, and the serialized ClassifyResponse; (-1, b"") for anything else, such as a
+        CallError.
     """
     try:
         start = 2 + body[1]

@@ -1,8 +1,4 @@
-"""Says what is wanted of each figure of the server, and whether it was reached.
-
-Rows of repeated measurements go in, medians with their spread and a verdict come out. Knows nothing of how
-they were made.
-"""
+"""The figures of ``make bench`` as medians of repeated measurements, with their spread and goals."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Goal:
-    """One figure, measured n times; without ``at_least`` and ``at_most`` nothing is wanted of it."""
+    """One figure, measured n times; without ``at_least`` and ``at_most`` it has no goal."""
 
     title: str
     unit: str
@@ -25,7 +21,7 @@ class Goal:
 
     @property
     def median(self) -> float:
-        """The middle of the measurements, which is compared with the goal."""
+        """The median of the measurements, which is compared with the goal."""
         return statistics.median(self.values)
 
     @property
@@ -36,7 +32,7 @@ class Goal:
         return self.median <= self.at_most if self.at_most is not None else None
 
     def facts(self) -> dict[str, Any]:
-        """Return what is kept of it in the file of results."""
+        """Return the figure for the file of results."""
         return {
             "unit": self.unit,
             "median": self.median,
@@ -49,7 +45,7 @@ class Goal:
         }
 
     def line(self) -> str:
-        """Say it in one line of a table."""
+        """Format the figure as a line of a table."""
         return f"{self.title:64} {self._measured():>34}  n={len(self.values)}  {self._verdict()}".rstrip()
 
     def _measured(self) -> str:
@@ -71,7 +67,7 @@ _Rows = Mapping[str, Mapping[str, Sequence[float]]]
 
 
 def figures(rows: _Rows) -> dict[str, Goal]:
-    """Return the figures of ``make bench`` by key, in the order to show; none for what was not measured."""
+    """Return the figures of ``make bench`` by key, in the order to show, as far as they were measured."""
     found = {
         f"{row}.{column}": Goal(title, unit, rows[row][column], **wanted)
         for row, column, title, unit, wanted in _FIGURES
@@ -83,7 +79,7 @@ def figures(rows: _Rows) -> dict[str, Goal]:
 
 
 def _stream_beside_model(rows: _Rows) -> Goal:
-    """Compare a message's CPU time with the model's own in batches of 64, the least that it can be."""
+    """Return a message's CPU time beyond the model's own in batches of 64, which is the minimum."""
     model_us = statistics.median(rows["ceiling_64"]["cpu_us_an_image"])
     beside = [cpu_us - model_us for cpu_us in rows["stream_1"]["cpu_us_an_image"]]
     return Goal("stream: server CPU a message beside the model's own", "us", beside, at_most=200)

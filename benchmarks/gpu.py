@@ -1,8 +1,8 @@
-"""What ``make bench-gpu`` measures: images/s of the model alone on one execution provider, by batch size.
+"""``make bench-gpu``: images/s of the model alone on one execution provider, by batch size.
 
-A provider goes in; a table and benchmarks/results/provider-<name>.json come out. Each batch is measured with
-a plain run and with IO binding, from pixels in the host's memory to probabilities there, beside what copying
-alone would allow. Knows nothing of the server.
+Each batch size is measured with a plain run and with IO binding, from pixels in the host's memory to
+probabilities there, beside the limit that copying alone sets. Prints a table and writes
+benchmarks/results/provider-<name>.json.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MULTIPLY_ADDS = 3_920_000  # of CIFAR10Net an image, as its summary counts them
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, keep; returns 1 where the provider cannot be used."""
+    """Measure, print and save; return 1 if the provider cannot be used."""
     options = _parse(arguments)
     try:
         facts = measure(options.provider, options.threads, options.seconds)
@@ -83,7 +83,7 @@ def copy_bytes_per_s(device: str, seconds: float) -> float:
 
 
 def _images_per_s(model: OnnxModel, device: str, seconds: float) -> dict[str, dict[str, list[float]]]:
-    """Return images a second by way and batch size, one value a round; the ways alternate."""
+    """Return images per second, plain and with IO binding, one value a round; the two alternate."""
     found: dict[str, dict[str, list[float]]] = {"plain": {}, "bound": {}}
     for batch in BATCHES:
         images = random_images(batch)

@@ -1,7 +1,7 @@
-"""grpcio's own server (grpc.aio) behind the contexts that our handlers are typed against.
+"""Serves our handlers by grpcio's own server, grpc.aio.
 
-It serves the same ``Method`` objects as ``service.rpc.server.RpcServer``, to compare the two, in speed by
-``benchmarks.fronts`` and in their answers by a test. Not for production: it bounds neither held bytes nor
+It takes the same ``Method`` objects as ``service.rpc.server.RpcServer``, to compare the two: their speed by
+``benchmarks.fronts``, their answers by a test. Not for production: it bounds neither held bytes nor
 connections, has no authorization, and its GOAWAY is grpcio's.
 """
 
@@ -34,7 +34,7 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class GrpcioServer:
-    """Serves methods by ``grpc.aio``."""
+    """A ``grpc.aio`` server for our methods."""
 
     def __init__(
         self, methods: Iterable[Method], max_message_bytes: int, observer: Observer | None = None
@@ -51,7 +51,7 @@ class GrpcioServer:
             self._server.add_generic_rpc_handlers((handler,))
 
     async def listen(self, address: str) -> int:
-        """Start at ``host:port``; return the port, which is a free one where 0 was asked for."""
+        """Start at ``host:port``; return the port, a free one for port 0."""
         port = self._server.add_insecure_port(address)
         await self._server.start()
         return port

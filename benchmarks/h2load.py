@@ -1,7 +1,7 @@
-"""Runs h2load, nghttp2's load generator, against a unary method, and reads what it measured.
+"""Runs h2load, nghttp2's load generator, against a unary method, and reads its measurements.
 
-A request and its right answer go in, a Load comes out. h2load does not see gRPC's status, so a run counts
-only if it received exactly the bytes of that many right answers; ``check_call`` is for before and after.
+h2load does not see gRPC's status, so a run counts only if it received exactly as many bytes as that number of
+expected answers has. ``check_call`` checks an answer itself, before and after a run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ INSTALL = "h2load is not installed; it is in nghttp2-client (apt-get install ngh
 _REQUESTS = re.compile(r"(\d+) total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored")
 _DATA = re.compile(r"traffic: .*\((\d+)\) data")
 _PREFIX_BYTES = 5  # gRPC's, before each message
-_PATIENCE_S = 60
+_TIMEOUT_S = 60
 _OK = 200
 
 
@@ -56,20 +56,20 @@ def run(target: Target, callers: int, calls: int, *, prefix: Iterable[str] = ())
     """Make a number of calls, ``callers`` at a time over all connections.
 
     Args:
-        target: whom to ask; ``callers`` are divided among its connections.
+        target: the server and the request; ``callers`` are divided among its connections.
         callers: calls in flight.
         calls: how many in all.
         prefix: a command that runs h2load, such as ``("nice", "-n", "19")``.
 
     Raises:
-        LoadError: a call failed, or the answers are not as long as right ones.
+        LoadError: a call failed, or the answers are not as long as the expected ones.
     """
     with tempfile.TemporaryDirectory() as folder:
         body, log = Path(folder) / "body", Path(folder) / "log"
         body.write_bytes(message(target.request))
         command = [*prefix, *_command(target, callers, max(calls, callers), body), f"--log-file={log}"]
         done = subprocess.run(  # noqa: S603 - made of numbers, our paths and our address
-            command, capture_output=True, text=True, check=False, timeout=_PATIENCE_S
+            command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
         )
         if done.returncode != 0:
             raise LoadError(f"h2load ended with {done.returncode}: {done.stderr.strip()}")
@@ -97,7 +97,7 @@ def ask(address: str, request: bytes) -> bytes:
     with grpc.insecure_channel(address) as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CLASSIFY)
         try:
-            return call(request, timeout=_PATIENCE_S)
+            return call(request, timeout=_TIMEOUT_S)
         except grpc.RpcError as error:
             raise LoadError(f"{address} answers {error.code().name}: {error.details()}") from error
 
@@ -106,11 +106,11 @@ def read_totals(printed: str) -> Totals:
     """Read h2load's own summary.
 
     Raises:
-        LoadError: it looks different from that of the h2load we know.
+        LoadError: it has another form than that of the h2load versions we know.
     """
     requests, data = _REQUESTS.search(printed), _DATA.search(printed)
     if requests is None or data is None:
-        raise LoadError(f"h2load printed something else than its summary: {printed[-300:]!r}")
+        raise LoadError(f"h2load did not print its summary: {printed[-300:]!r}")
     total, _done, succeeded, _failed, _errored = (int(number) for number in requests.groups())
     return Totals(total, succeeded, int(data[1]))
 
@@ -124,16 +124,16 @@ def read_log(text: str) -> Load:
     rows = [tuple(int(value) for value in line.split("\t")[:3]) for line in text.splitlines()]
     failed = sum(status != _OK for _, status, _ in rows)
     if failed or not rows:
-        raise LoadError(f"{failed} of {len(rows)} calls have another HTTP status than 200")
+        raise LoadError(f"{failed} of {len(rows)} calls have an HTTP status other than 200")
     seconds = (max(start + took for start, _, took in rows) - min(start for start, _, _ in rows)) / 1e6
     return summarize([took / 1e6 for _, _, took in rows], seconds)
 
 
 def check_totals(totals: Totals, logged: int, answer_bytes: int) -> None:
-    """Check that every call succeeded and that the answers are exactly as long as right ones.
+    """Check that every call succeeded and that the answers are exactly as long as the expected ones.
 
     Raises:
-        LoadError: they are not.
+        LoadError: a call failed, or an answer has another length.
     """
     if not totals.calls == totals.succeeded == logged:
         raise LoadError(f"of {totals.calls} calls {totals.succeeded} succeeded and {logged} were logged")

@@ -1,7 +1,6 @@
-"""The client's side of gRPC over one cleartext HTTP/2 connection, as lean as a load generator needs it.
+"""A minimal gRPC client over one cleartext HTTP/2 connection, for load generators.
 
-Serialized messages go in on streams, messages and the end of each stream come out. Never sends more than the
-server's windows and limits allow. Knows nothing of load, time, or what a message means.
+Messages stay serialized. It respects the server's flow-control windows and limits.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _SHORT = 127  # bytes that an HPACK string may have for a length of one byte
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """Make an HTTP/2 frame (RFC 9113, section 4.1)."""
+    """Encode an HTTP/2 frame (RFC 9113, section 4.1)."""
     size = len(payload)
     return _HEAD.pack(size >> 16, size & 0xFFFF, kind, flags, stream) + payload
 
@@ -43,7 +42,7 @@ def message(body: bytes) -> bytes:
 
 
 def header_block(path: str, authority: str) -> bytes:
-    """Encode the headers of a gRPC call as literals that index nothing: the same bytes for every call."""
+    """Encode the headers of a gRPC call as literals without indexing: the same bytes for every call."""
     fields = {
         ":method": "POST",
         ":scheme": "http",
@@ -63,7 +62,7 @@ def _literal(name: bytes, value: bytes) -> bytes:
 
 
 class Stream:
-    """One call on a connection; a subclass says what becomes of the messages."""
+    """One call on a connection; subclasses handle the messages."""
 
     __slots__ = ("credit", "ending", "half", "number", "unsent", "window")
 
@@ -76,16 +75,16 @@ class Stream:
         self.half = b""  # the beginning of a message
 
     def on_message(self, body: bytes) -> None:
-        """Take one message from the server."""
+        """Handle a message from the server."""
         raise NotImplementedError
 
     def on_end(self, problem: str) -> None:
-        """Learn that nothing more will come; ``problem`` is empty if the status was 0."""
+        """Handle the end of the call; ``problem`` is empty if its status was OK."""
         raise NotImplementedError
 
 
 class HeaderDecoder:
-    """Decodes header blocks, a repeated one from memory for as long as the dynamic table is unchanged."""
+    """Decodes header blocks; a repeated one comes from a cache while the dynamic table is unchanged."""
 
     def __init__(self) -> None:
         self._decoder = Decoder()
@@ -147,7 +146,7 @@ class Connection(asyncio.Protocol):
     # -- sending
 
     def open(self, stream: Stream, block: bytes) -> None:
-        """Begin a call, or put it off while the server allows no more of them."""
+        """Begin a call, or queue it while the server allows no more streams."""
         if self.problem:
             stream.on_end(self.problem)
         elif len(self._streams) >= self._max_streams:
@@ -156,7 +155,7 @@ class Connection(asyncio.Protocol):
             self._begin(stream, block)
 
     def send(self, stream: Stream, data: bytes, *, end: bool) -> None:
-        """Send messages that already have their prefix; ``end`` says that they are the last."""
+        """Send messages that already have their prefix; ``end`` marks the last ones."""
         size = len(data)
         stream.ending = end
         if stream.number and not stream.unsent and size <= min(stream.window, self._window, self._max_frame):
@@ -168,7 +167,7 @@ class Connection(asyncio.Protocol):
             self._pump(stream)
 
     def flush(self) -> None:
-        """Hand everything that was sent to the system in one piece."""
+        """Write everything queued to the socket at once."""
         if self._out and self._transport is not None:
             self._transport.write(b"".join(self._out))
             self._out.clear()
@@ -180,7 +179,7 @@ class Connection(asyncio.Protocol):
         self._out.append(frame(HEADERS, END_HEADERS, stream.number, block))
 
     def _pump(self, stream: Stream) -> None:
-        """Send what waits on a stream, as far as the windows allow."""
+        """Send the data queued on a stream, as far as the windows allow."""
         if stream.number not in self._streams:
             return
         unsent = stream.unsent
@@ -208,7 +207,7 @@ class Connection(asyncio.Protocol):
     # -- receiving
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet the server: no push, and windows that never make it wait."""
+        """Send the preface: no push, and windows that never make the server wait."""
         self._transport = cast("asyncio.Transport", transport)
         settings = _SETTING.pack(_ENABLE_PUSH, 0) + _SETTING.pack(_INITIAL_WINDOW, _WINDOW)
         more = (_WINDOW - _FIRST_WINDOW).to_bytes(4, "big")
@@ -216,13 +215,13 @@ class Connection(asyncio.Protocol):
         self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End every call that is open."""
+        """End every open call."""
         self._fail(0, f"connection lost: {exc or 'closed'}")
         if not self._ready.done():
             self._ready.set_exception(exc or ConnectionResetError("closed before the server's settings"))
 
     def data_received(self, data: bytes) -> None:
-        """Take every whole frame, then send what came of it."""
+        """Handle every complete frame, then send the replies."""
         if self._rest:
             data = self._rest + data
         at, size = 0, len(data)
@@ -257,7 +256,7 @@ class Connection(asyncio.Protocol):
             self._end(number, "no status: the stream ended with data")
 
     def _give_credit(self, number: int, used: int) -> int:
-        """Let the server send more before its window is half used; returns what is still not given back."""
+        """Open the server's window again before half of it is used; return the bytes still to return."""
         if used < _WINDOW // 2:
             return used
         self._out.append(frame(WINDOW_UPDATE, 0, number, used.to_bytes(4, "big")))
@@ -348,7 +347,7 @@ def unpad(flags: int, payload: bytes) -> bytes:
 
 
 def _status_problem(fields: dict[str, str], stream: Stream | None) -> str:
-    """Say what the last headers of a stream tell; empty if all went well."""
+    """Return the problem that a stream's trailers report; empty for status OK."""
     status = fields.get("grpc-status")
     if status is None:
         return f"no grpc-status; HTTP status {fields.get(':status', 'none')}"

@@ -1,10 +1,9 @@
-"""What ``make bench-int8`` measures: float32 and int8 on one core, on the CPU and OpenVINO providers.
+"""``make bench-int8``: float32 and int8 models on one core, on the CPU and OpenVINO providers.
 
-The models of exported_models/ go in; a table and a file in benchmarks/results/ come out: images/s by model,
-provider and batch size, measured in turns in one run, each as a multiple of float32 on the CPU provider in
-the same turn; and with a data set, what each answers on the test split. Where ONNX Runtime can be asked for
-exact sums of int8 products, rows "inexact" are what it does unasked: the difference is what exactness costs
-on this processor. Knows nothing of the server.
+Measures images/s by model, provider and batch size, in turns in one run, each as a multiple of float32 on the
+CPU provider in the same turn; and with a data set, the accuracy on the test split. Where ONNX Runtime has an
+option for exact sums of int8 products, rows "inexact" are without it: the difference is the cost of exactness
+on this processor. Prints a table and writes a file in benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -48,14 +47,14 @@ _BASE = "float32, cpu"
 
 
 class Runnable(Protocol):
-    """What is measured."""
+    """A model to measure."""
 
     def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Classify a batch: uint8 (n, 32, 32, 3) to probabilities float32 (n, 10)."""
 
 
 class Inexact:
-    """A model on the CPU provider whose sums of products are as the processor's fastest kernels make them."""
+    """A model on the CPU provider without exact sums: int8 products may saturate in the fastest kernels."""
 
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
@@ -69,15 +68,15 @@ class Inexact:
 
 
 class Rate(NamedTuple):
-    """What one turn reached."""
+    """Speed of one turn."""
 
     images_per_s: float
     images_per_cpu_s: float
-    """By the CPU time of the process: others on the same core change it little."""
+    """By the CPU time of the process, which other work on the core affects little."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, keep; returns 1 where a model is missing or does not load."""
+    """Measure, print and save; return 1 if a model is missing or does not load."""
     options = _parse(arguments)
     try:
         with machine.on_cores({min(os.sched_getaffinity(0))}):
@@ -98,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(models: dict[str, Runnable], rounds: int, seconds: float) -> dict[str, Any]:
-    """Measure every form of a model on every provider that there is, in turns."""
+    """Measure every form of a model on every available provider, in turns."""
     rates: dict[str, dict[str, list[Rate]]] = {row: {} for row in models}
     for batch in BATCHES:
         images = random_images(batch)
@@ -176,7 +175,7 @@ def _quartiles(values: Sequence[float]) -> list[float]:
 
 
 def _answers(models: dict[str, Runnable], data: Path | None) -> dict[str, Any] | None:
-    """Say how good each is on the test split, and how often it agrees with float32 on the CPU provider."""
+    """Return each model's accuracy on the test split, and its agreement with float32 on the CPU provider."""
     if data is None:
         return None
     source = DataSet(data)
@@ -233,9 +232,13 @@ def _cell(quartiles: Sequence[float], form: str) -> str:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.int8", description=__doc__)
     data = os.environ.get("CIFAR10NET_DATA")
-    parser.add_argument("--models", type=Path, default=MODELS, help="repository of the model and its twins")
-    parser.add_argument("--model", default="cifar10net", help="name in it")
-    parser.add_argument("--data", type=Path, default=Path(data) if data else None, help="for accuracy")
+    parser.add_argument(
+        "--models", type=Path, default=MODELS, help="repository of the model and its int8 forms"
+    )
+    parser.add_argument("--model", default="cifar10net", help="name of the model")
+    parser.add_argument(
+        "--data", type=Path, default=Path(data) if data else None, help="data set for accuracy"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="CPU time of a turn")
     parser.add_argument(

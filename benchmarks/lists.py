@@ -1,7 +1,6 @@
-"""What ``make bench-batch`` measures, too: the memory of batch jobs over a very long list, to each form.
+"""``make bench-batch``: peak memory of batch jobs over a very long list, by output format.
 
-A zip of images goes in, and a list is made that names a few of them again and again; out come the peaks of
-the resident memory of the jobs' processes, and benchmarks/results/lists.json. Linux only.
+The list names a few images of a zip again and again. Writes benchmarks/results/lists.json. Linux only.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ LINES = 1_000_000
 MOST_MB = 400
 _LISTED = 100  # images that the list names, in turns
 _KB = 1024
-# Not getrusage: its maximum begins with that of the process that started this one.
+# Not getrusage: its maximum includes that of the parent process before exec.
 _CHILD = """
 from pathlib import Path
 from service.cli import cli
@@ -44,7 +43,7 @@ def peak_mb(lines: int, images: Sequence[bytes], form: str) -> float:
     """Run a job over a list, and return its peak of resident memory in MB.
 
     Args:
-        lines: of the list.
+        lines: length of the list.
         images: files that can be classified; the list names them in turns.
         form: ``csv``, ``jsonl`` or ``parquet``.
 
@@ -70,7 +69,7 @@ def peak_mb(lines: int, images: Sequence[bytes], form: str) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, keep; returns 1 where the images cannot be read."""
+    """Measure, print and save; return 1 if the images cannot be read."""
     options = _parse(arguments)
     if options.data is None:
         print("error: name a zip of images by --data or CIFAR10NET_DATA", file=sys.stderr)
@@ -95,7 +94,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lists", description=__doc__)
     parser.add_argument("--data", default=os.environ.get("CIFAR10NET_DATA"), help="zip of images")
     parser.add_argument("--members", default="test", help="folder or pattern within it")
-    parser.add_argument("--lines", type=int, default=LINES, help="of the list")
+    parser.add_argument("--lines", type=int, default=LINES, help="length of the list")
     parser.add_argument("--out", type=Path, default=RESULTS)
     return parser.parse_args(arguments)
 

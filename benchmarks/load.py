@@ -1,7 +1,4 @@
-"""What a load generator saw: how many calls were answered, how fast, and what failed.
-
-Latencies in seconds go in, percentiles in milliseconds come out. Knows neither generators nor servers.
-"""
+"""Results of a load generator: calls answered, latency percentiles, and failures."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class LoadError(Exception):
-    """A run of a load generator whose figures cannot be believed."""
+    """A run of a load generator is invalid."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +27,13 @@ class Load:
     p99_ms: float
     p999_ms: float
     failures: dict[str, int] = field(default_factory=dict)
-    """How often each thing went wrong; empty when every answer was as expected."""
+    """Number of failures by cause; empty when every answer was as expected."""
     late_p99_ms: float = 0.0
-    """How long after its intended time a call was sent: the generator's own fault."""
+    """How late calls were sent, which is the generator's own fault."""
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Answers per second."""
         return self.calls / self.seconds
 
 

@@ -1,7 +1,4 @@
-"""What the kernel knows of processes and of the machine: cores, CPU time, memory, names.
-
-Process ids go in, seconds and megabytes come out. Linux only. Knows nothing of servers.
-"""
+"""Facts from the kernel about processes and the machine: cores, CPU time, memory, names. Linux only."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ _SCHEDULED_CLOCK = 2  # CPUCLOCK_SCHED of the kernel's posix-timers.h
 
 @contextmanager
 def on_cores(cores: Iterable[int]) -> Iterator[None]:
-    """Run this thread, and every process it starts meanwhile, on these cores alone."""
+    """Pin this thread, and every process it starts meanwhile, to these cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, set(cores))
     try:
@@ -40,29 +37,29 @@ def on_cores(cores: Iterable[int]) -> Iterator[None]:
 
 
 def worker_on(core: int) -> ProcessPoolExecutor:
-    """Make an executor of one process that stays on one core."""
+    """Make an executor of one process, pinned to one core."""
     return ProcessPoolExecutor(
         1, mp_context=get_context("spawn"), initializer=os.sched_setaffinity, initargs=(0, {core})
     )
 
 
 def family(pid: int) -> list[int]:
-    """Process ids of a process and its descendants."""
+    """Return the ids of a process and its descendants."""
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     children = [int(child) for task in tasks for child in task.read_text().split()]
     return [pid, *(one for child in children for one in family(child))]
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """User and system time that these processes have used so far, to the nanosecond.
+    """Return the user and system time that these processes have used, to the nanosecond.
 
-    The clock of a process is the one that clock_getcpuclockid(3) names.
+    By the clock ids of clock_getcpuclockid(3).
     """
     return sum(time.clock_gettime(~pid << 3 | _SCHEDULED_CLOCK) for pid in pids)
 
 
 def stolen_s(core: int) -> float:
-    """Time that the hypervisor has given to others while this core wanted to run."""
+    """Return the time that the hypervisor took from this core while it had work (steal time)."""
     for line in Path("/proc/stat").read_text().splitlines():
         if line.startswith(f"cpu{core} "):
             return int(line.split()[_STOLEN]) / os.sysconf("SC_CLK_TCK")
@@ -70,7 +67,7 @@ def stolen_s(core: int) -> float:
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory of one process, in 10^6 bytes."""
+    """Return the resident memory of one process, in 10^6 bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * _BYTES_PER_KB / 1e6
@@ -78,7 +75,7 @@ def resident_mb(pid: int) -> float:
 
 
 def gpu() -> str:
-    """Name and driver of the NVIDIA GPUs, a line each; empty where there is none."""
+    """Return name and driver of the NVIDIA GPUs, a line each; empty if there is none."""
     if (tool := shutil.which("nvidia-smi")) is None:
         return ""
     command = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]

@@ -1,4 +1,4 @@
-"""The last ``make compare`` as tables: docs/models.md has all of them, README six columns."""
+"""Writes the last ``make compare`` as tables into docs/models.md, and six columns of it into README."""
 
 from __future__ import annotations
 

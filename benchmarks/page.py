@@ -1,4 +1,4 @@
-"""Tables of figures between the two markers that a page has for them."""
+"""Puts tables of figures between the markers of a page."""
 
 from __future__ import annotations
 

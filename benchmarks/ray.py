@@ -1,9 +1,9 @@
-"""What ``make bench-ray`` measures: a job on a Ray cluster of this machine, with one worker and with two.
+"""``make bench-ray``: a job on a Ray cluster of this machine, with one worker and with two.
 
-A zip of images goes in; a table and benchmarks/results/ray.json come out. One cluster is started; jobs with
-one worker, with two, and in this process without Ray take turns. Speed counts from a job's first part to its
-last, since workers start but once; CPU time is that of every process of the cluster, as last seen at a part.
-Beside it, what it takes to cut the inputs into shards, which one process does for each unit.
+One cluster is started; jobs with one worker, with two, and in this process without Ray take turns. Speed
+counts from a job's first part to its last, without the start of the workers; CPU time is that of every
+process of the cluster, as last read at a part. Cutting the inputs into shards, which one process does for
+each unit, is measured apart. Prints a table and writes benchmarks/results/ray.json.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MOST_WORKERS = 2
 
 
 class Cost(NamedTuple):
-    """Of a job."""
+    """Images, time and CPU time of a job."""
 
     images: int
     """From the first part to the last, without the first."""
@@ -55,19 +55,19 @@ class Cost(NamedTuple):
     """From the beginning to the manifest."""
 
 
-class _Some:
-    """So many workers of a pool."""
+class _LimitedPool:
+    """A number of workers of a pool."""
 
     def __init__(self, pool: Pool, workers: int) -> None:
         self._pool = pool
         self._workers = workers
 
-    def receipts(self, cutters: Sequence[Sharder], duty: WorkerConfig) -> Iterator[Receipt]:
-        return self._pool.receipts(cutters, duty, self._workers)
+    def receipts(self, sharders: Sequence[Sharder], config: WorkerConfig) -> Iterator[Receipt]:
+        return self._pool.receipts(sharders, config, self._workers)
 
 
 class _Clock:
-    """Notes at each part how many images there are, when, and what the processes below this one have used."""
+    """Records at each part the images so far, the time, and the CPU time of all processes of the job."""
 
     def __init__(self, summary: JobSummary) -> None:
         self._summary = summary
@@ -79,12 +79,12 @@ class _Clock:
             try:
                 self._used[pid] = machine.cpu_s([pid])
             except OSError:
-                continue  # it has ended: what was seen last counts
+                continue  # it has ended: its last reading counts
         self.seen.append((self._summary.images, time.perf_counter(), sum(self._used.values())))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, keep; returns 1 where the images cannot be read."""
+    """Measure, print and save; return 1 if the images cannot be read."""
     options = parse(arguments, "benchmarks.ray", __doc__, ROUNDS, RESULTS)
     if options.data is None:
         print("error: name a zip of images by --data or CIFAR10NET_DATA", file=sys.stderr)
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     goals = _goals(costs, alone)
     goals["cut.cpu_us_an_image"] = Goal(
-        "cutting into shares, CPU of one process", "us/image", cut_us, digits=1
+        "cutting into shards, CPU of one process", "us/image", cut_us, digits=1
     )
     facts = machine.facts() | {
         "images": f"{images}: {options.members} of {Path(options.data).name}",
@@ -128,7 +128,7 @@ def measure(place: str, rounds: int) -> tuple[dict[int, list[Cost]], list[Cost],
 
 
 def _cut_us(place: str) -> float:
-    """Cut all inputs, and make of each shard what is sent."""
+    """Cut all inputs into shards, and pickle each as it is sent; return the CPU us per image."""
     began_s = time.process_time()
     images = 0
     for shard in Sharder(unit=0, place=place, rows=PART_ROWS, folder=os.getcwd()).shards():  # noqa: PTH109
@@ -142,7 +142,7 @@ def _on_ray(pool: Pool, workers: int, source: str, out: Path, engine: LocalEngin
     summary = JobSummary()
     clock = _Clock(summary)
     target, began_s = FolderTarget(out=out, overwrite=True), time.perf_counter()
-    run(job, target, engine.model(), _Some(pool, workers), summary, facts={}, on_part=clock.note)
+    run(job, target, engine.model(), _LimitedPool(pool, workers), summary, facts={}, on_part=clock.note)
     first, last = clock.seen[0], clock.seen[-1]
     images, wall_s, cpu_s = (end - begin for begin, end in zip(first, last, strict=True))
     return Cost(int(images), wall_s, cpu_s, time.perf_counter() - began_s)

@@ -1,4 +1,4 @@
-"""The figures of the last ``make bench``: all in docs/performance.md, and a table of five rows in README."""
+"""Writes the figures of the last ``make bench`` into docs/performance.md, and five rows into README."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _BESIDE_THE_MODEL = {
 
 
 def table(results: dict[str, Any]) -> str:
-    """Write all figures as a Markdown table with their goals, and what they were measured on."""
+    """Write all figures as a Markdown table with their goals, and a line about the machine."""
     figures = results["figures"]
     lines = ["| one core, by `make bench` | median (smallest-largest), n | goal |", "|---|---|---|"]
     lines += [line(title, figures[key]) for key, title in TITLES.items() if key in figures]

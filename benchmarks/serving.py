@@ -1,8 +1,8 @@
-"""What ``make bench`` measures of the server, in which order, and what is wanted of it.
+"""``make bench``: throughput, latency and memory of the server.
 
-The server is pinned to one core, the load to another, all on loopback. What is compared is measured close
-together, round after round, and compared within its round: the machine may be shared. Prints a table, keeps
-everything in benchmarks/results/serving.json. Knows neither HTTP/2 nor the kernel.
+The server is pinned to one core, the load to another, on loopback. Figures to be compared are measured one
+after the other and compared within a round, since the machine may be shared. Prints a table and writes
+benchmarks/results/serving.json.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
-ROUNDS = 5  # that are kept
-MOST_ROUNDS = 9  # that are made for it, where the hypervisor gives the cores to others
-CALM = 0.03  # of both cores taken by the hypervisor during a round, at most: then it counts at once
+ROUNDS = 5  # to keep
+MOST_ROUNDS = 9  # to make, where the hypervisor steals time from the cores
+CALM = 0.03  # a round is calm if less than this share of both cores was stolen
 SECONDS = 2.5
 STARTS = 4  # beside the first one
 IDLE_S = 10.0
 WINDOW = 64  # messages in flight on the stream: as many as single images in calls
-WHOLE_CORE = 0.9  # what a process that never waits should get of it
+WHOLE_CORE = 0.9  # least share of its core that a process that never waits should get
 SHARES = (50, 80)  # of the capacity, in percent
 POISSON_S = 5.0
 OPTIONS = ("--models", str(ceiling.MODELS), "--threads", "1")
 
 
 def main() -> int:
-    """Measure, print, keep; returns 1 if an answer was wrong or missing, goals or not."""
+    """Measure, print and save; return 1 if an answer was wrong or missing, not if a goal was missed."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:  # noqa: PLR2004 - one each for server and load
         print("error: two cores are needed, one for the server and one for the load", file=sys.stderr)
@@ -97,7 +97,7 @@ class Bench:
             machine.on_cores({self._load_core}),
         ):
             append(self._row("start"), {"start_s": server.start_s})
-            for batch in (1, 64):  # loads the model, fills the caches: none of it counts
+            for batch in (1, 64):  # a warm-up, which does not count
                 alone.submit(ceiling.measure, batch, 0.2).result()
             self._repeat(lambda _: self._round(server, alone, load))
             self._measure_latency(server, load)
@@ -109,9 +109,9 @@ class Bench:
                 append(self._row("start"), {"start_s": server.start_s})
 
     def _repeat(self, measure: Callable[[int], None]) -> None:
-        """Make rounds until enough were calm, and keep those from which the hypervisor took least.
+        """Make rounds until enough were calm, and keep those with the least steal time.
 
-        What it takes is told by the kernel, whatever the round's figures are: nothing is chosen by those.
+        The kernel reports steal time; rounds are never chosen by their figures.
         """
         before = self.rows
         rounds: list[tuple[float, dict[str, Row]]] = []
@@ -161,7 +161,7 @@ class Bench:
         return self._keep(key, "h2load" if h2load.is_installed() else "own generator", seen, spent)
 
     def _own(self, server: Subject, load: ProcessPoolExecutor) -> None:
-        """Load the server as h2load did, with our generator: the two should agree."""
+        """Load the server with our own generator as with h2load; the two should agree."""
         case = self._cases["unary_1"]
         target = server.target(case)
         work = load.submit(generator.closed_loop, target, case.callers, SECONDS / 2)
@@ -175,7 +175,7 @@ class Bench:
         return self._keep("stream_1", "own generator", seen, spent)
 
     def _measure_latency(self, server: Subject, load: ProcessPoolExecutor) -> None:
-        """Send single images at random times, at shares of what the rounds reached."""
+        """Send single images at random times, at shares of the rate that the rounds reached."""
         capacity = statistics.median(self.rows["unary_1"]["images_per_s"])
         target = server.target(self._cases["poisson"])
 
@@ -219,7 +219,7 @@ class Bench:
         return self._keep(key, "h2load" if h2load.is_installed() else "own generator", seen, spent)
 
     def _keep(self, key: str, by: str, seen: Load, spent: dict[str, float]) -> float:
-        """Keep a measurement; returns its images a second."""
+        """Keep a measurement; return its images per second."""
         append(self._row(key), spent)
         self.loads[key] = by
         for what, count in seen.failures.items():
@@ -227,7 +227,7 @@ class Bench:
         return spent["images_per_s"]
 
     def _keep_memory(self, name: str, server: Subject) -> None:
-        """Keep the largest process as the figure, and all of them beside it."""
+        """Keep the size of the largest process as the figure, and those of all beside it."""
         sizes = server.resident_mb()
         append(self._row("memory"), {name: max(sizes)})
         for size in sizes:

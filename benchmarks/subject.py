@@ -1,8 +1,4 @@
-"""A server on cores of its own, and what it spent while a load ran.
-
-Cases, which are requests with a manner of sending them, go in; figures come out. Knows nothing of goals or of
-what is measured when.
-"""
+"""A server pinned to some cores, and the CPU time that it uses under load."""
 
 from __future__ import annotations
 
@@ -22,15 +18,15 @@ if TYPE_CHECKING:
     from benchmarks.fronts import FrontProcess
     from benchmarks.load import Load
 
-_FIRST_CALLS = 4  # a caller, from which the first rate is guessed; they also warm up the server
-_LEAST_CALLS = 4  # a caller, that a run makes
+_FIRST_CALLS = 4  # per caller, to estimate the rate and to warm up the server
+_LEAST_CALLS = 4  # per caller in a run
 
 Row = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A request, and how many of it are in flight."""
+    """A request, and how many are in flight on how many connections."""
 
     title: str
     request: bytes
@@ -67,19 +63,19 @@ class Subject:
         self._server.__exit__(*exception)
 
     def target(self, case: Case) -> Target:
-        """Ask once, so that the right answer is known from then on."""
+        """Return the request with its expected answer, asking the server on first use."""
         if case.title not in self._targets:
             answer = h2load.ask(self._server.address, case.request)
             self._targets[case.title] = Target(self._server.address, case.request, answer, case.connections)
         return self._targets[case.title]
 
     def spend(self, images: int, run: Callable[[], Load]) -> tuple[Load, dict[str, float]]:
-        """Run a load of calls with so many images, and say what that cost the server."""
+        """Run a load of calls with ``images`` images each; return it with the server's figures."""
         pids = machine.family(self._server.pid)
         began, stolen_s, cpu_s = time.perf_counter(), self._stolen_s(), machine.cpu_s(pids)
         load = run()
         cpu_s = machine.cpu_s(pids) - cpu_s
-        # Cores that others use now cost both of these as much: see them together.
+        # Steal time affects the rate: keep both together.
         stolen = (self._stolen_s() - stolen_s) / (time.perf_counter() - began) / len(self._cores)
         return load, {
             "images_per_s": load.rate * images,
@@ -96,7 +92,7 @@ class Subject:
     def unary(
         self, case: Case, seconds: float, own: ProcessPoolExecutor, prefix: Sequence[str] = ()
     ) -> tuple[Load, dict[str, float]]:
-        """Load the server with h2load for about so long; with our own generator where there is none."""
+        """Load the server for about ``seconds`` with h2load, or with our own generator if that is missing."""
         target = self.target(case)
         if not h2load.is_installed():
             return self.spend(
@@ -112,14 +108,14 @@ class Subject:
         return load, spent
 
     def idle_share(self, seconds: float) -> float:
-        """Share of a core that the server uses while nobody asks."""
+        """Return the share of a core that the idle server uses."""
         pids = machine.family(self._server.pid)
         before = machine.cpu_s(pids)
         time.sleep(seconds)
         return (machine.cpu_s(pids) - before) / seconds
 
     def resident_mb(self) -> list[float]:
-        """Resident memory of each of the server's processes."""
+        """Return the resident memory of each of the server's processes."""
         return [machine.resident_mb(pid) for pid in machine.family(self._server.pid)]
 
     def _stolen_s(self) -> float:

@@ -1,8 +1,8 @@
-"""What ``make bench-train`` measures: seconds an epoch of our trainer and of the plain way, in one run.
+"""``make bench-train``: seconds per epoch of our trainer and of a tutorial's training loop, in one run.
 
-A data set goes in; a table and benchmarks/results/train.json come out. The ways take turns, a few steps each,
-and an epoch's time is that of its number of such steps: start and validation are left out of all. CPU time,
-that of a DataLoader's workers included, is measured beside wall time, since neighbours move it less.
+The trainers take turns of a few steps each. The time of an epoch is that of its number of steps, without
+start and validation. CPU time, with that of a DataLoader's workers, is measured beside wall time, since other
+work on the machine affects it less. Prints a table and writes benchmarks/results/train.json.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ OURS = ("float32", "bfloat16")
 BATCH = 250
 GOAL = 5.0
 _CPU = torch.device("cpu")
-# By what an operation is called in the profiler; the first that fits.
+# By the name of an operation in the profiler; the first match counts.
 _KINDS = (
     ("convolution", ("convolution",)),
     ("pooling", ("max_pool",)),
@@ -53,14 +53,14 @@ _NOT_ARITHMETIC = ("choosing pixels", _REST)
 
 
 class Cost(NamedTuple):
-    """Of one step."""
+    """Time of one step."""
 
     wall_s: float
     cpu_s: float
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, keep; returns 1 where the data set cannot be read."""
+    """Measure, print and save; return 1 if the data set cannot be read."""
     options = _parse(arguments)
     try:
         facts = measure(options)
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure all ways in turns. Raises DataError."""
+    """Measure all trainers in turns. Raises DataError."""
     source = DataSet(options.data, options.cache_dir)
     split = source.split("train")
     learners = {name: _learner(name, split, options.threads) for name in OURS}
@@ -82,8 +82,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     batches: list[Cost] = []
     stolen = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as around:
-        # Of all classes, which lie one after another: what is learned by heart leaves denormal numbers,
-        # with which a step takes 20 times as long.
+        # Spread over all classes, which are stored one after another: a network that has memorised its few
+        # images computes with denormal numbers, with which a step takes 20 times as long.
         spread = split[:: max(1, len(split) // options.pictures)]
         tutorial.write_pictures(spread, Path(folder))
         plain = around.enter_context(
@@ -132,7 +132,7 @@ def _preparing(learner: Learner) -> Generator[torch.Tensor]:
 
 
 def _cost(work: Iterator[object], options: argparse.Namespace) -> Cost:
-    """Take some steps unseen, then measure."""
+    """Take some steps as a warm-up, then measure."""
     for _ in range(options.warm_up):
         next(work)
     family = machine.family(os.getpid())
@@ -144,7 +144,7 @@ def _cost(work: Iterator[object], options: argparse.Namespace) -> Cost:
 
 
 def _shares(learner: Learner, steps: int) -> dict[str, float]:
-    """What share of our steps' time goes where, by PyTorch's profiler, whose own cost is in the rest."""
+    """Return each kind of operation's share of our steps' time; the rest includes the profiler's own cost."""
     work = _learning(learner)
     next(work)
     with profile(activities=[ProfilerActivity.CPU]) as seen:
@@ -196,7 +196,7 @@ def _print(facts: dict[str, Any]) -> None:
 
 
 def _ratios(facts: dict[str, Any], above: str, below: str, unit: str) -> list[float]:
-    """One way's time over another's, round by round."""
+    """Return the ratio of two trainers' times, by round."""
     pairs = zip(facts["step"][above], facts["step"][below], strict=True)
     return [one[unit] / other[unit] for one, other in pairs]
 
@@ -208,13 +208,20 @@ def _cell(values: Sequence[float]) -> str:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__)
     path = os.environ.get("CIFAR10NET_DATA")
-    parser.add_argument("--data", type=Path, default=path and Path(path), help="as of cifar10net-train fit")
+    parser.add_argument("--data", type=Path, default=path and Path(path), help="as in cifar10net-train fit")
     parser.add_argument("--cache-dir", type=Path, help="where decoded pixels are kept")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="and workers")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="threads, and workers of the DataLoader",
+    )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=15, help="measured in each round")
-    parser.add_argument("--warm-up", type=int, default=4, help="steps before them")
-    parser.add_argument("--pictures", type=int, default=10_000, help="written as files for the plain way")
+    parser.add_argument("--warm-up", type=int, default=4, help="steps before those measured")
+    parser.add_argument(
+        "--pictures", type=int, default=10_000, help="images written as files for the tutorial's loop"
+    )
     parser.add_argument("--to", type=Path, default=RESULTS, help="file of the results")
     return parser.parse_args(arguments)
 

@@ -1,8 +1,8 @@
-"""Training as tutorials write it: what ``make bench-train`` compares our trainer with.
+"""Training as tutorials write it: the baseline of ``make bench-train``.
 
-A Dataset that opens a file and transforms a picture at each access, a DataLoader with a worker a core, the
-textbook order of layers, and the textbook loop in float32. Knows nothing of our trainer, and runs in a
-process of its own, which nothing that our trainer sets (determinism, how memory is kept) can reach.
+A Dataset that opens a file and transforms a picture at each access, a DataLoader with a worker for each core,
+the textbook order of layers, and the textbook loop in float32. It runs in a process of its own, where our
+trainer's settings (determinism, memory) do not apply.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STD = torch.tensor([0.2470, 0.2435, 0.2616]).view(3, 1, 1)
 
 
 def write_pictures(split: Split, folder: Path) -> None:
-    """Write the images of a split as PNG files, a folder a class, as tutorials find them."""
+    """Write the images of a split as PNG files, a folder for each class, as tutorials expect them."""
     for index, (pixels, label) in enumerate(zip(split.images, split.labels, strict=True)):
         path = folder / str(label) / f"{index:05}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def write_pictures(split: Split, folder: Path) -> None:
 
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):
-    """Opens, mirrors, crops and normalises a picture each time that it is asked for one."""
+    """Opens, mirrors, crops and normalises a picture at each access."""
 
     def __init__(self, folder: Path, shift_px: int) -> None:
         self._paths = sorted(folder.glob("*/*.png"))
@@ -59,7 +59,7 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
 
 
 def network() -> nn.Sequential:
-    """Make CIFAR10Net with batch normalisation where textbooks have it; (n, 3, 32, 32) to (n, 10)."""
+    """Make CIFAR10Net with batch normalisation in its textbook place; (n, 3, 32, 32) to (n, 10)."""
     layers: list[nn.Module] = []
     for wide_in, wide_out in ((3, 16), (16, 20), (20, 20)):
         layers += [
@@ -72,7 +72,7 @@ def network() -> nn.Sequential:
 
 
 def train(folder: Path, batch_size: int, shift_px: int, workers: int) -> Generator[float]:
-    """Train without end; gives the loss of each step."""
+    """Train without end; yield the loss of each step."""
     loader = DataLoader(
         Pictures(folder, shift_px),
         batch_size,
@@ -95,7 +95,7 @@ def train(folder: Path, batch_size: int, shift_px: int, workers: int) -> Generat
 
 
 def train_apart(folder: Path, batch_size: int, shift_px: int, workers: int) -> Generator[float]:
-    """Do as ``train`` does, in a process that takes a step when it is asked for one; it ends with this.
+    """Train as ``train`` does, in another process, one step for each item taken; it ends with this process.
 
     Raises EOFError if that process ends first.
     """
@@ -114,7 +114,7 @@ def train_apart(folder: Path, batch_size: int, shift_px: int, workers: int) -> G
 
 
 def _serve(there: Connection, folder: Path, batch_size: int, shift_px: int, workers: int) -> None:
-    """Take a step for each message, until there is nobody to send one."""
+    """Take a step for each message, until the other side has gone."""
     torch.set_num_threads(workers)
     losses = train(folder, batch_size, shift_px, workers)
     try:

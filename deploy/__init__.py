@@ -1,1 +1,1 @@
-"""What builds the images."""
+"""Builds the container images."""

@@ -1,8 +1,7 @@
-"""``make images``: build targets of deploy/Dockerfile, print their layers, take out their bills of materials.
+"""``make images``: builds targets of deploy/Dockerfile, prints their layers, and copies their SBOMs.
 
-In: names of targets; pyproject.toml, for the version; git, for the commit. Out: images ``cifar10net-TARGET``,
-tagged with the version and ``latest``, a table of layers for each, and ``dist/TARGET.cdx.json``. Needs Python
-and an engine, Docker or Podman.
+Images are called ``cifar10net-TARGET`` and tagged with pyproject.toml's version and ``latest``; the bills of
+materials are ``dist/TARGET.cdx.json``. Needs Python and an engine, Docker or Podman.
 """
 
 from __future__ import annotations
@@ -23,13 +22,14 @@ _SHOWN = 96
 
 
 def build(engine: str, target: str, arguments: list[str], platform: str = "") -> str:
-    """Build a target. Returns the name of the image, with its version.
+    """Build a target; return the name of the image, with its version.
 
     Args:
         engine: program to build with.
         target: of deploy/Dockerfile.
         arguments: further ``KEY=VALUE`` for the build.
-        platform: such as ``linux/arm64``, with which tags then end (``0.1.0-arm64``); empty is the machine's.
+        platform: such as ``linux/arm64``, which is added to the tags (``0.1.0-arm64``); empty is the
+            machine's.
     """
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     image, ending = f"cifar10net-{target}", f"-{platform.split('/')[1]}" if platform else ""
@@ -40,33 +40,33 @@ def build(engine: str, target: str, arguments: list[str], platform: str = "") ->
         f"--build-arg={each}" for each in (f"VERSION={version}", f"REVISION={_revision()}", *arguments)
     ]
     if Path(engine).name == "podman":
-        command += ["--format=docker"]  # the other one has no health checks
+        command += ["--format=docker"]  # the OCI format has no health checks
     _run([*command, "."], is_shown=True)
     return f"{image}:{version}{ending}"
 
 
 def layers(engine: str, image: str) -> list[tuple[int, str]]:
-    """Return the size of each layer, in bytes, to three digits, and what made it, the topmost first."""
+    """Return the size of each layer, in bytes to three digits, and its instruction; topmost layer first."""
     form = "{{.Size}}\t{{.CreatedBy}}"
-    told = _run([engine, "history", "--no-trunc", f"--format={form}", image])
-    rows = [line.partition("\t") for line in told.splitlines()]
+    history = _run([engine, "history", "--no-trunc", f"--format={form}", image])
+    rows = [line.partition("\t") for line in history.splitlines()]
     return [(_bytes(size), _instruction(made)) for size, _, made in rows]
 
 
 def _instruction(made: str) -> str:
-    """Leave out of a layer's history what Podman adds to the instruction: a shell, and digests."""
+    """Remove what Podman adds to the instruction in a layer's history: a shell, and digests."""
     plain = re.sub(r"^/bin/sh -c #\(nop\) ", "", " ".join(made.split()))
     return re.sub(r":[0-9a-f]{64}\b", "", plain)
 
 
 def _bytes(size: str) -> int:
-    """Read a size as engines print it, such as ``4.12 MB`` or ``4.12MB``."""
+    """Parse a size as engines print it, such as ``4.12 MB`` or ``4.12MB``."""
     number, unit = re.fullmatch(r"([\d.]+) ?([kMG]?B)", size).groups()  # type: ignore[union-attr] # they all do
     return round(float(number) * _UNITS[unit])
 
 
 def write_sbom(engine: str, image: str, path: Path, platform: str = "") -> None:
-    """Write what is installed in an image, as CycloneDX, without running it: it may be another platform's."""
+    """Copy an image's bill of materials, CycloneDX, without running it: it may be for another platform."""
     path.parent.mkdir(exist_ok=True)
     of = [f"--platform={platform}"] if platform else []
     container = _run([engine, "create", "--network=none", *of, image]).strip()
@@ -77,7 +77,7 @@ def write_sbom(engine: str, image: str, path: Path, platform: str = "") -> None:
 
 
 def main() -> None:
-    """Read the command line and do all of it."""
+    """Build the targets named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--engine", required=True, help="docker or podman")
     parser.add_argument("--platform", default="", help="such as linux/arm64; default: this machine's")

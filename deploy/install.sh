@@ -1,11 +1,11 @@
 #!/bin/sh
-# Install what an image gets; deploy/Dockerfile runs this while it builds, the images do not have it.
+# Install the content of an image; deploy/Dockerfile runs this while it builds. The images do not contain it.
 #
 #   install.sh packages LIST...   the packages of these requirement files, into /opt/cifar10net
-#   install.sh prune              without what serving on the CPU never loads, 58 MB: NumPy's own tests, ONNX Runtime's
-#                                 tools, and its library for programs in C, which the one for Python has in itself
-#   install.sh application        the wheel in /wheels, below /application, as files to lay over the packages; and
-#                                 beside it what is installed, packages and wheel, as a CycloneDX bill of materials
+#   install.sh prune              remove what serving on the CPU never loads, 58 MB: NumPy's own tests, ONNX Runtime's
+#                                 tools, and its C library, which the Python module includes
+#   install.sh application        the wheel in /wheels, below /application, as files to copy over the packages; and
+#                                 beside it a CycloneDX bill of materials of packages and wheel
 set -eu
 
 python=/opt/cifar10net/bin/python

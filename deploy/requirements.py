@@ -1,8 +1,8 @@
-"""Print what pyproject.toml asks for: the base dependencies, and those of the extras that are named.
+"""Prints the requirements of an image: pyproject.toml's base dependencies, and those of some extras.
 
-In: names of extras, a comma between them, and further requirements; pyproject.toml, in the working directory.
-Out: a line a requirement, without the project itself, so that an image has its dependencies in a layer that
-no change of our code touches. Among them is dumb-init, which is the first process of each container.
+Arguments: names of extras separated by commas, then further requirements; pyproject.toml is read from the
+working directory. The project itself is left out, so that dependencies get a layer of their own, which a
+change of our code does not touch. dumb-init, the first process of each container, is added.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def requirements(project: dict[str, Any], extras: Iterable[str]) -> list[str]:
-    """Return the base dependencies and those of the extras, with extras that these name in turn.
+    """Return the base dependencies and those of the extras, including extras that these name in turn.
 
     Args:
         project: the table ``project`` of pyproject.toml.
-        extras: their names.
+        extras: names of extras.
 
     Raises:
         SystemExit: there is no such extra.

@@ -1,7 +1,7 @@
-"""``make wheels``: check that everything an image installs has a wheel for a platform, without building it.
+"""``make wheels``: checks, without a build, that everything an image installs has a wheel for a platform.
 
-Prints the number of packages of each image, or what pip says is missing. Needs the package index; installs
-nothing.
+Prints the number of packages of each image, or the ones that pip reports missing. Needs the package index;
+installs nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def missing(platform: str, extras: tuple[str, ...]) -> tuple[int, str]:
     """Resolve an image's requirements for a platform, from wheels alone.
 
     Returns:
-        How many packages there are, and what pip complains of; nothing if all have wheels.
+        The number of packages, and pip's errors; empty if all have wheels.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     machine = MACHINES[platform]
@@ -56,7 +56,7 @@ def missing(platform: str, extras: tuple[str, ...]) -> tuple[int, str]:
 
 
 def main() -> int:
-    """Read the command line, check each image, and say how it went."""
+    """Check each image for the platforms on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("platforms", nargs="+", choices=MACHINES)
     failed = False

@@ -1,1 +1,1 @@
-"""Pages about this project, and what writes the tables among them that tell what the code says."""
+"""Pages about this project, and the programs that generate tables and pictures in them."""

@@ -1,7 +1,7 @@
-"""Photographs every section of the page, on a desktop and on a phone, in light and in dark.
+"""``make screenshots``: takes screenshots of the page's sections, for desktop and phone, light and dark.
 
-``make screenshots`` writes them into ``screenshots/``, and the one of the README into ``docs/page.png``.
-What is seen on them may be passed on: the sample photographs, and what ``docs.showcase`` makes up.
+Writes them into ``screenshots/``, and the one of the README into ``docs/page.png``. They may be
+redistributed: they show the sample photographs, and what ``docs.showcase`` makes up.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PHOTOGRAPHS = ("dog.jpg", "ship.png", "cat-kitten.jpg", "bird-kingfisher.webp",
 
 
 def main() -> None:
-    """Start servers, look at the page, stop them."""
+    """Start a server and the page, take the screenshots, and stop both."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         sys.exit("no Chromium here: on Debian, apt-get install chromium")
@@ -97,7 +97,7 @@ def _photograph(browser: Browser, url: str, size: str, scheme: str) -> None:
 
 
 def _whole(page: Page, path: Path, size: str) -> None:
-    """Photograph a page from top to bottom, in a window that is as high as it."""
+    """Take a screenshot of a whole page, in a window as high as the page."""
     page.evaluate("scrollTo(0, 0)")
     for _ in range(_LOOKS):
         height = int(page.evaluate("document.documentElement.scrollHeight"))
@@ -108,7 +108,7 @@ def _whole(page: Page, path: Path, size: str) -> None:
 
 
 def _shrink(source: Path, target: Path) -> None:
-    """Save with few colours, which a page has."""
+    """Save with a palette: a page has few colours."""
     with Image.open(source) as picture:
         small = picture.convert("RGB").resize(
             (picture.width * 3 // 4, picture.height * 3 // 4), Image.Resampling.LANCZOS

@@ -1,7 +1,7 @@
-"""What the page is shown with where CIFAR-10 may not be: test images made of the samples, and made-up runs.
+"""Makes up a test set and training runs for screenshots, since CIFAR-10 may not be redistributed.
 
-The images are parts of the sample photographs, which may be passed on, and drawings of what there is no
-sample of. The runs have curves as real ones have.
+The images are cut from the sample photographs, which may be redistributed; classes without a sample are
+drawn. The runs have realistic curves.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SIDE = 32
 
 
 def write_test_images(folder: Path, of_each: int) -> None:
-    """Write ``folder``/test/CLASS/NUMBER.png: 32x32 parts of samples, and drawings."""
+    """Write ``folder``/test/CLASS/NUMBER.png: 32x32 cuts of samples, and drawings."""
     generator = np.random.default_rng(0)
     for label in _CLASSES:
         (folder / "test" / label).mkdir(parents=True)
@@ -42,23 +42,23 @@ def _pictures(label: str, generator: np.random.Generator) -> Iterator[Image.Imag
         if files:
             file = files[int(generator.integers(len(files)))]
             with Image.open(file) as opened:
-                yield _part(opened.convert("RGB"), generator)
+                yield _cut(opened.convert("RGB"), generator)
         else:
             yield _drawing(label, generator)
 
 
-def _part(picture: Image.Image, generator: np.random.Generator) -> Image.Image:
-    """Cut a square out of the middle of a picture, a little moved and turned."""
+def _cut(picture: Image.Image, generator: np.random.Generator) -> Image.Image:
+    """Cut a square out of the middle of a picture, slightly shifted and rotated."""
     side = min(picture.size) * generator.uniform(0.75, 1)
     left, top = ((size - side) / 2 * generator.uniform(0.7, 1.3) for size in picture.size)
     picture = picture.rotate(float(generator.uniform(-8, 8)), fillcolor=picture.getpixel((2, 2)))
-    part = picture.crop((int(left), int(top), int(left + side), int(top + side)))
-    part = part.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if generator.random() < 0.5 else part  # noqa: PLR2004 - half
+    cut = picture.crop((int(left), int(top), int(left + side), int(top + side)))
+    cut = cut.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if generator.random() < 0.5 else cut  # noqa: PLR2004 - half
 
 
 def _drawing(label: str, generator: np.random.Generator) -> Image.Image:
-    """Draw a frog or a truck, as well as a few shapes can."""
+    """Draw a frog or a truck from a few shapes."""
     large = Image.new("RGB", (256, 256), tuple(map(int, generator.integers(150, 230, 3))))
     pen = ImageDraw.Draw(large)
     x, y = map(int, generator.integers(-20, 20, 2))
@@ -79,10 +79,10 @@ def _drawing(label: str, generator: np.random.Generator) -> Image.Image:
 
 
 class MadeRun:
-    """A run folder as ``cifar10net-train fit`` writes it, of a training that never was."""
+    """The folder of a made-up training run, as ``cifar10net-train fit`` writes it."""
 
     def __init__(self, folder: Path, network: str, epochs: int, *, best: float, pace: float) -> None:
-        """Begin it: accuracy will go towards ``best``, the faster the larger ``pace``."""
+        """Begin a run whose accuracy approaches ``best``, the faster the larger ``pace``."""
         self.folder = folder
         self._best, self._pace, self._epochs = best, pace, epochs
         self._generator = np.random.default_rng(sum(folder.name.encode()))
@@ -93,7 +93,7 @@ class MadeRun:
         (folder / "metrics.jsonl").write_text("")
 
     def go_on(self, epochs: int) -> Self:
-        """Have some more epochs."""
+        """Add some epochs."""
         for _ in range(epochs):
             self.epochs_done += 1
             np.save(self.folder / "filters" / f"{self.epochs_done:05}.npy", self._filters())
@@ -103,7 +103,7 @@ class MadeRun:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Hold the folder as a process does that trains in it."""
+        """Lock the folder as a training process does."""
         descriptor = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -112,7 +112,7 @@ class MadeRun:
             os.close(descriptor)
 
     def _near(self) -> float:
-        """How near to its end the accuracy is, 0 to 1."""
+        """Return how near the accuracy is to its best, 0 to 1."""
         return 1 - math.exp(-self._pace * self.epochs_done**0.8)
 
     def _row(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class MadeRun:
         }
 
     def _filters(self) -> npt.NDArray[np.float32]:
-        """Edges and spots of some colours come out of noise."""
+        """Return filters in which coloured edges and spots emerge from noise."""
         places = np.arange(5) - 2.0
         across, down = np.meshgrid(places, places)
         filters = np.empty((16, 3, 5, 5))

@@ -1,6 +1,6 @@
-"""Keeps what a release promises of its messages: ``python proto/release.py``, once for each release.
+"""Records the messages of a release: ``python proto/release.py``, once for each release.
 
-Later versions are compared with it by buf (``make buf``) and by a test that needs no buf.
+buf (``make buf``) and a test that needs no buf check that later versions stay compatible with them.
 """
 
 from __future__ import annotations

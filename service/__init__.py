@@ -1,1 +1,1 @@
-"""Serves image classifiers over gRPC, and asks such a server."""
+"""Serves image classifiers over gRPC; also the command line, batch jobs and the web page."""

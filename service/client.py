@@ -1,4 +1,4 @@
-"""Deprecated alias of ``cifar10net``, kept for one release."""
+"""Deprecated alias for ``cifar10net``, kept for one release."""
 
 import warnings
 

@@ -35,7 +35,7 @@ _DAY_S = 86_400
 
 @dataclass(frozen=True, kw_only=True)
 class SettingInfo:
-    """What the command line and the documentation show of a field."""
+    """What the command line and the documentation show for a field."""
 
     help: str
     bounds: tuple[float, float] | None
@@ -63,7 +63,7 @@ def flag(meaning: str) -> bool:
 
 
 def settings(config: type[Any]) -> Iterator[tuple[str, SettingInfo]]:
-    """Yield the fields of a dataclass that are options: their names, and what is shown of them."""
+    """Yield the name and the SettingInfo of each field of a dataclass that is an option."""
     for each in fields(config):
         if (shown := each.metadata.get("setting")) is not None:
             option = shown.option or f"--{each.name.replace('_', '-')}"

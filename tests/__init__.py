@@ -1,1 +1,1 @@
-"""What the product promises, proved; the folders mirror the packages."""
+"""Tests; the folders mirror the packages."""

@@ -1,4 +1,4 @@
-"""What a test costs, and that those above five seconds say so by a marker.
+"""Measures the time of each test; one above five seconds needs a marker.
 
 A cost is a phase's CPU time, its own and that of the children it has waited for, or its time by the clock
 less the time in which anything on the machine waited for a CPU (Linux's pressure stall information): what it
@@ -55,7 +55,7 @@ class Reading:
 
 
 def complaint(report: pytest.TestReport, cost_s: float, markers: frozenset[str]) -> str:
-    """Say what is wrong with a test that passed and took too long; empty if nothing is.
+    """Return a complaint about a test that passed and took too long; empty if there is none.
 
     The end of a test is left out: there the whole life of a server counts that several tests have shared.
     """

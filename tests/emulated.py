@@ -1,4 +1,4 @@
-"""What an emulated processor answers: run by tests/test_processors.py, in a process of its own.
+"""Prints the answers of an emulated processor; run by tests/test_processors.py.
 
 Arguments: a repository of models, and one of a model whose products saturate. Prints a JSON object.
 """
@@ -25,8 +25,8 @@ def _look(root: str) -> Loaded:
 
 
 def _told(loaded: Loaded) -> dict[str, str]:
-    """Say what became of each model: empty if it proved itself, or else why not."""
-    proved = {sessions[0].info.name: sessions[0].info.caution for sessions in loaded.models}
+    """Return why each model failed its checks; empty if it passed."""
+    proved = {sessions[0].info.name: sessions[0].info.warning for sessions in loaded.models}
     return proved | {refusal.found.name: refusal.reason for refusal in loaded.refusals}
 
 

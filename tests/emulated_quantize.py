@@ -1,4 +1,4 @@
-"""What a processor makes of the committed float model in int8, by digests; run by tests/test_processors.py.
+"""Prints digests of the int8 models that a processor makes; run by tests/test_processors.py.
 
 Argument: the model's file. Prints a JSON object: the SHA-256 of the file by each way of choosing ranges, in
 both forms, and of the golden answers of the last one.

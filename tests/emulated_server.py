@@ -1,4 +1,4 @@
-"""A whole server and its client in one process: an emulator takes no children along.
+"""A whole server and its client in one process, since the emulator does not emulate child processes.
 
 Arguments: a repository of models, and pictures. Prints a JSON object: the three most likely classes of each
 picture by each model.

@@ -1,4 +1,4 @@
-"""A stub of the Open Inference Protocol, made from its descriptor: no part of the product asks by it."""
+"""A client stub of the Open Inference Protocol, made from its descriptor, for tests alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in a page of Markdown: its blocks, and the commands in those of a shell."""
+"""Parses pages of Markdown: code blocks, and the commands in shell blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few of the real images, for tests that need no more: to decode all 60,000 takes ten seconds."""
+"""A few of the real images; decoding all 60,000 takes ten seconds."""
 
 from __future__ import annotations
 

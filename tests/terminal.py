@@ -1,4 +1,4 @@
-"""Runs a command on a terminal that nobody looks at."""
+"""Runs a command on a pseudo-terminal."""
 
 from __future__ import annotations
 

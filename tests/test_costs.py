@@ -49,7 +49,7 @@ def _report(when: str = "call", outcome: str = "passed") -> pytest.TestReport:
     return pytest.TestReport("tests/test_it.py::test_it", ("", 0, ""), {}, outcome, None, when)  # type: ignore[arg-type]
 
 
-def test_one_that_is_too_slow_is_told_what_to_do() -> None:
+def test_the_message_for_a_slow_test_says_what_to_do() -> None:
     why = complaint(_report(), 5.1, frozenset({"parametrize"}))
 
     assert why.startswith(

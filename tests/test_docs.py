@@ -1,4 +1,4 @@
-"""Every page of documentation: its lines, links, and whatever stands in its blocks of code."""
+"""Every page of documentation: line lengths, links and code blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole way: images are trained on, exported, served by a real process, and answered as PyTorch does."""
+"""The whole way: train, export, serve in a real process, and compare the answers with PyTorch's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The committed models are what their cards, manifests and the README say, and are served by their names."""
+"""The committed models agree with their cards, manifests and README, and are served by their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models answer alike on x86 processors that this machine may not be, by emulation (qemu-user).
+"""Models give the same answers on other processors, by emulation (qemu-user).
 
 Haswell has AVX2 and no VNNI, as AMD's processors before Zen 4 and Intel's before Ice Lake; Nehalem has SSE4.
 """
@@ -47,7 +47,7 @@ def _run(module: str, *arguments: object, root: Path, cpu: str = "") -> Any:
 
 @pytest.fixture(scope="module", params=CPUS)
 def told(request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return what a processor says of the committed models and of one that can saturate."""
+    """Return a processor's results for the committed models and for one that can saturate."""
     saturating = tmp_path_factory.mktemp("saturating")
     content = int8_model()
     publish(saturating, content, int8_manifest(content), "pairs")
@@ -62,13 +62,13 @@ def test_committed_models_give_their_golden_answers(told: Any, root: Path) -> No
     assert told["older models"] == dict.fromkeys(names, "")  # whatever the runtime is asked for
 
 
-def test_somebody_elses_8_bit_model_is_right_too(told: Any) -> None:
+def test_a_foreign_8_bit_model_is_right_too(told: Any) -> None:
     assert told["exact"] == {"pairs": "", "unverified": ""}
     assert not told["saturates"]
     assert told["answer"] == pytest.approx(answers(BRIGHT)[0], abs=1e-5)
 
 
-def test_where_sums_saturate_it_is_said_and_answers_that_are_wrong_are_refused(told: Any) -> None:
+def test_saturating_sums_are_reported_and_wrong_answers_refused(told: Any) -> None:
     """As by an ONNX Runtime before 1.30, or a provider that cannot be asked for exact sums."""
     if not told["older saturates"]:
         assert told["older"] == {"pairs": "", "unverified": ""}

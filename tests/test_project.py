@@ -1,4 +1,4 @@
-"""Facts that stand in two places are the same in both."""
+"""Facts that are stated in two places agree."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def project(root: Path) -> dict[str, Any]:
     return tomllib.loads((root / "pyproject.toml").read_text())
 
 
-def test_the_proto_tells_the_limits_of_the_config(root: Path) -> None:
+def test_the_proto_states_the_limits_of_the_config(root: Path) -> None:
     text = (root / "proto/cifar10net/v1/classifier.proto").read_text()
 
     assert f"a message is at most {MAX_MESSAGE_BYTES >> 20} MiB" in text
@@ -49,7 +49,7 @@ def test_the_proto_tells_the_limits_of_the_config(root: Path) -> None:
     assert f"1 to {LARGEST_TOP_K}, and never more" in text
 
 
-def test_the_inference_proto_tells_the_limits_of_the_code(root: Path) -> None:
+def test_the_inference_proto_states_the_limits_of_the_code(root: Path) -> None:
     text = (root / "proto/inference/inference.proto").read_text()
 
     assert f"a message is at most {MAX_MESSAGE_BYTES >> 20} MiB" in text

@@ -1,4 +1,4 @@
-"""What a release has promised of the messages, and where their files are; checked without buf."""
+"""Messages stay compatible with the last release; checked without buf."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""README is short, and what it says can be done can be done."""
+"""README is short, and its commands work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The committed stubs are what the .proto files give, and the runtime floors fit them."""
+"""The committed stubs are generated from the .proto files, and the runtime floors fit them."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Make an authority and a server's certificate for the profile tls of docker-compose.yml, and for nothing that others
-# rely on: the authority's key lies beside it.
+# Make an authority and a server's certificate for the profile tls of docker-compose.yml. Only for trying: the
+# authority's key lies beside it.
 #
 #   make_certificates.sh [NAME...]     names of the server; default: localhost 127.0.0.1 server-tls
 #
-# The files go to made/, beside this script. Only their owner may enter it, so that the server's key may be readable:
-# the container's user, who is another, gets the files themselves.
+# The files go to made/, beside this script. Only its owner may enter that folder, so the server's key can be readable
+# by all: the container's user, another one, gets the files mounted.
 set -eu
 umask 077
 cd "$(dirname "$0")"

@@ -1,1 +1,1 @@
-"""Batch jobs: collections of pictures become tables of rows, by a model in this process or by a server."""
+"""Batch jobs: classify collections of pictures into tables, with a model in this process or on a server."""

@@ -70,8 +70,8 @@ def plain_line_matcher(top_k: int) -> Callable[[str], re.Match[str] | None]:
     """Make a function that matches plain lines: ``top_k`` classes, no error, and no text to escape or quote.
 
     Returns:
-        A function of a line with its end. The match's groups are the values without error and message; the
-        last one is the label, None if the line has none.
+        A function that takes a line with its line feed. The match's groups are the values without error and
+        message; the last one is the label, None if the line has none.
     """
     classes = tuple(TopClass(rank, f"label {rank}", rank + 0.5) for rank in range(top_k))
     row = Row("source", classes, "model", "version", label="truth")

@@ -39,7 +39,7 @@ class Item(NamedTuple):
     """The true label, by name or by index among the model's labels."""
     read_mode: ReadMode = ReadMode.DIRECT
     held_bytes: int = 0
-    """Bytes of it that are in memory already."""
+    """How many of its bytes are in memory already."""
 
 
 def printable(text: str) -> str:

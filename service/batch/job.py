@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from service.batch.item import with_label_names
-from service.batch.journal import Journal, explaining_what_is_kept, journal_of
+from service.batch.journal import Journal, explaining_kept_output, journal_of
 from service.batch.output import publish
 from service.batch.prefetch import prefetch
 from service.batch.row import from_line, to_line
@@ -33,7 +33,7 @@ _LONGEST_UNWRITTEN_S = 0.5
 
 @dataclass(frozen=True)
 class Job:
-    """What to classify, and by what."""
+    """The inputs of a job, and the engine that classifies them."""
 
     sources: Sources
     engine: Engine
@@ -150,7 +150,7 @@ def run(  # noqa: PLR0913 - the parts of a job
         resume=target.resume,
         overwrite=target.overwrite,
     ) as journal:
-        with explaining_what_is_kept(partial(_with_rows_kept, journal)):
+        with explaining_kept_output(partial(_with_rows_kept, journal)):
             job.fill(journal, summary, model.labels, on_row)
         publish(journal, target.out, target.format, job.top_k, has_labels=target.has_labels)
 

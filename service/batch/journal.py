@@ -1,7 +1,7 @@
 """The journal of a job: the rows so far, a line each, in ``OUT.partial`` beside the output.
 
-It survives the process, however that ends: when the job resumes, a last line that was written in part is cut
-off. The first line identifies the job, and a lock keeps other processes out.
+It survives the process, however that ends: when the job resumes, an incomplete last line is cut off. The
+first line identifies the job, and a lock keeps other processes out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _Row = TypeVar("_Row")
 
 
 class Journal(Generic[_Row]):
-    """The rows of one job; a context manager, which closes the file and does not remove it."""
+    """The rows of one job; a context manager that closes the file but does not remove it."""
 
     def __init__(  # noqa: PLR0913 - two are the format of a row
         self,
@@ -82,7 +82,7 @@ class Journal(Generic[_Row]):
         self._file.close()
 
     def append(self, rows: list[_Row]) -> None:
-        """Append rows; from then on they survive the process. Raises OutputError, as for a full disk."""
+        """Append rows; from then on they survive the process. Raises OutputError, such as for a full disk."""
         self._write("".join(f"{self._to_line(row)}\n" for row in rows).encode())
         self.rows += len(rows)
 
@@ -179,8 +179,8 @@ class Journal(Generic[_Row]):
 
 
 @contextlib.contextmanager
-def explaining_what_is_kept(explain: Callable[[str], str]) -> Iterator[None]:
-    """Let ``explain`` complete the reason of an early end; an OutputError is complete."""
+def explaining_kept_output(explain: Callable[[str], str]) -> Iterator[None]:
+    """Add by ``explain`` to the reason of an early end which rows are kept; an OutputError says so itself."""
     try:
         yield
     except OutputError:

@@ -1,1 +1,1 @@
-"""Dynamic batching: many calls share few runs of a model."""
+"""Dynamic batching: many calls share a run of the model."""

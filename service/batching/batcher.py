@@ -265,7 +265,7 @@ class Batcher:
             self._on_run(run)
 
     def _retry(self, session: Session, now_s: float) -> bool:
-        """ModelRun the next part of a failed batch alone, if it is still worth it."""
+        """Run the next part of a failed batch alone, if it is still worth it."""
         while session.retries:
             part = session.retries.popleft()
             if self._is_worth_running(part[0], now_s):

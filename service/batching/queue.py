@@ -18,7 +18,7 @@ Probabilities: TypeAlias = npt.NDArray[np.float32]
 
 
 class PendingCall:
-    """One caller's images, and the part of their answer that is there."""
+    """One caller's images, and the rows of their answer so far."""
 
     __slots__ = ("arrived_s", "deadline_s", "future", "images", "left", "parts", "queue", "share", "timing")
 
@@ -56,7 +56,7 @@ class PendingCall:
 
     def answer(self, start: int, rows: Probabilities) -> None:
         """Add the rows of the images from ``start`` on."""
-        if self.future.done():  # its caller hung up; its batch-mates are answered all the same
+        if self.future.done():  # its caller hung up; the other calls of the batch are still answered
             return
         if len(rows) == len(self.images):
             self.future.set_result(rows)
@@ -86,7 +86,7 @@ Part: TypeAlias = tuple["PendingCall", int, Images]
 
 
 class Queue:
-    """The calls of one priority, in the order in which they are taken."""
+    """The waiting calls of one priority, in the order in which they are taken."""
 
     def __init__(self, max_batch: int) -> None:
         self._max_batch = max_batch

@@ -49,7 +49,7 @@ class Session:
         self._inbox.put(None)
 
     def _work(self, loop: asyncio.AbstractEventLoop, finish: Finish) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for the outcome
             while (parts := self._inbox.get()) is not None:
                 began_s = self._clock()
                 outcome = self._try(parts)

@@ -186,9 +186,9 @@ def _engine(options: dict[str, Any], stack: ExitStack) -> Engine:
 
         threads = options["threads"] or usable_cpus().count
         engine = LocalEngine(options["model"], options["model_version"], threads)
-        caution = engine.runner.info.caution
-        if caution:
-            click.echo(f"warning: {options['model']}: {caution}", err=True)
+        warning = engine.runner.info.warning
+        if warning:
+            click.echo(f"warning: {options['model']}: {warning}", err=True)
         return engine
     from cifar10net import Client  # noqa: PLC0415
     from service.batch.engines.server_engine import ServerEngine  # noqa: PLC0415

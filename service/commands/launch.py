@@ -30,8 +30,8 @@ def supervise_workers(config: ServerConfig, on_ready: Callable[[str], None]) -> 
 def run_alone(
     config: ServerConfig,
     on_ready: Callable[[str], None],
-    door_fd: int | None = None,
-    intercom_fd: int | None = None,
+    connections_fd: int | None = None,
+    control_fd: int | None = None,
 ) -> None:
     """Serve in this process, which is a worker if it has a receiver.
 
@@ -43,8 +43,8 @@ def run_alone(
     from service.workers.fd_passing import ConnectionReceiver  # noqa: PLC0415 - needed by this command alone
 
     with asyncio.Runner(loop_factory=_new_event_loop()) as runner:
-        receiver = None if door_fd is None else ConnectionReceiver(door_fd)
-        ending = runner.run(serve_forever(config, on_ready, receiver, ControlClient(intercom_fd)))
+        receiver = None if connections_fd is None else ConnectionReceiver(connections_fd)
+        ending = runner.run(serve_forever(config, on_ready, receiver, ControlClient(control_fd)))
         if ending is not Ending.GRACEFUL:
             # A thread that is stuck in a model would keep the interpreter from exiting.
             sys.stdout.flush()

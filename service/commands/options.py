@@ -36,7 +36,7 @@ def _in_order(*options: Decorator) -> Decorator:
     return lambda command: functools.reduce(lambda inner, option: option(inner), reversed(options), command)
 
 
-def _made_of(name: str, make: Callable[..., Any], *options: Decorator, keeps: str = "") -> Decorator:
+def _grouped(name: str, make: Callable[..., Any], *options: Decorator, keeps: str = "") -> Decorator:
     """Give a command one argument instead of several options.
 
     Args:
@@ -44,7 +44,7 @@ def _made_of(name: str, make: Callable[..., Any], *options: Decorator, keeps: st
         make: makes it from the values of the options, which are the names of its parameters; may raise
             ConfigError.
         options: to be added to the command.
-        keeps: a parameter of ``make`` that the command gets as well.
+        keeps: a parameter of ``make`` that is also passed to the command.
     """
     taken = inspect.signature(make).parameters
 
@@ -143,7 +143,7 @@ def _read_key(path: Path) -> str:
         raise ConfigError(f"the API key cannot be read from {path}") from error
 
 
-access_options = _made_of(
+access_options = _grouped(
     "access",
     _access,
     click.option("--tls", is_flag=True, help="Encrypt; trust the authorities that gRPC trusts by default."),
@@ -159,7 +159,7 @@ access_options = _made_of(
 """Gives a command that has ``server`` an Access, as ``access``."""
 
 
-image_options = _made_of("limits", ImageLimits, setting_options(ImageLimits))
+image_options = _grouped("limits", ImageLimits, setting_options(ImageLimits))
 """Gives a command ImageLimits, as ``limits``."""
 
 
@@ -167,7 +167,7 @@ def _versions(versions: tuple[str, ...]) -> VersionPolicies:
     return VersionPolicies.parse(versions)
 
 
-version_options = _made_of(
+version_options = _grouped(
     "versions",
     _versions,
     click.option(
@@ -204,7 +204,7 @@ def _key_and_value(option: str) -> tuple[str, str]:
     return key, value
 
 
-provider_options = _made_of(
+provider_options = _grouped(
     "provider",
     _provider,
     click.option(
@@ -250,7 +250,7 @@ def _security(  # noqa: PLR0913 - one for each option
     return SecurityConfig(tls=tls, api_keys=api_keys, open_services=open_services)
 
 
-security_options = _made_of(
+security_options = _grouped(
     "security",
     _security,
     _file_option("--tls-cert", help="Certificate and its chain, PEM; turns TLS on."),
@@ -279,7 +279,7 @@ def _tracing(otlp_endpoint: str | None, ratio: float) -> TracingConfig | None:
     return None if otlp_endpoint is None else TracingConfig(endpoint=otlp_endpoint, ratio=ratio)
 
 
-tracing_options = _made_of(
+tracing_options = _grouped(
     "tracing",
     _tracing,
     click.option(

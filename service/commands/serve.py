@@ -52,13 +52,13 @@ _log = structlog.get_logger(__name__)
 )
 @log_options
 @json_option("Print the address and the process id as a JSON object.")
-@click.option("--door-fd", type=int, envvar=CONNECTIONS_FD_VARIABLE, hidden=True)
-@click.option("--intercom-fd", type=int, envvar=CONTROL_FD_VARIABLE, hidden=True)
+@click.option("--door-fd", "connections_fd", type=int, envvar=CONNECTIONS_FD_VARIABLE, hidden=True)
+@click.option("--intercom-fd", "control_fd", type=int, envvar=CONTROL_FD_VARIABLE, hidden=True)
 def serve(  # noqa: PLR0913 - click passes each option by name
     *,
     provider: ProviderConfig,
-    door_fd: int | None,
-    intercom_fd: int | None,
+    connections_fd: int | None,
+    control_fd: int | None,
     log_format: Any,  # noqa: ANN401 - checked by click
     log_level: str,
     as_json: bool,
@@ -69,7 +69,7 @@ def serve(  # noqa: PLR0913 - click passes each option by name
     Exit code 0: every admitted call was answered; 1: the server could not start, or the grace period ended
     before all calls were answered.
     """
-    configure_logs(log_format, log_level, is_worker=door_fd is not None)
+    configure_logs(log_format, log_level, is_worker=connections_fd is not None)
     derived = [name for name, shown in settings(ServerConfig) if shown.is_derived]
     shares = plan(usable_cpus(), provider.name, **{name: given.pop(name) for name in derived})
     config = ServerConfig(provider=provider, **{name: getattr(shares, name) for name in derived}, **given)
@@ -85,8 +85,9 @@ def serve(  # noqa: PLR0913 - click passes each option by name
         else:
             click.echo(f"{READY_PREFIX}{address}")
 
-    if door_fd is not None:
-        run_alone(config, lambda _address: None, door_fd, intercom_fd)  # its supervisor announces the server
+    if connections_fd is not None:
+        # The supervisor announces the server.
+        run_alone(config, lambda _address: None, connections_fd, control_fd)
     elif config.workers > 1:
         supervise_workers(config, announce)
     else:

@@ -32,7 +32,7 @@ _FEATURES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "bfloat16": ("bf16",),
     },
 }
-"""By architecture, what ONNX Runtime uses, and what Linux calls it."""
+"""By architecture, the features that ONNX Runtime uses, and their names in Linux."""
 _MIB = 1 << 20
 _LEAST_BYTES = 512 * _MIB  # a server under load takes 114 MB, and pictures being decoded more
 

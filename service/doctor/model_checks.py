@@ -1,4 +1,4 @@
-"""Whether the models of a repository are what their manifests say, and answer as they should.
+"""Checks that the models of a repository match their manifests and give their golden answers.
 
 Each version is loaded as a server loads it: digest, signature, labels, golden answers, warm-up.
 """
@@ -63,12 +63,12 @@ def _version(found: FoundVersion, provider: str) -> Finding:
         return _note(
             name,
             f"loads and answers, {digest}, but nothing vouches for it",
-            "; ".join(filter(None, (advice, info.caution))),
+            "; ".join(filter(None, (advice, info.warning))),
         )
     golden = len(runner.manifest.golden.images)
     checked = f"{digest}, signature, {len(info.labels)} labels, {golden} golden answers"
-    if info.caution:
-        return _note(name, f"verified, but it saturates: {checked}", info.caution)
+    if info.warning:
+        return _note(name, f"verified, but it saturates: {checked}", info.warning)
     return Finding(section=SECTION, name=name, value=f"verified: {checked}")
 
 

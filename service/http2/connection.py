@@ -40,7 +40,7 @@ _HTTP1_ANSWER = (
 
 
 class Service(Protocol):
-    """What answers the streams of connections."""
+    """Answers the streams of connections."""
 
     timeouts: Timeouts
     max_streams: int
@@ -225,7 +225,7 @@ class Connection(asyncio.Protocol):
 
     def _open(self, stream_id: int, head: Any, *, ended: bool) -> None:  # noqa: ANN401 - the service's type
         if self._shutdown.final_stream_id is not None:
-            return  # GOAWAY has told the client that this stream is not answered
+            return  # by GOAWAY the client knows that this stream is not answered
         self._last_stream_id = stream_id
         if head is None or head is TRAILERS:
             self._write(frames.reset(stream_id, ErrorCode.PROTOCOL_ERROR))
@@ -457,10 +457,10 @@ class Connection(asyncio.Protocol):
         """Send GOAWAY with an error, end every stream, and wait for the client to close."""
         self.on_preface()
         self._write(frames.go_away(self._last_stream_id, code, reason.encode()[:_MAX_REASON_BYTES]))
-        self.turn_away(code.name, reason)
+        self.half_close(code.name, reason)
 
-    def turn_away(self, code: str, reason: str) -> None:
-        """End every stream without sending anything, and wait for the client to close."""
+    def half_close(self, code: str, reason: str) -> None:
+        """End every stream, send EOF, and wait for the client to close."""
         self._service.connection_failed(self, code, reason)
         self._reader.clear()
         self._shutdown.final_stream_id = self._last_stream_id
@@ -492,7 +492,7 @@ class Connection(asyncio.Protocol):
             self._check_client(now_s)
 
     def _continue_shutdown(self, now_s: float) -> None:
-        step = self._shutdown.look(
+        step = self._shutdown.decide(
             now_s,
             is_closing=self._transport is not None and self._transport.is_closing(),
             is_half_closed=self._is_half_closed,
@@ -520,7 +520,7 @@ class Connection(asyncio.Protocol):
             last_stream_id=self._last_stream_id,
             is_shutting_down=self._shutdown.has_begun,
         )
-        verdict = self._keepalive.look(activity, now_s)
+        verdict = self._keepalive.decide(activity, now_s)
         if verdict.abort_reason:
             self._abort_because(verdict.abort_reason)
         if verdict.ping:

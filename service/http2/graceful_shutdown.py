@@ -19,7 +19,7 @@ PING_PAYLOAD = b"goodbye?"
 
 
 class Step(Enum):
-    """What the connection has to do now."""
+    """The next step that the connection has to take."""
 
     WAIT = auto()
     SEND_FINAL_GOAWAY = auto()
@@ -65,7 +65,7 @@ class GracefulShutdown:
         """Wait, from now on, for the client to close."""
         self._step_began_s = now_s
 
-    def look(self, now_s: float, *, is_closing: bool, is_half_closed: bool, has_unwritten: bool) -> Step:
+    def decide(self, now_s: float, *, is_closing: bool, is_half_closed: bool, has_unwritten: bool) -> Step:
         """Decide what is due, once a second.
 
         Args:

@@ -73,12 +73,12 @@ class Keepalive:
         self._ping_sent: tuple[float, float] | None = None
         """When a silent client was last sent a PING, and when it had last sent something by then."""
         self._open_block: tuple[int, float] | None = None
-        """The header block that was incomplete at the last look, and when it was first seen so."""
+        """The header block that was incomplete at the last check, and when it was first seen incomplete."""
         self._ping_received_s = -math.inf
         self._progress_at_ping = (0, 0)
         self._early_pings = 0
 
-    def look(self, activity: Activity, now_s: float) -> Verdict:
+    def decide(self, activity: Activity, now_s: float) -> Verdict:
         """Decide what is due."""
         if not activity.has_preface:
             is_late = now_s - self._opened_s > self._timeouts.handshake_s

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from service.observability.observers import Request
 
 REQUEST_KEY = TIMING_REQUEST_KEY.encode()
-"""Metadata key by which a caller asks."""
+"""Metadata key with which a caller asks for it."""
 _MS = 1_000
 
 

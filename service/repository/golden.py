@@ -48,7 +48,7 @@ class Golden:
                     f"{info.name} version {info.version} classifies golden image {index} as "
                     f"{info.labels[got.argmax()]} and gives {info.labels[column]} {got[column]:.6f}, wanted "
                     f"{info.labels[wanted.argmax()]} and {wanted[column]:.6f} within {tolerance:g}: "
-                    f"{info.caution or f'its weights differ, or {info.provider} computes differently'}"
+                    f"{info.warning or f'its weights differ, or {info.provider} computes differently'}"
                 )
 
     def _run(self, model: OnnxModel) -> npt.NDArray[np.float32]:

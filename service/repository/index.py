@@ -1,4 +1,4 @@
-"""The repository index: the state of every version, and why those that do not answer do not."""
+"""The repository index: the state of every version, and why a version is not served."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class IndexEntry:
 
 @dataclass(frozen=True)
 class OtherWorkers:
-    """What the other workers serve, as one of them tells a worker that starts."""
+    """The models that the other workers serve, as one of them reports to a worker that starts."""
 
     default: str
     """The model for requests that name none."""
@@ -62,7 +62,7 @@ class OtherWorkers:
 
 
 class VersionIndex:
-    """Records what became of each version."""
+    """Records the state of each version."""
 
     def __init__(self, policies: VersionPolicies, registry: Registry) -> None:
         """Record versions; ``registry`` asks this index why a model does not answer."""
@@ -138,12 +138,12 @@ class VersionIndex:
         return entries
 
     def models(self) -> Mapping[str, bool]:
-        """Return of every known model whether it answers."""
+        """Return whether each known model answers."""
         names = {*self.contents, *self._registry.names, *self.unloaded}
         return {name: bool(self._registry.versions(name)) for name in names}
 
     def why_not(self, name: str) -> str:
-        """Return why a model does not answer; empty if no wanted version was refused."""
+        """Return why a model does not answer; empty if none of its wanted versions was refused."""
         if name in self.unloaded:
             return ""  # whatever was refused before it
         reasons = (self._refused.get((name, version)) for version in sorted(self.wanted(name), reverse=True))
@@ -161,4 +161,4 @@ class VersionIndex:
 
 def _warnings(info: ModelInfo) -> str:
     """Return the warnings about a served version; may be empty."""
-    return "; ".join(filter(None, (info.caution, "" if info.is_verified else UNVERIFIED)))
+    return "; ".join(filter(None, (info.warning, "" if info.is_verified else UNVERIFIED)))

@@ -105,7 +105,7 @@ def _try(found: FoundVersion, config: ServerConfig, *, is_strict: bool) -> tuple
         if is_strict:
             raise
         _log.exception("model failed to load", model=found.name, version=found.version)
-        return Refusal(found, f"it failed to load: {type(error).__name__}; the server's log says more")
+        return Refusal(found, f"it failed to load: {type(error).__name__}; see the server's log")
 
 
 def load(found: FoundVersion, config: ServerConfig) -> tuple[OnnxModel, ...]:

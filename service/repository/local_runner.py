@@ -17,7 +17,7 @@ from service.config import ServerConfig
 from service.errors import ModelError
 from service.repository.folder import MODEL_NAME, FoundVersion, scan
 from service.repository.loading import Candidate, start, verify
-from service.runtime.model import ModelFile, likeliest
+from service.runtime.model import ModelFile, top_k_indices
 from service.runtime.providers import ProviderConfig
 
 if TYPE_CHECKING:
@@ -91,15 +91,15 @@ class LocalRunner:
         """Return the most likely classes of each image, best first.
 
         Args:
-            images: as of ``run``.
-            top_k: classes an image.
-            make: makes a class of its index, its label and its probability.
+            images: as for ``run``.
+            top_k: classes per image.
+            make: makes a result from the index, label and probability of a class.
 
         Raises:
             ModelError: the run failed.
         """
         probabilities = self.run(images)
-        order = likeliest(probabilities, top_k)
+        order = top_k_indices(probabilities, top_k)
         best = np.take_along_axis(probabilities, order, axis=1).tolist()
         label = self.info.labels.__getitem__
         return [
@@ -108,7 +108,7 @@ class LocalRunner:
         ]
 
     def close(self) -> None:
-        """Free the sessions, after the runs under way; there is no run after."""
+        """Free the sessions once their current runs end; do not run it again."""
         for session in self._sessions:
             session.close()
 

@@ -65,7 +65,7 @@ class Repository:
             loaded: the sessions of each version, and what was refused.
             config: how to batch, which model is the default, which changes are allowed.
             observer: observes runs and changes of models.
-            other_workers: what the other workers serve, as this one shall.
+            other_workers: what the other workers serve; this one then serves the same.
 
         Raises:
             ModelError: no model answers, or a required one does not: one of ``require_models``, or the
@@ -90,7 +90,7 @@ class Repository:
         return self._registry.get(name, version)
 
     def index(self) -> list[IndexEntry]:
-        """Return every version, also those that do not answer, as of the last scan of the folder."""
+        """Return every version as of the last scan of the folder, including those that do not answer."""
         return self._opened().index.entries()
 
     def list(self) -> list[ModelInfo]:
@@ -103,7 +103,7 @@ class Repository:
         return self._registry.infos()
 
     def models(self) -> Mapping[str, bool]:
-        """Return of every model, also those that are not loaded, whether it answers."""
+        """Return whether each model answers, including models that are not loaded."""
         return self._opened().index.models()
 
     async def scan(self) -> None:

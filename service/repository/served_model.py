@@ -1,4 +1,4 @@
-"""A served model version, closed when nobody uses it any more.
+"""A served model version, closed when it is no longer used.
 
 Calls hold a lease on a version, so that each ends with the version it began with. A retired version frees its
 threads and memory after the last lease. For use within one event loop.
@@ -23,7 +23,7 @@ _Writer = TypeVar("_Writer")
 
 
 class ServedModel:
-    """A version and its batcher; hold a lease by ``with repository.get(name, version) as model:``."""
+    """A version and its batcher; ``with repository.get(name, version) as model:`` holds a lease."""
 
     __slots__ = ("_leases", "_models", "_on_unused", "_writers", "batcher", "info", "sessions")
 

@@ -195,7 +195,7 @@ class VersionUpdater:
             change.refusals.append(self._refuse(found, str(error)))
         except Exception:  # noqa: BLE001 - a bug refuses one version, no more
             _log.exception("model failed to load", model=found.name, version=found.version)
-            change.refusals.append(self._refuse(found, "it failed to load; the server's log says why"))
+            change.refusals.append(self._refuse(found, "it failed to load; see the server's log"))
         else:
             if sessions is None:
                 self.index.record_loaded(found)
@@ -241,8 +241,8 @@ class VersionUpdater:
         log.info("model ready", provider=info.provider, sha256=info.sha256)
         if info.sha256 is not None and not info.is_verified:
             log.warning("model not verified", reason=UNVERIFIED)
-        if info.caution:
-            log.warning("model saturates", reason=info.caution)
+        if info.warning:
+            log.warning("model saturates", reason=info.warning)
 
 
 def _load(

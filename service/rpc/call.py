@@ -51,7 +51,7 @@ _MESSAGE_COST_BYTES = 1_024
 
 
 class Host(Protocol):
-    """What a call needs of its server."""
+    """What a call needs from its server."""
 
     loop: asyncio.AbstractEventLoop
     timeouts: Timeouts
@@ -149,7 +149,7 @@ class Call(Stream):
             self._timer = host.loop.call_at(self.deadline_s, self._expire)
         if method.stream is not None:
             self._hold(STREAM_COST_BYTES)
-            self._task = host.loop.create_task(self._converse())
+            self._task = host.loop.create_task(self._run_stream())
 
     @property
     def path(self) -> str:
@@ -179,7 +179,7 @@ class Call(Stream):
         return self.is_stopping and (self._has_dropped or not self.request_ended)
 
     def facts(self, **more: str) -> dict[str, str]:
-        """Return fields for a line of the log that identify the call and its caller."""
+        """Return log fields that identify the call and its caller."""
         facts = sent_names(self.metadata, **more, peer=self.peer, request_id=self.request_id)
         facts.update(self._host.observer.describe(self))
         return facts
@@ -198,7 +198,7 @@ class Call(Stream):
             if ended and self._reader is None and self.method.unary is not None:
                 message = only_message(data)
                 if message is not None:
-                    self._task = self._host.loop.create_task(self._answer(message, None))
+                    self._task = self._host.loop.create_task(self._run_unary(message, None))
                     return
             self._read(data, ended=ended)
         except (InvalidRequestError, OverloadedError) as error:
@@ -228,7 +228,7 @@ class Call(Stream):
             raise InvalidRequestError("the request ended in the middle of a message")
         if self.method.stream is not None:
             if not self.is_stopping:
-                self._take_in(messages)
+                self._enqueue(messages)
             elif messages:
                 self._has_dropped = True
             if messages or ended:
@@ -246,10 +246,10 @@ class Call(Stream):
             if self._message is None:
                 raise InvalidRequestError("the request has no message, wanted one")
             (compressed, data), self._message = self._message, None
-            answering = self._answer(data, self._encoding if compressed else None)
+            answering = self._run_unary(data, self._encoding if compressed else None)
             self._task = self._host.loop.create_task(answering)
 
-    def _take_in(self, messages: list[tuple[bool, bytes]]) -> None:
+    def _enqueue(self, messages: list[tuple[bool, bytes]]) -> None:
         self._inbox.extend(messages)
         more = _MESSAGE_COST_BYTES * len(messages)
         self.unread_bytes += more + sum(PREFIX_BYTES + len(message) for _, message in messages)
@@ -272,7 +272,7 @@ class Call(Stream):
         self._host.observer.on_call(self)
 
     def on_stall(self) -> None:
-        """End a request that does not go on, or an answer that is not read.
+        """End a request that has stalled, or an answer that is not read.
 
         A stream may be silent between messages, and within one while its flow-control window is closed.
         """
@@ -290,7 +290,7 @@ class Call(Stream):
         self.fail(NotServingError("the server has ended this connection, and with it the call; retry it"))
 
     def stop(self) -> None:
-        """Ask a streaming call to end; it receives no messages that come from now on."""
+        """Ask a streaming call to end; messages that arrive from now on are not received."""
         if self.method.stream is not None:
             self.is_stopping = True
             self._wake()
@@ -354,36 +354,36 @@ class Call(Stream):
 
     # -- the answer
 
-    async def _answer(self, message: bytes, encoding: bytes | None) -> None:
+    async def _run_unary(self, message: bytes, encoding: bytes | None) -> None:
         """Run the handler of a unary call; the message is compressed if it has an encoding."""
         try:
             if encoding is not None:
                 message = await self._decompressed(message)
             answering = self.method.unary(message, self)  # type: ignore[misc]
             del message  # so that the handler can free it: it may be large
-            reply = await answering
+            response = await answering
         except Exception as error:  # noqa: BLE001 - the boundary: no details may reach the client
             self._task = None
             self.fail(error)
         except asyncio.CancelledError:
-            self._give_up()
+            self._on_cancelled()
             raise
         else:
             self._task = None
             if not self.is_over:
                 self.code = Code.OK
-                self.sender.respond(self, RESPONSE_HEAD, framed(reply), self._good_trailers())
+                self.sender.respond(self, RESPONSE_HEAD, framed(response), self._ok_trailers())
                 if not self.is_over:  # the client's window is closed
-                    self._count(len(reply))
+                    self._count(len(response))
 
-    async def _converse(self) -> None:
+    async def _run_stream(self) -> None:
         try:
             await self.method.stream(self)  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - the boundary: no details may reach the client
             self._task = None
             self.fail(error)
         except asyncio.CancelledError:
-            self._give_up()
+            self._on_cancelled()
             raise
         else:
             self._task = None
@@ -391,9 +391,9 @@ class Call(Stream):
                 self.code = Code.OK
                 if not self._has_begun:
                     self.sender.send_headers(self, RESPONSE_HEAD)
-                self.sender.send(self, b"", self._good_trailers())
+                self.sender.send(self, b"", self._ok_trailers())
 
-    def _good_trailers(self) -> bytes:
+    def _ok_trailers(self) -> bytes:
         """Encode the trailers of a good answer, with the request id if the caller sent one."""
         if self.trailing_metadata is None and REQUEST_ID_KEY not in self.metadata:
             return _OK
@@ -412,8 +412,8 @@ class Call(Stream):
             self._hold(max(0, len(plain) - len(message)))
         return plain
 
-    def _give_up(self) -> None:
-        """Answer after the handler was cancelled; the call is over already, unless that came from within."""
+    def _on_cancelled(self) -> None:
+        """Fail the call after its handler was cancelled, if the handler did so itself; else it is over."""
         self._task = None
         self.fail(NotServingError("the server has given up this call; retry it"))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class UnaryContext(ObservedCall, Protocol):
-    """A call with one request message and one reply."""
+    """A call with one request message and one response."""
 
     trailing_metadata: Mapping[str, str] | None
     """Sent behind a good answer."""
@@ -38,7 +38,7 @@ class StreamContext(ObservedCall, Protocol):
 
     @property
     def is_stopping(self) -> bool:
-        """Whether the server stops: ``receive`` returns only what had come by then."""
+        """Whether the server stops: ``receive`` returns only messages that had arrived by then."""
 
     @property
     def is_cut_short(self) -> bool:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from service.rpc.context import StreamContext, UnaryContext
 
 UnaryHandler: TypeAlias = "Callable[[bytes, UnaryContext], Awaitable[bytes]]"
-"""Returns the reply to a request message; raises ServiceError to end the call with its status."""
+"""Returns the response to a request message; raises ServiceError to end the call with its status."""
 StreamHandler: TypeAlias = "Callable[[StreamContext], Awaitable[None]]"
 """Receives and sends messages; returns to end the call with OK, or raises ServiceError."""
 

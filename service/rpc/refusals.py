@@ -1,4 +1,4 @@
-"""Logs refusals and failures, each kind at most once a second: a flood of calls is no flood of lines."""
+"""Logs refusals and failures, each kind at most once a second: a flood of calls does not flood the log."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class RpcLimits:
-    """Limits on what clients may ask of a server."""
+    """Limits on clients' requests."""
 
     max_message_bytes: int
     max_held_bytes: int
@@ -79,8 +79,8 @@ class RpcServer:
 
         Args:
             methods: the RPC methods.
-            limits: what clients may ask.
-            timeouts: how long they may take.
+            limits: on clients' requests.
+            timeouts: of connections.
             on_closed: called whenever a connection has ended.
             observer: receives calls and refusals.
             security: encryption and authorization; None means plaintext, and everything is allowed.
@@ -157,7 +157,7 @@ class RpcServer:
             return not self.calls
         return True
 
-    def admit_again(self) -> None:
+    def recheck_calls(self) -> None:
         """End streaming calls that would not be admitted any more; unary calls are short and are answered."""
         for call in list(self._streaming_calls):
             try:
@@ -165,8 +165,8 @@ class RpcServer:
             except ServiceError as error:
                 call.fail(error)
 
-    def part(self) -> None:
-        """Ask every client to reconnect."""
+    def ask_to_reconnect(self) -> None:
+        """Ask every client to reconnect, by a graceful shutdown of its connection."""
         for connection in list(self._connections):
             connection.shut_down()
 

@@ -25,7 +25,7 @@ class Status:
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Trailing metadata, ASCII."""
     failure: Exception | None = field(default=None, compare=False)
-    """The cause of INTERNAL, for the log alone: the caller is not told."""
+    """The cause of INTERNAL, for the log alone; it is not sent to the caller."""
 
     def with_metadata(self, name: str, value: str) -> Status:
         """Return a copy with one more entry of trailing metadata."""

@@ -97,7 +97,7 @@ class ModelInfo:
     """Hexadecimal digest of the model file; None for a model without one."""
     is_verified: bool = False
     """Whether file and answers were checked against a manifest."""
-    caution: str = ""
+    warning: str = ""
     """A known fault of its answers on this machine, and the remedy; empty if there is none."""
 
 
@@ -179,7 +179,7 @@ class OnnxModel:
             self._output,
             file.sha256,
             file.is_verified,
-            _caution(file, provider, self._session),
+            _saturation_warning(file, provider, self._session),
         )
 
     def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -221,11 +221,11 @@ class OnnxModel:
                 )
 
 
-def likeliest(answers: npt.NDArray[np.float32], top_k: int) -> npt.NDArray[np.intp]:
+def top_k_indices(answers: npt.NDArray[np.float32], top_k: int) -> npt.NDArray[np.intp]:
     """Return the indices (n, top_k) of the most probable classes, best first, ties by index.
 
-    Every answer with classes is ranked here. ``answers`` are probabilities (n, classes); if ``top_k`` exceeds
-    the classes, all are returned.
+    All services rank classes by this function. ``answers`` are probabilities (n, classes); if ``top_k``
+    exceeds the number of classes, all are returned.
     """
     ranked: npt.NDArray[np.intp] = (-answers).argsort(axis=1, kind="stable")[:, :top_k]
     return ranked
@@ -298,7 +298,7 @@ def _is_since(version: tuple[int, int]) -> bool:
     return numbers is not None and (int(numbers[1]), int(numbers[2])) >= version
 
 
-def _caution(file: ModelFile, provider: ProviderConfig, session: Any) -> str:  # noqa: ANN401 - no types
+def _saturation_warning(file: ModelFile, provider: ProviderConfig, session: Any) -> str:  # noqa: ANN401 - no types
     """Return a warning if the file's int8 weights saturate in this machine's arithmetic, else empty."""
     is_exact = session.get_session_options().get_session_config_entry(_EXACT_INT8) == "1"
     # Accelerators add exactly, but the operators that they leave to the CPU use its kernels.

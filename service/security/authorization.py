@@ -19,7 +19,7 @@ class Authorizer:
     """Admits calls by API key."""
 
     def __init__(self, keys: Callable[[], ApiKeys], open_services: Iterable[str]) -> None:
-        """Ask ``keys`` for the current keys at every call; ``open_services``, full names, need no key."""
+        """Get the current keys from ``keys`` at every call; ``open_services``, full names, need no key."""
         self._keys = keys
         self._open_services = frozenset(open_services)
         self._cache: dict[tuple[str, bytes], float] = {}

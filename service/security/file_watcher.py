@@ -1,6 +1,7 @@
-"""A value that is made from files, and made again when they change.
+"""Builds a value from files, and rebuilds it when they change.
 
-A file that is still being written is left alone, and a value that cannot be made leaves the old one in force.
+A file that is still being written is left alone. If the new value cannot be built, the old one stays in
+force.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ class FileWatcher(Generic[_Value]):
     """Holds a value and keeps it up to date with its files."""
 
     def __init__(self, what: str, paths: Sequence[Path], make: Callable[[], _Value]) -> None:
-        """Make the value for the first time. Raises as ``make`` does.
+        """Build the value for the first time. Raises what ``make`` raises.
 
         Args:
             what: name of the value in the plural, for the log.
-            paths: the files it is made from.
-            make: makes the value, in any thread.
+            paths: the files.
+            make: builds the value, in any thread.
         """
         self._what = what
         self._paths = tuple(paths)
@@ -43,11 +44,11 @@ class FileWatcher(Generic[_Value]):
         self.value = make()
 
     def reload(self) -> None:
-        """Make the value again now, whether its files have changed or not."""
+        """Rebuild the value now, whether its files have changed or not."""
         self._is_requested.set()
 
     async def follow(self, on_change: Callable[[], None]) -> None:
-        """Make the value again whenever its files have changed, and call ``on_change``; until cancelled."""
+        """Rebuild the value whenever its files have changed, and call ``on_change``; until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_INTERVAL_S):

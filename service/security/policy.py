@@ -32,10 +32,10 @@ _log = structlog.get_logger(__name__)
 class ProtectedServer(Protocol):
     """The server that enforces the policy."""
 
-    def admit_again(self) -> None:
-        """End the calls that are no longer admitted."""
+    def recheck_calls(self) -> None:
+        """End the streaming calls that are no longer admitted."""
 
-    def part(self) -> None:
+    def ask_to_reconnect(self) -> None:
         """Ask every client to reconnect."""
 
 
@@ -84,7 +84,7 @@ class SecurityPolicy:
             if self._credentials is not None:
                 tasks.create_task(_follow_credentials(self._credentials, server))
             if self._keys is not None:
-                tasks.create_task(self._keys.follow(server.admit_again))
+                tasks.create_task(self._keys.follow(server.recheck_calls))
                 tasks.create_task(_follow_expiry(self._keys, server))
 
 
@@ -95,7 +95,7 @@ async def _follow_credentials(credentials: FileWatcher[_Credentials], server: Pr
         nonlocal trust
         if credentials.value.trust != trust:
             trust = credentials.value.trust
-            server.part()  # a connected client may no longer be trusted
+            server.ask_to_reconnect()  # a connected client may no longer be trusted
 
     await credentials.follow(on_change)
 
@@ -105,7 +105,7 @@ async def _follow_expiry(keys: FileWatcher[ApiKeys], server: ProtectedServer) ->
         next_s = keys.value.next_expiry_s()
         await asyncio.sleep(POLL_INTERVAL_S)
         if time.time() >= next_s:
-            server.admit_again()
+            server.recheck_calls()
 
 
 def _load_credentials(files: TlsFiles) -> _Credentials:

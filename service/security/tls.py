@@ -26,7 +26,7 @@ _REASONS = {
 
 
 class InnerProtocol(Protocol):
-    """The protocol over TLS: an asyncio.Protocol with ``turn_away`` for failed handshakes."""
+    """The protocol over TLS: an asyncio.Protocol with ``half_close`` for failed handshakes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, before the handshake."""
@@ -43,7 +43,7 @@ class InnerProtocol(Protocol):
     def resume_writing(self) -> None:
         """Write again."""
 
-    def turn_away(self, code: str, reason: str) -> None:
+    def half_close(self, code: str, reason: str) -> None:
         """End an unusable connection with ``write_eof``, and wait for the client to close."""
 
 
@@ -204,7 +204,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
 
     def _fail(self, reason: str) -> None:
         self._is_open, self._is_over = False, True
-        self._inner.turn_away("TLS", reason)  # its write_eof sends the TLS alert
+        self._inner.half_close("TLS", reason)  # its write_eof sends the TLS alert
 
     def _send_close_notify(self) -> None:
         """Send close_notify, unless the handshake is too early for it."""

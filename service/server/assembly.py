@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from service.rpc.method import Method
     from service.workers.control_client import ControlClient
 
-_FLUSH_S = 3.0  # at shutdown, for a collector that does not take the last spans
+_FLUSH_S = 3.0  # at shutdown, for sending the last spans to the collector
 
 
 class Assembly:

@@ -71,10 +71,10 @@ class ClassifierServicer:
         with Request(self._observer, context) as observed:
             request = _parse(pb.ClassifyRequest, (_IMAGES,), message)
             del message  # up to 32 MiB, and all of it is in the request
-            reply = await self._classify(request, observed, context.deadline_s, waits=False)
+            response = await self._classify(request, observed, context.deadline_s, waits=False)
             if server_timing.REQUEST_KEY in context.metadata:
                 context.trailing_metadata = server_timing.trailer(observed)
-            return reply
+            return response
 
     async def classify_stream(self, context: StreamContext) -> None:
         """Classify request after request; each waits while the server is full."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cifar10net.pb import classifier_pb2 as pb
-from service.runtime.model import likeliest
+from service.runtime.model import top_k_indices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +89,7 @@ class ClassifyResponseWriter:
 
     def _result_parts(self, probabilities: npt.NDArray[np.float32], top_k: int) -> list[bytes]:
         """Encode all results; each is a head and then, for each class, its index and label, and its float."""
-        order = likeliest(probabilities, top_k)
+        order = top_k_indices(probabilities, top_k)
         best = probabilities[np.arange(len(probabilities))[:, np.newaxis], order].astype("<f4", copy=False)
         floats = [encoded for (encoded,) in _FOUR_BYTES.iter_unpack(best.tobytes())]
         rows, ranks = order.shape

@@ -75,7 +75,7 @@ def make_app(config: WebConfig, backend: Backend) -> Starlette:
 
 
 class _PageFiles(StaticFiles):
-    """Files that browsers cache but revalidate on each use."""
+    """Serves files that browsers cache but revalidate on each use."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)

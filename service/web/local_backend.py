@@ -48,12 +48,12 @@ class LocalBackend:
         except StartupError as error:
             raise JobError(str(error)) from error
         for runner in runners:
-            if runner.info.caution:
-                _log.warning("model saturates", model=runner.info.name, reason=runner.info.caution)
+            if runner.info.warning:
+                _log.warning("model saturates", model=runner.info.name, reason=runner.info.warning)
         runners.sort(key=lambda runner: runner.info.name != _DEFAULT)
         self._runners = {(runner.info.name, str(runner.info.version)): runner for runner in runners}
         if len(self._runners) != len(runners):
-            raise JobError(f"{self.address} has two models of one name and version")
+            raise JobError(f"{self.address} has two models with the same name and version")
         self._locks = {key: asyncio.Lock() for key in self._runners}
 
     async def models(self) -> list[ModelDescription]:

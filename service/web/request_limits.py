@@ -54,7 +54,7 @@ class RequestLimits:
         self._config = config
         self._rates = RateLimiter(config.rate, config.burst)
         self._in_flight = {"read": 0, "upload": 0}
-        """Counted apart, so that slow uploads keep nobody else from being answered."""
+        """Counted apart, so that slow uploads do not keep others from being answered."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on within the limits. Raises ProblemError beyond them."""

@@ -36,7 +36,9 @@ def all_probabilities(result: ImageResult, count: int) -> list[float]:
         ProblemError: there are more classes than one answer can have.
     """
     if count > LARGEST_TOP_K:
-        raise bad_request(f"The model has {count} classes; this needs one with at most {LARGEST_TOP_K}")
+        raise bad_request(
+            f"The model has {count} classes; this works only for models with at most {LARGEST_TOP_K}"
+        )
     return [one.probability for one in sorted(result.classes, key=lambda one: one.index)]
 
 

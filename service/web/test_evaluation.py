@@ -54,7 +54,7 @@ class BackgroundEvaluation:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def classify(self, indices: list[int], *, is_bulk: bool = False) -> None:
-        """Classify those of some images that are not classified yet. Raises ClientError."""
+        """Classify the given images, except those already classified. Raises ClientError."""
         unknown = [index for index in indices if self.top[index] is None]
         if not unknown:
             return

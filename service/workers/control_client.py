@@ -1,7 +1,7 @@
 """A worker's end of the control channel: asks the server's other processes, and answers them.
 
-Whatever has to hold for the whole server, whichever worker a client is connected to, goes through here. A
-server of one process has no other end, and answers itself.
+It carries everything that has to hold for the whole server, whichever worker a client is connected to. In a
+server of one process there is no other end, and the client asks itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FORWARDING_S = 5.0  # that the supervisor may take beyond the workers' own time
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """Takes the place of the answer of a process that has none."""
+    """Stands in for the answer of a process that did not answer."""
 
     reason: str
 
@@ -43,11 +43,11 @@ class ControlClient:
         self._supervisor: IpcConnection | None = None
 
     def handle(self, topic: str, handler: Handler) -> None:
-        """Answer questions about a topic, those of this process included."""
+        """Answer questions about a topic, including those of this process."""
         self._handlers[topic] = handler
 
     async def join(self) -> None:
-        """Start to answer the other processes, also what they have asked already."""
+        """Start to answer the other processes, including questions they have asked already."""
         if self._fd is not None:
             os.set_inheritable(self._fd, False)  # noqa: FBT003 - it has no name
             self._supervisor = IpcConnection(self._handlers)

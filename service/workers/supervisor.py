@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _INITIAL_BACKOFF_S = 0.1  # before a worker that died is replaced; doubled while its successors die early
 _MAX_BACKOFF_S = 10.0
 _BACKOFF_RESET_S = 30.0  # a worker that lived this long did not die early
-_MARGIN_S = 5.0  # that a worker gets beyond its drain delay and grace period
+_MARGIN_S = 5.0  # for a worker to end, beyond its drain delay and grace period
 _FAILED = 1
 _log = structlog.get_logger(__name__)
 
@@ -223,7 +223,7 @@ class _WorkerPool:
                     CONNECTIONS_FD_VARIABLE: str(sender.worker_fd),
                     CONTROL_FD_VARIABLE: str(control.fileno()),
                 },
-                # Ctrl-C signals a terminal's whole process group; workers shall be stopped from here only.
+                # Ctrl-C signals a terminal's whole process group; only the supervisor may stop the workers.
                 start_new_session=True,
             )
         except OSError:

@@ -1,1 +1,1 @@
-"""Tests of benchmarks/: none of them measures anything."""
+"""Tests of benchmarks/, without measurements."""

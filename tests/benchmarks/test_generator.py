@@ -1,4 +1,4 @@
-"""Tests of the load we make ourselves, and of h2load, against real servers."""
+"""Tests of our own load generator and of h2load, against real servers."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_messages_of_a_stream_are_numbered(size: int) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"\x0a", b"\x0a\x011", b"\x0a\x011\x1a\x00", b"\x0a\x01x\x12\x00", b"\x0a\x011\x12\x05"]
 )
-def test_what_is_no_answer_of_a_stream_is_told(body: bytes) -> None:
+def test_junk_instead_of_an_answer_of_a_stream_is_recognised(body: bytes) -> None:
     assert stream_answer(body) == (-1, b"")
 
 

@@ -31,7 +31,7 @@ class Wire(asyncio.Transport):
 
 
 class Call(Stream):
-    """Remembers what it is told."""
+    """Records its messages and its end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ def test_an_answer_in_any_pieces_is_taken() -> None:
         (frame(http2.GOAWAY, 0, 0, bytes(8)), "refused: the server is going away, HTTP/2 error 0"),
     ],
 )
-def test_every_bad_end_is_told(ending: bytes, problem: str) -> None:
+def test_every_bad_end_is_reported(ending: bytes, problem: str) -> None:
     def work(connection: Connection, _wire: Wire) -> None:
         call = _call(connection, b"")
         connection.data_received(ending)

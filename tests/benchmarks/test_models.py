@@ -1,4 +1,4 @@
-"""The tables of models are those of the committed comparison, and that is of the committed models."""
+"""The tables of models show the committed comparison, which is of the committed models."""
 
 from __future__ import annotations
 

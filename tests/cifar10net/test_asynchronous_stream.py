@@ -101,7 +101,7 @@ def test_a_stream_that_ended_well_goes_on_at_once(heard: list[Failure]) -> None:
 
 
 @pytest.mark.parametrize("looks", [0, 5])
-def test_when_to_come_again_is_heard(heard: list[Failure], looks: int) -> None:
+def test_the_servers_pushback_is_read(heard: list[Failure], looks: int) -> None:
     pushback = (Status.RESOURCE_EXHAUSTED, "not now", (("grpc-retry-pushback-ms", "35"),))
 
     assert _classes([_Overtaken, _Echo], pushback, looks) == [0, 1, 2, 3]

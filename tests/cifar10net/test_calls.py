@@ -245,7 +245,7 @@ def test_nothing_else_is_retried(
     assert servicer.attempts == 1
 
 
-def test_retries_can_be_switched_off_and_the_last_failure_is_told(flaky: tuple[_Flaky, str]) -> None:
+def test_retries_can_be_switched_off_and_the_last_failure_is_raised(flaky: tuple[_Flaky, str]) -> None:
     servicer, address = flaky
     servicer.failures = [grpc.StatusCode.UNAVAILABLE] * 9
 

@@ -1,4 +1,4 @@
-"""What clients do on their own: load balancing, retries, hedging and traces."""
+"""Load balancing, retries, hedging and traces of the clients."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_a_call_that_the_server_never_wants_again_is_not_repeated(
 
 
 @either
-def test_a_late_call_is_asked_once_more_elsewhere_if_wanted(
+def test_a_late_call_is_hedged_to_another_address_if_wanted(
     scripted: Start, classify: Callable[..., Any]
 ) -> None:
     servers = [scripted(), scripted()]

@@ -68,7 +68,7 @@ def test_calls_take_turns_between_the_addresses_of_a_name(
 
 
 @pytest.mark.usefixtures("nameserver")
-def test_so_they_do_with_asyncio(servers: list[ScriptedServer]) -> None:
+def test_asyncio_calls_take_turns_between_the_addresses_of_a_name(servers: list[ScriptedServer]) -> None:
     async def ask() -> None:
         async with AsyncClient(_name(servers)) as client:
             while not _have_all(servers):

@@ -1,4 +1,4 @@
-"""What users import: every public name, from the package and from its former place, at no cost before use."""
+"""Every public name can be imported, also from the former package, and costs nothing before use."""
 
 from __future__ import annotations
 

@@ -243,7 +243,7 @@ def test_a_stream_that_ends_too_early_is_followed_by_another(scripted: Start, st
     assert _indices(stream(server.address, numbered(20), in_flight=3)) == list(range(20))
 
 
-def test_attempts_are_bounded_and_count_anew_after_an_answer(scripted: Start, stream: Ask) -> None:
+def test_attempts_are_bounded_and_the_count_restarts_after_an_answer(scripted: Start, stream: Ask) -> None:
     server = scripted()
     lost, some = then(0, Status.UNAVAILABLE, 0), then(1, Status.UNAVAILABLE, 0)
     server.script.lines = [lost, lost, some, lost, lost, lost]
@@ -270,7 +270,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Failure, float]]:
     return found
 
 
-def test_a_server_that_says_when_to_come_again_is_not_asked_before(
+def test_pushback_of_a_server_is_obeyed(
     scripted: Start, stream: Ask, heard: list[tuple[Failure, float]]
 ) -> None:
     server = scripted()

@@ -26,7 +26,7 @@ def answers(address: str, config: ClientConfig | None = None) -> Answer:
 
 
 class Caller:
-    """Asks as our clients do by default: what found nobody is asked again."""
+    """Calls as our clients do by default, with retries."""
 
     def __init__(self, address: str, expected: Answer, *, repeats: int = 1, attempts: int = 4) -> None:
         """Prepare to ask.

@@ -37,7 +37,7 @@ class Start(Protocol):
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    """Return the engine; skip where there is none, or where nobody asked for these tests."""
+    """Return the engine; skip if there is none, or if these tests were not selected."""
     if not os.environ.get("CIFAR10NET_CONTAINERS"):
         pytest.skip("these tests build images and take minutes: `make container-test` runs them")
     found = find()

@@ -1,4 +1,4 @@
-"""Tells, as JSON, what the container that it runs in holds and may do; the image's own Python runs it."""
+"""Prints, as JSON, what its container holds and may do; run by the image's own Python."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _is_compiled(source: Path) -> bool:
 
 
 def main() -> None:
-    """Look around."""
+    """Print what this container holds and may do."""
     ours = _files(str(_HOME), "/models")
     lines = Path("/proc/self/status").read_text().splitlines()
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)

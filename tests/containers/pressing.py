@@ -1,4 +1,4 @@
-"""More than a server takes: calls of many images and of large pictures, all at a time, without retrying."""
+"""Overloads a server: calls of many images and of large pictures, all at once, without retries."""
 
 from __future__ import annotations
 

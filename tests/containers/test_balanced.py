@@ -1,4 +1,4 @@
-"""Replicas behind the balancer, and what Prometheus knows of them."""
+"""Replicas behind the balancer, and Prometheus' figures of them."""
 
 from __future__ import annotations
 

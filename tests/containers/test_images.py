@@ -1,4 +1,4 @@
-"""What the images hold, and how a server in one does: as nobody, without writing, within its limits."""
+"""The content of the images, and a server in one: unprivileged, without writing, within its limits."""
 
 from __future__ import annotations
 

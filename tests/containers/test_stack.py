@@ -1,4 +1,4 @@
-"""The stack of docker-compose.yml: asked by the real clients, stopped, broken and put right again."""
+"""The stack of docker-compose.yml: called by real clients, stopped, broken and repaired."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_new_version_in_the_volume_takes_over_without_a_restart(stack: Engine,
     assert started[-1] == 2
 
 
-def test_what_may_be_asked_of_it_is_told_by_compose(stack: Engine) -> None:
+def test_ports_are_published_on_loopback_alone(stack: Engine) -> None:
     rows = [json.loads(line) for line in stack.compose("ps", "--format", "json").splitlines()]
     published = {
         publisher["URL"]

@@ -1,1 +1,1 @@
-"""Requests and answers that were recorded once, and are answered alike by every later version."""
+"""Recorded requests and answers, which every later version has to answer alike."""

@@ -1,4 +1,4 @@
-"""Whether an answer still says what a recorded one said.
+"""Compares an answer with a recorded one.
 
 What was there has to be there: fields may be added and sentences reworded, classes, codes and names may not
 change, and probabilities not by more than 1e-5. Of statistics only the names are compared.

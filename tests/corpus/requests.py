@@ -1,4 +1,4 @@
-"""What is asked in the corpus: a few requests of every method, good ones and bad ones.
+"""The requests of the corpus: a few of every method, good and bad ones.
 
 To be added to, never changed: what was recorded is what clients out there send.
 """

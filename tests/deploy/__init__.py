@@ -1,1 +1,1 @@
-"""What deploy/ and docker-compose.yml say, checked without an engine and without a cluster."""
+"""Tests of deploy/ and docker-compose.yml, without an engine and without a cluster."""

@@ -1,4 +1,4 @@
-"""docker-compose.yml is of Compose's schema, and each service as safe as it can be."""
+"""docker-compose.yml matches Compose's schema, and each service is locked down."""
 
 from __future__ import annotations
 

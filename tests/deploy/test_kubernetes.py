@@ -1,4 +1,4 @@
-"""The objects of deploy/kubernetes/ are what Kubernetes takes, and fit the server and each other."""
+"""The objects of deploy/kubernetes/ are valid, and fit the server and each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dashboard, alerts and scraping speak of metrics that there are, in words that Prometheus takes."""
+"""Dashboard, alerts and scraping name metrics that exist, in expressions that Prometheus accepts."""
 
 from __future__ import annotations
 

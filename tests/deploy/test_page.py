@@ -1,4 +1,4 @@
-"""docs/deployment.md says what is there: alerts, profiles, targets, commands and figures."""
+"""docs/deployment.md agrees with the files: alerts, profiles, targets, commands and figures."""
 
 from __future__ import annotations
 

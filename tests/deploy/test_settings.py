@@ -1,4 +1,4 @@
-"""Options that deploy/ and docker-compose.yml set are options that there are, with values that they take."""
+"""The options that deploy/ and docker-compose.yml set exist and accept the values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workflows of GitHub Actions are of its schema, and run targets that the Makefile has."""
+"""Workflows of GitHub Actions match its schema, and run targets that the Makefile has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks a server by KServe's own Python client, and prints the answers as JSON.
+"""Calls a server by KServe's own Python client, and prints the answers as JSON.
 
 Run by the interpreter of that client's environment: ``ask_kserve.py ADDRESS IMAGES``, where IMAGES is a .npy
 file of uint8 (n, 32, 32, 3).

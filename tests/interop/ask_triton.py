@@ -1,4 +1,4 @@
-"""Asks a server by the public Triton client, in every way that it has, and prints the answers as JSON.
+"""Calls a server by the public Triton client in every way it offers, and prints the answers as JSON.
 
 Run by the interpreter of that client's environment: ``ask_triton.py ADDRESS IMAGES QUESTION...``, where
 IMAGES is a .npy file of uint8 (n, 32, 32, 3).

@@ -1,4 +1,4 @@
-"""Does what the public example ``image_client.py`` does, in other words.
+"""A rewrite of the public example ``image_client.py``.
 
 It looks at a model, then has it classify picture files, in batches, by one of three ways to ask. Run by
 the interpreter of the Triton client's environment; prints a JSON array for each image of each batch.

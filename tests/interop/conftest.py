@@ -1,4 +1,4 @@
-"""A server that allows everything, images to ask about, and the clients' own interpreters."""
+"""A server with every feature enabled, images, and the clients' own interpreters."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def images_file(images: np.ndarray, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def pictures(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a folder of photographs of 32x32 pixels, which nobody has to resize in a way of his own."""
+    """Make a folder of photographs of 32x32 pixels, which no client has to resize in its own way."""
     folder = tmp_path_factory.mktemp("pictures")
     for path in sorted((root / "examples" / "images").iterdir()):
         if path.suffix != ".md":

@@ -1,4 +1,4 @@
-"""Tells what a protocol's generated code says of its messages, so that two can be compared.
+"""Describes the messages of a protocol's generated code, so that two versions can be compared.
 
 Run by the interpreter of the Triton client's environment it prints, as JSON, what that client says; it cannot
 be imported where our own code is, since both describe the same names.

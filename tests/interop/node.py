@@ -1,4 +1,4 @@
-"""What is installed for Node: packages of examples/node, and buf."""
+"""Installs the packages of examples/node, and buf."""
 
 from __future__ import annotations
 

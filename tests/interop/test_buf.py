@@ -1,4 +1,4 @@
-"""buf's verdict on the .proto files, where it is: its standard rules, and nothing broken since a release."""
+"""buf, where it is installed, accepts the .proto files: standard rules, and no breaking change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public image examples of the Triton client, as they are, where somebody has put them."""
+"""The public image examples of the Triton client, unmodified, where they are available."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""KServe's own Python client gets what our own client gets."""
+"""KServe's own Python client gets the same answers as our own client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def answers(kserve: Script, server: str, images_file: Path) -> dict[str, Any]:
     return answers_of(kserve(HERE / "ask_kserve.py", server, str(images_file)))
 
 
-def test_it_is_told_what_is_ready(answers: dict[str, Any]) -> None:
+def test_it_learns_what_is_ready(answers: dict[str, Any]) -> None:
     told = [answers[key] for key in ("live", "ready", "model ready", "other ready")]
 
     assert told == [True, True, True, False]

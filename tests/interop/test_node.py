@@ -1,4 +1,4 @@
-"""The Node client of examples/node: @grpc/grpc-js, our .proto read as it runs, a real server."""
+"""The Node client of examples/node, with @grpc/grpc-js and our .proto file, against a real server."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_node_gets_the_answers_that_python_gets(server: str, root: Path, tmp_pat
             assert CODES[each["error"]] == result.error.code.name
 
 
-def test_node_is_told_why_a_call_is_refused(server: str, root: Path) -> None:
+def test_node_learns_why_a_call_is_refused(server: str, root: Path) -> None:
     image = root / "examples" / "images" / "ship.png"
     proto = root / "proto" / "cifar10net" / "v1" / "classifier.proto"
 

@@ -1,4 +1,4 @@
-"""The public Triton client gets what our own client gets, in every way that it can ask."""
+"""The public Triton client gets the same answers as our own client, in every way it can ask."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _is_same(rows: Any, own_rows: np.ndarray) -> bool:
     return np.shape(rows) == own_rows.shape and np.allclose(rows, own_rows, rtol=0, atol=SAME)
 
 
-def test_what_it_is_told_of_the_server_and_the_model_is_true(answers: dict[str, Any]) -> None:
+def test_what_it_learns_about_server_and_model_is_true(answers: dict[str, Any]) -> None:
     about = answers["about"]
 
     ready = [about[key] for key in ("live", "ready", "model ready", "version ready", "other ready")]

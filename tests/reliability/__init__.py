@@ -1,1 +1,1 @@
-"""Tests of what callers see of real servers in hard times: kills, stops, floods, long hours."""
+"""Tests of what callers notice of kills, stops, floods and long runs of real servers."""

@@ -1,4 +1,4 @@
-"""Keeps account of calls: every one that was tried has to turn up again, answered right or refused."""
+"""Accounts for calls: every one that was tried has to be answered correctly or refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Account:
-    """What became of the calls of one test."""
+    """The outcomes of the calls of one test."""
 
     tried: int = 0
     answered: int = 0

@@ -1,4 +1,4 @@
-"""Real gRPC clients that ask again and again, check every answer and keep account.
+"""Real gRPC clients that call again and again, check every answer and account for it.
 
 Each has a connection of its own. A ``Caller`` retries nothing and sees each status as the server meant it; a
 ``PatientCaller`` is the project's own client, which retries.

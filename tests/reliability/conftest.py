@@ -23,7 +23,7 @@ OTHER_SCALE = 64.0
 
 
 class Start(Protocol):
-    """Starts a server that answers with ``colours`` unless it is told another model."""
+    """Starts a server, with the model ``colours`` by default."""
 
     def __call__(
         self, *arguments: object, model: str = "colours", port: int = 0, access: Access | None = None

@@ -1,4 +1,4 @@
-"""Messages that are nearly right, made from what a server's reflection says of its methods."""
+"""Nearly valid messages, made from a server's reflection."""
 
 from __future__ import annotations
 

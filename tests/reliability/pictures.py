@@ -1,4 +1,4 @@
-"""Images whose answers are known, each another, so that an answer that went to the wrong caller is found."""
+"""Images with known, distinct answers, so that an answer to the wrong caller is noticed."""
 
 from __future__ import annotations
 

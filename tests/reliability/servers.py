@@ -1,4 +1,4 @@
-"""Real server processes, and what the system says of them."""
+"""Real server processes, and the system's figures about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of thousands of images beside calls of one: all are right, and the small ones are not held up."""
+"""Calls of thousands of images beside calls of one: all are answered, and the small ones are not held up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MANY = 4_096
 
 
-def test_small_calls_are_answered_while_a_big_one_is_under_way(
+def test_small_calls_are_answered_while_a_large_one_is_under_way(
     start: Start, pictures: Pictures, account: Account
 ) -> None:
     server = start("--instances", 1, model="slow")
@@ -40,7 +40,7 @@ def test_small_calls_are_answered_while_a_big_one_is_under_way(
     assert min(asyncio.run(main())) >= 40
 
 
-def test_a_small_call_of_files_is_answered_while_a_big_one_is_decoded(
+def test_a_small_call_of_files_is_answered_while_a_large_one_is_decoded(
     start: Start, pictures: Pictures, account: Account
 ) -> None:
     server = start("--decode-threads", 1)

@@ -1,4 +1,4 @@
-"""A server that remembers answers says the same as one that does not, in bounded memory."""
+"""A server with a cache gives the same answers as one without, in bounded memory."""
 
 from __future__ import annotations
 

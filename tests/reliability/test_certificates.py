@@ -1,4 +1,4 @@
-"""Encrypted connections: who has a good certificate loses nothing, whoever has none gets nowhere."""
+"""Encrypted connections: clients with a valid certificate lose nothing, others are refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ REST_S = 0.01  # between a caller's calls, where all wait for a server to look a
 
 @dataclass
 class Files:
-    """What lies in the folder of a server and of its good clients."""
+    """The files of a server and of its valid clients."""
 
     folder: Path
     authority: Authority
@@ -202,7 +202,7 @@ def test_clients_without_a_good_certificate_get_nowhere_and_leave_nothing(
     assert {line["connections"] for line in server.events("worker ended")} <= {0}
 
 
-def test_tls_on_a_plain_port_is_told_from_damage(start: Start, files: Files) -> None:
+def test_tls_on_a_plain_port_is_distinguished_from_damage(start: Start, files: Files) -> None:
     server = start()
 
     with pytest.raises(ssl.SSLError):
@@ -212,7 +212,7 @@ def test_tls_on_a_plain_port_is_told_from_damage(start: Start, files: Files) -> 
     assert reasons(server) == ["it speaks TLS, and this port does not"]
 
 
-def test_half_open_handshakes_are_bounded_and_leave_room_when_they_go(
+def test_half_open_handshakes_are_bounded_and_their_places_freed(
     start: Start, files: Files, pictures: Pictures, account: Account
 ) -> None:
     server = start(*files.tls, "--max-connections", 3, access=files.access())
@@ -279,7 +279,7 @@ def _serial_of(server: Server, files: Files, access: Access) -> int:
 
 
 @pytest.mark.slow
-def test_a_broken_certificate_leaves_the_old_one_in_force_and_is_said_once(
+def test_a_broken_certificate_leaves_the_old_one_in_force_and_is_logged_once(
     start: Start, files: Files
 ) -> None:
     server = start(*files.tls, access=files.access())

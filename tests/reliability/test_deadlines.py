@@ -1,4 +1,4 @@
-"""Deadlines that cannot be met: their calls end so, and cost the others nothing."""
+"""Deadlines that cannot be met: their calls fail, and cost the others nothing."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_storm_of_deadlines_leaves_a_server_that_answers(
     assert account.refused >= 200
 
 
-def test_hanging_up_makes_room_for_others(start: Start, pictures: Pictures, account: Account) -> None:
+def test_hanging_up_frees_capacity_for_others(start: Start, pictures: Pictures, account: Account) -> None:
     server = start("--max-pending-images", _ROOM, model="slow")
     sample = pictures.some(_ROOM)
 

@@ -1,4 +1,4 @@
-"""API keys: who has a good one loses nothing, who has none is told so, and no key is ever written down."""
+"""API keys: callers with a valid one lose nothing, others are refused, and no key is ever logged."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def test_a_stream_ends_when_its_key_expires_and_others_go_on(start: Start, file:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"good\n", b"\xff\xff"])
-def test_a_broken_file_leaves_the_old_keys_in_force_and_is_said_once(
+def test_a_broken_file_leaves_the_old_keys_in_force_and_is_logged_once(
     start: Start, file: KeyFile, pictures: Pictures, account: Account, content: bytes
 ) -> None:
     good = file.add("good")

@@ -1,4 +1,4 @@
-"""Processes that are killed: who was connected to them retries, nobody else notices, none is left behind."""
+"""Killed processes: their clients retry, nobody else notices, and none is left behind."""
 
 from __future__ import annotations
 

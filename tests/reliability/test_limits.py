@@ -1,4 +1,4 @@
-"""Limits of connections and calls: who keeps to them never notices, who does not is told so."""
+"""Limits of connections and calls: clients within them never notice, others get an error."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_connections_come_of_age_again_and_again_and_no_call_is_lost(
 
 
 @pytest.mark.slow
-def test_an_idle_client_is_parted_from_and_comes_back(
+def test_an_idle_client_is_disconnected_and_comes_back(
     start: Start, pictures: Pictures, account: Account
 ) -> None:
     server = start("--max-connection-idle-s", 0.5)
@@ -87,7 +87,7 @@ def _watch(address: str, timeout_s: float) -> grpc.RpcError:
 
 
 @pytest.mark.slow
-def test_clients_that_ping_too_often_are_told_so_and_others_live(start: Start) -> None:
+def test_clients_that_ping_too_often_are_disconnected_with_a_reason_and_others_stay(start: Start) -> None:
     strict, kind = start(), start("--min-ping-interval-s", 0.2)
 
     with ThreadPoolExecutor() as pool:

@@ -1,4 +1,4 @@
-"""Metrics while workers die: no counter steps back, and what is lost is what nobody had been told yet.
+"""Metrics while workers die: no counter steps back, and only counts not yet reported are lost.
 
 What may be lost is what a killed worker counted after it told the supervisor last, which is at every scrape
 and else once a second; of workers that live, nothing.
@@ -197,7 +197,9 @@ def _send_junk(host: str, port: int, seed: int) -> None:
                 pass
 
 
-def test_a_frozen_worker_is_told_of_as_it_was(start: Start, pictures: Pictures, account: Account) -> None:
+def test_a_frozen_worker_is_reported_with_its_last_counts(
+    start: Start, pictures: Pictures, account: Account
+) -> None:
     server = start("--workers", "2", "--instances", "1", "--metrics-port", "0")
     scraper = _Scraper(server)
 

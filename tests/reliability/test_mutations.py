@@ -1,4 +1,4 @@
-"""Requests that are nearly right, by the thousand, on every method: none finds a fault in the server."""
+"""Thousands of nearly valid requests to every method: none finds a fault in the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""More than a server can do: it refuses in good order, takes no more memory than it may, and recovers."""
+"""An overloaded server refuses in order, keeps to its memory limit, and recovers."""
 
 from __future__ import annotations
 

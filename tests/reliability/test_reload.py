@@ -1,4 +1,4 @@
-"""Models that change while they are asked: nothing is lost, whatever is dropped into the repository."""
+"""Models that change under load: no call is lost, whatever is put into the repository."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_bad_versions_change_nothing_and_a_good_one_takes_over(
     assert len(server.events("model refused")) == len(BAD) * workers  # once each, however often they look
 
 
-def test_what_is_half_written_is_not_taken_and_what_is_whole_is(
+def test_an_incomplete_version_is_not_loaded_and_a_complete_one_is(
     start: Start, changing: Path, pictures: Pictures, account: Account
 ) -> None:
     server = start("--models", changing, *WATCH)

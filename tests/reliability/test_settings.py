@@ -1,4 +1,4 @@
-"""Settings far from the defaults, few CPUs, nothing to do: what the log says of it, and right answers."""
+"""Unusual settings, few CPUs, an idle server: the log reports them, and answers are correct."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_more_threads_than_cpus_are_obeyed_and_warned_of(
     assert (warning["level"], warning["threads"]) == ("warning", 3)
 
 
-def test_the_log_tells_workers_apart(start: Start) -> None:
+def test_the_log_distinguishes_workers(start: Start) -> None:
     server = start("--workers", 2)
 
     assert {event["pid"] for event in server.events("model ready")} == set(server.workers())

@@ -1,4 +1,4 @@
-"""A long time of everything at once: all is right, and neither memory nor files nor threads grow.
+"""A long run of everything at once: answers are correct, and neither memory nor files nor threads grow.
 
 CIFAR10NET_SOAK_S sets how many seconds; CI takes 16.
 """
@@ -85,7 +85,7 @@ class _Traffic:
         self._account.close(sample.loss(response) if is_told else f"no error of its own: {broken}")
 
     async def hang_up(self) -> None:
-        """Cancel a call, at any point of it."""
+        """Cancel a call at a random moment."""
         sample = self._pictures.some(64)
         self._account.tried += 1
         call = self._caller.stub.Classify(sample.request(), timeout=LIMIT_S)

@@ -1,4 +1,4 @@
-"""A server that is told to stop under load: what it has taken it answers, the rest comes to its successor."""
+"""A server stopped under load answers what it has admitted; its successor gets the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Very many calls on one connection, of which only the status matters: a small client for speed.
+"""A small, fast client: very many calls on one connection, of which only the status matters.
 
 Knows HTTP/2 as far as this server speaks it: its header blocks are plain literals, so a status can be found
 in them without decoding the rest.

@@ -1,4 +1,4 @@
-"""What is not in an installation of the client alone; tests hide it."""
+"""Hides the packages that an installation of the client alone lacks."""
 
 NOT_IN_A_CLIENT = (
     "onnxruntime", "torch", "onnx", "onnxscript", "opentelemetry", "uvloop", "hpack", "numpy", "rich",

@@ -1,4 +1,4 @@
-"""HTTP/2 clients that can misbehave, made of the hyper project's libraries and of nothing of the service.
+"""HTTP/2 clients that can misbehave, built on the hyper project's libraries, without code of the service.
 
 ``Wire`` sends any frames in any order; ``Peer`` is h2's client, which fails where the server breaks a rule.
 """
@@ -55,7 +55,7 @@ def framed(message: bytes, *, compressed: bool = False) -> bytes:
 
 
 def bomb(wbits: int = 31) -> bytes:
-    """Return 1 MiB of data that unfolds to 1 GiB of zeros, without the end, which nobody ought to reach."""
+    """Return 1 MiB of data that decompresses to 1 GiB of zeros; its end, never to be reached, is missing."""
     packer = zlib.compressobj(wbits=wbits)
     first, repeated = (packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
     return first + repeated * 1023
@@ -126,7 +126,7 @@ class Answer:
 
 
 class Wire:
-    """A connection that sends what it is told to."""
+    """A connection that sends exactly the given frames."""
 
     def __init__(self, address: str, settings: dict[int, int] | None = None, *, preface: bool = True) -> None:
         host, _, port = address.rpartition(":")

@@ -43,7 +43,7 @@ def test_a_setting_is_an_option_with_its_help_and_default(
     assert option["default"] == (None if shown.is_derived else getattr(config, name))
 
 
-def test_requests_under_way_have_room_for_two_messages() -> None:
+def test_requests_under_way_may_hold_two_messages() -> None:
     assert ServerConfig(max_message_mib=1, max_pending_mib=2).max_pending_mib == 2
     with pytest.raises(ConfigError, match="max_pending_mib is 63, wanted 64 to 1048576"):
         ServerConfig(max_pending_mib=63)

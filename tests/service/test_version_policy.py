@@ -1,4 +1,4 @@
-"""Which versions are wanted is said in words that mean one thing."""
+"""Version policies are parsed and choose versions."""
 
 from __future__ import annotations
 

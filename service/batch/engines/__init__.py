@@ -1,1 +1,1 @@
-"""What classifies the inputs of a job: a model in this process, or a server."""
+"""Engines classify the inputs of a job, with a model in this process or on a server."""

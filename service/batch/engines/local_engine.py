@@ -1,7 +1,7 @@
 """Engine that runs a model in this process.
 
 Each thread takes a batch from reading to probabilities with a session of its own, so that some threads decode
-while others run the model, whatever each takes.
+while others run the model, however long each step takes.
 """
 
 from __future__ import annotations

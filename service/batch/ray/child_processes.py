@@ -1,4 +1,4 @@
-"""The child processes of this one, and their end."""
+"""Lists the descendants of a process, and waits for them to end."""
 
 from __future__ import annotations
 

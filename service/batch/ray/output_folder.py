@@ -54,7 +54,7 @@ class FolderTarget:
 
 
 class OutputFolder:
-    """Parts and receipts of one job; a context manager, which keeps them unless they are published."""
+    """Parts and receipts of one job; a context manager that keeps them unless they are published."""
 
     def __init__(self, target: FolderTarget, job: dict[str, Any]) -> None:
         """Start or resume.
@@ -64,7 +64,7 @@ class OutputFolder:
             job: identifies the job; JSON-ready.
 
         Raises:
-            OutputError: as of ``Journal``, or the folder cannot be written.
+            OutputError: as for ``Journal``, or the folder cannot be written.
         """
         self._out = target.out
         # Not resolve(): a link may lead elsewhere on another machine.
@@ -99,7 +99,7 @@ class OutputFolder:
         self._journal.__exit__(*exception)
 
     def add(self, receipt: parts.Receipt) -> bool:
-        """Record a receipt; returns whether it is of a new part."""
+        """Record a receipt; return whether it is for a new part."""
         known = (
             self._receipts.get(receipt.unit, {}) if receipt.file else {self._shard_counts.get(receipt.unit)}
         )
@@ -111,7 +111,7 @@ class OutputFolder:
 
     @property
     def receipts(self) -> list[parts.Receipt]:
-        """The receipts of the parts, in the order of their rows."""
+        """Return the receipts of the parts, in the order of their rows."""
         return [unit[number] for _, unit in sorted(self._receipts.items()) for number in sorted(unit)]
 
     def finished(self, unit: int) -> dict[int, FinishedShard]:
@@ -164,7 +164,7 @@ class OutputFolder:
             ) from error
 
     def with_parts_kept(self, reason: str) -> str:
-        """Add to the reason of an early end how to resume; without any part, remove the files instead."""
+        """Add to the reason of an early end how to resume; if there is no part, remove the files instead."""
         if not self._receipts:
             self._journal.remove()
             shutil.rmtree(self.parts, ignore_errors=True)
@@ -181,7 +181,7 @@ class OutputFolder:
             self._shard_counts[receipt.unit] = receipt.number
 
     def _keep_only(self, files: set[str]) -> None:
-        """Remove what killed workers have left, and check that this machine sees all parts."""
+        """Remove files that killed workers have left, and check that this machine sees all parts."""
         there = {entry.name for entry in os.scandir(self.parts)}
         for name in there - files:
             (self.parts / name).unlink()

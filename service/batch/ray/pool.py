@@ -46,7 +46,7 @@ _STARTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class PoolConfig:
-    """Which cluster, and what to use of it."""
+    """Which cluster to use, and how much of it."""
 
     address: str | None = None
     """HOST:PORT of a cluster to join, or ``auto``; None starts one on this machine."""
@@ -61,7 +61,7 @@ class PoolConfig:
 
 
 class Pool:
-    """A cluster; a context manager, which leaves it, or shuts it down if it was started here."""
+    """A cluster; a context manager that leaves it, or shuts it down if it was started here."""
 
     def __init__(self, config: PoolConfig) -> None:
         """Import Ray. Raises JobError if it is not installed."""
@@ -103,7 +103,7 @@ class Pool:
     ) -> Iterator[Receipt]:
         """Run a job, and yield a receipt for each shard and for the end of each unit, in any order.
 
-        ``workers`` is how many, if not as configured. Raises JobError if the job cannot go on.
+        ``workers`` replaces the configured number. Raises JobError if the job cannot go on.
         """
         if not sharders:
             return
@@ -204,7 +204,7 @@ class Pool:
             yield
         except self._ray.exceptions.OutOfMemoryError as error:
             raise JobError(
-                f"a worker was ended {_ATTEMPTS} times because its machine was short of memory: use fewer "
+                f"a worker was killed {_ATTEMPTS} times because its machine was short of memory: use fewer "
                 "--actors, or a smaller --part-rows"
             ) from error
         except self._ray.exceptions.RayError as error:
@@ -305,7 +305,7 @@ def _ray() -> ModuleType:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what Ray's C++ code writes to standard error while it starts from the terminal."""
+    """Keep the output of Ray's C++ code, which goes to standard error while it starts, off the terminal."""
     before = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

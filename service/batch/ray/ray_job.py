@@ -1,6 +1,6 @@
-"""A job on a cluster, from its sources to the manifest, as the machine that starts it sees it.
+"""A job on a cluster, from its sources to the manifest: the side of the machine that starts it.
 
-Rows are written by the workers; this machine gets receipts. It runs on any pool of workers, not only on Ray.
+Workers write the rows; this machine gets receipts. Any pool of workers will do, not only Ray.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from service.batch.journal import explaining_what_is_kept
+from service.batch.journal import explaining_kept_output
 from service.batch.ray.output_folder import OutputFolder
 from service.batch.ray.shards import Sharder, digest
 from service.batch.ray.worker import WorkerConfig, release
@@ -33,7 +33,7 @@ class WorkerPool(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RayJob:
-    """What to classify, and by what."""
+    """The inputs of a job, and the model that classifies them."""
 
     sources: Sources
     column: str | None = None
@@ -76,7 +76,7 @@ def run(  # noqa: PLR0913 - the parts of a job
         "model": f"{model.name}, {model.fingerprint}",
     }
     with OutputFolder(target, identity) as folder:
-        with explaining_what_is_kept(folder.with_parts_kept):
+        with explaining_kept_output(folder.with_parts_kept):
             _fill(folder, job, units, model, workers, summary, on_part)
         folder.publish(
             {"cifar10net": release()} | summary.as_dict(model, str(target.out)),

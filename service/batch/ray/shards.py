@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from service.batch.item import Item
 
 MOST_BYTES = 64 << 20
-"""Bytes of inputs in a shard after which it is cut off; only bytes that are sent count."""
+"""Bytes of inputs after which a shard ends; only bytes that are sent count."""
 UNIT_BITS = 40
-"""An input's index is its unit's number, shifted left by so many bits, plus its number within the unit."""
+"""An input's index is its unit's number, shifted left by this many bits, plus its number within the unit."""
 
 
 class Shard(NamedTuple):

@@ -55,7 +55,7 @@ class Sources:
         self._sources = [_open(place, columns) for place in places]
 
     def items(self, names_only: int = 0) -> Iterator[Item]:
-        """Yield all inputs; only the names of the first ``names_only`` are used. Raises SourceError."""
+        """Yield all inputs; of the first ``names_only``, only the names are used. Raises SourceError."""
         items = items_of(self._sources, names_only)
         if self._labels != FOLDER:
             return items

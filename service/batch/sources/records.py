@@ -1,4 +1,4 @@
-"""Records of JSON, CSV or Parquet, which name an image or hold it, become items."""
+"""Makes items of records of JSON, CSV or Parquet, which name an image or hold it."""
 
 from __future__ import annotations
 

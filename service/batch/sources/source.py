@@ -22,13 +22,13 @@ class Columns:
 
 
 class Source(Protocol):
-    """A stream of inputs, the same each time that it is read."""
+    """A stream of inputs, the same each time it is read."""
 
     def items(self, names_only: int = 0) -> Iterator[Item]:
         """Yield the inputs one by one, in order, without holding them all in memory.
 
         Args:
-            names_only: only the names of so many inputs at the beginning are used.
+            names_only: of this many inputs at the beginning, only the names are used.
 
         Raises:
             SourceError: the source is damaged, or a part of it cannot be read.
@@ -39,7 +39,7 @@ class Source(Protocol):
 
 
 def items_of(sources: Iterable[Source], names_only: int = 0) -> Iterator[Item]:
-    """Yield the inputs of several sources; ``names_only`` is as of ``Source.items``. Raises SourceError."""
+    """Yield the inputs of several sources; ``names_only`` as for ``Source.items``. Raises SourceError."""
     seen = 0
     for source in sources:
         for item in source.items(max(0, names_only - seen)):

@@ -1,4 +1,4 @@
-"""The observer that counts everything one process does, and makes snapshots of it.
+"""The observer that counts everything one process does, and makes snapshots of the counts.
 
 Plain numbers without locks, since all of it happens in the event loop.
 """
@@ -66,14 +66,14 @@ class Recorder(Observer):
         self._methods: defaultdict[str, MethodCounts] = defaultdict(MethodCounts)
         self._models: dict[Version, ModelCounts] = {}
         self._last: tuple[ModelInfo | None, ModelCounts] | None = None
-        """The last version that was counted, which usually is the next one too."""
+        """The version counted last, which is usually the next one, too."""
         self._refusals: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._model_events: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._has_changed = True
         """Whether anything was counted since the last snapshot."""
 
     def watch(self, state: Callable[[], ProcessState], methods: Iterable[str]) -> None:
-        """Set what to report of a server before it is called.
+        """Report the gauges of a server, and its methods before they are called.
 
         Args:
             state: returns the gauges, whenever a snapshot is made.

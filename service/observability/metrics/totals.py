@@ -31,7 +31,7 @@ _NONE = TimeSpent()
 
 @dataclass(frozen=True, kw_only=True)
 class VersionTotals:
-    """What has become of the requests to one model version; by default nothing was requested."""
+    """Totals of the requests to one model version; zeros by default."""
 
     is_loaded: bool = False
     requests: Mapping[str, int] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class VersionTotals:
     uncached_requests: int = 0
     """The other requests that were looked up in the cache."""
     answered: TimeSpent = _NONE
-    """From a request's message being looked at to its answer."""
+    """From the start of parsing a request to its answer."""
     failed: TimeSpent = _NONE
     """The same for requests that were refused."""
     decode: TimeSpent = _NONE
@@ -68,7 +68,7 @@ class VersionTotals:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerTotals:
-    """What a server has done since it started, all of its processes together."""
+    """Totals of a server since its start, over all its processes."""
 
     versions: Mapping[Version, VersionTotals]
     """Every version that was requested or is loaded, and NO_MODEL."""
@@ -82,7 +82,7 @@ class ServerTotals:
 
 
 class TotalsSource(Protocol):
-    """Knows the totals."""
+    """Provides the totals of a server."""
 
     async def totals(self) -> ServerTotals:
         """Return the totals up to now."""

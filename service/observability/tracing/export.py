@@ -26,7 +26,7 @@ from service.observability.tracing.tracer import CallTracer
 
 _SDK = "opentelemetry"
 _LOG_EVERY_S = 60.0
-_ABORT_S = 1.0  # that an aborted export gets to end
+_ABORT_S = 1.0  # for an aborted export to end
 _log = structlog.get_logger(__name__)
 
 

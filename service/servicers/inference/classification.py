@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from service.runtime.model import likeliest
+from service.runtime.model import top_k_indices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ class ClassificationWriter:
             rows: (n, number of labels).
             classes: 1 to the number of labels.
         """
-        best = likeliest(rows, classes)
+        best = top_k_indices(rows, classes)
         parts: list[bytes] = []
         for row, order in zip(rows.tolist(), best.tolist(), strict=True):
             for index in order:

@@ -66,10 +66,10 @@ class InferHandlers:
         with Request(self._observer, context) as observed:
             request = parse_request(message)
             del message  # up to 32 MiB, and all of it is in the request
-            reply = await self._infer(request, observed, context.deadline_s, waits=False)
+            response = await self._infer(request, observed, context.deadline_s, waits=False)
             if server_timing.REQUEST_KEY in context.metadata:
                 context.trailing_metadata = server_timing.trailer(observed)
-            return reply
+            return response
 
     async def stream_infer(self, context: StreamContext) -> None:
         """Run a model on request after request; each waits while the server is full."""
@@ -123,5 +123,5 @@ class InferHandlers:
 
 def _encode_error(request: pb.ModelInferRequest | None, status: Status) -> bytes:
     response = pb.ModelInferResponse(id=request.id if request else "", parameters=_FINAL)
-    reply = pb.ModelStreamInferResponse(error_message=status.message, infer_response=response)
-    return reply.SerializeToString()
+    message = pb.ModelStreamInferResponse(error_message=status.message, infer_response=response)
+    return message.SerializeToString()

@@ -208,9 +208,7 @@ def unfinished(run: Callable[..., Result], album: Path, monkeypatch: pytest.Monk
     return album.parent / "rows.jsonl.partial"
 
 
-def test_an_unfinished_job_is_gone_on_with_only_if_asked(
-    run: Callable[..., Result], unfinished: Path
-) -> None:
+def test_an_unfinished_job_is_resumed_only_if_asked(run: Callable[..., Result], unfinished: Path) -> None:
     refused = run("album/red", "list.txt", "--out", "rows.jsonl")
     assert "continue with --resume, or start again with --overwrite" in str(refused.exception)
     for number in range(3):  # what has a row is not read again
@@ -263,7 +261,7 @@ def test_another_jobs_journal_is_refused(
     assert unfinished.read_bytes() == before
 
 
-def test_inputs_that_have_changed_are_told(run: Callable[..., Result], unfinished: Path) -> None:
+def test_inputs_that_have_changed_are_an_error(run: Callable[..., Result], unfinished: Path) -> None:
     (unfinished.parent / "album/red/1.png").unlink()
 
     refused = run("album/red", "list.txt", "--out", "rows.jsonl", "--resume")

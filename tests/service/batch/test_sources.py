@@ -183,7 +183,7 @@ def test_a_tar_is_read_in_place(album: Path, here: Path, suffix: str, mode: str)
 
 
 @pytest.mark.parametrize(("suffix", "mode"), [(".tar", "w"), (".tar.gz", "w:gz")])
-def test_a_tar_that_ends_too_early_or_is_damaged_is_told_not_taken_for_the_end(
+def test_a_truncated_or_damaged_tar_is_an_error_and_not_taken_for_the_end(
     album: Path, here: Path, suffix: str, mode: str
 ) -> None:
     archive = Path(_tar(album, here / f"album{suffix}", mode))
@@ -330,7 +330,7 @@ def test_object_stores_have_files_folders_patterns_and_archives(store: str, albu
         items[1].read()
 
 
-def test_schemes_that_nobody_knows_or_that_need_a_package_are_told(here: Path) -> None:
+def test_unknown_schemes_and_those_that_need_a_package_are_an_error(here: Path) -> None:
     assert here
     with pytest.raises(ImageError, match="Protocol not known: nowhere"):
         _contents("nowhere://a/b.png")

@@ -22,7 +22,7 @@ def test_more_than_the_limit_is_refused_until_there_is_room() -> None:
     assert admission.images == 0
 
 
-def test_those_who_wait_go_in_order_and_leave_no_trace_when_they_give_up() -> None:
+def test_waiters_go_in_order_and_leave_no_trace_when_cancelled() -> None:
     entered: list[int] = []
 
     async def enter(admission: Admission, n: int) -> None:

@@ -263,7 +263,7 @@ def test_a_small_call_waits_for_one_share_of_each_call_ahead(
         assert last - begun <= math.ceil((ahead + probe) / max_batch)
 
 
-def test_normal_calls_go_first_and_bulk_fills_the_room() -> None:
+def test_interactive_calls_go_first_and_bulk_fills_the_rest() -> None:
     with _Bench() as bench:
         bench.ask("X", 4)
         bench.settle()
@@ -311,7 +311,7 @@ def test_a_call_whose_deadline_passes_is_not_run_and_its_neighbours_are() -> Non
         assert neighbour.result().tolist() == _images("B", 1).tolist()
 
 
-def test_a_late_call_at_the_end_of_the_line_is_told_when_a_batch_forms() -> None:
+def test_a_late_call_at_the_end_of_the_queue_fails_when_a_batch_forms() -> None:
     with _Bench() as bench:
         bench.ask("A", 9)
         bench.settle()
@@ -581,7 +581,7 @@ def test_sessions_run_at_the_same_time_and_share_a_large_call() -> None:
         assert large.result().tolist() == _images("L", 17).tolist()
 
 
-def test_a_call_that_has_had_its_share_waits_for_whoever_came_meanwhile() -> None:
+def test_a_call_that_got_its_share_waits_for_calls_that_arrived_meanwhile() -> None:
     with _Bench(sessions=2) as bench:
         bench.ask("X")
         bench.settle()
@@ -641,7 +641,7 @@ def test_a_full_batch_never_waits_and_what_is_over_waits_its_own_time() -> None:
         assert bench.batches == ["AAAB", "BC"]
 
 
-def test_every_run_is_told_with_its_images() -> None:
+def test_every_run_is_reported_with_its_images() -> None:
     with _Bench() as bench:
         bench.ask("A", 3)
         bench.ask("B", 2)
@@ -677,7 +677,7 @@ def test_a_call_needs_images() -> None:
         bench.ask("A", 0)
 
 
-def test_closing_tells_everybody_who_waits_and_waits_for_nobody() -> None:
+def test_closing_fails_all_waiting_calls_and_waits_for_none() -> None:
     with _Bench() as bench:
         answers = [bench.ask("A", 9), bench.ask("B", priority=BULK), bench.ask("C")]
         bench.settle()
@@ -720,7 +720,7 @@ def test_a_model_that_answers_after_the_end_troubles_nobody(*, is_loop_closed: b
 
 @dataclass
 class _Caller:
-    """One call of the state machine, and what was observed of it."""
+    """One call of the state machine, and its observed outcome."""
 
     n: int
     deadline_s: float

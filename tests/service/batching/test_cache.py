@@ -87,7 +87,7 @@ def test_models_never_share_an_answer(name: str, version: int, content: str) -> 
     assert model.ran == [5, 5]
 
 
-def test_a_failure_is_told_and_never_kept() -> None:
+def test_a_failure_is_returned_and_never_cached() -> None:
     model = _Model()
     failures = [RuntimeError("out of luck")]
 
@@ -162,7 +162,7 @@ def test_a_late_call_is_refused_at_once() -> None:
     _with(_Model(), act)
 
 
-def test_the_longest_unused_row_makes_room() -> None:
+def test_the_least_recently_used_row_is_evicted() -> None:
     cache = ResponseCache(3 * (ENTRY + 4))
     cache.put_many([b"a", b"b", b"c"], [b"AAAA", b"BBBB", b"CCCC"])
     cache.get_many([b"a"])

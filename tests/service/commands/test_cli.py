@@ -130,7 +130,7 @@ def test_a_server_process_that_cannot_start_is_an_error(tmp_path: Path) -> None:
     assert "has no model" in log.read_text()
 
 
-def test_the_log_is_json_for_programs_and_tells_why_a_call_was_refused(
+def test_the_log_is_json_for_programs_and_says_why_a_call_was_refused(
     repository: Path, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"

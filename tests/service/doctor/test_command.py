@@ -113,7 +113,7 @@ def test_a_broken_model_is_bad_and_leaves_the_others_alone(
     assert advice in found.advice("models", "cifar10net 2")
 
 
-def test_a_model_that_nothing_vouches_for_is_noted(repository: Path) -> None:
+def test_a_model_without_a_manifest_is_noted(repository: Path) -> None:
     found = run_doctor("--models", str(repository))
 
     assert (found.code, found.state("models", "colours 1")) == (0, "note")
@@ -127,7 +127,7 @@ def test_a_repository_that_is_not_there_is_bad(tmp_path: Path) -> None:
     assert "the folder does not exist" in found.advice("models", str(tmp_path / "none"))
 
 
-def test_a_client_alone_is_looked_at_without_what_a_server_needs(server: str) -> None:
+def test_a_client_installation_is_checked_without_the_servers_packages(server: str) -> None:
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({NOT_IN_A_CLIENT!r}))\n"
         "from importlib import metadata\n"
@@ -169,7 +169,7 @@ def test_people_get_a_line_a_finding_and_what_to_do() -> None:
     assert lines[-1] == "not well: tensorrt"
 
 
-def test_saturating_sums_are_told_of_the_provider_and_of_each_model_that_suffers(
+def test_saturating_sums_are_reported_for_the_provider_and_for_each_affected_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a provider that cannot be asked for exact sums, on a CPU without VNNI."""

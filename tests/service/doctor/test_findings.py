@@ -100,7 +100,7 @@ def test_nothing_says_how_much_memory_there_is(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_processors_features_are_told_by_name(
+def test_the_processors_features_are_listed_by_name(
     architecture: str,
     line: str,
     has: set[str],
@@ -141,7 +141,9 @@ def test_the_quota_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert found["memory"].value.startswith("256 MiB")
 
 
-def test_extras_are_those_of_the_package_and_told_whole_or_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extras_are_those_of_the_package_and_reported_complete_or_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     module = sys.modules["service.doctor.installation"]  # the package has a function of that name
     there = {"cifar10net": "1", "a": "1", "b": "2", "onnxruntime": "3", "onnxruntime-gpu": "4"}
 

@@ -369,7 +369,7 @@ def test_a_broken_preface_ends_the_connection(server: str, bystander: Peer, name
     assert _is_answered(bystander)
 
 
-def test_http_1_is_told_in_its_own_words(server: str) -> None:
+def test_http_1_is_answered_in_http_1(server: str) -> None:
     with Wire(server, preface=False) as wire:
         wire.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 
@@ -407,7 +407,7 @@ def test_a_client_that_goes_away_still_gets_its_answers(wire: Wire) -> None:
     assert wire.ask(1).status == 0
 
 
-def test_streams_beyond_the_most_at_a_time_are_refused(wire: Wire) -> None:
+def test_streams_beyond_the_limit_are_refused(wire: Wire) -> None:
     most = 1_024
     for stream_id in range(1, 2 * most + 2, 2):
         wire.open(stream_id, head(WATCH))

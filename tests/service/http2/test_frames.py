@@ -1,4 +1,4 @@
-"""Frames are what hyperframe, which shares no line with them, takes them for."""
+"""Frames mean the same to hyperframe, an independent implementation."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_window_update_says_which_and_by_how_much(stream_id: int, increment: i
 
 
 @given(STREAMS, st.sampled_from(ErrorCode), st.binary(max_size=300))
-def test_a_goodbye_says_the_last_stream_and_why(last: int, code: ErrorCode, reason: bytes) -> None:
+def test_a_goaway_has_the_last_stream_and_the_reason(last: int, code: ErrorCode, reason: bytes) -> None:
     frame = _only(frames.go_away(last, code, reason))
 
     assert isinstance(frame, GoAwayFrame)

@@ -11,7 +11,7 @@ TIMEOUTS = Timeouts(goaway_s=1, stall_s=30)
 
 
 def _look(shutdown: GracefulShutdown, now_s: float, **state: bool) -> Step:
-    return shutdown.look(
+    return shutdown.decide(
         now_s, **{"is_closing": False, "is_half_closed": False, "has_unwritten": False, **state}
     )
 

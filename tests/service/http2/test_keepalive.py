@@ -1,4 +1,4 @@
-"""Pings, idleness and age of a connection: who pings too much, or stays for long, is parted from in order."""
+"""Pings, idleness and age: connections that ping too often or live too long are shut down in order."""
 
 from __future__ import annotations
 
@@ -187,12 +187,12 @@ async def _unary_that_hangs(server: RpcServer, began_s: float) -> Line:
 
 
 @in_a_loop
-async def test_a_goodbye_for_another_reason_has_the_same_grace() -> None:
+async def test_a_goaway_for_another_reason_has_the_same_grace() -> None:
     server = server_of(timeouts=Timeouts(grace_s=30, keepalive_s=math.inf))
     began_s = now_s()
     line = await _unary_that_hangs(server, began_s)
 
-    server.part()
+    server.ask_to_reconnect()
     line.connection.tick(began_s + 112)
     assert not statuses(line)
     line.connection.tick(began_s + 143)

@@ -51,7 +51,7 @@ def test_what_comes_beside_the_pixels_is_bounded(tmp_path: Path, make: Callable[
     assert grown <= 96 * MIB
 
 
-def test_pictures_in_many_threads_share_the_room_of_one_at_the_limit(tmp_path: Path) -> None:
+def test_pictures_in_many_threads_share_the_memory_of_one_at_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "picture"
     path.write_bytes(LARGE["PNG, one transparent colour"]())
 
@@ -92,7 +92,7 @@ def test_a_small_picture_does_not_wait_for_large_ones() -> None:
         assert from_encoded(_png(8, 2, size=(64, 64)), ImageLimits(), budget).shape == (32, 32, 3)
 
 
-def test_who_came_first_gets_room_first_however_much_it_is() -> None:
+def test_reservations_are_served_in_order_whatever_their_size() -> None:
     budget, order = MemoryBudget(10), []
     first_waits = threading.Event()
 
@@ -115,7 +115,7 @@ def test_who_came_first_gets_room_first_however_much_it_is() -> None:
     assert order == ["large", "small"]
 
 
-def test_room_is_given_back_whatever_happens() -> None:
+def test_memory_is_released_whatever_happens() -> None:
     budget = MemoryBudget(10)
 
     for _ in range(3):

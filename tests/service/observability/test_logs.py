@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def test_lines_of_workers_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_of_workers_can_be_distinguished(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         for is_worker in (True, False):
             configure("json", "info", is_worker=is_worker)
@@ -117,7 +117,9 @@ def test_what_libraries_log_has_our_form(capsys: pytest.CaptureFixture[str]) -> 
     assert event["exception"][0]["exc_value"] == "the reason"
 
 
-def test_what_a_library_repeats_is_told_once_in_a_while_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_messages_of_a_library_are_logged_once_in_a_while_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now_s = 1_000.0
     monkeypatch.setattr(logs, "clock", lambda: now_s)
     handler = LibraryLog("in trouble", 60.0)

@@ -1,4 +1,4 @@
-"""Observers learn of every call and every request once, when it is over, and how it ended."""
+"""Observers are notified of every call and request once, at its end, with its outcome."""
 
 from __future__ import annotations
 
@@ -67,15 +67,15 @@ def _course(*, path: str, end: RstStreamFrame | None = None, timeout: str = "5S"
 @pytest.mark.parametrize(
     ("path", "code"), [(ECHO, Code.OK), (FAIL, Code.INVALID_ARGUMENT), (HANG, Code.DEADLINE_EXCEEDED)]
 )
-def test_a_call_is_told_once_with_its_code(path: str, code: Code) -> None:
+def test_a_call_is_reported_once_with_its_code(path: str, code: Code) -> None:
     assert _course(path=path, timeout="50m").calls == [(path, code)]
 
 
-def test_a_call_that_the_client_gives_up_is_told_as_cancelled() -> None:
+def test_a_call_that_the_client_cancels_is_reported_as_cancelled() -> None:
     assert _course(path=HANG, end=RstStreamFrame(1, error_code=8)).calls == [(HANG, Code.CANCELLED)]
 
 
-def test_what_is_refused_is_told_by_a_kind_of_few() -> None:
+def test_refusals_are_reported_by_one_of_few_kinds() -> None:
     assert _course(path=FAIL).refusals == [("call refused", "INVALID_ARGUMENT")]
     assert _course(path="/no/Such").refusals == [("request refused", "HEAD")]
 
@@ -104,7 +104,7 @@ class _Call:
         (asyncio.CancelledError(), Code.DEADLINE_EXCEEDED),  # the call's own
     ],
 )
-def test_a_request_is_told_with_how_it_ended(error: BaseException | None, code: Code) -> None:
+def test_a_request_is_reported_with_how_it_ended(error: BaseException | None, code: Code) -> None:
     listener = _Listener()
 
     with (

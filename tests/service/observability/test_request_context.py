@@ -1,4 +1,4 @@
-"""The names that callers give their calls are taken where they make sense, and nothing else is."""
+"""Request ids and trace contexts are read if they are valid, and otherwise ignored."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_traceparent_that_is_malformed_counts_as_none(sent: str) -> None:
     assert sent_trace_parent({b"traceparent": sent.encode()}) is None
 
 
-def test_only_what_was_sent_is_told() -> None:
+def test_only_ids_that_were_sent_are_logged() -> None:
     assert sent_names({}, reason="why") == {"reason": "why"}
     assert sent_names({b"x-request-id": b"7", b"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-00".encode()}) == {
         "request_id": "7",

@@ -47,7 +47,7 @@ def _ask_async(address: str, images: Any, told: list[dict[str, float]], **option
 
 
 @pytest.mark.parametrize("ask", [_ask_sync, _ask_async])
-def test_clients_tell_the_parts_of_each_call(server: str, coloured: np.ndarray, ask: Any) -> None:
+def test_clients_report_the_parts_of_each_call(server: str, coloured: np.ndarray, ask: Any) -> None:
     told: list[dict[str, float]] = []
 
     pictures = ask(server, [_picture()] * 3, told)
@@ -70,7 +70,7 @@ def test_a_call_that_is_refused_has_no_parts(server: str, coloured: np.ndarray) 
     assert told == []
 
 
-def test_only_a_call_that_wants_it_is_told(server: str, coloured: np.ndarray) -> None:
+def test_only_a_call_that_asks_gets_timings(server: str, coloured: np.ndarray) -> None:
     request = pb.ClassifyRequest(packed_pixels=coloured[:2].tobytes())
     with grpc.insecure_channel(server) as channel:
         ask = classifier_pb2_grpc.ClassifierStub(channel).Classify.with_call
@@ -81,7 +81,7 @@ def test_only_a_call_that_wants_it_is_told(server: str, coloured: np.ndarray) ->
     assert set(parse_timing(dict(wanted.trailing_metadata()))) == PARTS - {"decode"}
 
 
-def test_tensors_are_told_likewise(server: str, coloured: np.ndarray) -> None:
+def test_tensor_calls_get_timings_too(server: str, coloured: np.ndarray) -> None:
     request = inference_pb2.ModelInferRequest(
         model_name="colours",
         inputs=[inference_pb2.ModelInferRequest.InferInputTensor(

@@ -14,7 +14,7 @@ GOLDEN = Golden(np.zeros((2, 32, 32, 3), np.uint8), WANTED)
 
 
 class _Model:
-    """Answers what it is told to."""
+    """A stand-in model with fixed answers."""
 
     def __init__(self, answers: np.ndarray, provider: str = "CPUExecutionProvider") -> None:
         self.info = ModelInfo("net", 7, ("cat", "dog", "frog"), provider, {})
@@ -46,7 +46,7 @@ def test_the_tolerance_is_wider_where_another_provider_computes() -> None:
         _check(_off(2.1e-2), "CUDAExecutionProvider")
 
 
-def test_answers_that_are_off_are_told() -> None:
+def test_answers_that_are_off_are_refused() -> None:
     with pytest.raises(
         ModelError,
         match=r"net version 7 classifies golden image 1 as frog and gives \w+ 0\.\d+, wanted frog and "
@@ -63,7 +63,7 @@ def test_another_best_class_is_refused_though_the_difference_is_small() -> None:
         Golden(GOLDEN.images, close).check(_Model(turned))  # type: ignore[arg-type] # a stand-in
 
 
-def test_what_is_no_number_is_as_wrong_as_can_be() -> None:
+def test_nan_counts_as_infinitely_far_off() -> None:
     broken = WANTED.copy()
     broken[0, 2] = np.nan
 

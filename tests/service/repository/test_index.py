@@ -75,7 +75,7 @@ def test_files_that_were_taken_are_tried_again_once_they_do_not_answer() -> None
     assert not version_index.is_settled(_found(1), is_served=False)
 
 
-def test_models_that_are_known_are_told_with_whether_they_answer() -> None:
+def test_known_models_are_listed_with_whether_they_answer() -> None:
     version_index = VersionIndex(VersionPolicies(), _registry(1))
     version_index.record_contents({"new": {1: _found(1, "new")}})
     version_index.unloaded.add("away")

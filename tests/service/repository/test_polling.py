@@ -57,7 +57,7 @@ def _poll(folder: Any, every_s: float = 1e-6) -> None:
     asyncio.run(main())
 
 
-def test_a_model_is_followed_when_two_looks_found_the_same() -> None:
+def test_a_model_is_updated_when_two_scans_found_the_same() -> None:
     folder = _Folder(A, A, B, GROWN, GROWN)
 
     _poll(folder)
@@ -70,7 +70,7 @@ def test_a_model_is_followed_when_two_looks_found_the_same() -> None:
     ]
 
 
-def test_a_model_that_is_gone_is_followed_when_two_looks_missed_it() -> None:
+def test_a_model_that_is_gone_is_retired_when_two_scans_missed_it() -> None:
     folder = _Folder(A, OTHER, OTHER)
     folder.names = ["net"]
 
@@ -79,7 +79,7 @@ def test_a_model_that_is_gone_is_followed_when_two_looks_missed_it() -> None:
     assert folder.updates == [(OTHER, []), (OTHER, ["net", "other"])]
 
 
-def test_a_folder_that_cannot_be_read_changes_nothing_and_is_told_once() -> None:
+def test_a_folder_that_cannot_be_read_changes_nothing_and_is_logged_once() -> None:
     folder = _Folder(A, ModelError("gone"), ModelError("gone"), A, ModelError("gone"))
 
     with capture_logs() as logs:
@@ -100,7 +100,7 @@ def test_a_fault_in_following_does_not_end_the_watching() -> None:
     assert [entry["log_level"] for entry in logs] == ["error"]
 
 
-def test_without_an_interval_there_is_one_look_for_the_index() -> None:
+def test_without_an_interval_there_is_one_scan_for_the_index() -> None:
     folder: Any = _Folder(A, A)
 
     asyncio.run(poll(folder, 0))

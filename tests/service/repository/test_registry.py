@@ -60,7 +60,7 @@ def test_a_version_is_found_by_the_words_of_callers() -> None:
         ("x" * 1000, "", "no model is called 'x{100}'"),
     ],
 )
-def test_who_means_none_is_told_what_there_is(name: str, version: str, message: str) -> None:
+def test_unknown_names_are_refused_with_the_known_ones(name: str, version: str, message: str) -> None:
     with pytest.raises(UnknownModelError, match=message):
         _registry(net=[9, 10], other=[1]).get(name, version)
 

@@ -55,7 +55,7 @@ def test_the_default_is_the_one_asked_for_or_cifar10net_or_the_first(
         _open(repository, "lenet")
 
 
-def test_unknown_models_are_told_what_there_is(repository: Path) -> None:
+def test_unknown_models_are_refused_with_the_known_ones(repository: Path) -> None:
     opened = _open(repository)
 
     with pytest.raises(UnknownModelError, match="no model is called 'lenet'; there are: colours, shades"):

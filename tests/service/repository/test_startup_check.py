@@ -130,7 +130,7 @@ def test_ours_has_to_answer_if_it_is_there(mixed: Path) -> None:
     assert _opened(mixed, _keys, default_model="good") == [("good", 1)]
 
 
-def test_where_nothing_answers_all_reasons_are_told(tmp_path: Path) -> None:
+def test_where_no_model_answers_all_reasons_are_given(tmp_path: Path) -> None:
     publish(tmp_path, GOOD[:-1], TOLD, "a")
     publish(tmp_path, b"junk", None, "b")
 
@@ -186,7 +186,7 @@ def test_a_fault_of_ours_refuses_one_version(mixed: Path, monkeypatch: pytest.Mo
     with capture_logs() as log:
         reasons = _opened(mixed, lambda repository: {each.name: each.reason for each in repository.index()})
 
-    assert reasons["saturating"] == "it failed to load: ZeroDivisionError; the server's log says more"
+    assert reasons["saturating"] == "it failed to load: ZeroDivisionError; see the server's log"
     assert [line["model"] for line in log if line["event"] == "model failed to load"] == ["saturating"]
     with pytest.raises(ZeroDivisionError):
         _opened(mixed, strict_models=True)
@@ -226,7 +226,7 @@ def test_a_worker_without_the_default_of_the_others_does_not_start(mixed: Path) 
         _opened(mixed, other_workers=other_workers)
 
 
-def test_a_required_model_that_is_gone_everywhere_keeps_no_worker_away(mixed: Path) -> None:
+def test_a_required_model_that_no_worker_serves_does_not_keep_a_worker_from_starting(mixed: Path) -> None:
     other_workers = OtherWorkers("good", {"good": [1]})
 
     assert _opened(mixed, _keys, other_workers=other_workers, require_models=("gone",)) == [("good", 1)]

@@ -155,7 +155,7 @@ def test_what_one_worker_refuses_happens_in_none(root: Path, monkeypatch: pytest
     _run(root, scenario)
 
 
-def test_what_this_worker_refuses_is_told_as_it_is(root: Path) -> None:
+def test_a_refusal_by_this_worker_is_passed_on_unchanged(root: Path) -> None:
     async def scenario(crew: _Crew) -> None:
         workers = [await crew.start() for _ in range(2)]
         folder = publish(root, b"broken", None, "net", 2)

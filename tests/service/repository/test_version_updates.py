@@ -192,7 +192,7 @@ def test_a_refused_version_that_is_mended_takes_over(root: Path) -> None:
     _run(partial(_Server, root), scenario)
 
 
-def test_a_version_that_is_replaced_in_place_is_loaded_anew_and_never_half(root: Path) -> None:
+def test_a_version_that_is_replaced_in_place_is_reloaded_and_never_half(root: Path) -> None:
     async def scenario(server: _Server) -> None:
         folder = root / "colours" / "1"
         replace(folder / "model.onnx", PALE)
@@ -307,7 +307,7 @@ def test_a_fault_of_ours_refuses_a_version_and_nothing_else(
         monkeypatch.setattr(version_updates, "verify", fail)
         with capture_logs() as logs:
             await server.update()
-        assert server.index()["colours", 2] == ("UNAVAILABLE", "it failed to load; the server's log says why")
+        assert server.index()["colours", 2] == ("UNAVAILABLE", "it failed to load; see the server's log")
         assert any(entry.get("exc_info") for entry in logs)
         assert server.answering() == [1]
 
@@ -345,7 +345,7 @@ def test_the_default_model_can_be_unloaded(root: Path) -> None:
     _run(partial(_Server, root), scenario)
 
 
-def test_what_cannot_be_loaded_or_unloaded_is_told(root: Path) -> None:
+def test_models_that_cannot_be_loaded_or_unloaded_are_an_error(root: Path) -> None:
     async def scenario(server: _Server) -> None:
         await server.update()
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""gRPC over HTTP/2 as its specification has it, asked of a real server by clients that share no code."""
+"""A real server follows the specification of gRPC over HTTP/2, by clients that share no code with it."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_message_may_be_plain_although_the_encoding_is_not(wire: Wire) -> None
     assert _ask(wire, CLASSIFY, framed(ONE_IMAGE), ("grpc-encoding", "gzip")).status == OK
 
 
-def test_an_unknown_encoding_is_unimplemented_and_told_the_known_ones(wire: Wire) -> None:
+def test_an_unknown_encoding_is_unimplemented_and_the_answer_names_the_known_ones(wire: Wire) -> None:
     answer = _ask(wire, LIST_MODELS, EMPTY_MESSAGE, ("grpc-encoding", "snappy"))
 
     assert answer.status == UNIMPLEMENTED

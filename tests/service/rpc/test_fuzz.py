@@ -1,4 +1,4 @@
-"""Whatever a client sends, nothing escapes, what is written is frames, and what was held is let go."""
+"""Whatever a client sends, no exception escapes, only frames are written, and all memory is freed."""
 
 from __future__ import annotations
 

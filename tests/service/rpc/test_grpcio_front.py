@@ -1,4 +1,4 @@
-"""The real servicers behind grpcio's server: handlers need their contexts, and nothing else of our front."""
+"""The real servicers behind grpcio's server: handlers need only their contexts, not our front."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_only_message_is_what_a_reader_makes_of_it(data: bytes) -> None:
 
 @given(st.binary(max_size=1000))
 @pytest.mark.parametrize(("encoding", "pack"), [(b"gzip", gzip.compress), (b"deflate", zlib.compress)])
-def test_a_compressed_message_unfolds(encoding: bytes, pack: Any, message: bytes) -> None:
+def test_a_compressed_message_is_decompressed(encoding: bytes, pack: Any, message: bytes) -> None:
     packed = pack(message)
 
     assert decompress(packed, encoding, 1000) == message
@@ -98,13 +98,13 @@ def test_a_compressed_message_unfolds(encoding: bytes, pack: Any, message: bytes
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [(b"gzip", gzip.compress), (b"deflate", zlib.compress)])
-def test_a_message_unfolds_to_the_limit_and_no_further(encoding: bytes, pack: Any) -> None:
+def test_a_message_decompresses_to_the_limit_and_no_further(encoding: bytes, pack: Any) -> None:
     assert len(decompress(pack(bytes(LIMIT)), encoding, LIMIT)) == LIMIT
     with pytest.raises(MessageTooLargeError, match="bytes, decompressed"):
         decompress(pack(bytes(LIMIT + 1)), encoding, LIMIT)
 
 
-def test_a_bomb_is_not_unfolded() -> None:
+def test_a_bomb_is_not_decompressed() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     with pytest.raises(MessageTooLargeError):

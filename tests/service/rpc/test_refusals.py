@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 from service.rpc.refusals import RefusalLog
 
 
-def test_a_flood_is_a_line_a_second_and_its_end_is_told() -> None:
+def test_a_flood_is_a_line_a_second_and_its_end_is_logged() -> None:
     refusals = RefusalLog()
 
     with capture_logs() as lines:
@@ -29,7 +29,7 @@ def test_a_flood_is_a_line_a_second_and_its_end_is_told() -> None:
     assert lines[3]["reason"] == "none"
 
 
-def test_failures_are_told_apart_by_what_failed_and_counted_likewise() -> None:
+def test_failures_are_logged_and_counted_by_what_failed() -> None:
     refusals = RefusalLog()
     asked = []
 

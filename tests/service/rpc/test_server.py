@@ -1,4 +1,4 @@
-"""Connections and calls of an RpcServer: how they end, what they hold meanwhile, whom they wait for."""
+"""Connections and calls of an RpcServer: how they end, what they hold, and what they wait for."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def data_of(line: Line, stream_id: int) -> bytes:
 
 
 @in_a_loop
-async def test_goodbye_is_said_twice_and_streams_that_cross_the_first_are_answered() -> None:
+async def test_goaway_is_sent_twice_and_streams_that_cross_the_first_are_answered() -> None:
     server = server_of()
     line = Line(server)
     line.open(1, HANG)
@@ -128,7 +128,7 @@ async def test_an_idle_connection_is_closed_as_soon_as_the_client_knows() -> Non
 
 
 @in_a_loop
-async def test_a_client_that_never_replies_is_seen_off_all_the_same() -> None:
+async def test_a_client_that_never_replies_is_still_disconnected() -> None:
     server = server_of()
     line = Line(server)
     line.open(1, HANG)
@@ -151,7 +151,7 @@ async def test_a_client_that_never_replies_is_seen_off_all_the_same() -> None:
 
 
 @in_a_loop
-async def test_an_answer_that_is_not_out_yet_is_not_cut_off_by_the_goodbye() -> None:
+async def test_an_answer_that_is_not_sent_yet_is_not_cut_off_by_the_goaway() -> None:
     server = server_of(timeouts=Timeouts(stall_s=100, keepalive_s=10, keepalive_timeout_s=1_000))
     line = Line(server)
     line.connection.shut_down()
@@ -168,7 +168,7 @@ async def test_an_answer_that_is_not_out_yet_is_not_cut_off_by_the_goodbye() -> 
 
 @pytest.mark.parametrize("start", [b"", PREFACE[:10], PREFACE])
 @in_a_loop
-async def test_a_client_that_comes_during_the_drain_gets_settings_and_a_goodbye(start: bytes) -> None:
+async def test_a_client_that_connects_during_the_drain_gets_settings_and_a_goaway(start: bytes) -> None:
     server = server_of()
     draining = asyncio.create_task(server.drain(20))
     busy = Line(server)
@@ -527,7 +527,7 @@ async def test_answers_that_are_not_read_stop_further_requests() -> None:
 
 
 @in_a_loop
-async def test_silent_streams_are_bounded_and_leave_room_for_requests() -> None:
+async def test_silent_streams_are_bounded_and_leave_memory_for_requests() -> None:
     server = server_of(max_held_bytes=20 * STREAM_COST_BYTES)
     line = Line(server)
     for number in range(15):
@@ -555,7 +555,7 @@ async def test_a_request_refused_by_its_whole_head_is_not_reset_besides() -> Non
 
 
 @in_a_loop
-async def test_header_fields_that_come_twice_are_joined_so_that_nobody_reads_another_one() -> None:
+async def test_repeated_header_fields_are_joined_so_that_all_readers_see_the_same() -> None:
     server = server_of()
     fields = [
         (name.encode(), value.encode()) for name, value in head(ECHO, ("x-api-key", "a"), ("x-api-key", "b"))
@@ -624,7 +624,7 @@ async def test_a_client_that_never_reads_is_let_through_a_window_and_no_more(mes
 
 
 @in_a_loop
-async def test_messages_that_unfold_count_as_what_they_unfold_to() -> None:
+async def test_compressed_messages_count_by_their_decompressed_size() -> None:
     held: list[int] = []
 
     async def collect(message: bytes, call: UnaryContext) -> bytes:  # noqa: ARG001 - as every handler
@@ -650,7 +650,7 @@ async def test_messages_that_unfold_count_as_what_they_unfold_to() -> None:
 
 
 @in_a_loop
-async def test_a_stream_unfolds_no_more_than_a_window_ahead() -> None:
+async def test_a_stream_decompresses_no_more_than_a_window_ahead() -> None:
     given: list[bytes] = []
 
     async def collect(call: StreamContext) -> None:
@@ -807,7 +807,7 @@ async def test_a_deadline_in_the_middle_of_an_answer_ends_it_with_its_status() -
 
 
 @in_a_loop
-async def test_connections_beyond_the_most_are_turned_away_and_the_others_go_on() -> None:
+async def test_connections_beyond_the_limit_are_refused_and_the_others_go_on() -> None:
     server = server_of(max_connections=2)
     lines = [Line(server, greet=False) for _ in range(3)]
     await settle()

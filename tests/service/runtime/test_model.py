@@ -204,10 +204,10 @@ def test_a_model_that_saturates_here_says_so(
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     path.write_bytes(int8_model(largest))
 
-    caution = _load(path).info.caution
+    warning = _load(path).info.warning
 
-    assert bool(caution) == is_risky
-    assert ("this CPU has no VNNI" in caution) == is_risky
+    assert bool(warning) == is_risky
+    assert ("this CPU has no VNNI" in warning) == is_risky
 
 
 def test_a_model_that_adds_exactly_is_right(path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_model_that_adds_exactly_is_right(path: Path) -> None:
     model = _load(path)
 
     assert np.abs(model.run(BRIGHT) - answers(BRIGHT)).max() < 1e-5
-    assert model.info.caution == ""
+    assert model.info.warning == ""
 
 
 def test_a_model_that_cannot_be_made_exact_is_loaded_and_says_what_that_means_here(path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_model_that_cannot_be_made_exact_is_loaded_and_says_what_that_means_he
     model = _load(path)
 
     assert model.run(BRIGHT).shape == (2, 3)
-    assert bool(model.info.caution) == saturates(ProviderConfig(), is_exact=False)
+    assert bool(model.info.warning) == saturates(ProviderConfig(), is_exact=False)
 
 
 @pytest.mark.parametrize(("version", "is_exact"), [("1.24.1", False), ("1.30.0", True), ("2.0rc1", True)])

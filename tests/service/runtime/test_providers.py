@@ -77,6 +77,6 @@ def test_the_options_reach_the_session(name: str, tmp_path: Path, monkeypatch: p
         ({"name": "openvino", "memory_limit_mib": 9}, "memory_limit_mib is 9, but the provider openvino"),
     ],
 )
-def test_what_a_provider_cannot_be_told_is_refused(settings: dict[str, Any], message: str) -> None:
+def test_settings_that_a_provider_lacks_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ProviderConfig(**settings)

@@ -1,4 +1,4 @@
-"""Certificates as small companies make them: an authority, and what it signs for an hour."""
+"""A certificate authority that signs certificates for an hour."""
 
 from __future__ import annotations
 

@@ -80,7 +80,9 @@ def test_a_change_of_any_file_is_taken_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", [b"bad", b"worse"])
-def test_what_cannot_be_made_leaves_the_old_in_force_and_is_said_once(tmp_path: Path, word: bytes) -> None:
+def test_a_value_that_cannot_be_built_leaves_the_old_one_in_force_and_is_logged_once(
+    tmp_path: Path, word: bytes
+) -> None:
     async def test(follower: _Follower) -> None:
         replace(follower.paths[0], word)
         await until(lambda: follower.makings == 2)
@@ -114,7 +116,7 @@ def test_it_is_reloaded_when_asked_even_if_nothing_has_changed(
     _run(tmp_path, test)
 
 
-def test_a_file_that_is_still_written_is_let_come_to_rest(
+def test_a_file_that_is_still_being_written_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signatures = [(1,), (2,), (3,), (3,), (3,), (3,)]

@@ -107,7 +107,7 @@ async def test_a_handshake_that_does_not_end_is_ended(open_files: TlsFiles, cont
 
 
 @in_a_loop
-async def test_a_handshake_that_fails_is_counted_out_and_told_of_once(
+async def test_a_handshake_that_fails_is_uncounted_and_logged_once(
     files: TlsFiles, context: ssl.SSLContext
 ) -> None:
     server = _Server(files)  # wants a certificate, and the client has none
@@ -135,7 +135,7 @@ async def test_a_handshake_that_fails_is_counted_out_and_told_of_once(
 
 
 @in_a_loop
-async def test_connections_beyond_the_most_get_no_handshake(
+async def test_connections_beyond_the_limit_get_no_handshake(
     open_files: TlsFiles, context: ssl.SSLContext
 ) -> None:
     server = _Server(open_files, max_connections=2)

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 class _Server:
-    """Counts what it is told to do."""
+    """Counts requests to reconnect."""
 
     def __init__(self) -> None:
-        self.partings = 0
+        self.reconnects = 0
 
-    def admit_again(self) -> None:
+    def recheck_calls(self) -> None:
         raise AssertionError
 
-    def part(self) -> None:
-        self.partings += 1
+    def ask_to_reconnect(self) -> None:
+        self.reconnects += 1
 
 
-def test_clients_connect_anew_even_if_one_is_revoked_while_files_are_read(
+def test_clients_reconnect_even_if_one_is_revoked_while_files_are_read(
     files: TlsFiles, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     revoking = iter([authority.revoke(authority.client())])
@@ -51,7 +51,7 @@ def test_clients_connect_anew_even_if_one_is_revoked_while_files_are_read(
     async def scenario() -> None:
         server, made = _Server(), SecurityPolicy(SecurityConfig(tls=files), ())
         following = asyncio.create_task(made.follow(server))
-        await until(lambda: server.partings)
+        await until(lambda: server.reconnects)
         following.cancel()
 
     asyncio.run(scenario())

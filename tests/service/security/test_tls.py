@@ -47,7 +47,7 @@ class _Inner:
     def resume_writing(self) -> None:
         self.is_paused = False
 
-    def turn_away(self, code: str, reason: str) -> None:
+    def half_close(self, code: str, reason: str) -> None:
         assert code == "TLS"
         self.reasons.append(reason)
         self.transport.write_eof()
@@ -247,7 +247,7 @@ def test_both_sides_can_end_the_conversation(open_files: TlsFiles, client: ssl.S
     assert theirs.socket.is_closed
 
 
-def test_who_hangs_up_within_the_handshake_is_told_of_and_who_says_nothing_is_not(
+def test_a_client_that_hangs_up_within_the_handshake_is_logged_and_a_silent_one_is_not(
     open_files: TlsFiles, client: ssl.SSLContext
 ) -> None:
     silent, begun, done = (_Line(open_files, client) for _ in range(3))
@@ -264,7 +264,7 @@ def test_who_hangs_up_within_the_handshake_is_told_of_and_who_says_nothing_is_no
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_damage_right_behind_what_can_be_read_turns_the_client_away(
+def test_damage_right_behind_readable_data_ends_the_connection(
     open_files: TlsFiles, client: ssl.SSLContext, version: ssl.TLSVersion
 ) -> None:
     client.minimum_version = client.maximum_version = version
@@ -310,7 +310,7 @@ def _offer_http1(client: ssl.SSLContext) -> None:
 
 
 @pytest.mark.parametrize("change", [_offer_nothing, _offer_http1])
-def test_a_client_without_http2_is_turned_away_by_a_proper_end(
+def test_a_client_without_http2_is_refused_by_a_proper_end(
     open_files: TlsFiles, client: ssl.SSLContext, change: Any
 ) -> None:
     change(client)
@@ -365,7 +365,7 @@ def _revoked(authority: Authority, client: ssl.SSLContext, folder: Path) -> None
         (_server, "its certificate is refused: unsuitable certificate purpose", "UNSUPPORTED_CERTIFICATE"),
     ],
 )
-def test_only_clients_that_the_authority_knows_get_in_and_others_are_told_why(
+def test_only_clients_with_a_certificate_of_the_authority_get_in_and_others_learn_why(
     files: TlsFiles,
     authority: Authority,
     client: ssl.SSLContext,
@@ -396,7 +396,7 @@ def test_only_clients_that_the_authority_knows_get_in_and_others_are_told_why(
         (b"GET / HTTP/1.1\r\n\r\n", "it speaks plain HTTP, and this port TLS"),
     ],
 )
-def test_plain_text_is_turned_away(
+def test_plain_text_is_refused(
     open_files: TlsFiles, client: ssl.SSLContext, said: bytes, reason: str
 ) -> None:
     line = _Line(open_files, client)

@@ -67,7 +67,7 @@ def test_the_others_are_unavailable_with_a_reason(server: str) -> None:
     assert "golden image 0" in versions["saturating"].reason
 
 
-def test_health_is_told_of_each_model(server: str) -> None:
+def test_health_is_reported_for_each_model(server: str) -> None:
     assert check_health(server, 10) == "SERVING"
     assert check_health(server, 10, "good") == "SERVING"
     assert check_health(server, 10, "truncated") == "NOT_SERVING"

@@ -320,7 +320,7 @@ def test_clients_that_vanish_leave_nothing(inside: _Inside) -> None:
     assert inside.holds_nothing()
 
 
-def test_connections_beyond_the_most_are_turned_away_and_room_is_found_again(inside: _Inside) -> None:
+def test_connections_beyond_the_limit_are_refused_until_others_close(inside: _Inside) -> None:
     with contextlib.ExitStack() as stack:
         wires = [stack.enter_context(Wire(inside.address)) for _ in range(20)]
         for wire in wires:

@@ -71,7 +71,7 @@ def test_every_form_of_an_image_gives_the_same_answer(
 
 
 @pytest.mark.parametrize(("top_k", "given_back"), [(None, 3), (1, 1), (2, 2), (10, 3)])
-def test_top_k_is_three_unless_said_and_never_more_than_there_are(
+def test_top_k_is_three_by_default_and_never_more_than_the_classes(
     stub: classifier_pb2_grpc.ClassifierStub, top_k: int | None, given_back: int
 ) -> None:
     response = stub.Classify(pb.ClassifyRequest(packed_pixels=bytes(3072), top_k=top_k), timeout=60)

@@ -52,7 +52,7 @@ def test_pictures_of_a_call_that_is_too_late_are_not_decoded(monkeypatch: pytest
     assert decoded == []
 
 
-def test_a_request_that_finds_no_room_is_observed_with_its_model() -> None:
+def test_a_request_beyond_capacity_is_observed_with_its_model() -> None:
     requests: list[Request] = []
 
     class Listener(Observer):

@@ -1,4 +1,4 @@
-"""GetStatistics and ModelStatistics tell of all workers together, whichever one is asked."""
+"""GetStatistics and ModelStatistics report all workers together, whichever one is asked."""
 
 from __future__ import annotations
 

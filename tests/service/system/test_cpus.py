@@ -166,7 +166,7 @@ def test_numbers_out_of_range_are_left_to_the_config() -> None:
     assert plan(Cpus(2, "affinity"), "cpu", workers=0, threads=-1).workers == 0
 
 
-def test_the_log_tells_the_whole_plan() -> None:
+def test_the_log_has_the_whole_plan() -> None:
     assert plan(Cpus(8, "affinity"), "cpu").fields() == {
         "cpus": 8,
         "source": "affinity",

@@ -140,7 +140,7 @@ def test_a_file_that_tells_no_layers_is_refused(models: Path, tmp_path: Path) ->
         Layers(model.SerializeToString(), tmp_path / "inside.onnx")
 
 
-def test_a_file_that_is_replaced_is_loaded_anew(models: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_replaced_is_reloaded(models: Path, tmp_path: Path) -> None:
     path = tmp_path / "net" / "1" / "inside.onnx"
     path.parent.mkdir(parents=True)
     shelf = LayerFiles([tmp_path])

@@ -1,4 +1,4 @@
-"""A worker that answers each line with its process id: a supervisor's other half, without models.
+"""A stand-in for a worker, without models, that answers each line with its process id.
 
 Its argument is a folder whose files control it: ``fail`` ends it before it is ready, ``hang`` keeps it from
 becoming ready, ``stubborn`` makes it ignore SIGTERM.

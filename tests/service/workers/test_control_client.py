@@ -1,4 +1,4 @@
-"""What workers ask one another reaches each of them, and the end of one is an answer too."""
+"""Workers' questions reach each other worker; one that ends counts as an answer."""
 
 from __future__ import annotations
 

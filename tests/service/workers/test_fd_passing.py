@@ -164,7 +164,7 @@ def test_a_full_socket_refuses_connections_and_those_not_taken_are_returned(run:
     run(main())
 
 
-def test_reports_that_find_no_room_are_sent_later(run: Run) -> None:
+def test_reports_that_do_not_fit_are_sent_later(run: Run) -> None:
     async def main() -> None:
         async with _channel() as channel:
             channel.open()

@@ -118,7 +118,7 @@ def _calls(workers: _Workers) -> Any:
     return sum(count for codes in calls.values() for count in codes.values())
 
 
-def test_a_worker_that_hangs_is_told_of_as_it_was_and_asked_but_once() -> None:
+def test_a_hung_worker_is_reported_with_its_last_counts_and_asked_only_once() -> None:
     asked = 0
 
     async def scenario() -> None:

@@ -196,7 +196,7 @@ def test_a_file_or_folder_in_the_way_is_left_alone(album: Path, tmp_path: Path) 
         FolderTarget(out=album, resume=True).check()
 
 
-def test_parts_that_others_have_written_elsewhere_are_missed(tmp_path: Path) -> None:
+def test_parts_that_other_machines_wrote_to_another_folder_are_an_error(tmp_path: Path) -> None:
     from service.batch.ray.parts import Receipt  # noqa: PLC0415
 
     with OutputFolder(FolderTarget(out=tmp_path / "rows"), {}) as folder:

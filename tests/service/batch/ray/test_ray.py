@@ -195,7 +195,7 @@ def test_a_job_that_was_interrupted_goes_on(
 
 @with_ray
 @pytest.mark.timeout(2 * _PATIENCE_S)
-def test_what_ends_a_job_on_a_worker_is_told_in_a_sentence(
+def test_an_error_on_a_worker_ends_the_job_with_one_sentence(
     cluster: Cluster, model: Path, album: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "torn.tar").write_bytes(b"\0" * 10240)  # empty, and good
@@ -211,7 +211,7 @@ def test_what_ends_a_job_on_a_worker_is_told_in_a_sentence(
 
 
 @with_ray
-def test_where_there_is_no_cluster_is_told_in_a_sentence(
+def test_without_a_cluster_there_is_one_sentence(
     cluster: Cluster, model: Path, album: Path, tmp_path: Path
 ) -> None:
     nowhere = cluster._replace(address="127.0.0.1:1")
@@ -224,7 +224,7 @@ def test_where_there_is_no_cluster_is_told_in_a_sentence(
     assert job.returncode == 2
 
 
-def test_where_ray_is_not_installed_is_told_in_a_sentence(
+def test_without_ray_there_is_one_sentence(
     model: Path, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)

@@ -104,7 +104,7 @@ def test_a_request_may_come_byte_by_byte() -> None:
     assert value(samples_of(asyncio.run(scenario()).partition(b"\r\n\r\n")[2].decode()), "connections") == 2
 
 
-def test_those_who_connect_and_say_nothing_make_room_for_a_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_connections_are_closed_for_a_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "TIMEOUT_S", 1_000)
 
     async def scenario() -> tuple[bytes, list[bytes]]:
@@ -121,7 +121,7 @@ def test_those_who_connect_and_say_nothing_make_room_for_a_scrape(monkeypatch: p
     assert set(said) == {b""}  # and they are closed
 
 
-def test_those_who_come_all_at_once_are_closed_too() -> None:
+def test_connections_that_arrive_at_once_are_closed_too() -> None:
     async def scenario() -> None:
         made = Endpoint("127.0.0.1", 0, recorder(model()).collect)
         assert made._listening is not None
@@ -141,9 +141,7 @@ def test_those_who_come_all_at_once_are_closed_too() -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /metrics HT", GET])
-def test_one_who_does_not_go_on_or_does_not_read_is_left(
-    said: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stalled_client_is_disconnected(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "TIMEOUT_S", 0.2)
 
     async def scenario() -> None:
@@ -167,7 +165,7 @@ def test_one_who_does_not_go_on_or_does_not_read_is_left(
     asyncio.run(scenario())
 
 
-def test_one_who_reads_slowly_gets_all_of_it() -> None:
+def test_a_slow_reader_gets_the_whole_response() -> None:
     async def scenario() -> tuple[int, int]:
         loop = asyncio.get_running_loop()
         made = Endpoint("127.0.0.1", 0, recorder(*(model(version) for version in range(1, 30))).collect)

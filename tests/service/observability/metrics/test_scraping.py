@@ -148,7 +148,7 @@ def _counts(told: Samples, name: str, by: str, **labels: str) -> dict[str, float
     }
 
 
-def test_how_things_are_shows_while_they_are_so(started: tuple[str, str]) -> None:
+def test_states_show_while_they_last(started: tuple[str, str]) -> None:
     address, url = started
     is_over = threading.Event()
 

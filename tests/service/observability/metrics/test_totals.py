@@ -1,4 +1,4 @@
-"""The totals of ModelStatistics are made of what was counted, by stated definitions."""
+"""The totals of ModelStatistics follow from the counts by the stated definitions."""
 
 from __future__ import annotations
 

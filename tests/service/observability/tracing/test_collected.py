@@ -1,4 +1,4 @@
-"""What a collector gets of real servers: calls below their callers, their parts, and their batches."""
+"""A collector gets the calls of real servers below their callers, with their parts and batches."""
 
 from __future__ import annotations
 

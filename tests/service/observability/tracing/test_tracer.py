@@ -1,4 +1,4 @@
-"""Which calls are traced, and what becomes of spans at the edges: late requests, endless streams, the end."""
+"""Sampling, and spans in edge cases: late requests, endless streams, shutdown."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_stream_gets_spans_of_its_first_requests_only(monkeypatch: pytest.Monk
     assert len(traced.spans("request")) == 5
 
 
-def test_a_request_that_ends_after_its_call_is_below_it_all_the_same(
+def test_a_request_that_ends_after_its_call_is_still_below_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     traced, call = _Traced(1), _Call()
@@ -163,7 +163,7 @@ def test_times_are_those_of_the_wall_clock() -> None:
     assert before_ns - 1_000_000 <= span.start_time <= span.end_time <= after_ns + 1_000_000
 
 
-def test_a_batch_is_told_once_with_all_calls_that_end_within_moments(
+def test_a_batch_has_one_span_with_all_calls_that_end_within_moments(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(batches, "_WAIT_S", 0.05)
@@ -187,7 +187,7 @@ def test_a_batch_is_told_once_with_all_calls_that_end_within_moments(
     assert not caplog.records
 
 
-def test_batches_that_are_open_in_the_end_are_told() -> None:
+def test_spans_of_batches_that_are_still_open_are_ended() -> None:
     traced = _Traced(1)
 
     async def course() -> None:

@@ -1,4 +1,4 @@
-"""ModelStatistics, of whatever has been counted."""
+"""ModelStatistics reports what was counted."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COUNTED = VersionTotals(
 
 
 class _Model:
-    """A model that nobody runs."""
+    """A stand-in model that is never run."""
 
     def __init__(self, name: str, version: int) -> None:
         self.info = ModelInfo(name, version, ("a", "b"), "CPUExecutionProvider", {})
@@ -81,9 +81,7 @@ def _ask(name: str = "", version: str = "") -> pb.ModelStatisticsResponse:
         ("idle", "1", [("idle", "1")]),
     ],
 )
-def test_every_version_that_is_asked_for_is_told_of(
-    name: str, version: str, told: list[tuple[str, str]]
-) -> None:
+def test_every_requested_version_is_reported(name: str, version: str, told: list[tuple[str, str]]) -> None:
     stats = _ask(name, version).model_stats
 
     assert [(each.name, each.version) for each in stats] == told
@@ -103,7 +101,7 @@ def test_a_model_that_nobody_asked_has_nothing_but_zeros() -> None:
     assert (stats.inference_count, stats.execution_count, len(stats.batch_stats)) == (0, 0, 0)
 
 
-def test_each_total_is_told_under_its_name() -> None:
+def test_each_total_is_reported_under_its_name() -> None:
     (stats,) = _ask("busy").model_stats
 
     def spent(count: int = 0, ns: int = 0) -> pb.StatisticDuration:

@@ -92,7 +92,7 @@ def test_a_request_ends_at_its_timeout_though_the_model_does_not(model: GatedMod
     _run(model, 10, scenario)
 
 
-def test_a_request_that_finds_no_room_is_refused(model: GatedModel) -> None:
+def test_a_request_beyond_capacity_is_refused(model: GatedModel) -> None:
     async def scenario(handlers: InferHandlers, recorder: _Recorder) -> None:
         first = _ask(handlers)
         assert await asyncio.to_thread(model.entered.wait, 60)
@@ -106,7 +106,7 @@ def test_a_request_that_finds_no_room_is_refused(model: GatedModel) -> None:
     _run(model, 1, scenario)
 
 
-def test_a_request_of_a_stream_that_finds_no_room_waits_for_it(model: GatedModel) -> None:
+def test_a_request_of_a_stream_waits_for_capacity(model: GatedModel) -> None:
     async def scenario(handlers: InferHandlers, recorder: _Recorder) -> None:
         server = server_of(Method(STREAM, stream=handlers.stream_infer))
         line = Line(server)
