@@ -70,11 +70,11 @@ def settings(config: type[Any]) -> Iterator[tuple[str, SettingInfo]]:
             yield each.name, replace(shown, option=option)
 
 
-def check_settings(config: object) -> None:
-    """Raise ConfigError for a number outside its range."""
+def check_settings(config: object, skip: str = "") -> None:
+    """Raise ConfigError for a number outside its range; ``skip`` names a field that is checked elsewhere."""
     for name, shown in settings(type(config)):
         value: Any = getattr(config, name)
-        if shown.bounds is not None and value is not None:
+        if shown.bounds is not None and value is not None and name != skip:
             check_range(shown.option.removeprefix("--").replace("-", "_"), value, *shown.bounds)
 
 
@@ -279,5 +279,5 @@ class ServerConfig:
     """None: calls are not traced."""
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        check_settings(self, skip="max_pending_mib")
         check_range("max_pending_mib", self.max_pending_mib, 2 * self.max_message_mib, _MAX_PENDING_MIB)

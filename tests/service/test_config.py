@@ -10,8 +10,8 @@ from cifar10net.errors import ConfigError
 from service.commands.serve import serve
 from service.config import ImageLimits, ServerConfig, SettingInfo, TracingConfig, settings
 
-REQUIRED: dict[type[Any], dict[str, str]] = {
-    ServerConfig: {},
+REQUIRED: dict[type[Any], dict[str, Any]] = {
+    ServerConfig: {"max_message_mib": 1},  # --max-pending-mib is at least twice that
     ImageLimits: {},
     TracingConfig: {"endpoint": "http://127.0.0.1:4317"},
 }
@@ -28,7 +28,7 @@ def test_a_number_outside_its_range_is_refused(config: type[Any], name: str, sho
 
     for value in (smallest - 1, largest + 1):
         with pytest.raises(ConfigError, match=f"{called} is {value}, wanted {smallest} to {largest}"):
-            config(**REQUIRED[config], **{name: value})
+            config(**REQUIRED[config] | {name: value})
 
 
 @pytest.mark.parametrize(
@@ -45,5 +45,6 @@ def test_a_setting_is_an_option_with_its_help_and_default(
 
 def test_requests_under_way_may_hold_two_messages() -> None:
     assert ServerConfig(max_message_mib=1, max_pending_mib=2).max_pending_mib == 2
-    with pytest.raises(ConfigError, match="max_pending_mib is 63, wanted 64 to 1048576"):
-        ServerConfig(max_pending_mib=63)
+    for mib in (1, 63):
+        with pytest.raises(ConfigError, match=f"max_pending_mib is {mib}, wanted 64 to 1048576"):
+            ServerConfig(max_pending_mib=mib)
