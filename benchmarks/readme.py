@@ -40,11 +40,14 @@ TITLES = {
     "memory.one_worker_mb": "resident after load, MB",
     "idle.core_share_percent": "CPU while idle, % of a core",
 }
-_BESIDE_GRPCIO = {"an empty call: CPU a call, µs": "empty", "Classify of one image: CPU a call, µs": "models"}
+_BESIDE_GRPCIO = {
+    "an empty call: CPU per call, µs": "empty",
+    "Classify of one image: CPU per call, µs": "models",
+}
 _BESIDE_THE_MODEL = {
-    "one image a call: CPU an image, µs": ("unary_1.cpu_us_an_image", "ceiling_1.cpu_us_an_image", 1),
-    "64 images a call: CPU an image, µs": ("unary_64.cpu_us_an_image", "ceiling_64.cpu_us_an_image", 64),
-    "64 images a call: images/s": ("unary_64.images_per_s", "ceiling_64.images_per_s", 64),
+    "one image per call: CPU per image, µs": ("unary_1.cpu_us_an_image", "ceiling_1.cpu_us_an_image", 1),
+    "64 images per call: CPU per image, µs": ("unary_64.cpu_us_an_image", "ceiling_64.cpu_us_an_image", 64),
+    "64 images per call: images/s": ("unary_64.images_per_s", "ceiling_64.images_per_s", 64),
 }
 
 
@@ -73,7 +76,7 @@ def short_table(results: dict[str, Any], fronts: dict[str, Any]) -> str:
         (title, _range(figures[served]), f"ONNX Runtime alone, batches of {size}", _range(figures[alone]))
         for title, (served, alone, size) in _BESIDE_THE_MODEL.items()
     ]
-    head = ["| one core | cifar10net | beside it | |", "|---|---|---|---|"]
+    head = ["| one core | cifar10net | compared with | its figure |", "|---|---|---|---|"]
     return "\n".join([*head, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
 
 

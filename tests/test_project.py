@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 PACKAGES = ("cifar10net", "service", "training")
 NAMES_FOUND_TWICE = {
     "__init__": "every package has one",
-    "options": "what the commands of a package share",
     "classify": "the verb of the command line, and the path of the HTTP API",
 }
 """Names of modules that may be used twice within a package, and why."""

@@ -170,3 +170,17 @@ def test_importing_the_package_loads_nothing_large() -> None:
 )
 def test_every_field_of_a_message_reaches_the_caller(kind: type[Any], message: type[Message]) -> None:
     assert {each.name for each in fields(kind)} == {each.name for each in message.DESCRIPTOR.fields}
+
+
+def test_the_former_place_of_the_protobuf_modules_is_an_alias_that_warns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ("classifier_pb2", "classifier_pb2_grpc", "inference_pb2")
+    for name in ("service.pb", *(f"service.pb.{each}" for each in names)):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+    with pytest.warns(DeprecationWarning, match=r"import cifar10net\.pb"):
+        import_module("service.pb")
+
+    for name in names:
+        assert import_module(f"service.pb.{name}") is import_module(f"cifar10net.pb.{name}")
