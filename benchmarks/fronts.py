@@ -10,14 +10,14 @@ import contextlib
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from benchmarks import h2load, machine
 from benchmarks.ceiling import MODELS
+from benchmarks.front_process import FrontProcess
 from benchmarks.serving import ROOT, cases
 from benchmarks.subject import Subject
 
@@ -30,36 +30,6 @@ TURNS = 10
 SECONDS = 0.5  # of a turn
 ORDER = ("ours", "grpcio", "grpcio", "ours")  # so that neither is always the first
 HANDLERS = {"empty": "an empty handler", "models": "Classify with the default model"}
-
-
-class FrontProcess:
-    """Runs ``benchmarks.front_server``; a context manager, which stops it."""
-
-    def __init__(self, front: str, handler: str, models: Path, log: Path | None = None) -> None:
-        self._command = [sys.executable, "-m", "benchmarks.front_server", front, handler, str(models)]
-        self._log = log
-        self._process: subprocess.Popen[str] | None = None
-        self.pid = 0
-        self.address = ""
-
-    def start(self) -> None:
-        """Start the process and wait for its address."""
-        with self._log.open("ab") if self._log else contextlib.nullcontext() as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command
-                self._command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT
-            )
-        self.pid = self._process.pid
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        self.address = self._process.stdout.readline().strip()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.communicate(timeout=60)
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
     from pathlib import Path
 
-    from benchmarks.fronts import FrontProcess
+    from benchmarks.front_process import FrontProcess
     from benchmarks.load import Load
 
 _FIRST_CALLS = 4  # per caller, to estimate the rate and to warm up the server

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from benchmarks.fronts import FrontProcess
+from benchmarks.front_process import FrontProcess
 from benchmarks.grpcio_front import GrpcioServer
 from cifar10net.pb import classifier_pb2 as pb
 from cifar10net.protocol import TIMING_KEY, TIMING_REQUEST_KEY
