@@ -18,7 +18,7 @@ from service.http2.connection import MAX_UNSENT_BYTES
 from service.http2.headers import MAX_HEADER_LIST_BYTES
 from service.http2.stream import STREAM_WINDOW
 from service.http2.timeouts import Timeouts
-from service.images.decode import MOST_BYTES_A_PIXEL
+from service.images.decode import MAX_SCANS, MAX_SCANS_AT_MOST_PIXELS, MOST_BYTES_A_PIXEL
 from service.observability.metrics import endpoint
 from service.observability.metrics.table import IMAGES_BOUNDS, METRICS, SECONDS_BOUNDS
 from service.rpc import refusals, status
@@ -145,6 +145,11 @@ def fixed_limits() -> str:
             "memory for decoding pictures",
             f"{MOST_BYTES_A_PIXEL} bytes for each of `--max-image-pixels`",
             "further pictures wait",
+        ),
+        (
+            "scans of a JPEG",
+            f"{MAX_SCANS}, and {MAX_SCANS_AT_MOST_PIXELS} with the most pixels",
+            "the image's error is TOO_LARGE",
         ),
         ("message of a status", f"{status._LONGEST_MESSAGE:,} characters", "the rest is cut off"),
         ("images in `contents`, Open Inference", f"{MOST_CONTENTS_IMAGES:,}", "INVALID_ARGUMENT"),

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from cifar10net.errors import ImageError, ImageErrorCode
 from cifar10net.protocol import IMAGE_BYTES, IMAGE_SIDE
 from cifar10net.resize import fitted
+from service.images.jpeg_scans import count_scans
 from service.images.memory_budget import MemoryBudget
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ _BYTES_A_PIXEL = {"WEBP": MOST_BYTES_A_PIXEL, "JPEG": 8, "MPO": 8}
 _BYTES_A_PIXEL_OF_OTHERS = 12
 _SMALL_BYTES = 16 << 20
 """A picture that needs no more is decoded without a reservation."""
+MAX_SCANS = 100
+"""Of a JPEG; libjpeg-turbo advises applications to have such a limit."""
+MAX_SCANS_AT_MOST_PIXELS = 16
+"""Of a JPEG with the most pixels that are allowed. Encoders write up to a dozen."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 _SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|BM|GIF8[79]a", re.DOTALL)
 
@@ -74,6 +79,7 @@ def from_encoded(
     try:
         with _opened(data) as image:
             _check_pixels(image, limits)
+            _check_scans(image, data, limits)
             needed = _decoding_bytes(image)
             if budget is None or needed <= _SMALL_BYTES:
                 return fit(image)
@@ -155,6 +161,18 @@ def _check_pixels(image: Image.Image, limits: ImageLimits) -> None:
             ImageErrorCode.TOO_LARGE,
             f"is {image.width}x{image.height} = {pixels:,} pixels, wanted at most "
             f"{limits.max_pixels:,}; send it smaller",
+        )
+
+
+def _check_scans(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
+    if image.format not in {"JPEG", "MPO"}:
+        return
+    pixels = image.width * image.height
+    most = min(MAX_SCANS, MAX_SCANS_AT_MOST_PIXELS * limits.max_pixels // pixels)
+    if count_scans(data, most) > most:
+        raise ImageError(
+            ImageErrorCode.TOO_LARGE,
+            f"is a JPEG with more than {most} scans of {pixels:,} pixels; save it as a baseline JPEG",
         )
 
 

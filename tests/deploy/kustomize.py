@@ -1,7 +1,7 @@
 """Renders the kustomizations of deploy/kubernetes/ as `kubectl kustomize` does, for the fields that they use.
 
-In: a folder with kustomization.yaml. Out: Kubernetes objects, as they would be applied. A field that is not
-known here is refused, so that none is left out in silence.
+Reads a folder with kustomization.yaml and returns Kubernetes objects as they would be applied. A field that
+is not known here is refused, so that none is left out in silence.
 """
 
 from __future__ import annotations
