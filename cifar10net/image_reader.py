@@ -84,6 +84,6 @@ def read_image(image: ImageLike, index: int, window: ReadAheadWindow) -> pb.Imag
         message = to_message(image, index)
     except ImageError as error:
         window.acquire(0)
-        return error
+        return error.with_traceback(None)  # whose frames hold the image
     window.acquire(image_cost(message))
     return message

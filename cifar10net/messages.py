@@ -136,7 +136,7 @@ def chunks(images: Iterable[ImageLike], config: ClientConfig) -> Iterator[Chunk]
         try:
             message = to_message(image, index)
         except ImageError as error:
-            errors[size] = error
+            errors[size] = error.with_traceback(None)  # whose frames hold the image
             size += 1
             continue
         cost = image_cost(message)

@@ -49,7 +49,7 @@ def _read_now(item: Item) -> Future[bytes]:
     try:
         future.set_result(item.read())
     except ImageError as error:
-        future.set_exception(error)
+        future.set_exception(error.with_traceback(None))
     return future
 
 

@@ -66,7 +66,7 @@ class Decoder:
                 try:
                     images[index] = from_pixels(image.pixels)
                 except ImageError as error:
-                    errors[index] = error
+                    errors[index] = error.with_traceback(None)
         if encoded:
             began_s = clock()
             errors |= await self._decode_all(encoded, images)
@@ -97,7 +97,7 @@ class Decoder:
             try:
                 images[index] = from_encoded(data, self._limits, self._memory_budget)
             except ImageError as error:
-                errors[index] = error
+                errors[index] = error.with_traceback(None)  # whose frames hold the picture
         return errors
 
 

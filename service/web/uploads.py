@@ -99,7 +99,7 @@ class UploadReader:
         try:
             pixels = from_encoded(data, self._config.limits, self._memory_budget)
         except ImageError as error:
-            pixels = error
+            pixels = error.with_traceback(None)
         return UploadedPicture(name, pixels, _MS * (clock() - began_s))
 
 

@@ -101,7 +101,7 @@ class LocalEngine:
                 images[good] = from_encoded(data, self._limits, self._memory_budget)
                 good += 1
             except ImageError as error:
-                errors[index] = error
+                errors[index] = error.with_traceback(None)  # whose frames hold the picture
         try:
             classes = iter(self.runner.top_classes(images[:good], top_k, _top_class) if good else ())
         except ModelError as error:
@@ -142,7 +142,7 @@ def _read(batch: list[Item], errors: dict[int, ImageError]) -> Iterator[tuple[in
         try:
             data = item.read()
         except ImageError as error:
-            errors[index] = error
+            errors[index] = error.with_traceback(None)
             continue
         read.append((index, data))
         held += len(data)

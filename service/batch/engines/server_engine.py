@@ -96,6 +96,6 @@ def _files(items: Iterable[Item], sent: deque[tuple[Item, ImageError | None]]) -
         try:
             data = item.read()
         except ImageError as problem:
-            error = problem
+            error = problem.with_traceback(None)
         sent.append((item, error))
         yield data
