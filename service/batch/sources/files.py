@@ -100,15 +100,20 @@ def _entries(folder: str) -> Iterator[tuple[str, bool]]:
     try:
         with os.scandir(folder or ".") as found:
             names = sorted(
-                (entry.name, entry.is_dir(follow_symlinks=False))
-                for entry in found
-                if entry.is_file() or entry.is_dir(follow_symlinks=False)
+                (entry.name, entry.is_dir(follow_symlinks=False)) for entry in found if _is_listed(entry)
             )
     except OSError as error:
         raise SourceError(
             f"the folder {printable(folder or '.')} cannot be read: {error.strerror}"
         ) from error
     yield from names
+
+
+def _is_listed(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file() or entry.is_dir(follow_symlinks=False)
+    except OSError:  # such as a link to itself: an input that cannot be read, with an error of its own
+        return True
 
 
 def _split(text: str) -> tuple[str, Selection]:

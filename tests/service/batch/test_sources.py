@@ -73,6 +73,16 @@ def test_a_folder_is_walked_by_name_and_only_its_pictures_are_taken(album: Path,
     assert here
 
 
+def test_a_link_to_itself_is_an_input_that_cannot_be_read(album: Path) -> None:
+    (album / "red" / "loop.jpg").symlink_to("loop.jpg")
+
+    items = {item.source: item for item in Sources([str(album)]).items()}
+
+    assert len(items) == len(ALBUM) + 1
+    with pytest.raises(ImageError, match="cannot be read: Too many levels of symbolic links"):
+        items[f"{album}/red/loop.jpg"].read()
+
+
 def test_patterns_fit_names_within_folders_and_doublestars_folders(album: Path, here: Path) -> None:
     assert _names("album/*/0.png") == [f"album/{colour}/0.png" for colour in ("blue", "green", "red")]
     assert _names("album/**/[12].png") == [f"album/{name}" for name in ALBUM if name[-5] in "12"]
