@@ -7,6 +7,7 @@ a large one.
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -77,23 +78,33 @@ class Decoder:
     async def _decode_all(
         self, encoded: list[tuple[int, bytes]], images: npt.NDArray[np.uint8]
     ) -> dict[int, ImageError]:
-        """Decode in all threads, with at most one piece per thread queued at a time."""
+        """Decode in all threads, with at most one piece per thread queued at a time.
+
+        Where the call is cancelled or its deadline passes, threads stop after the picture they are at.
+        """
         loop = asyncio.get_running_loop()
         pieces = _pieces(encoded)
         errors: dict[int, ImageError] = {}
+        has_ended = threading.Event()
 
         async def decode_pieces() -> None:
             for piece in pieces:
-                errors.update(await loop.run_in_executor(self._executor, self._decode, piece, images))
+                decoding = loop.run_in_executor(self._executor, self._decode, piece, images, has_ended)
+                errors.update(await decoding)
 
-        await asyncio.gather(*(decode_pieces() for _ in range(min(self._threads, len(encoded)))))
+        try:
+            await asyncio.gather(*(decode_pieces() for _ in range(min(self._threads, len(encoded)))))
+        finally:
+            has_ended.set()
         return errors
 
     def _decode(
-        self, encoded: list[tuple[int, bytes]], images: npt.NDArray[np.uint8]
+        self, encoded: list[tuple[int, bytes]], images: npt.NDArray[np.uint8], has_ended: threading.Event
     ) -> dict[int, ImageError]:
-        errors = {}
+        errors: dict[int, ImageError] = {}
         for index, data in encoded:
+            if has_ended.is_set():
+                break
             try:
                 images[index] = from_encoded(data, self._limits, self._memory_budget)
             except ImageError as error:

@@ -46,6 +46,36 @@ def test_a_small_call_is_decoded_before_the_rest_of_a_large_one(monkeypatch: pyt
     assert decoded.index(b"s") <= 2
 
 
+def test_a_cancelled_call_is_decoded_no_further_than_the_picture_at_hand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoded: list[bytes] = []
+    entered, opened = threading.Event(), threading.Event()
+
+    def decode(data: bytes, *_: object) -> np.ndarray:
+        entered.set()
+        assert opened.wait(60)
+        decoded.append(data)
+        return np.zeros((32, 32, 3), np.uint8)
+
+    async def main() -> None:
+        decoder = Decoder(1, ImageLimits())
+        reading = asyncio.ensure_future(
+            decoder.read(pb.ClassifyRequest(images=[pb.Image(encoded=b"L")] * 50), 50)
+        )
+        assert await asyncio.to_thread(entered.wait, 60)
+        reading.cancel()
+        await asyncio.wait([reading])
+        opened.set()
+        await decoder.read(pb.ClassifyRequest(images=[pb.Image(encoded=b"s")]), 1)
+        decoder.close()
+
+    monkeypatch.setattr(decoding_module, "from_encoded", decode)
+    asyncio.run(main())
+
+    assert decoded == [b"L", b"s"]
+
+
 def test_models_are_not_listed_before_they_are_loaded() -> None:
     with pytest.raises(NotServingError, match="still loading"):
         Repository().list()
