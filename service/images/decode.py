@@ -34,8 +34,8 @@ _SMALL_BYTES = 16 << 20
 """A picture that needs no more is decoded without a reservation."""
 MAX_SCANS = 100
 """Of a JPEG; libjpeg-turbo advises applications to have such a limit."""
-MAX_SCANS_AT_MOST_PIXELS = 16
-"""Of a JPEG with the most pixels that are allowed. Encoders write up to a dozen."""
+MAX_SCANS_AT_MOST_PIXELS = 20
+"""Of a JPEG with the most pixels that are allowed; libjpeg writes 10 for colours and up to 18 for CMYK."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 _SIGNATURES = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|BM|GIF8[79]a", re.DOTALL)
 

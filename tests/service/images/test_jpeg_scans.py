@@ -36,7 +36,13 @@ def _repeated(data: bytes, times: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("mode", "options", "scans"),
-    [("L", {}, 1), ("RGB", {}, 1), ("L", {"progressive": True}, 6), ("RGB", {"progressive": True}, 10)],
+    [
+        ("L", {}, 1),
+        ("RGB", {}, 1),
+        ("L", {"progressive": True}, 6),
+        ("RGB", {"progressive": True}, 10),
+        ("CMYK", {"progressive": True}, 18),
+    ],
     ids=str,
 )
 def test_scans_are_counted(mode: str, options: dict[str, Any], scans: int) -> None:
