@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -135,6 +136,8 @@ async def _talk(call: StreamContext) -> None:
         raise NotServingError("stopping")
 
 
+@pytest.mark.filterwarnings("ignore:coroutine 'AioServer.shutdown' was never awaited")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_handlers_learn_of_the_deadline_and_of_a_stop() -> None:
     async def main() -> None:
         methods = (Method("/test/Remaining", unary=_remaining), Method("/test/Talk", stream=_talk))
@@ -153,3 +156,4 @@ def test_handlers_learn_of_the_deadline_and_of_a_stop() -> None:
             assert await call.details() == "stopping"
 
     asyncio.run(main())
+    gc.collect()  # grpcio may schedule one more shutdown then, on a loop that has ended
