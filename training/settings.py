@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, get_origin, get_type_hints
 
@@ -36,8 +37,10 @@ def check_settings(config: object) -> None:
         value = getattr(config, name)
         if setting.choices and value not in setting.choices:
             raise TrainingError(f"{name} is {value!r}, wanted one of {', '.join(setting.choices)}")
-        if setting.smallest is not None and setting.largest is not None:
-            check_range(name, value, setting.smallest, setting.largest)
+        if setting.smallest is not None or setting.largest is not None:
+            smallest = -math.inf if setting.smallest is None else setting.smallest
+            largest = math.inf if setting.largest is None else setting.largest
+            check_range(name, value, smallest, largest)
 
 
 def check_range(name: str, value: float, smallest: float, largest: float) -> None:

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 
+from cifar10net.errors import ImageError
 from cifar10net.pb import classifier_pb2 as pb
 from service.config import ImageLimits
 from service.errors import NotServingError
@@ -74,6 +75,19 @@ def test_a_cancelled_call_is_decoded_no_further_than_the_picture_at_hand(
     asyncio.run(main())
 
     assert decoded == [b"L", b"s"]
+
+
+def test_the_errors_of_images_hold_no_picture() -> None:
+    """Frames of a traceback would keep the bytes of the picture until a garbage collection."""
+    request = pb.ClassifyRequest(images=[pb.Image(encoded=b"junk"), pb.Image(pixels=b"few")])
+
+    async def main() -> dict[int, ImageError]:
+        decoder = Decoder(1, ImageLimits())
+        _, errors = await decoder.read(request, 2)
+        decoder.close()
+        return errors
+
+    assert {index: error.__traceback__ for index, error in asyncio.run(main()).items()} == {0: None, 1: None}
 
 
 def test_models_are_not_listed_before_they_are_loaded() -> None:
