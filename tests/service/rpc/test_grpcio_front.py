@@ -137,7 +137,9 @@ async def _talk(call: StreamContext) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:coroutine 'AioServer.shutdown' was never awaited")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <_cython[^>]*coroutine:pytest.PytestUnraisableExceptionWarning"
+)
 def test_handlers_learn_of_the_deadline_and_of_a_stop() -> None:
     async def main() -> None:
         methods = (Method("/test/Remaining", unary=_remaining), Method("/test/Talk", stream=_talk))
