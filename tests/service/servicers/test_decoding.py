@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from cifar10net.errors import ImageError
 from cifar10net.pb import classifier_pb2 as pb
 from service.config import ImageLimits
 from service.errors import NotServingError
 from service.repository import Repository
 from service.servicers import decoding as decoding_module
 from service.servicers.decoding import Decoder
+
+if TYPE_CHECKING:
+    from cifar10net.errors import ImageError
 
 
 def test_a_small_call_is_decoded_before_the_rest_of_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
